@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"iter"
+	"strconv"
+)
+
+// VirtualService is the part of a networking.istio.io VirtualService that is read.
+type VirtualService struct {
+	Hosts    []string    `json:"hosts"`
+	Gateways []string    `json:"gateways"`
+	HTTP     []HTTPRoute `json:"http"`
+	TCP      []L4Route   `json:"tcp"`
+	TLS      []L4Route   `json:"tls"`
+}
+
+// HTTPRoute is one entry of http.
+type HTTPRoute struct {
+	Route    []WeightedDestination `json:"route"`
+	Mirror   *Destination          `json:"mirror"`
+	Mirrors  []WeightedDestination `json:"mirrors"`
+	Delegate *Delegate             `json:"delegate"`
+}
+
+// L4Route is one entry of tcp or tls.
+type L4Route struct {
+	Route []WeightedDestination `json:"route"`
+}
+
+// WeightedDestination is one of several destinations.
+type WeightedDestination struct {
+	Destination *Destination `json:"destination"`
+}
+
+// Destination is where a route sends traffic.
+type Destination struct {
+	Host   string `json:"host"`
+	Subset string `json:"subset"`
+}
+
+// Delegate names the VirtualService that carries the routes.
+type Delegate struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+}
+
+// Destinations yields every destination with its path below the object, in the order of the object.
+func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
+	return func(yield func([]string, Destination) bool) {
+		for i, route := range v.HTTP {
+			at := []string{"spec", "http", strconv.Itoa(i)}
+			if !yieldEach(yield, at, "route", route.Route) {
+				return
+			}
+			if route.Mirror != nil && !yield(append(at[:3:3], "mirror"), *route.Mirror) {
+				return
+			}
+			if !yieldEach(yield, at, "mirrors", route.Mirrors) {
+				return
+			}
+		}
+		for i, route := range v.TLS {
+			if !yieldEach(yield, []string{"spec", "tls", strconv.Itoa(i)}, "route", route.Route) {
+				return
+			}
+		}
+		for i, route := range v.TCP {
+			if !yieldEach(yield, []string{"spec", "tcp", strconv.Itoa(i)}, "route", route.Route) {
+				return
+			}
+		}
+	}
+}
+
+func yieldEach(yield func([]string, Destination) bool, at []string, field string, list []WeightedDestination) bool {
+	n := len(at)
+	for i, d := range list {
+		if d.Destination != nil && !yield(append(at[:n:n], field, strconv.Itoa(i), "destination"), *d.Destination) {
+			return false
+		}
+	}
+	return true
+}
