@@ -41,11 +41,16 @@ type NamespaceScope struct {
 	base   entry // decides for a Service without an annotation and without an entry of its own
 	floor  entry // the tightest locked entry that matches the Namespace
 	ignore string
+	// enforcement is the Namespace's own, or that of the config.
+	enforcement Enforcement
 }
 
 // Namespace works out the scope of a Namespace from its labels.
 func (c *Config) Namespace(name string, nsLabels map[string]string) NamespaceScope {
-	s := NamespaceScope{config: c, name: name, exempt: c.scope.exempt[name]}
+	s := NamespaceScope{config: c, name: name, exempt: c.scope.exempt[name], enforcement: c.Enforcement}
+	if e, ok := ParseEnforcement(nsLabels[EnforcementLabel]); ok {
+		s.enforcement = e
+	}
 	found := false
 	if value, ok := nsLabels[FenceKey]; ok {
 		if fence, known := ParseFence(value); known {

@@ -101,6 +101,17 @@ func (v *View) Service(host Host, annotations map[string]string) Decision {
 	return v.scope(host.Namespace).Service(host.Name, annotations)
 }
 
+// Enforcement returns what becomes of findings in a Namespace. A finding on a locked host is not for the
+// Namespace to soften: for it the config decides.
+func (v *View) Enforcement(namespace string, locked bool) Enforcement {
+	if locked {
+		return v.config.Enforcement
+	}
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	return v.scope(namespace).enforcement
+}
+
 // Match answers for a host as [Resolve] returns it. A host outside the cluster domain matches nothing.
 func (v *View) Match(host string) Match {
 	v.index.mu.RLock()

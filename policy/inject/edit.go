@@ -1,0 +1,50 @@
+// Package inject works out the edits that make the active holds true for an object. It never changes the
+// object: an edit names a path and a value, and the webhook turns edits into a JSON Patch.
+package inject
+
+import "github.com/meshfence/meshfence/policy"
+
+// Edit changes one place of an object.
+type Edit struct {
+	// Path leads from the object's root; a list index is a decimal number.
+	Path []string
+	// Value is added at Path: it replaces the member of a mapping, and is inserted before the item of a
+	// list ("-" appends). Parents that are absent are created. Nil removes what stands at Path.
+	Value any
+	// Prune says how many parents of a removed Path go too when they are left empty.
+	Prune int
+}
+
+// Plan is what admission does to one object.
+type Plan struct {
+	// Edits are applied in order. None means that the object is as it must be, or cannot be mended.
+	Edits []Edit
+	// Gaps are the places where an active hold is not true for a strict host before the edits.
+	Gaps []Gap
+}
+
+// Gap is one place where an active hold is not true.
+type Gap struct {
+	Hold  policy.Hold
+	Path  []string
+	Value any
+	// At names the place by names and ports instead of list indexes, so that it stays the same when a list
+	// is reordered.
+	At   string
+	Host policy.FencedHost
+	// Must completes the sentence "<field> must ...".
+	Must string
+}
+
+// Object plans the edits for an object of any kind that admission changes.
+func Object(o *policy.Object, view *policy.View) Plan {
+	switch o.Kind {
+	case policy.KindService:
+		return service(o, view)
+	case policy.KindDestinationRule:
+		return destinationRule(o, view)
+	case policy.KindVirtualService:
+		return virtualService(o, view)
+	}
+	return Plan{}
+}

@@ -1,0 +1,32 @@
+package inject
+
+import "github.com/meshfence/meshfence/policy"
+
+// service labels a fenced Service with its fence and says what fences it; both go when nothing does.
+func service(o *policy.Object, view *policy.View) Plan {
+	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+	decision := view.Service(host, o.Metadata.Annotations)
+	if decision.Exempt {
+		return Plan{}
+	}
+	var label, by string
+	if decision.Fence != policy.None {
+		label, by = decision.Fence.String(), decision.By
+	}
+	var plan Plan
+	plan.setString([]string{"metadata", "labels"}, policy.FencedLabel, o.Metadata.Labels, label)
+	plan.setString([]string{"metadata", "annotations"}, policy.FencedByAnnotation, o.Metadata.Annotations, by)
+	return plan
+}
+
+// setString gives a label or annotation a value; empty removes it.
+func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
+	value, present := have[key]
+	path := append(parent[:len(parent):len(parent)], key)
+	switch {
+	case want == "" && present:
+		p.Edits = append(p.Edits, Edit{Path: path, Prune: 1})
+	case want != "" && value != want:
+		p.Edits = append(p.Edits, Edit{Path: path, Value: want})
+	}
+}

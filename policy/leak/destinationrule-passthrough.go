@@ -1,0 +1,41 @@
+package leak
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// destinationRulePassthrough refuses loadBalancer.simple: PASSTHROUGH, which lets the client choose the
+// address and voids every endpoint filter [B12].
+func destinationRulePassthrough() Rule {
+	return Rule{
+		ID:       "destinationrule-passthrough",
+		Rows:     []string{"B12"},
+		Kinds:    []string{policy.KindDestinationRule},
+		Severity: Deny,
+		Leaks:    "a client reaches whatever address it asks for, also one of another cluster",
+		Mend:     "remove the field or choose another load balancer",
+		check: func(o *policy.Object, view *policy.View) []breach {
+			host, strict := strictHost(o, view)
+			if !strict {
+				return nil
+			}
+			var found []breach
+			add := func(lb *policy.LoadBalancer, path []string, at string) {
+				if lb != nil && lb.Simple == "PASSTHROUGH" {
+					found = append(found, breach{path: path, value: lb.Simple, at: at, host: host, must: "not be PASSTHROUGH"})
+				}
+			}
+			for _, t := range trafficPolicies(o.DestinationRule) {
+				add(t.LoadBalancer, t.field("loadBalancer", "simple"), t.at)
+				for i, port := range t.PortLevelSettings {
+					add(port.LoadBalancer, t.field("portLevelSettings", strconv.Itoa(i), "loadBalancer", "simple"),
+						fmt.Sprintf("%s port %d", t.at, port.Port.Number))
+				}
+			}
+			return found
+		},
+	}
+}

@@ -1,0 +1,41 @@
+package leak
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// destinationRuleTunnel refuses trafficPolicy.tunnel, which sends a strict host's traffic to another
+// target [B13].
+func destinationRuleTunnel() Rule {
+	return Rule{
+		ID:       "destinationrule-tunnel",
+		Rows:     []string{"B13"},
+		Kinds:    []string{policy.KindDestinationRule},
+		Severity: Deny,
+		Leaks:    "its traffic is tunnelled to a target that no hold covers",
+		Mend:     "remove the tunnel",
+		check: func(o *policy.Object, view *policy.View) []breach {
+			host, strict := strictHost(o, view)
+			if !strict {
+				return nil
+			}
+			var found []breach
+			for _, t := range trafficPolicies(o.DestinationRule) {
+				if t.Tunnel == nil {
+					continue
+				}
+				found = append(found, breach{
+					path:  t.field("tunnel"),
+					value: net.JoinHostPort(t.Tunnel.TargetHost, strconv.FormatInt(t.Tunnel.TargetPort, 10)),
+					at:    t.at,
+					host:  host,
+					must:  "not be set",
+				})
+			}
+			return found
+		},
+	}
+}

@@ -1,0 +1,38 @@
+package leak
+
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// destinationRuleUnfenced refuses a DestinationRule that lacks what the strongest active hold needs: another
+// mutator took it out again, admission was not asked, or a setting stands in its way [A1, B1, B2, B9, B10].
+func destinationRuleUnfenced() Rule {
+	return Rule{
+		ID:       "destinationrule-unfenced",
+		Rows:     []string{"A1", "B1", "B2", "B9", "B10", "B11"},
+		Kinds:    []string{policy.KindDestinationRule},
+		Stops:    policy.HoldsOf(policy.MeshConfig),
+		Severity: Deny,
+		Leaks:    "clients that this rule applies to are sent to every cluster",
+		Mend:     "apply the object again so that admission can mend it, and remove settings that contradict it",
+		check: func(o *policy.Object, view *policy.View) []breach {
+			hold := policy.Subset
+			if view.Config().Holds.Has(policy.Locality) {
+				hold = policy.Locality
+			}
+			return gaps(o, view, hold)
+		},
+	}
+}
+
+// gaps turns what a hold lacks in an object into breaches.
+func gaps(o *policy.Object, view *policy.View, hold policy.Hold) []breach {
+	var found []breach
+	for _, g := range inject.Object(o, view).Gaps {
+		if g.Hold == hold {
+			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must})
+		}
+	}
+	return found
+}

@@ -1,0 +1,40 @@
+package leak
+
+import (
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// strictHost returns the strict host that a DestinationRule applies to, if there is one.
+func strictHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+	return match.Host(policy.Strict), match.Has(policy.Strict)
+}
+
+// trafficPolicy is one trafficPolicy of a DestinationRule: the top one, or that of a subset.
+type trafficPolicy struct {
+	path []string
+	// at names it by its subset.
+	at string
+	*policy.TrafficPolicy
+}
+
+// trafficPolicies lists the trafficPolicies that a DestinationRule has.
+func trafficPolicies(rule *policy.DestinationRule) []trafficPolicy {
+	var list []trafficPolicy
+	if rule.TrafficPolicy != nil {
+		list = append(list, trafficPolicy{[]string{"spec", "trafficPolicy"}, "", rule.TrafficPolicy})
+	}
+	for i, s := range rule.Subsets {
+		if s.TrafficPolicy != nil {
+			path := []string{"spec", "subsets", strconv.Itoa(i), "trafficPolicy"}
+			list = append(list, trafficPolicy{path, "subset " + s.Name, s.TrafficPolicy})
+		}
+	}
+	return list
+}
+
+func (t trafficPolicy) field(fields ...string) []string {
+	return append(t.path[:len(t.path):len(t.path)], fields...)
+}

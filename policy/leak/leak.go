@@ -1,0 +1,160 @@
+// Package leak finds what would let the traffic of a strict Service out of its cluster in spite of the
+// active holds. Each rule stands in a file of its own, named like its id; the rows in brackets are those of
+// the catalogue of leaks in the documentation.
+package leak
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// Severity says what a finding does to a request when its enforcement is enforce.
+type Severity string
+
+const (
+	// Deny refuses the request.
+	Deny Severity = "deny"
+	// Warn lets it through with a warning.
+	Warn Severity = "warn"
+)
+
+// Rule is one way to let traffic out. Rules are values without state and safe to share.
+type Rule struct {
+	// ID is a contract: it never changes and is never used again.
+	ID string
+	// Rows are the rows of the catalogue that the rule covers.
+	Rows []string
+	// Kinds are the kinds of objects that it reads.
+	Kinds []string
+	// Stops are the holds that keep the traffic in even so; the rule is silent while one of them is active.
+	Stops policy.Holds
+	// Severity is that of its findings.
+	Severity Severity
+	// Leaks says what gets out, as the end of the sentence "otherwise ...".
+	Leaks string
+	// Mend says what to do instead.
+	Mend string
+
+	check func(*policy.Object, *policy.View) []breach
+}
+
+// breach is what the check of a rule reports: where, on which host, and what must be there instead.
+type breach struct {
+	// path leads to the field.
+	path []string
+	// value is what stands there.
+	value any
+	// at names the place by names instead of list indexes. Together with the value it tells an old breach
+	// from a new one.
+	at string
+	// host is the fenced host that is affected.
+	host policy.FencedHost
+	// must completes the sentence "<field> must ...".
+	must string
+}
+
+// Finding is one leak in one object.
+type Finding struct {
+	Rule     string   `json:"rule"`
+	Severity Severity `json:"severity"`
+	// Kind, Namespace and Name are those of the object.
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Field is the path of the field, for example spec.subsets[1].labels[topology.istio.io/cluster].
+	Field string `json:"field"`
+	// Host is the fenced host.
+	Host string `json:"host"`
+	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
+	Message string `json:"message"`
+
+	// Value is what stands in the field.
+	Value any `json:"-"`
+	// Locked says that a locked entry of the FenceConfig fences the host.
+	Locked bool `json:"-"`
+
+	key string
+}
+
+// Guard judges objects with a set of rules.
+type Guard struct{ byKind map[string][]Rule }
+
+// NewGuard returns a guard for the rules; see [Rules].
+func NewGuard(rules []Rule) *Guard {
+	g := &Guard{byKind: map[string][]Rule{}}
+	for _, r := range rules {
+		for _, kind := range r.Kinds {
+			g.byKind[kind] = append(g.byKind[kind], r)
+		}
+	}
+	return g
+}
+
+// Check returns the findings for an object, in the order of the rules.
+func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
+	var findings []Finding
+	for _, r := range g.byKind[o.Kind] {
+		if r.Stops.Intersects(view.Config().Holds) {
+			continue
+		}
+		for _, b := range r.check(o, view) {
+			findings = append(findings, r.finding(o, b))
+		}
+	}
+	return findings
+}
+
+// Introduced returns the findings that the old object did not have, whatever it was moved to in its list.
+func Introduced(findings, old []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
+		return slices.ContainsFunc(old, func(o Finding) bool { return o.key == f.key })
+	})
+}
+
+func (r Rule) finding(o *policy.Object, b breach) Finding {
+	f := Finding{
+		Rule:      r.ID,
+		Severity:  r.Severity,
+		Kind:      o.Kind,
+		Namespace: o.Metadata.Namespace,
+		Name:      o.Metadata.Name,
+		Field:     fieldPath(b.path),
+		Host:      b.host.Host,
+		Value:     b.value,
+		Locked:    b.host.Locked,
+		key:       fmt.Sprintf("%s %s %s %#v", r.ID, b.host.Host, b.at, b.value),
+	}
+	f.Message = "must " + b.must
+	if b.host.Host != "" {
+		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
+	}
+	if r.Leaks != "" {
+		f.Message += ", otherwise " + r.Leaks
+	}
+	if r.Mend != "" {
+		f.Message += "; " + r.Mend
+	}
+	f.Message += " [" + r.ID + "]"
+	return f
+}
+
+// fieldPath writes a path as Kubernetes does: list indexes and keys that are no plain words in brackets.
+func fieldPath(path []string) string {
+	var b strings.Builder
+	for _, p := range path {
+		_, err := strconv.Atoi(p)
+		switch {
+		case err == nil || strings.ContainsAny(p, "./"):
+			b.WriteString("[" + p + "]")
+		case b.Len() > 0:
+			b.WriteString("." + p)
+		default:
+			b.WriteString(p)
+		}
+	}
+	return b.String()
+}

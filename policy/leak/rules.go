@@ -1,0 +1,27 @@
+package leak
+
+// Rules returns every rule, one constructor a line. A new rule is a file with its constructor, a folder of
+// fixtures of the same name, and a line here.
+func Rules() []Rule {
+	return []Rule{
+		serviceInvalidFence(),
+		serviceExternalName(),
+		destinationRuleForeignSubset(),
+		destinationRulePassthrough(),
+		destinationRuleTunnel(),
+		destinationRuleUnfenced(),
+		destinationRuleWildcardMixed(),
+		virtualServiceForeignSubset(),
+		virtualServiceForeignHost(),
+		serviceEntryFencedHost(),
+	}
+}
+
+// IDs lists the ids of the rules.
+func IDs(rules []Rule) []string {
+	ids := make([]string, len(rules))
+	for i, r := range rules {
+		ids[i] = r.ID
+	}
+	return ids
+}

@@ -1,0 +1,51 @@
+package leak
+
+import (
+	"time"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// Verdict sorts the findings of one object by what becomes of them.
+type Verdict struct {
+	// Denied findings refuse the request.
+	Denied []Finding
+	// Warned findings let it through with a warning.
+	Warned []Finding
+	// Audited findings are only counted and recorded.
+	Audited []Finding
+	// Exempted findings have been accepted by an exemption of the FenceConfig.
+	Exempted []Finding
+}
+
+// Judge checks an object and weighs what it finds by severity, enforcement and exemptions. What stood in the
+// old object already is left out; old is nil when there is none.
+func (g *Guard) Judge(o, old *policy.Object, view *policy.View, now time.Time) Verdict {
+	findings := g.Check(o, view)
+	if old != nil && len(findings) > 0 {
+		findings = Introduced(findings, g.Check(old, view))
+	}
+	var v Verdict
+	for _, f := range findings {
+		switch enforcement := view.Enforcement(f.Namespace, f.Locked); {
+		case exempted(f, view.Config().Exemptions, now):
+			v.Exempted = append(v.Exempted, f)
+		case enforcement == policy.Audit:
+			v.Audited = append(v.Audited, f)
+		case enforcement == policy.Warn || f.Severity == Warn:
+			v.Warned = append(v.Warned, f)
+		default:
+			v.Denied = append(v.Denied, f)
+		}
+	}
+	return v
+}
+
+func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {
+	for _, e := range exemptions {
+		if e.Covers(f.Rule, f.Namespace, f.Name, now) {
+			return true
+		}
+	}
+	return false
+}
