@@ -18,13 +18,8 @@ type Verdict struct {
 	Exempted []Finding
 }
 
-// Judge checks an object and weighs what it finds by severity, enforcement and exemptions. What stood in the
-// old object already is left out; old is nil when there is none.
-func (g *Guard) Judge(o, old *policy.Object, view *policy.View, now time.Time) Verdict {
-	findings := g.Check(o, view)
-	if old != nil && len(findings) > 0 {
-		findings = Introduced(findings, g.Check(old, view))
-	}
+// Weigh sorts findings by severity, enforcement and exemptions.
+func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
 		switch enforcement := view.Enforcement(f.Namespace, f.Locked); {
