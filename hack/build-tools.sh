@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Builds the programs that tests and checks run, from the modules under hack/tools, into a cache outside the tree:
+#
+#   ${MESHFENCE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/meshfence}/tools/<module>-<key>/<name>
+#
+# The key is a hash of the module's go.mod and go.sum, the build flags and the Go version, so that a program is
+# built again only when one of them changes. Progress goes to stderr.
+#
+#   hack/build-tools.sh [NAME...]          builds what is missing; without a name, all that `go test ./...` runs
+#   hack/build-tools.sh --print NAME...    the same, then prints one path per line
+#
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery, golangci-lint shfmt, and two that are
+# not built: istio-crds (a file) and cert-manager-crds (a folder), which come with the modules.
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${MESHFENCE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshfence}
+
+# These programs run here, whatever the caller builds for, and must not inherit flags such as -race.
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off GOOS='' GOARCH=''
+# Only the first proxy: falling through to a version control host turns a missing module into a long wait.
+proxies=$(go env GOPROXY)
+export GOPROXY=${proxies%%[,|]*}
+
+main() {
+	local print=false
+	if [[ ${1:-} == --print ]]; then
+		print=true
+		shift
+	fi
+	if (($# == 0)); then
+		set -- kube-apiserver kube-controller-manager kubectl etcd pilot-discovery
+	fi
+	local name path
+	for name in "$@"; do
+		path=$(provide "$name")
+		if $print; then
+			printf '%s\n' "$path"
+		fi
+	done
+}
+
+# provide prints the path of a tool, after building it where it is missing.
+provide() {
+	case $1 in
+	kube-apiserver | kube-controller-manager | kubectl) build kubernetes "$1" "k8s.io/kubernetes/cmd/$1" ;;
+	etcd) build etcd etcd go.etcd.io/etcd/server/v3 ;;
+	pilot-discovery) build istio pilot-discovery istio.io/istio/pilot/cmd/pilot-discovery ;;
+	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
+	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
+	istio-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" ;;
+	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
+	*)
+		echo "build-tools: no tool is called \"$1\"" >&2
+		return 1
+		;;
+	esac
+}
+
+# build MODULE NAME PACKAGE builds one program of hack/tools/MODULE, once for all who ask at the same time.
+build() {
+	local module=$1 name=$2 package=$3
+	cd "$root/hack/tools/$module"
+	local ldflags='-s -w'
+	if [[ $module == kubernetes ]]; then
+		ldflags+=$(kubernetes_version)
+	fi
+	local key dir
+	key=$({ cat go.mod go.sum && echo "$ldflags" && go env GOVERSION GOHOSTOS GOHOSTARCH; } | sha256sum)
+	dir=$cache/tools/${module/#./meshfence}-${key:0:16}
+	if [[ ! -x $dir/$name ]]; then
+		mkdir -p "$dir"
+		(
+			# Two builds at once would compile the same packages twice; the lock goes when the subshell ends.
+			flock 9
+			[[ -x $dir/$name ]] || compile "$dir" "$name" "$package" "$ldflags"
+		) 9>"$cache/tools/lock"
+	fi
+	printf '%s\n' "$dir/$name"
+}
+
+compile() {
+	local dir=$1 name=$2 package=$3 ldflags=$4 started=$SECONDS
+	echo "build-tools: building $name (a first build takes minutes, later ones are found in $cache)" >&2
+	rm -f "$dir/$name".building
+	go build -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" >&2
+	mv "$dir/$name.building" "$dir/$name"
+	echo "build-tools: built $name in $((SECONDS - started)) s" >&2
+}
+
+# kubernetes_version prints the linker flags that tell the programs their own version: without them the API server
+# calls itself v0.0.0 and refuses to start.
+kubernetes_version() {
+	local version major minor
+	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+	IFS=. read -r major minor _ <<<"${version#v}"
+	printf ' -X k8s.io/component-base/version.%s' "gitVersion=$version" "gitMajor=$major" "gitMinor=$minor"
+}
+
+# module_dir DIRECTORY MODULE prints where a module required from DIRECTORY lies, downloading it first if need be.
+module_dir() {
+	cd "$root/$1"
+	go mod download "$2" >&2
+	go list -m -f '{{.Dir}}' "$2"
+}
+
+existing() {
+	if [[ ! -e $1 ]]; then
+		echo "build-tools: $1 does not exist" >&2
+		return 1
+	fi
+	printf '%s\n' "$1"
+}
+
+main "$@"
