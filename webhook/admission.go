@@ -1,0 +1,156 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admission/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// Options are what admission needs.
+type Options struct {
+	// Index answers for hosts; its config is the one in force at the start.
+	Index *policy.Index
+	// Rules are those that the guard applies and that exemptions may name.
+	Rules []leak.Rule
+	// InstallNamespace is where the ConfigMap with the FenceConfig stands.
+	InstallNamespace string
+	// Metrics count what is decided.
+	Metrics *Metrics
+	// Now returns the time; nil means time.Now.
+	Now func() time.Time
+	// Reader reads Services and Namespaces that the index does not know yet, past any cache. Setup takes the
+	// manager's where it is nil.
+	Reader client.Reader
+	// Synced says that the index holds the whole cluster. Setup sets it.
+	Synced func() bool
+}
+
+func (o Options) validate() error {
+	var errs []error
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"Index", o.Index != nil}, {"Rules", len(o.Rules) > 0}, {"InstallNamespace", o.InstallNamespace != ""},
+		{"Metrics", o.Metrics != nil}, {"Reader", o.Reader != nil}, {"Synced", o.Synced != nil},
+	} {
+		if !field.set {
+			errs = append(errs, fmt.Errorf("%s must be set", field.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Admission answers admission requests. It is immutable and safe for concurrent use.
+type Admission struct {
+	Options
+
+	guard  *leak.Guard
+	routes []Route
+}
+
+// New returns the admission of these options.
+func New(o Options) (*Admission, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("admission options: %w", err)
+	}
+	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), routes: Routes()}, nil
+}
+
+// Mutator returns the webhook for MutatePath.
+func (a *Admission) Mutator() *admission.Webhook { return a.webhook(MutatePath, a.mutate) }
+
+// Validator returns the webhook for ValidatePath.
+func (a *Admission) Validator() *admission.Webhook { return a.webhook(ValidatePath, a.validate) }
+
+// handle decides one request on a route.
+type handle func(context.Context, admission.Request) (answer, error)
+
+func (a *Admission) webhook(path string, h handle) *admission.Webhook {
+	handler := func(ctx context.Context, req admission.Request) admission.Response {
+		observe := a.Metrics.begin(path, a.kindLabel(req), req.Operation)
+		ans, err := a.checked(ctx, path, req, h)
+		if err != nil {
+			ans = failure(err)
+		}
+		observe(ans.outcome)
+		return ans.Response
+	}
+	return &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger}
+}
+
+// checked refuses what admission does not take before it is decided.
+func (a *Admission) checked(ctx context.Context, path string, req admission.Request, h handle) (answer, error) {
+	route, ok := find(a.routes, req.Kind.Group, req.Kind.Kind)
+	taken := ok && route.takes(req.Kind, req.Resource, req.Operation) && req.SubResource == "" &&
+		(path == MutatePath && route.Mutate || path == ValidatePath && route.Validate)
+	if !taken {
+		return answer{}, &BadRequest{fmt.Errorf("%s of kind %q and resource %q is not for %s: the webhook configuration must match the routes",
+			req.Operation, req.Kind.String(), resourceName(req), path)}
+	}
+	if len(req.Object.Raw) == 0 {
+		return answer{}, &BadRequest{fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
+	}
+	return h(ctx, req)
+}
+
+var errNotReady = errors.New("not ready: the Services and Namespaces of the cluster are still being read")
+
+// decide repeats pass until its view is missing nothing. Nothing is decided on an index that is not full.
+func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() error) error {
+	if !a.Synced() {
+		return errNotReady
+	}
+	l := newLoader(a.Reader, view)
+	for {
+		if err := pass(); err != nil {
+			return err
+		}
+		if more, err := l.load(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func subject(req admission.Request) Subject {
+	s := Subject{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw}
+	if req.Operation == admissionv1.Update {
+		s.Old = req.OldObject.Raw
+	}
+	return s
+}
+
+func (a *Admission) kindLabel(req admission.Request) string {
+	if route, ok := find(a.routes, req.Kind.Group, req.Kind.Kind); ok {
+		return route.Kind
+	}
+	return other
+}
+
+func resourceName(req admission.Request) string {
+	name := req.Resource.Resource
+	if req.SubResource != "" {
+		name += "/" + req.SubResource
+	}
+	return name
+}
+
+// logger keeps the user out of the log and costs less than the default, which renders the whole request.
+func logger(base logr.Logger, req *admission.Request) logr.Logger {
+	if req == nil {
+		return base
+	}
+	return base.WithValues("kind", req.Kind.Kind, "namespace", req.Namespace, "name", req.Name, "requestID", req.UID)
+}

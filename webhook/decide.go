@@ -1,0 +1,95 @@
+package webhook
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// Subject is one object to decide on, wherever it comes from.
+type Subject struct {
+	// Kind is one of the kinds that have a view in package policy.
+	Kind string
+	// Namespace counts where the object names none.
+	Namespace string
+	// Raw is the object in JSON.
+	Raw []byte
+	// Old is what it replaces, in JSON; empty on creation.
+	Old []byte
+}
+
+// BadRequest is an error in what was asked: the object cannot be read, or admission does not take it.
+type BadRequest struct{ Err error }
+
+// Error returns the message of the error inside.
+func (e *BadRequest) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error inside.
+func (e *BadRequest) Unwrap() error { return e.Err }
+
+// Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
+// something afterwards, the answer counts only once that is loaded and Mutate is called again.
+func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
+	if untouched(s, view.Config()) {
+		return nil, nil
+	}
+	object, err := s.decode(s.Raw)
+	if err != nil {
+		return nil, err
+	}
+	return inject.Object(object, view).Edits, nil
+}
+
+// Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest.
+// Where the view is missing something afterwards, the answer counts only once that is loaded and Validate is
+// called again.
+func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	object, err := s.decode(s.Raw)
+	if err != nil {
+		return leak.Verdict{}, err
+	}
+	findings := guard.Check(object, view)
+	if len(findings) > 0 && len(s.Old) > 0 {
+		// An old object that cannot be read excuses nothing.
+		if old, err := s.decode(s.Old); err == nil {
+			findings = leak.Introduced(findings, guard.Check(old, view))
+		}
+	}
+	if len(findings) == 0 {
+		return leak.Verdict{}, nil
+	}
+	return leak.Weigh(findings, view, now), nil
+}
+
+// untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
+// hold, a VirtualService only ever loses the reserved subset, whose name must then stand in it as it is or
+// with some of its letters escaped.
+func untouched(s Subject, config *policy.Config) bool {
+	return s.Kind == policy.KindVirtualService && !config.Holds.Only(policy.Subset) && isMapping(s.Raw) &&
+		!bytes.Contains(s.Raw, []byte(policy.ReservedSubset)) && !bytes.Contains(s.Raw, []byte(`\u`))
+}
+
+func isMapping(raw []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) }
+
+func (s Subject) decode(raw []byte) (*policy.Object, error) {
+	if !isMapping(raw) {
+		return nil, &BadRequest{fmt.Errorf("decode %s: %w", s.Kind, errors.New("must be a mapping"))}
+	}
+	object, err := policy.Decode(s.Kind, raw)
+	if err != nil {
+		return nil, &BadRequest{err}
+	}
+	if object.Metadata.Namespace == "" {
+		object.Metadata.Namespace = s.Namespace
+	}
+	if s.Kind == policy.KindNamespace {
+		// As in admission requests, a Namespace lies in itself: its own enforcement and exemptions count.
+		object.Metadata.Namespace = object.Metadata.Name
+	}
+	return object, nil
+}

@@ -1,0 +1,70 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// maxLoads bounds what one request may ask of the API server.
+const maxLoads = 32
+
+// loader fetches what a view is missing: objects that the informers have not seen yet.
+type loader struct {
+	reader client.Reader // uncached
+	view   *policy.View
+	left   int
+}
+
+func newLoader(reader client.Reader, view *policy.View) *loader {
+	return &loader{reader: reader, view: view, left: maxLoads}
+}
+
+// load fetches everything that the view is missing, and says whether there was anything.
+func (l *loader) load(ctx context.Context) (bool, error) {
+	namespaces, services := l.view.Missing()
+	if l.left -= len(namespaces) + len(services); l.left < 0 {
+		return false, fmt.Errorf("the object names more than %d Services and Namespaces that are not known yet", maxLoads)
+	}
+	for _, name := range namespaces {
+		object, err := l.get(ctx, "Namespace", client.ObjectKey{Name: name})
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadNamespace(name, object.Labels)
+	}
+	for _, host := range services {
+		object, err := l.get(ctx, "Service", client.ObjectKey{Namespace: host.Namespace, Name: host.Name})
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadService(host, object.Annotations)
+	}
+	return len(namespaces)+len(services) > 0, nil
+}
+
+// get fetches the metadata of an object; they are empty where there is none.
+func (l *loader) get(ctx context.Context, kind string, key client.ObjectKey) (*metav1.PartialObjectMetadata, error) {
+	object := metadataOf(kind)
+	err := l.reader.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) {
+		return metadataOf(kind), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s %s: %w", kind, key, err)
+	}
+	return object, nil
+}
+
+// metadataOf returns an empty core/v1 object of that kind.
+func metadataOf(kind string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return object
+}

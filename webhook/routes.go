@@ -1,0 +1,69 @@
+package webhook
+
+import (
+	"slices"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// The paths that the webhook server answers on.
+const (
+	MutatePath   = "/mutate"
+	ValidatePath = "/validate"
+)
+
+// KindConfigMap is the kind of the object that holds the FenceConfig.
+const KindConfigMap = "ConfigMap"
+
+// Route says which requests for one kind admission takes. The manifests register exactly these.
+type Route struct {
+	Group string
+	// Versions are all versions that share the schema that is read.
+	Versions []string
+	// Resource is the plural name of the API.
+	Resource string
+	Kind     string
+	// Operations are those that are taken.
+	Operations []admissionv1.Operation
+	// Name narrows the route to objects of that name; empty takes every name.
+	Name string
+	// Mutate and Validate say which of the two paths take the kind.
+	Mutate, Validate bool
+}
+
+// Routes returns the routing table. The slices in it are the caller's own.
+func Routes() []Route {
+	const istio = "networking.istio.io"
+	versions := func() []string { return []string{"v1", "v1beta1", "v1alpha3"} }
+	core := func() []string { return []string{"v1"} }
+	writes := func() []admissionv1.Operation { return []admissionv1.Operation{admissionv1.Create, admissionv1.Update} }
+	return []Route{
+		{"", core(), "services", policy.KindService, writes(), "", true, true},
+		{"", core(), "namespaces", policy.KindNamespace, writes(), "", false, true},
+		{istio, versions(), "destinationrules", policy.KindDestinationRule, writes(), "", true, true},
+		{istio, versions(), "virtualservices", policy.KindVirtualService, writes(), "", true, true},
+		{istio, versions(), "serviceentries", policy.KindServiceEntry, writes(), "", false, true},
+		{"", core(), "configmaps", KindConfigMap, writes(), policy.ConfigMapName, false, true},
+	}
+}
+
+// RouteFor returns the route of a kind; ok is false for a kind that admission does not take.
+func RouteFor(group, kind string) (route Route, ok bool) { return find(Routes(), group, kind) }
+
+func find(routes []Route, group, kind string) (Route, bool) {
+	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == kind })
+	if i < 0 {
+		return Route{}, false
+	}
+	return routes[i], true
+}
+
+// takes says whether the route is for that kind and resource, which must agree, and for that operation.
+func (r Route) takes(kind metav1.GroupVersionKind, resource metav1.GroupVersionResource, operation admissionv1.Operation) bool {
+	return slices.Contains(r.Versions, kind.Version) &&
+		resource == metav1.GroupVersionResource{Group: r.Group, Version: kind.Version, Resource: r.Resource} &&
+		slices.Contains(r.Operations, operation)
+}

@@ -1,0 +1,197 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// State keeps an index equal to the cluster: Services and Namespaces, and the FenceConfig.
+type State struct {
+	index    *policy.Index
+	source   policy.Source
+	metrics  *Metrics
+	recorder events.EventRecorder
+	log      logr.Logger
+
+	registrations []toolscache.ResourceEventHandlerRegistration
+
+	mu   sync.Mutex
+	seen *configMap // the last FenceConfig that was looked at, good or bad
+}
+
+// CacheByObject says what a manager's cache must hold for the state: stripped metadata of Services and
+// Namespaces, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
+func CacheByObject(installNamespace string) map[client.Object]cache.ByObject {
+	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
+	return map[client.Object]cache.ByObject{
+		&corev1.Service{}:   {Transform: strip},
+		&corev1.Namespace{}: {Transform: strip},
+		&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{installNamespace: {FieldSelector: one}}, Transform: cache.TransformStripManagedFields()},
+	}
+}
+
+// strip keeps of the metadata of a Service or Namespace what is read. Other objects pass as they are.
+func strip(object any) (any, error) {
+	full, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return object, nil
+	}
+	kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta}
+	kept.Namespace, kept.Name = full.Namespace, full.Name
+	kept.UID, kept.ResourceVersion = full.UID, full.ResourceVersion
+	if full.Kind == policy.KindNamespace {
+		kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
+	} else if fence, ok := full.Annotations[policy.FenceKey]; ok {
+		kept.Annotations = map[string]string{policy.FenceKey: fence}
+	}
+	return kept, nil
+}
+
+// NewState feeds the index of the options from informers, which the caller starts.
+func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
+	s := &State{
+		index:    o.Index,
+		source:   ConfigSource(o.InstallNamespace, o.Rules),
+		metrics:  o.Metrics,
+		recorder: recorder,
+		log:      log,
+	}
+	for _, watch := range []struct {
+		object  client.Object
+		handler toolscache.ResourceEventHandler
+	}{
+		{metadataOf(policy.KindNamespace), s.namespaces()},
+		{metadataOf(policy.KindService), s.services()},
+		{&corev1.ConfigMap{}, s.configs()},
+	} {
+		informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
+		}
+		registration, err := informer.AddEventHandler(watch.handler)
+		if err != nil {
+			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
+		}
+		s.registrations = append(s.registrations, registration)
+	}
+	return s, nil
+}
+
+// Synced says that everything that stood in the cluster when the caches were filled is in the index.
+func (s *State) Synced() bool {
+	for _, r := range s.registrations {
+		if !r.HasSynced() {
+			return false
+		}
+	}
+	return true
+}
+
+// Check is a readyz check: it fails until Synced.
+func (s *State) Check(*http.Request) error {
+	if !s.Synced() {
+		return errNotReady
+	}
+	return nil
+}
+
+func (s *State) namespaces() toolscache.ResourceEventHandler {
+	return handlers(
+		func(n *metav1.PartialObjectMetadata) { s.index.SetNamespace(n.Name, n.Labels) },
+		func(key toolscache.ObjectName) { s.index.DeleteNamespace(key.Name) },
+	)
+}
+
+func (s *State) services() toolscache.ResourceEventHandler {
+	return handlers(
+		func(n *metav1.PartialObjectMetadata) {
+			s.index.SetService(policy.Host{Namespace: n.Namespace, Name: n.Name}, n.Annotations)
+		},
+		func(key toolscache.ObjectName) {
+			s.index.DeleteService(policy.Host{Namespace: key.Namespace, Name: key.Name})
+		},
+	)
+}
+
+func (s *State) configs() toolscache.ResourceEventHandler {
+	return handlers(s.reload, func(key toolscache.ObjectName) {
+		if key.Namespace == s.source.InstallNamespace && key.Name == policy.ConfigMapName {
+			s.deleted()
+		}
+	})
+}
+
+// handlers turns the events of an informer into calls for an object that is there and for one that is gone.
+func handlers[T any](set func(T), remove func(toolscache.ObjectName)) toolscache.ResourceEventHandler {
+	change := func(object any) {
+		if typed, ok := object.(T); ok {
+			set(typed)
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    change,
+		UpdateFunc: func(_, object any) { change(object) },
+		DeleteFunc: func(object any) {
+			if key, err := toolscache.DeletionHandlingObjectToName(object); err == nil {
+				remove(key)
+			}
+		},
+	}
+}
+
+// reload puts a changed FenceConfig in force. A bad one is reported, and the last good one stays.
+func (s *State) reload(object *corev1.ConfigMap) {
+	if object.Namespace != s.source.InstallNamespace || object.Name != policy.ConfigMapName {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := configMap{Data: object.Data}
+	if s.seen != nil && s.seen.sameConfig(now) {
+		return
+	}
+	s.seen = &now
+	config, err := parseConfig(object.Data, s.source)
+	if err != nil {
+		s.metrics.configReloaded(reloadInvalid)
+		s.log.Error(err, "FenceConfig is not valid, the last good one stays in force")
+		s.recorder.Eventf(object, nil, corev1.EventTypeWarning, "InvalidFenceConfig", "Reload", "%s", summary(err))
+		return
+	}
+	s.index.SetConfig(config)
+	s.metrics.configReloaded(reloadSuccess)
+	s.log.Info("FenceConfig is in force", "holds", config.Holds.String(), "enforcement", config.Enforcement)
+}
+
+func (s *State) deleted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+	s.metrics.configReloaded(reloadDeleted)
+	s.log.Info("FenceConfig was deleted, the last good one stays in force")
+}
+
+// summary fits an error into the note of an Event, which takes 1024 bytes.
+func summary(err error) string {
+	const limit = 900
+	text := err.Error()
+	wrong, ok := errors.AsType[*policy.ConfigError](err)
+	if len(text) <= limit || !ok {
+		return text[:min(len(text), limit)]
+	}
+	return fmt.Sprintf("%.*s (the first of %d problems)", limit, wrong.Problems[0].String(), len(wrong.Problems))
+}

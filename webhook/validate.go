@@ -1,0 +1,28 @@
+package webhook
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// validate answers with what the guard finds in the final object.
+func (a *Admission) validate(ctx context.Context, req admission.Request) (answer, error) {
+	if req.Kind.Kind == KindConfigMap {
+		return a.validateConfigMap(req)
+	}
+	s, view := subject(req), a.Index.View()
+	now := a.Now()
+	var verdict leak.Verdict
+	err := a.decide(ctx, view, func() (err error) {
+		verdict, err = Validate(s, a.guard, view, now)
+		return err
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	a.Metrics.found(verdict)
+	return judge(req, verdict, view.Config().Exemptions, now), nil
+}

@@ -1,0 +1,37 @@
+// Package webhook is the admission transport: it reads reviews, asks package policy, and answers with a
+// patch, a refusal or warnings. It also keeps the index of package policy equal to the cluster, and serves
+// the certificate.
+package webhook
+
+import (
+	"context"
+	"fmt"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// Setup registers both admission paths on the manager's webhook server, the state on its cache and readiness
+// checks on its health endpoint. The cache must have been made with CacheByObject. The Reader and Synced of
+// the options are the manager's and the state's own.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
+	if o.Reader == nil {
+		o.Reader = mgr.GetAPIReader()
+	}
+	var state *State // set before the manager starts to serve
+	o.Synced = func() bool { return state.Synced() }
+	a, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	state, err = NewState(ctx, mgr.GetCache(), o, mgr.GetEventRecorder("meshfence"), mgr.GetLogger().WithName("state"))
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.AddReadyzCheck("state", state.Check); err != nil {
+		return nil, fmt.Errorf("add readiness check: %w", err)
+	}
+	server := mgr.GetWebhookServer()
+	server.Register(MutatePath, a.Mutator())
+	server.Register(ValidatePath, a.Validator())
+	return state, nil
+}
