@@ -2,9 +2,11 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +63,12 @@ func (d *document) add(field, message string) {
 	d.problems = append(d.problems, Problem{File: d.file, Line: d.line(field), Field: field, Message: message})
 }
 
+// err returns the problems in the order of their lines.
+func (d *document) err() *ConfigError {
+	slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return &ConfigError{Problems: d.problems}
+}
+
 // line returns the line of a field, or of the nearest field above it that the file has.
 func (d *document) line(field string) int {
 	for field != "" {
@@ -72,143 +80,125 @@ func (d *document) line(field string) int {
 	return 0
 }
 
-// decodeStrict fills into from YAML. Unknown fields, duplicate keys and wrong types are problems of the
-// returned document; into is only to be used when it has none.
+// decodeStrict fills into from the one YAML document that data must hold. Unknown fields, duplicate keys
+// and wrong types are problems of the returned document; into is only to be used when it has none.
 func decodeStrict(file string, data []byte, into any) *document {
-	doc := &document{file: file, lines: map[string]int{}}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		doc.problems = append(doc.problems, syntaxProblem(file, err))
-		return doc
+	d := &document{file: file, lines: map[string]int{}}
+	root := d.parse(data)
+	if root == nil {
+		return d
 	}
-	if len(root.Content) > 0 {
-		doc.index(root.Content[0], "")
-	}
-	if len(doc.problems) > 0 {
-		return doc
-	}
+	d.index(root, "", 0)
 	asJSON, err := sigsyaml.YAMLToJSON(data)
 	if err != nil {
-		doc.problems = append(doc.problems, syntaxProblem(file, err))
-		return doc
+		d.addSyntax(err)
+		return d
 	}
-	strict, err := kjson.UnmarshalStrict(asJSON, into)
-	if typeError, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		doc.add(pathAt(asJSON, typeError.Offset), fmt.Sprintf("must be %s, not %s", kindName(typeError), typeError.Value))
-	} else if err != nil {
-		doc.add("", err.Error())
+	strict, err := d.fill(asJSON, into)
+	if err != nil {
+		d.add("", err.Error())
 	}
 	for _, e := range strict {
 		if field, ok := errors.AsType[kjson.FieldError](e); ok {
-			doc.add(field.FieldPath(), "unknown field")
+			d.add(field.FieldPath(), "unknown field")
 		}
 	}
-	return doc
+	return d
 }
 
+// maxTypeErrors keeps the time short that a file takes in which everything has the wrong type.
+const maxTypeErrors = 100
+
+// fill decodes JSON. encoding/json stops at the first wrong type, and so each is put aside to find the next.
+func (d *document) fill(data []byte, into any) (strict []error, err error) {
+	for range maxTypeErrors {
+		strict, err = kjson.UnmarshalStrict(data, into)
+		typeError, ok := errors.AsType[*json.UnmarshalTypeError](err)
+		if !ok {
+			return strict, err
+		}
+		v := valueAt(data, typeError.Offset)
+		d.add(v.path, typeMessage(typeError))
+		data = slices.Concat(data[:v.start], []byte("null"), data[v.end:])
+	}
+	return nil, nil
+}
+
+// parse returns the root of the document; nil means that there is a problem.
+func (d *document) parse(data []byte) *yaml.Node {
+	var root *yaml.Node
+	for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var next yaml.Node
+		err := decoder.Decode(&next)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			d.addSyntax(err)
+			return nil
+		}
+		switch content := next.Content[0]; {
+		case root == nil:
+			root = content
+		case content.ShortTag() != nullTag:
+			d.problems = append(d.problems, Problem{File: d.file, Line: content.Line, Message: "must be the only document"})
+			return nil
+		}
+	}
+	if root == nil || root.ShortTag() == nullTag {
+		d.add("", "must hold a FenceConfig, not nothing")
+		return nil
+	}
+	return root
+}
+
+const nullTag = "!!null"
+
+// maxDepth is more than a FenceConfig needs; the paths of what lies deeper would only cost memory.
+const maxDepth = 20
+
 // index records the line of every field and reports keys that stand twice.
-func (d *document) index(node *yaml.Node, path string) {
+func (d *document) index(node *yaml.Node, path string, depth int) {
+	if depth > maxDepth {
+		return
+	}
 	switch node.Kind {
 	case yaml.MappingNode:
+		first := map[string]int{}
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key, value := node.Content[i], node.Content[i+1]
 			field := strings.TrimPrefix(path+"."+key.Value, ".")
-			if first, ok := d.lines[field]; ok {
+			if line, ok := first[key.Value]; ok {
 				d.problems = append(d.problems, Problem{File: d.file, Line: key.Line, Field: field,
-					Message: fmt.Sprintf("duplicate key, first set in line %d", first)})
+					Message: fmt.Sprintf("duplicate key, first set in line %d", line)})
 				continue
 			}
-			d.lines[field] = key.Line
-			d.index(value, field)
+			first[key.Value], d.lines[field] = key.Line, key.Line
+			d.index(value, field, depth+1)
 		}
 	case yaml.SequenceNode:
 		for i, item := range node.Content {
 			field := path + "[" + strconv.Itoa(i) + "]"
 			d.lines[field] = item.Line
-			d.index(item, field)
+			d.index(item, field, depth+1)
 		}
 	}
 }
 
-// syntaxProblem takes the line out of a YAML error, whose text is "yaml: line 3: what is wrong".
-func syntaxProblem(file string, err error) Problem {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	problem := Problem{File: file, Message: message}
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
-		if number, text, ok := strings.Cut(rest, ": "); ok {
-			problem.Line, _ = strconv.Atoi(number)
-			problem.Message = text
+// addSyntax takes the line out of a YAML error, whose text is "yaml: line 3: what is wrong". The parser,
+// unlike the scanner below it, counts lines from 0.
+func (d *document) addSyntax(err error) {
+	problem := Problem{File: d.file, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
+	if rest, ok := strings.CutPrefix(problem.Message, "line "); ok {
+		number, text, _ := strings.Cut(rest, ": ")
+		if line, err := strconv.Atoi(number); err == nil {
+			problem.Line, problem.Message = line, text
 		}
-	}
-	return problem
-}
-
-// kindName says what a field takes, without Go's names of types.
-func kindName(err *json.UnmarshalTypeError) string {
-	name := err.Type.Kind().String()
-	switch {
-	case name == "slice":
-		return "a list"
-	case name == "struct" || name == "map":
-		return "a mapping"
-	case name == "bool":
-		return "true or false"
-	case strings.HasPrefix(name, "int"):
-		return "a whole number"
-	}
-	return "a " + name
-}
-
-// pathAt returns the path of the JSON value that ends at, or holds, the byte offset.
-func pathAt(data []byte, offset int64) string {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	type level struct {
-		array bool
-		index int
-		key   string
-	}
-	var levels []level
-	wantKey := false
-	for {
-		token, err := decoder.Token()
-		if err != nil {
-			return ""
-		}
-		if delim, ok := token.(json.Delim); ok && (delim == '}' || delim == ']') {
-			levels = levels[:len(levels)-1]
-		} else {
-			if n := len(levels); n > 0 && !levels[n-1].array && wantKey {
-				levels[n-1].key, wantKey = token.(string), false
-				continue
-			}
-			if n := len(levels); n > 0 && levels[n-1].array {
-				levels[n-1].index++
-			}
-			if decoder.InputOffset() >= offset {
-				break
-			}
-			if ok {
-				levels = append(levels, level{array: delim == '[', index: -1})
+		for _, expected := range []string{"',' or ']'", "',' or '}'", "'-' indicator", "key", "node content", "<document start>"} {
+			if problem.Message == "did not find expected "+expected {
+				problem.Line++
 			}
 		}
-		wantKey = len(levels) > 0 && !levels[len(levels)-1].array
 	}
-	var path strings.Builder
-	for i, l := range levels {
-		switch {
-		case l.array:
-			fmt.Fprintf(&path, "[%d]", l.index)
-		case i > 0:
-			path.WriteString("." + l.key)
-		default:
-			path.WriteString(l.key)
-		}
-	}
-	return path.String()
-}
-
-// sortProblems orders problems by line and keeps the order in which they were found inside a line.
-func sortProblems(problems []Problem) []Problem {
-	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
-	return problems
+	d.problems = append(d.problems, problem)
 }

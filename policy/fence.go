@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Names of the labels and annotations that meshfence reads and writes. They are contracts.
 const (
 	// FenceKey is the annotation on a Service and the label on a Namespace that ask for a fence.
@@ -31,7 +33,7 @@ const (
 var fenceNames = [...]string{None: "none", Prefer: "prefer", Strict: "strict"}
 
 // Fences lists the names of all fences, loosest first.
-func Fences() []string { return fenceNames[:] }
+func Fences() []string { return slices.Clone(fenceNames[:]) }
 
 // String returns the name that annotations, labels and the FenceConfig use.
 func (f Fence) String() string { return fenceNames[f] }

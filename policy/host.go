@@ -1,6 +1,12 @@
 package policy
 
-import "strings"
+import (
+	"cmp"
+	"net/netip"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
 
 // Host is the name of a Service inside its cluster domain.
 type Host struct {
@@ -12,24 +18,32 @@ func (h Host) FQDN(domain string) string {
 	return h.Name + "." + h.Namespace + ".svc." + domain
 }
 
+// Compare orders hosts by Namespace, then by name.
+func (h Host) Compare(other Host) int {
+	return cmp.Or(strings.Compare(h.Namespace, other.Namespace), strings.Compare(h.Name, other.Name))
+}
+
 // Resolve turns a host as it is written in an Istio object into the name that Istio compares: a name
 // without a dot belongs to the object's namespace, any other is taken as it is
 // (ResolveShortnameToFQDN in Istio's pilot/pkg/model/config.go).
 func Resolve(host, namespace, domain string) string {
-	if host == "" || host == "*" || strings.ContainsAny(host, ".:") {
+	if host == "" || host == "*" || strings.Contains(host, ".") {
 		return host
+	}
+	if strings.Contains(host, ":") {
+		if _, err := netip.ParseAddr(host); err == nil {
+			return host
+		}
 	}
 	return Host{Namespace: namespace, Name: host}.FQDN(domain)
 }
 
-// ParseHost splits <name>.<namespace>.svc.<domain>; ok is false for every other name.
+// ParseHost splits <name>.<namespace>.svc.<domain>; ok is false for every other name, and where a part is
+// no DNS label and so cannot be the name of a Service or Namespace.
 func ParseHost(fqdn, domain string) (host Host, ok bool) {
-	rest, found := strings.CutSuffix(fqdn, ".svc."+domain)
-	if !found {
-		return Host{}, false
-	}
+	rest, inDomain := strings.CutSuffix(fqdn, ".svc."+domain)
 	name, namespace, found := strings.Cut(rest, ".")
-	if !found || name == "" || namespace == "" || strings.Contains(namespace, ".") || strings.HasPrefix(name, "*") {
+	if !inDomain || !found || !isLabel(name) || !isLabel(namespace) {
 		return Host{}, false
 	}
 	return Host{Namespace: namespace, Name: name}, true
@@ -37,3 +51,5 @@ func ParseHost(fqdn, domain string) (host Host, ok bool) {
 
 // Wildcard returns the suffix that a wildcard host stands for; ok is false for an exact host.
 func Wildcard(host string) (suffix string, ok bool) { return strings.CutPrefix(host, "*") }
+
+func isLabel(s string) bool { return len(validation.IsDNS1123Label(s)) == 0 }

@@ -2,13 +2,14 @@ package policy
 
 import (
 	"maps"
+	"slices"
 	"sync"
 )
 
 // Index joins a Config with the Namespaces and Services of the cluster. An exact host is answered in
-// constant time and a wildcard from one tally for each Namespace; only a wildcard that is narrower than a
-// Namespace (*-db.shop.svc.cluster.local) looks at Services, those of that Namespace. It is safe for
-// concurrent use.
+// constant time, a wildcard from the first Service of each fence in each Namespace; only a wildcard that is
+// narrower than a Namespace (*-db.shop.svc.cluster.local) looks at every Service, those of that Namespace.
+// It is safe for concurrent use.
 type Index struct {
 	mu         sync.RWMutex
 	config     *Config
@@ -19,20 +20,8 @@ type namespaceIndex struct {
 	labels   map[string]string
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
-	services map[string]annotation
-	tallies  [len(fenceNames)]tally
-}
-
-// annotation is the value of the fence annotation of one Service.
-type annotation struct {
-	value string
-	set   bool
-}
-
-// tally counts the Services of a Namespace with one fence.
-type tally struct {
-	count   int
-	example string // the name of one of them; empty when that one went away
+	services map[string]asked
+	byFence  [len(fenceNames)][]string // the names of services, sorted
 }
 
 // NewIndex returns an Index without Namespaces and Services.
@@ -53,7 +42,7 @@ func (x *Index) SetConfig(config *Config) {
 	defer x.mu.Unlock()
 	x.config = config
 	for name, n := range x.namespaces {
-		n.decide(config, name)
+		n.setScope(config.Namespace(name, n.labels))
 	}
 }
 
@@ -62,11 +51,8 @@ func (x *Index) SetNamespace(name string, labels map[string]string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(name)
-	if n.known && maps.Equal(n.labels, labels) {
-		return
-	}
 	n.labels, n.known = maps.Clone(labels), true
-	n.decide(x.config, name)
+	n.setScope(x.config.Namespace(name, labels))
 }
 
 // DeleteNamespace forgets the labels of a Namespace; its Services are deleted one by one.
@@ -75,7 +61,7 @@ func (x *Index) DeleteNamespace(name string) {
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = nil, false
-	n.decide(x.config, name)
+	n.setScope(x.config.Namespace(name, nil))
 	x.prune(name, n)
 }
 
@@ -84,12 +70,17 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
-	value, set := annotations[FenceKey]
+	annotation := ask(annotations)
 	if old, ok := n.services[host.Name]; ok {
-		n.remove(host.Name, old)
+		if old == annotation {
+			return
+		}
+		n.remove(host.Name)
 	}
-	n.services[host.Name] = annotation{value, set}
-	n.add(host.Name, annotation{value, set})
+	n.services[host.Name] = annotation
+	names := &n.byFence[n.fence(host.Name)]
+	i, _ := slices.BinarySearch(*names, host.Name)
+	*names = slices.Insert(*names, i, host.Name)
 }
 
 // DeleteService forgets a Service.
@@ -97,9 +88,8 @@ func (x *Index) DeleteService(host Host) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
-	if old, ok := n.services[host.Name]; ok {
-		n.remove(host.Name, old)
-		delete(n.services, host.Name)
+	if _, ok := n.services[host.Name]; ok {
+		n.remove(host.Name)
 	}
 	x.prune(host.Namespace, n)
 }
@@ -107,7 +97,7 @@ func (x *Index) DeleteService(host Host) {
 func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {
-		n = &namespaceIndex{scope: x.config.Namespace(name, nil), services: map[string]annotation{}}
+		n = &namespaceIndex{scope: x.config.Namespace(name, nil), services: map[string]asked{}}
 		x.namespaces[name] = n
 	}
 	return n
@@ -119,26 +109,30 @@ func (x *Index) prune(name string, n *namespaceIndex) {
 	}
 }
 
-func (n *namespaceIndex) decide(config *Config, name string) {
-	n.scope = config.Namespace(name, n.labels)
-	n.tallies = [len(fenceNames)]tally{}
-	for service, a := range n.services {
-		n.add(service, a)
+// setScope decides every Service of the Namespace anew where the scope is another one.
+func (n *namespaceIndex) setScope(scope NamespaceScope) {
+	if scope == n.scope {
+		return
+	}
+	n.scope = scope
+	n.byFence = [len(fenceNames)][]string{}
+	for service := range n.services {
+		f := n.fence(service)
+		n.byFence[f] = append(n.byFence[f], service)
+	}
+	for _, names := range n.byFence {
+		slices.Sort(names)
 	}
 }
 
-func (n *namespaceIndex) add(service string, a annotation) {
-	t := &n.tallies[n.scope.decide(service, a.value, a.set).Fence]
-	t.count++
-	if t.example == "" || service < t.example {
-		t.example = service
-	}
+func (n *namespaceIndex) fence(service string) Fence {
+	return n.scope.decide(service, n.services[service]).Fence
 }
 
-func (n *namespaceIndex) remove(service string, a annotation) {
-	t := &n.tallies[n.scope.decide(service, a.value, a.set).Fence]
-	t.count--
-	if t.example == service {
-		t.example = ""
+func (n *namespaceIndex) remove(service string) {
+	names := &n.byFence[n.fence(service)]
+	if i, ok := slices.BinarySearch(*names, service); ok {
+		*names = slices.Delete(*names, i, i+1)
 	}
+	delete(n.services, service)
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,8 +80,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 	}{&object.Metadata, spec}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
 		if typeError, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return nil, fmt.Errorf("decode %s: %s: must be %s, not %s",
-				kind, pathAt(data, typeError.Offset), kindName(typeError), typeError.Value)
+			path := cmp.Or(valueAt(data, typeError.Offset).path, "the object")
+			return nil, fmt.Errorf("decode %s: %s: %s", kind, path, typeMessage(typeError))
 		}
 		return nil, fmt.Errorf("decode %s: %w", kind, err)
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -12,11 +13,11 @@ type scope struct {
 	exempt     map[string]bool
 }
 
-// entry is one line of the scope.
+// entry is what one input of the scope says.
 type entry struct {
 	fence  Fence
 	locked bool
-	by     string
+	by     string // the provenance
 }
 
 type namespaceEntry struct {
@@ -26,12 +27,62 @@ type namespaceEntry struct {
 	selector labels.Selector
 }
 
-func (e namespaceEntry) matches(name string, set labels.Set) bool {
+func (e namespaceEntry) matches(set namespaceLabels) bool {
 	if e.name != "" {
-		return e.name == name
+		return e.name == set.name
 	}
 	return e.selector.Matches(set)
 }
+
+// namespaceLabels are the labels of a Namespace with the one that the API server adds to each, which
+// manifests leave out.
+type namespaceLabels struct {
+	name string
+	set  map[string]string
+}
+
+// Lookup returns the value of a label.
+func (l namespaceLabels) Lookup(key string) (string, bool) {
+	if key == corev1.LabelMetadataName {
+		return l.name, true
+	}
+	value, ok := l.set[key]
+	return value, ok
+}
+
+// Has says whether there is such a label.
+func (l namespaceLabels) Has(key string) bool {
+	_, ok := l.Lookup(key)
+	return ok
+}
+
+// Get returns the value of a label, empty where there is none.
+func (l namespaceLabels) Get(key string) string {
+	value, _ := l.Lookup(key)
+	return value
+}
+
+// asked is what the annotation of a Service or the label of a Namespace asks for: absent, unknown, or a
+// fence plus one.
+type asked int8
+
+const (
+	unknown asked = iota - 1
+	absent
+)
+
+func ask(values map[string]string) asked {
+	value, ok := values[FenceKey]
+	if !ok {
+		return absent
+	}
+	if fence, ok := ParseFence(value); ok {
+		return asked(fence) + 1
+	}
+	return unknown
+}
+
+func (a asked) fence() (f Fence, ok bool) { return Fence(a - 1), a > absent }
 
 // NamespaceScope is what decides the fences of one Namespace's Services, worked out once for all of them.
 type NamespaceScope struct {
@@ -51,24 +102,25 @@ func (c *Config) Namespace(name string, nsLabels map[string]string) NamespaceSco
 	if e, ok := ParseEnforcement(nsLabels[EnforcementLabel]); ok {
 		s.enforcement = e
 	}
-	found := false
-	if value, ok := nsLabels[FenceKey]; ok {
-		if fence, known := ParseFence(value); known {
-			s.base, found = entry{fence: fence, by: "namespace " + name}, true
-		} else {
-			s.ignore = "label " + FenceKey + " of namespace " + name
-		}
+	if s.exempt {
+		s.base.by = "exempt namespace " + name
+		return s
+	}
+	label := ask(nsLabels)
+	fence, found := label.fence()
+	if found {
+		s.base = entry{fence: fence, by: "namespace " + name}
+	} else if label == unknown {
+		s.ignore = "label " + FenceKey + " of namespace " + name
 	}
 	for _, e := range c.scope.namespaces {
-		if !e.matches(name, nsLabels) {
+		if !e.matches(namespaceLabels{name, nsLabels}) {
 			continue
 		}
 		if !found {
 			s.base, found = e.entry, true
 		}
-		if e.locked && (!s.floor.locked || e.fence > s.floor.fence) {
-			s.floor = e.entry
-		}
+		s.floor = tighter(s.floor, e.entry)
 	}
 	if !found {
 		s.base = entry{fence: c.scope.fallback, by: "config scope.default"}
@@ -76,38 +128,36 @@ func (c *Config) Namespace(name string, nsLabels map[string]string) NamespaceSco
 	return s
 }
 
+// tighter returns the floor that both a floor and a further entry make.
+func tighter(floor, e entry) entry {
+	if e.locked && (!floor.locked || e.fence > floor.fence) {
+		return e
+	}
+	return floor
+}
+
 // Service decides the fence of one Service from its annotations (section 3 of the design: the most
 // specific input that is present decides, then locked entries are a floor).
 func (s NamespaceScope) Service(name string, annotations map[string]string) Decision {
-	value, ok := annotations[FenceKey]
-	return s.decide(name, value, ok)
+	return s.decide(name, ask(annotations))
 }
 
-func (s NamespaceScope) decide(name, annotation string, annotated bool) Decision {
+func (s *NamespaceScope) decide(service string, annotation asked) Decision {
 	if s.exempt {
-		return Decision{By: "exempt namespace " + s.name, Exempt: true}
+		return Decision{By: s.base.by, Exempt: true}
 	}
 	ignored := s.ignore
 	chosen, floor := s.base, s.floor
-	if own, ok := s.config.scope.services[Host{Namespace: s.name, Name: name}]; ok {
-		chosen = own
-		if own.locked && (!floor.locked || own.fence > floor.fence) {
-			floor = own
-		}
+	if own, ok := s.config.scope.services[Host{Namespace: s.name, Name: service}]; ok {
+		chosen, floor = own, tighter(floor, own)
 	}
-	if annotated {
-		if fence, known := ParseFence(annotation); known {
-			chosen = entry{fence: fence, by: "service annotation"}
-		} else {
-			ignored = "annotation " + FenceKey
-		}
+	if fence, ok := annotation.fence(); ok {
+		chosen = entry{fence: fence, by: "service annotation"}
+	} else if annotation == unknown {
+		ignored = "annotation " + FenceKey
 	}
 	if floor.locked && floor.fence > chosen.fence {
 		chosen = floor
 	}
-	by := chosen.by
-	if chosen.locked {
-		by += " (locked)"
-	}
-	return Decision{Fence: chosen.fence, By: by, Locked: floor.locked, Ignored: ignored}
+	return Decision{Fence: chosen.fence, By: chosen.by, Locked: floor.locked, Ignored: ignored}
 }

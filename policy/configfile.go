@@ -1,0 +1,235 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// configFile is the FenceConfig as it is written.
+type configFile struct {
+	APIVersion   string              `json:"apiVersion"`
+	Kind         string              `json:"kind"`
+	ControlPlane controlPlaneFile    `json:"controlPlane"`
+	Holds        []string            `json:"holds"`
+	Localities   map[string][]string `json:"localities"`
+	Scope        scopeFile           `json:"scope"`
+	Enforcement  string              `json:"enforcement"`
+	Exemptions   []exemptionFile     `json:"exemptions"`
+}
+
+type controlPlaneFile struct {
+	Clusters       []string `json:"clusters"`
+	IstioNamespace string   `json:"istioNamespace"`
+	MeshConfigMaps []string `json:"meshConfigMaps"`
+	ClusterDomain  string   `json:"clusterDomain"`
+	Network        string   `json:"network"`
+}
+
+type scopeFile struct {
+	Default          string          `json:"default"`
+	Namespaces       []namespaceFile `json:"namespaces"`
+	Services         []serviceFile   `json:"services"`
+	ExemptNamespaces []string        `json:"exemptNamespaces"`
+}
+
+type namespaceFile struct {
+	Name     string                `json:"name"`
+	Selector *metav1.LabelSelector `json:"selector"`
+	Fence    string                `json:"fence"`
+	Locked   bool                  `json:"locked"`
+}
+
+type serviceFile struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Fence     string `json:"fence"`
+	Locked    bool   `json:"locked"`
+}
+
+type exemptionFile struct {
+	Rule      string `json:"rule"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Until     string `json:"until"`
+	Reason    string `json:"reason"`
+}
+
+func (f *configFile) setDefaults() {
+	f.ControlPlane.IstioNamespace = cmp.Or(f.ControlPlane.IstioNamespace, "istio-system")
+	f.ControlPlane.ClusterDomain = cmp.Or(f.ControlPlane.ClusterDomain, "cluster.local")
+	f.Scope.Default = cmp.Or(f.Scope.Default, None.String())
+	f.Enforcement = cmp.Or(f.Enforcement, string(Enforce))
+	if f.ControlPlane.MeshConfigMaps == nil {
+		f.ControlPlane.MeshConfigMaps = []string{"istio"}
+	}
+}
+
+// build validates what is written; a problem of the document means that the Config is not to be used.
+func (f *configFile) build(d *document, src Source) *Config {
+	d.check(f.APIVersion == configAPIVersion, "apiVersion", "%q must be %q", f.APIVersion, configAPIVersion)
+	d.check(f.Kind == configKind, "kind", "%q must be %q", f.Kind, configKind)
+	config := &Config{
+		Clusters:       f.ControlPlane.Clusters,
+		IstioNamespace: f.ControlPlane.IstioNamespace,
+		MeshConfigMaps: f.ControlPlane.MeshConfigMaps,
+		ClusterDomain:  f.ControlPlane.ClusterDomain,
+		Network:        f.ControlPlane.Network,
+		Localities:     f.Localities,
+		Enforcement:    Enforcement(f.Enforcement),
+	}
+	_, ok := ParseEnforcement(f.Enforcement)
+	d.check(ok, "enforcement", "%q must be one of enforce, warn, audit", f.Enforcement)
+	for i, name := range f.Holds {
+		hold, ok := ParseHold(name)
+		d.check(ok, fmt.Sprintf("holds[%d]", i), "%q must be one of meshConfig, locality, subset", name)
+		config.Holds |= Holds(hold)
+	}
+	d.checkControlPlane(config)
+	d.checkHolds(config, f.Holds)
+	d.checkLocalities(config)
+	config.scope = f.Scope.build(d, f.exempt(d, src))
+	for i, e := range f.Exemptions {
+		config.Exemptions = append(config.Exemptions, e.build(d, fmt.Sprintf("exemptions[%d]", i), src.Rules))
+	}
+	return config
+}
+
+func (d *document) checkControlPlane(c *Config) {
+	d.checkLabel("controlPlane.istioNamespace", "Namespace", c.IstioNamespace)
+	d.checkSubdomain("controlPlane.clusterDomain", "a DNS domain", c.ClusterDomain)
+	for i, name := range c.MeshConfigMaps {
+		d.checkSubdomain(fmt.Sprintf("controlPlane.meshConfigMaps[%d]", i), "the name of a ConfigMap", name)
+	}
+	d.check(len(validation.IsValidLabelValue(c.Network)) == 0, "controlPlane.network",
+		"%q must be a valid label value", c.Network)
+	d.check(len(c.Clusters) > 0, "controlPlane.clusters", "must list at least one cluster id (istiod's CLUSTER_ID)")
+	for i, id := range c.Clusters {
+		field := fmt.Sprintf("controlPlane.clusters[%d]", i)
+		d.check(id != "" && len(validation.IsValidLabelValue(id)) == 0, field,
+			"%q must be a cluster id, which is a valid label value", id)
+		d.check(!slices.Contains(c.Clusters[:i], id), field, "%q must not stand twice", id)
+		if len(c.Clusters) > 1 && c.Holds.Has(Subset) {
+			d.check(isLabel(strings.ToLower(reservedPrefix+id)), field, "%q must be at most %d letters, digits and "+
+				"dashes, because hold subset names a subset after it", id, validation.DNS1123LabelMaxLength-len(reservedPrefix))
+		}
+	}
+}
+
+// checkHolds refuses sets of holds that cannot hold anything (B17).
+func (d *document) checkHolds(c *Config, written []string) {
+	d.check(len(written) > 0, "holds", "must list at least one of meshConfig, locality, subset")
+	d.check(!c.Holds.Only(Subset) || len(c.Clusters) < 2, "holds", "must have meshConfig or locality beside subset, "+
+		"because a cluster label would send the clients of several control plane clusters to one of them")
+	d.check(!c.Holds.Has(MeshConfig) || len(c.MeshConfigMaps) > 0, "controlPlane.meshConfigMaps",
+		"must list at least one ConfigMap, because hold meshConfig edits it")
+	for _, cluster := range c.Clusters {
+		_, listed := c.Localities[cluster]
+		d.check(listed || !c.Holds.Has(Locality), "localities",
+			"must list the localities of cluster %q, because hold locality needs them", cluster)
+	}
+}
+
+// exempt returns the Namespaces that are written, or else the default ones.
+func (f *configFile) exempt(d *document, src Source) map[string]bool {
+	if f.Scope.ExemptNamespaces == nil {
+		own := cmp.Or(src.InstallNamespace, InstallNamespace)
+		return map[string]bool{"kube-system": true, "kube-public": true, "kube-node-lease": true,
+			f.ControlPlane.IstioNamespace: true, own: true}
+	}
+	exempt := map[string]bool{}
+	for i, name := range f.Scope.ExemptNamespaces {
+		d.checkLabel(fmt.Sprintf("scope.exemptNamespaces[%d]", i), "Namespace", name)
+		exempt[name] = true
+	}
+	return exempt
+}
+
+func (s scopeFile) build(d *document, exempt map[string]bool) scope {
+	built := scope{fallback: d.checkFence("scope.default", s.Default), services: map[Host]entry{}, exempt: exempt}
+	for i, n := range s.Namespaces {
+		built.namespaces = append(built.namespaces, n.build(d, fmt.Sprintf("scope.namespaces[%d]", i), exempt))
+	}
+	for i, service := range s.Services {
+		field := fmt.Sprintf("scope.services[%d]", i)
+		d.checkLabel(field+".name", "Service", service.Name)
+		d.checkFenced(field+".namespace", service.Namespace, exempt)
+		host := Host{Namespace: service.Namespace, Name: service.Name}
+		_, twice := built.services[host]
+		d.check(!twice, field, "%q must not stand twice", service.Namespace+"/"+service.Name)
+		built.services[host] = newEntry(d, field, service.Fence, service.Locked)
+	}
+	return built
+}
+
+func (n namespaceFile) build(d *document, field string, exempt map[string]bool) namespaceEntry {
+	built := namespaceEntry{name: n.Name, entry: newEntry(d, field, n.Fence, n.Locked)}
+	if (n.Name == "") == (n.Selector == nil) {
+		d.add(field, "must have either name or selector")
+		return built
+	}
+	if n.Selector == nil {
+		d.checkFenced(field+".name", n.Name, exempt)
+		return built
+	}
+	selector, err := metav1.LabelSelectorAsSelector(n.Selector)
+	if err != nil {
+		d.add(field+".selector", "must be a valid selector: "+err.Error())
+		selector = labels.Nothing()
+	}
+	d.check(!selector.Empty(), field+".selector", "must not be empty; scope.default fences every Namespace")
+	built.selector = selector
+	return built
+}
+
+func newEntry(d *document, field, fence string, locked bool) entry {
+	e := entry{fence: d.checkFence(field+".fence", fence), locked: locked, by: "config " + field}
+	if locked {
+		e.by += " (locked)"
+	}
+	return e
+}
+
+func (e exemptionFile) build(d *document, field string, rules []string) Exemption {
+	d.check(slices.Contains(rules, e.Rule), field+".rule", "%q must be the id of a rule", e.Rule)
+	d.check(e.Namespace != "", field+".namespace", "must be set")
+	d.check(e.Name != "", field+".name", "must be set")
+	d.check(e.Reason != "", field+".reason", "must be set")
+	until, err := time.Parse(time.DateOnly, e.Until)
+	d.check(err == nil, field+".until", "%q must be a day such as 2026-12-31", e.Until)
+	return Exemption{Rule: e.Rule, Namespace: e.Namespace, Name: e.Name, Until: until, Reason: e.Reason}
+}
+
+// check adds a problem unless ok.
+func (d *document) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		d.add(field, fmt.Sprintf(format, args...))
+	}
+}
+
+func (d *document) checkFence(field, name string) Fence {
+	fence, ok := ParseFence(name)
+	d.check(ok, field, "%q must be one of %s", name, strings.Join(Fences(), ", "))
+	return fence
+}
+
+func (d *document) checkLabel(field, kind, name string) {
+	d.check(isLabel(name), field, "%q must be the name of a %s (lower-case letters, digits and dashes, at most %d)",
+		name, kind, validation.DNS1123LabelMaxLength)
+}
+
+func (d *document) checkSubdomain(field, what, name string) {
+	d.check(len(validation.IsDNS1123Subdomain(name)) == 0, field,
+		"%q must be %s (lower-case letters, digits, dashes and dots)", name, what)
+}
+
+func (d *document) checkFenced(field, namespace string, exempt map[string]bool) {
+	d.checkLabel(field, "Namespace", namespace)
+	d.check(!exempt[namespace], field, "%q must not be one of scope.exemptNamespaces, which are never fenced", namespace)
+}

@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxLocalities is how many localities can share the weight of 100 per cent, of which each needs one.
+const maxLocalities = 100
+
+// checkLocalities demands what Istio demands of the localities of a distribute (validateLocalities in its
+// pkg/config/validation/agent), over all clusters at once.
+func (d *document) checkLocalities(c *Config) {
+	type place struct{ locality, cluster string }
+	var seen []place
+	for _, cluster := range slices.Sorted(maps.Keys(c.Localities)) {
+		field := "localities." + cluster
+		list := c.Localities[cluster]
+		d.check(slices.Contains(c.Clusters, cluster), field, "%q must be one of controlPlane.clusters", cluster)
+		d.check(0 < len(list) && len(list) <= maxLocalities, field, "must list 1 to %d localities", maxLocalities)
+		for i, locality := range list[:min(len(list), maxLocalities)] {
+			at := fmt.Sprintf("%s[%d]", field, i)
+			if !isLocality(locality) {
+				d.add(at, fmt.Sprintf("%q must be region, region/zone or region/zone/subzone, "+
+					"with a wildcard only as its last part", locality))
+				continue
+			}
+			if j := slices.IndexFunc(seen, func(p place) bool { return localitiesOverlap(p.locality, locality) }); j >= 0 {
+				d.add(at, fmt.Sprintf("%q must not overlap %q of cluster %s", locality, seen[j].locality, seen[j].cluster))
+			}
+			seen = append(seen, place{locality, cluster})
+		}
+	}
+}
+
+func isLocality(locality string) bool {
+	parts := strings.Split(locality, "/")
+	last := len(parts) - 1
+	if parts[last] == "*" && last > 0 {
+		parts[last] = "any"
+	}
+	return last < 3 && !slices.Contains(parts, "") && !strings.Contains(strings.Join(parts, ""), "*")
+}
+
+// localitiesOverlap says whether an endpoint can stand in both localities.
+func localitiesOverlap(a, b string) bool {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	for i := range min(len(as), len(bs)) {
+		if as[i] == "*" || bs[i] == "*" {
+			return true
+		}
+		if as[i] != bs[i] {
+			return false
+		}
+	}
+	return true
+}
