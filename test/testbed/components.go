@@ -71,6 +71,8 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--service-account-signing-key-file="+c.file("service-account.key"),
 		"--token-auth-file="+c.file("tokens.csv"),
 		"--authorization-mode=RBAC",
+		// Without a Node's proxy a ClusterIP leads nowhere: webhooks are called at the endpoints of their Service.
+		"--enable-aggregator-routing=true",
 		// Pods are written by tests, without ServiceAccounts and tokens.
 		"--disable-admission-plugins=ServiceAccount",
 	)

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // provide has hack/build-tools.sh build what is missing, with its progress on stderr, and makes the folder that the
@@ -15,6 +18,13 @@ func provide(names []string) (bed, error) {
 	root, err := checkout()
 	if err != nil {
 		return bed{}, err
+	}
+	b := bed{Tools: map[string]string{}}
+	if i := slices.Index(names, ToolMeshfence); i >= 0 {
+		names = slices.Delete(slices.Clone(names), i, i+1)
+		if b.Tools[ToolMeshfence], err = buildMeshfence(root); err != nil {
+			return bed{}, err
+		}
 	}
 	cmd := exec.Command(filepath.Join(root, "hack", "build-tools.sh"), append([]string{"--print"}, names...)...)
 	cmd.Stderr = os.Stderr
@@ -30,11 +40,33 @@ func provide(names []string) (bed, error) {
 	if err != nil {
 		return bed{}, err
 	}
-	b := bed{State: filepath.Join(cache, "state"), Tools: map[string]string{}}
+	b.State = filepath.Join(cache, "state")
 	for i, name := range names {
 		b.Tools[name] = paths[i]
 	}
 	return b, os.MkdirAll(b.State, 0o700)
+}
+
+// buildMeshfence builds the program of this tree into its bin folder, one test package at a time.
+func buildMeshfence(root string) (string, error) {
+	path := filepath.Join(root, "bin", "meshfence")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/meshfence")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build meshfence: %w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // checkout returns the root of the source tree around the working directory.

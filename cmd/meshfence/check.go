@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+func newCheck() *cobra.Command {
+	var flags sceneFlags
+	var output string
+	command := &cobra.Command{
+		Use:   "check -f PATH...",
+		Short: "Find what would leak in manifests, for CI and pre-commit",
+		Long: `Find what admission would refuse or warn of in manifests.
+
+The Services and Namespaces among them and the FenceConfig give the scope; no cluster is needed.
+Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			write, ok := map[string]func(io.Writer, []located) error{"text": writeText, "json": writeJSON}[output]
+			if !ok {
+				return fmt.Errorf("--output %q must be text or json", output)
+			}
+			results, err := flags.judge(command.InOrStdin())
+			if err != nil {
+				return err
+			}
+			findings := allFindings(results)
+			if err := write(command.OutOrStdout(), findings); err != nil {
+				return err
+			}
+			return denied(findings)
+		},
+	}
+	flags.addTo(command)
+	command.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return command
+}
+
+// located is a finding and where its object stands in the input.
+type located struct {
+	leak.Finding
+	source string
+}
+
+func allFindings(results []result) []located {
+	var all []located
+	for _, r := range results {
+		for _, f := range r.findings {
+			all = append(all, located{f, r.source})
+		}
+	}
+	return all
+}
+
+func writeText(out io.Writer, findings []located) error {
+	for _, f := range findings {
+		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", f.source, f.Severity, f.Kind, f.Namespace, f.Name, f.Field, f.Message)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeJSON writes an array of findings; an empty one where there are none.
+func writeJSON(out io.Writer, findings []located) error {
+	list := make([]leak.Finding, len(findings))
+	for i, f := range findings {
+		list[i] = f.Finding
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(list)
+}

@@ -1,0 +1,53 @@
+// Command meshfence keeps the traffic of chosen Services inside their own cluster of a multi-cluster Istio
+// mesh: an admission webhook with a controller beside it, and the commands that show what it would do.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, which are a contract.
+const (
+	exitDenied = 1 // at least one finding denies
+	exitError  = 2 // bad usage, bad config, unreadable input
+)
+
+// errDenied ends a command whose findings have been printed already.
+var errDenied = errors.New("denied")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, newCommand()))
+}
+
+func run(ctx context.Context, command *cobra.Command) int {
+	err := command.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errDenied):
+		return exitDenied
+	}
+	fmt.Fprintf(command.ErrOrStderr(), "meshfence: %v\n", err)
+	return exitError
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "meshfence",
+		Short:         "Keep the traffic of chosen Services inside their own cluster",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newServe(), newRender(), newCheck())
+	return root
+}

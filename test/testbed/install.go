@@ -1,0 +1,271 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// ToolMeshfence is the program of this source tree, for [Main], [Run] and [Tool].
+const ToolMeshfence = "meshfence"
+
+// namespace and name are those of the manifests.
+const (
+	installNamespace = "meshfence-system"
+	installName      = "meshfence"
+)
+
+// Installation says how to install meshfence.
+type Installation struct {
+	// Overlay is a folder of manifests/overlays; self-signed unless set.
+	Overlay string
+	// FenceConfig is the config.yaml of the ConfigMap.
+	FenceConfig string
+	// Args are added to those of the Deployment.
+	Args []string
+}
+
+// Meshfence is an installed meshfence: the manifests as they are, with a process in the place of each Pod of the
+// Deployment, which has the rights of the Deployment's ServiceAccount.
+type Meshfence struct {
+	cluster  *Cluster
+	path     string
+	args     []string
+	replicas []*replica
+}
+
+type replica struct {
+	pod        string
+	address    netip.Addr
+	kubeconfig string
+	process    *Process
+}
+
+// Install applies the manifests and starts meshfence. It returns when every replica is ready and the API server
+// reaches them.
+func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, error) {
+	if o.Overlay == "" {
+		o.Overlay = "self-signed"
+	}
+	m := &Meshfence{cluster: c}
+	var err error
+	if m.path, err = Tool(ToolMeshfence); err != nil {
+		return nil, err
+	}
+	root, err := checkout()
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := c.Kubectl(ctx, "", "apply", "-k", filepath.Join(root, "manifests", "overlays", o.Overlay)); err != nil {
+		return nil, err
+	}
+	if err := m.Configure(ctx, o.FenceConfig); err != nil {
+		return nil, err
+	}
+	if err := m.adoptPods(ctx, o.Args); err != nil {
+		return nil, err
+	}
+	for i := range m.replicas {
+		if err := m.StartReplica(ctx, i); err != nil {
+			m.Stop()
+			return nil, err
+		}
+	}
+	if err := m.WaitServing(ctx); err != nil {
+		logs := m.Logs(logTail)
+		m.Stop()
+		return nil, fmt.Errorf("the API server does not reach meshfence: %w\n%s", err, logs)
+	}
+	return m, nil
+}
+
+// Configure writes the FenceConfig, as kubectl create configmap and kubectl apply would.
+func (m *Meshfence) Configure(ctx context.Context, fenceConfig string) error {
+	configMap, _, err := m.cluster.Kubectl(ctx, fenceConfig, "create", "configmap", installName, "-n", installNamespace,
+		"--from-file=config.yaml=/dev/stdin", "--dry-run=client", "-o", "yaml")
+	if err != nil {
+		return err
+	}
+	return m.cluster.Apply(ctx, configMap)
+}
+
+// adoptPods does the work of scheduler and kubelet: every Pod of the Deployment gets a Node and an address.
+func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
+	client, err := kubernetes.NewForConfig(m.cluster.Config())
+	if err != nil {
+		return err
+	}
+	deployment, err := client.AppsV1().Deployments(installNamespace).Get(ctx, installName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	m.args = slices.Concat(container.Args, extra)
+	pods, err := m.pods(ctx, client, deployment)
+	if err != nil {
+		return err
+	}
+	for i, pod := range pods {
+		binding := &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
+			Target:     corev1.ObjectReference{Kind: "Node", Name: m.cluster.Node()},
+		}
+		if err := client.CoreV1().Pods(installNamespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("bind pod %s: %w", pod.Name, err)
+		}
+		r := &replica{pod: pod.Name, address: m.cluster.Host(250<<8 + 1 + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig")}
+		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, installNamespace, pod.Spec.ServiceAccountName); err != nil {
+			return err
+		}
+		m.replicas = append(m.replicas, r)
+	}
+	return nil
+}
+
+func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) ([]corev1.Pod, error) {
+	var pods []corev1.Pod
+	err := Eventually(ctx, readyWithin, func(ctx context.Context) error {
+		list, err := client.CoreV1().Pods(installNamespace).List(ctx, metav1.ListOptions{
+			LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector),
+		})
+		if err != nil {
+			return err
+		}
+		if pods = list.Items; len(pods) != int(*d.Spec.Replicas) {
+			return fmt.Errorf("%d pods of %d", len(pods), *d.Spec.Replicas)
+		}
+		return nil
+	})
+	return pods, err
+}
+
+// Replicas returns how many replicas the Deployment has.
+func (m *Meshfence) Replicas() int { return len(m.replicas) }
+
+// StartReplica starts a replica and marks its Pod Ready, once it is.
+func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
+	r := m.replicas[i]
+	health := fmt.Sprintf("http://%s", netip.AddrPortFrom(r.address, 8081))
+	var err error
+	r.process, err = StartProcess(ctx, Command{
+		Name: r.pod,
+		Path: m.path,
+		Args: slices.Concat(m.args, []string{
+			"--kubeconfig=" + r.kubeconfig,
+			"--webhook-address=" + netip.AddrPortFrom(r.address, 9443).String(),
+			"--metrics-address=" + netip.AddrPortFrom(r.address, 8080).String(),
+			"--health-address=" + netip.AddrPortFrom(r.address, 8081).String(),
+		}),
+		Env:   []string{"POD_NAMESPACE=" + installNamespace, "POD_NAME=" + r.pod},
+		Dir:   m.cluster.dir,
+		Ready: m.cluster.healthy(&rest.Config{Host: health}, "/readyz"),
+	})
+	if err != nil {
+		return err
+	}
+	return m.setReady(ctx, r, true)
+}
+
+// StopReplica does what a rollout does: the Pod stops being Ready, then the process gets SIGTERM.
+func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
+	r := m.replicas[i]
+	if err := m.setReady(ctx, r, false); err != nil {
+		return err
+	}
+	r.process.Stop(20 * time.Second)
+	return r.process.Err()
+}
+
+// KillReplica ends a replica's process as a crash would; its Pod stays Ready.
+func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Stop(0) }
+
+// Stop kills every replica.
+func (m *Meshfence) Stop() {
+	for _, r := range m.replicas {
+		if r.process != nil {
+			r.process.Stop(0)
+		}
+	}
+}
+
+// Logs returns the last lines of every replica's log.
+func (m *Meshfence) Logs(lines int) string {
+	var b strings.Builder
+	for _, r := range m.replicas {
+		if r.process != nil {
+			b.WriteString(r.process.Log(lines))
+		}
+	}
+	return b.String()
+}
+
+// MetricsURL returns where a replica serves its metrics.
+func (m *Meshfence) MetricsURL(i int) string {
+	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.replicas[i].address, 8080))
+}
+
+func (m *Meshfence) setReady(ctx context.Context, r *replica, ready bool) error {
+	client, err := kubernetes.NewForConfig(m.cluster.Config())
+	if err != nil {
+		return err
+	}
+	pods := client.CoreV1().Pods(installNamespace)
+	pod, err := pods.Get(ctx, r.pod, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	pod.Status.Phase = corev1.PodRunning
+	pod.Status.PodIP = r.address.String()
+	pod.Status.PodIPs = []corev1.PodIP{{IP: r.address.String()}}
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
+	_, err = pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+	return err
+}
+
+// WaitServing waits until the API server gets answers from the webhook: a dry run of an object that only the webhook
+// refuses is refused.
+func (m *Meshfence) WaitServing(ctx context.Context) error {
+	const probe = `{apiVersion: v1, kind: Service, metadata: {name: probe, annotations: {meshfence.io/fence: unknown}},
+spec: {ports: [{port: 80}]}}`
+	return Eventually(ctx, readyWithin, func(ctx context.Context) error {
+		_, stderr, err := m.cluster.Kubectl(ctx, probe, "create", "-n", "default", "--dry-run=server", "-f", "-")
+		if err == nil {
+			return errors.New("an unknown fence was accepted")
+		}
+		if !strings.Contains(stderr, "service-invalid-fence") {
+			return err
+		}
+		return nil
+	})
+}
+
+// writeServiceAccountKubeconfig writes a kubeconfig that acts as a ServiceAccount.
+func (c *Cluster) writeServiceAccountKubeconfig(path, namespace, name string) error {
+	config, err := clientcmd.LoadFromFile(c.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.AuthInfos[c.Name] = &clientcmdapi.AuthInfo{
+		Token:             c.token,
+		Impersonate:       fmt.Sprintf("system:serviceaccount:%s:%s", namespace, name),
+		ImpersonateGroups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+	}
+	return clientcmd.WriteToFile(*config, path)
+}
