@@ -29,7 +29,7 @@ func TestCABundle(t *testing.T) {
 	newer := aged("newer", time.Second)
 	expired := newCA(t, "expired", now.Add(-2*time.Hour), now)
 	leaf := newKeyPair(t, &x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)})
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: former.certificate.Raw})
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: older.certificate.Raw})
 	noDER := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("none")})
 
 	for name, c := range map[string]struct {
