@@ -59,7 +59,7 @@ func reexec(b bed) (int, error) {
 			if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 				return 0, err
 			}
-			return 0, nil
+			return exitCode(cmd.ProcessState), nil
 		}
 	}
 }

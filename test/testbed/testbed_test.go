@@ -102,7 +102,9 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 // outside starts the test binary as a program that does not know of this test bed.
 func outside(t *testing.T, name string) (*exec.Cmd, io.Reader) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "MESHFENCE_TESTBED=") {
 			cmd.Env = append(cmd.Env, variable)
@@ -110,6 +112,8 @@ func outside(t *testing.T, name string) (*exec.Cmd, io.Reader) {
 	}
 	cmd.Env = append(cmd.Env, programVariable+"="+name+":"+t.Name())
 	cmd.Stderr = t.Output()
+	// Wait shall not wait for what a killed program left behind.
+	cmd.WaitDelay = patience
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
