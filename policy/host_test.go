@@ -1,0 +1,113 @@
+package policy_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// The expectations are those of ResolveShortnameToFQDN in Istio's pilot/pkg/model/config.go.
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ host, domain, want string }{
+		"short":                     {"reviews", "cluster.local", "reviews.prod.svc.cluster.local"},
+		"short in another domain":   {"reviews", "k8s.example", "reviews.prod.svc.k8s.example"},
+		"FQDN":                      {"reviews.shop.svc.cluster.local", "cluster.local", "reviews.shop.svc.cluster.local"},
+		"FQDN of another domain":    {"reviews.shop.svc.cluster.local", "k8s.example", "reviews.shop.svc.cluster.local"},
+		"with a namespace":          {"reviews.prod", "cluster.local", "reviews.prod"},
+		"with a namespace and svc":  {"reviews.prod.svc", "cluster.local", "reviews.prod.svc"},
+		"closing dot":               {"reviews.", "cluster.local", "reviews."},
+		"star":                      {"*", "cluster.local", "*"},
+		"wildcard":                  {"*.prod.svc.cluster.local", "cluster.local", "*.prod.svc.cluster.local"},
+		"short wildcard":            {"*-db", "cluster.local", "*-db.prod.svc.cluster.local"},
+		"IPv4":                      {"10.0.0.1", "cluster.local", "10.0.0.1"},
+		"IPv6":                      {"2001:db8::1", "cluster.local", "2001:db8::1"},
+		"IPv6 with a zone":          {"fe80::1%eth0", "cluster.local", "fe80::1%eth0"},
+		"a colon, but not IPv6":     {"reviews:80", "cluster.local", "reviews:80.prod.svc.cluster.local"},
+		"empty":                     {"", "cluster.local", ""},
+		"upper case":                {"Reviews", "cluster.local", "Reviews.prod.svc.cluster.local"},
+		"outside of the cluster":    {"example.com", "cluster.local", "example.com"},
+		"short, of one digit":       {"1", "cluster.local", "1.prod.svc.cluster.local"},
+		"with a path":               {"a/b", "cluster.local", "a/b.prod.svc.cluster.local"},
+		"FQDN with the closing dot": {"reviews.prod.svc.cluster.local.", "cluster.local", "reviews.prod.svc.cluster.local."},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := policy.Resolve(tc.host, "prod", tc.domain); got != tc.want {
+				t.Errorf("Resolve(%q) = %q, want %q", tc.host, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseHost(t *testing.T) {
+	t.Parallel()
+	reviews := policy.Host{Namespace: "prod", Name: "reviews"}
+	tests := map[string]struct {
+		fqdn, domain string
+		want         policy.Host // the zero Host: not one
+	}{
+		"FQDN":                    {"reviews.prod.svc.cluster.local", "cluster.local", reviews},
+		"custom domain":           {"reviews.prod.svc.k8s.example", "k8s.example", reviews},
+		"digits and dashes":       {"0-a.1-b.svc.cluster.local", "cluster.local", policy.Host{Namespace: "1-b", Name: "0-a"}},
+		"namespace svc":           {"reviews.svc.svc.cluster.local", "cluster.local", policy.Host{Namespace: "svc", Name: "reviews"}},
+		"another domain":          {"reviews.prod.svc.cluster.local", "k8s.example", policy.Host{}},
+		"another cluster set":     {"reviews.prod.svc.clusterset.local", "cluster.local", policy.Host{}},
+		"domain as a suffix only": {"reviews.prod.svc.my-cluster.local", "cluster.local", policy.Host{}},
+		"with a namespace":        {"reviews.prod", "cluster.local", policy.Host{}},
+		"without a namespace":     {"reviews.svc.cluster.local", "cluster.local", policy.Host{}},
+		"a pod of it":             {"reviews-0.reviews.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"no name":                 {".prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"no namespace":            {"reviews..svc.cluster.local", "cluster.local", policy.Host{}},
+		"wildcard":                {"*.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"wildcard inside":         {"re*.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"path":                    {"a/../b.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"upper case":              {"Reviews.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"underscore":              {"a_b.prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"too long":                {strings.Repeat("a", 64) + ".prod.svc.cluster.local", "cluster.local", policy.Host{}},
+		"only the suffix":         {".svc.cluster.local", "cluster.local", policy.Host{}},
+		"empty":                   {"", "cluster.local", policy.Host{}},
+		"IP":                      {"10.0.0.1", "cluster.local", policy.Host{}},
+		"closing dot":             {"reviews.prod.svc.cluster.local.", "cluster.local", policy.Host{}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := policy.ParseHost(tc.fqdn, tc.domain)
+			if got != tc.want || ok != (tc.want != policy.Host{}) {
+				t.Errorf("ParseHost(%q) = %+v, %t, want %+v", tc.fqdn, got, ok, tc.want)
+			}
+			if ok && got.FQDN(tc.domain) != tc.fqdn {
+				t.Errorf("FQDN() = %q, want %q", got.FQDN(tc.domain), tc.fqdn)
+			}
+		})
+	}
+}
+
+// FuzzHost: what ParseHost takes apart, FQDN puts together again; Resolve changes nothing the second time,
+// unless the host is a short name that is no DNS name.
+func FuzzHost(f *testing.F) {
+	for _, host := range []string{"reviews", "reviews.prod", "reviews.prod.svc.cluster.local", "*", "*-db", "::1", "10.0.0.1", "", "."} {
+		f.Add(host, "prod", "cluster.local")
+	}
+	f.Fuzz(func(t *testing.T, host, namespace, domain string) {
+		fqdn := policy.Resolve(host, namespace, domain)
+		if again := policy.Resolve(fqdn, "other", domain); again != fqdn {
+			t.Errorf("Resolve(%q) = %q, and then %q", host, fqdn, again)
+		}
+		for _, name := range []string{host, fqdn} {
+			h, ok := policy.ParseHost(name, domain)
+			if ok && h.FQDN(domain) != name {
+				t.Errorf("ParseHost(%q) = %+v, whose FQDN is %q", name, h, h.FQDN(domain))
+			}
+			if !ok && h != (policy.Host{}) {
+				t.Errorf("ParseHost(%q) = %+v, false", name, h)
+			}
+		}
+		if h, ok := policy.ParseHost(fqdn, domain); ok && fqdn != host && h.Namespace != namespace {
+			t.Errorf("Resolve(%q, %q) lies in %q", host, namespace, h.Namespace)
+		}
+	})
+}

@@ -1,0 +1,434 @@
+package policy_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+const domain = ".svc.cluster.local"
+
+func fenced(name string) map[string]string { return map[string]string{policy.FenceKey: name} }
+
+func host(namespace, name string) policy.Host { return policy.Host{Namespace: namespace, Name: name} }
+
+func configOf(t testing.TB, scope string) *policy.Config {
+	t.Helper()
+	return parse(t, minimal+"scope: "+scope+"\n")
+}
+
+// answer is what a match says: for the name of each fence a host, and what fences it.
+type answer map[string]string
+
+func answerOf(m policy.Match) answer {
+	a := answer{}
+	for i, name := range policy.Fences() {
+		if f := policy.Fence(i); m.Has(f) {
+			a[name] = m.Host(f).Host + ", " + m.Host(f).By
+		}
+	}
+	for i, name := range policy.Fences() {
+		if f := policy.Fence(i); m.Only(f) != (m.Has(f) && len(a) == 1) {
+			a["only "+name] = "is wrong"
+		}
+	}
+	return a
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		host string
+		want answer
+	}{
+		"exact, by annotation":   {"cart.shop" + domain, answer{"strict": "cart.shop" + domain + ", service annotation"}},
+		"exact, by namespace":    {"orders-db.prod" + domain, answer{"strict": "orders-db.prod" + domain + ", namespace prod"}},
+		"exact, not fenced":      {"web.shop" + domain, answer{"none": "web.shop" + domain + ", config scope.default"}},
+		"exact, exempt":          {"dns.kube-system" + domain, answer{"none": "dns.kube-system" + domain + ", exempt namespace kube-system"}},
+		"unknown, fenced":        {"new.prod" + domain, answer{"strict": "new.prod" + domain + ", namespace prod"}},
+		"unknown, not fenced":    {"new.shop" + domain, answer{"none": "new.shop" + domain + ", config scope.default"}},
+		"unknown namespace":      {"a.b" + domain, answer{"none": "a.b" + domain + ", config scope.default"}},
+		"upper case":             {"Cart.Shop.SVC.cluster.local", answer{"strict": "cart.shop" + domain + ", service annotation"}},
+		"closing dot":            {"cart.shop" + domain + ".", answer{"strict": "cart.shop" + domain + ", service annotation"}},
+		"with a namespace only":  {"cart.shop", answer{}},
+		"another domain":         {"cart.shop.svc.clusterset.local", answer{}},
+		"a pod":                  {"cart-0.cart.shop" + domain, answer{}},
+		"outside":                {"example.com", answer{}},
+		"IP":                     {"10.0.0.1", answer{}},
+		"empty":                  {"", answer{}},
+		"dot":                    {".", answer{}},
+		"the domain":             {"svc.cluster.local", answer{}},
+		"namespace":              {"*.prod" + domain, answer{"strict": "orders-db.prod" + domain + ", namespace prod", "none": "till.prod" + domain + ", service annotation"}},
+		"namespace, mixed":       {"*.shop" + domain, answer{"strict": "cart.shop" + domain + ", service annotation", "prefer": "cart-db.shop" + domain + ", service annotation", "none": "web.shop" + domain + ", config scope.default"}},
+		"namespace, empty":       {"*.vault" + domain, answer{"strict": "*.vault" + domain + ", namespace vault"}},
+		"namespace, unknown":     {"*.b" + domain, answer{}},
+		"namespace, exempt":      {"*.kube-system" + domain, answer{"none": "dns.kube-system" + domain + ", exempt namespace kube-system"}},
+		"everything":             {"*", everything()},
+		"*.local":                {"*.local", everything()},
+		"*.cluster.local":        {"*.cluster.local", everything()},
+		"*.svc.cluster.local":    {"*" + domain, everything()},
+		"part of a label":        {"*vc.cluster.local", everything()},
+		"upper-case wildcard":    {"*.SVC.cluster.local", everything()},
+		"end of namespaces":      {"*prod" + domain, answer{"strict": "orders-db.prod" + domain + ", namespace prod", "prefer": "*.preprod" + domain + ", namespace preprod", "none": "till.prod" + domain + ", service annotation"}},
+		"end of no namespace":    {"*dev" + domain, answer{}},
+		"end of services":        {"*-db.shop" + domain, answer{"prefer": "cart-db.shop" + domain + ", service annotation", "none": "web-db.shop" + domain + ", config scope.default"}},
+		"end of one service":     {"*art.shop" + domain, answer{"strict": "cart.shop" + domain + ", service annotation"}},
+		"end of fenced services": {"*-db.prod" + domain, answer{"strict": "orders-db.prod" + domain + ", namespace prod"}},
+		"end of services to be":  {"*-mq.prod" + domain, answer{"strict": "*-mq.prod" + domain + ", namespace prod"}},
+		"end of no service":      {"*-mq.shop" + domain, answer{}},
+		"pods":                   {"*.cart.shop" + domain, answer{}},
+		"pods of the fenced":     {"*.orders-db.prod" + domain, answer{}},
+		"no namespace's name":    {"*.a/b" + domain, answer{}},
+		"domain without a dot":   {"*xcluster.local", answer{}},
+		"two stars":              {"**", answer{}},
+		"star inside":            {"cart.*" + domain, answer{}},
+		"other domain":           {"*.example.com", answer{}},
+		"other domain, svc":      {"*.svc.clusterset.local", answer{}},
+	}
+	index := policy.NewIndex(configOf(t, "{default: none}"))
+	index.SetNamespace("shop", nil)
+	index.SetNamespace("prod", fenced("strict"))
+	index.SetNamespace("preprod", fenced("prefer"))
+	index.SetNamespace("vault", fenced("strict"))
+	index.SetNamespace("kube-system", fenced("strict"))
+	index.SetService(host("shop", "web"), nil)
+	index.SetService(host("shop", "web-db"), nil)
+	index.SetService(host("shop", "cart"), fenced("strict"))
+	index.SetService(host("shop", "cart-db"), fenced("prefer"))
+	index.SetService(host("prod", "orders-db"), nil)
+	index.SetService(host("prod", "till"), fenced("none"))
+	index.SetService(host("kube-system", "dns"), fenced("strict"))
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, answerOf(index.View().Match(tc.host))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.host, diff)
+			}
+		})
+	}
+}
+
+func everything() answer {
+	return answer{
+		"strict": "orders-db.prod" + domain + ", namespace prod",
+		"prefer": "cart-db.shop" + domain + ", service annotation",
+		"none":   "dns.kube-system" + domain + ", exempt namespace kube-system",
+	}
+}
+
+// TestMatchToCome: a fence counts for the Services and Namespaces to come.
+func TestMatchToCome(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		scope, host string
+		want        answer
+	}{
+		"default, everything":       {"{default: strict}", "*", answer{"strict": "*, config scope.default"}},
+		"default, end of namespace": {"{default: strict}", "*prod" + domain, answer{"strict": "*prod" + domain + ", config scope.default"}},
+		"default, namespace":        {"{default: strict}", "*.prod" + domain, answer{"strict": "*.prod" + domain + ", config scope.default"}},
+		"default, exempt":           {"{default: strict}", "*.kube-system" + domain, answer{}},
+		"named":                     {"{namespaces: [{name: prod, fence: strict}]}", "*.prod" + domain, answer{"strict": "*.prod" + domain + ", config scope.namespaces[0]"}},
+		"all but one": {"{namespaces: [{selector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [web]}]}, fence: prefer}]}",
+			"*.local", answer{"prefer": "*.local, config scope.namespaces[0]"}},
+		"the one": {"{namespaces: [{selector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [web]}]}, fence: prefer}]}",
+			"*.web" + domain, answer{}},
+		"service": {"{services: [{namespace: shop, name: cart, fence: strict}]}", "cart.shop" + domain, answer{"strict": "cart.shop" + domain + ", config scope.services[0]"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tc.want, answerOf(policy.NewIndex(configOf(t, tc.scope)).View().Match(tc.host))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.host, diff)
+			}
+		})
+	}
+}
+
+func TestMatchInAnotherDomain(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(parse(t, strings.Replace(minimal, "{clusters: [m1c1]}", "{clusters: [m1c1], clusterDomain: k8s.example}", 1)))
+	index.SetService(host("shop", "cart"), fenced("strict"))
+	for name, want := range map[string]bool{
+		"cart.shop.svc.k8s.example": true, "*.svc.k8s.example": true, "*.example": true, "*": true,
+		"cart.shop" + domain: false, "*" + domain: false, "*.local": false,
+	} {
+		match := index.View().Match(name)
+		if match.Has(policy.Strict) != want {
+			t.Errorf("%s: strict is %t", name, !want)
+		}
+	}
+}
+
+// TestDeleteInEveryOrder: whatever goes first, what stays is decided by what is left, and at the end
+// nothing is known.
+func TestDeleteInEveryOrder(t *testing.T) {
+	t.Parallel()
+	config := configOf(t, "{default: none}")
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		t.Run(fmt.Sprint(order), func(t *testing.T) {
+			t.Parallel()
+			m := newModel(config)
+			steps := []func(){
+				func() { m.deleteNamespace("shop") },
+				func() { m.deleteService(host("shop", "a")) },
+				func() { m.deleteService(host("shop", "b")) },
+			}
+			m.setNamespace("shop", fenced("prefer"))
+			m.setService(host("shop", "a"), fenced("strict"))
+			m.setService(host("shop", "b"), nil)
+			m.check(t)
+			for _, step := range order {
+				steps[step]()
+				steps[step]() // a second time changes nothing
+				m.check(t)
+			}
+			match := m.index.View().Match("*")
+			if got := answerOf(match); len(got) > 0 {
+				t.Errorf("still known: %v", got)
+			}
+		})
+	}
+}
+
+// model is an index, and what it was told.
+type model struct {
+	index      *policy.Index
+	config     *policy.Config
+	namespaces map[string]map[string]string
+	services   map[policy.Host]map[string]string
+}
+
+func newModel(config *policy.Config) *model {
+	return &model{policy.NewIndex(config), config, map[string]map[string]string{}, map[policy.Host]map[string]string{}}
+}
+
+func (m *model) setConfig(c *policy.Config) {
+	m.config = c
+	m.index.SetConfig(c)
+}
+
+func (m *model) setNamespace(name string, labels map[string]string) {
+	m.namespaces[name] = labels
+	m.index.SetNamespace(name, labels)
+}
+
+func (m *model) deleteNamespace(name string) {
+	delete(m.namespaces, name)
+	m.index.DeleteNamespace(name)
+}
+
+func (m *model) setService(h policy.Host, annotations map[string]string) {
+	m.services[h] = annotations
+	m.index.SetService(h, annotations)
+}
+
+func (m *model) deleteService(h policy.Host) {
+	delete(m.services, h)
+	m.index.DeleteService(h)
+}
+
+// decide says what an unknown Service is where annotations are nil.
+func (m *model) decide(h policy.Host, annotations map[string]string) policy.Decision {
+	return m.config.Namespace(h.Namespace, m.namespaces[h.Namespace]).Service(h.Name, annotations)
+}
+
+// walk answers for a host by a look at everything.
+func (m *model) walk(name string) answer {
+	a := answer{}
+	suffix, wildcard := strings.CutPrefix(name, "*")
+	if !wildcard {
+		if parts := strings.Split(strings.TrimSuffix(name, domain), "."); strings.HasSuffix(name, domain) && len(parts) == 2 {
+			h := host(parts[1], parts[0])
+			a.add(name, m.decide(h, m.services[h]))
+		}
+		return a
+	}
+	// The last that is added stays: what is to come, Namespaces from the last, Services from the last.
+	spaces := map[string]bool{}
+	for namespace := range m.namespaces {
+		spaces[namespace] = true
+	}
+	for h := range m.services {
+		spaces[h.Namespace] = true
+	}
+	rest, inDomain := strings.CutSuffix(suffix, domain)
+	if strings.HasSuffix(domain, suffix) || inDomain && !strings.Contains(rest, ".") {
+		a.addFenced(name, m.config.Namespace("", nil).Service("", nil))
+		for _, namespace := range slices.Backward(sorted(spaces)) {
+			if strings.HasSuffix("."+namespace+domain, suffix) {
+				a.addFenced("*."+namespace+domain, m.decide(host(namespace, ""), nil))
+			}
+		}
+	} else if parts := strings.Split(rest, "."); inDomain && len(parts) == 2 {
+		a.addFenced(name, m.decide(host(parts[1], ""), nil))
+	}
+	hosts := make([]policy.Host, 0, len(m.services))
+	for h := range m.services {
+		hosts = append(hosts, h)
+	}
+	slices.SortFunc(hosts, policy.Host.Compare)
+	for _, h := range slices.Backward(hosts) {
+		if fqdn := h.FQDN("cluster.local"); strings.HasSuffix(fqdn, suffix) {
+			a.add(fqdn, m.decide(h, m.services[h]))
+		}
+	}
+	return a
+}
+
+func (a answer) add(name string, d policy.Decision) { a[d.Fence.String()] = name + ", " + d.By }
+
+func (a answer) addFenced(name string, d policy.Decision) {
+	if d.Fence != policy.None {
+		a.add(name, d)
+	}
+}
+
+func sorted(set map[string]bool) []string {
+	var list []string
+	for item := range set {
+		list = append(list, item)
+	}
+	slices.Sort(list)
+	return list
+}
+
+var (
+	someNamespaces = []string{"shop", "prod", "myprod", "kube-system", "a"}
+	someServices   = []string{"a", "b", "a-db", "b-db", "prod"}
+	somePatterns   = []string{"*", "*.local", "*.svc.cluster.local", "*prod.svc.cluster.local", "*d.svc.cluster.local", "*example.com"}
+	someFences     = []map[string]string{nil, fenced("strict"), fenced("prefer"), fenced("none"), fenced("unknown"), {"tier": "data"}}
+)
+
+// check compares the index with the walk for every host and many wildcards.
+func (m *model) check(t *testing.T) {
+	t.Helper()
+	names := slices.Clone(somePatterns)
+	for _, namespace := range someNamespaces {
+		names = append(names, "*."+namespace+domain, "*b."+namespace+domain, "*-db."+namespace+domain, "*.a."+namespace+domain)
+		for _, service := range someServices {
+			names = append(names, service+"."+namespace+domain)
+		}
+	}
+	for _, name := range names {
+		view := m.index.View()
+		if diff := cmp.Diff(m.walk(name), answerOf(view.Match(name))); diff != "" {
+			t.Fatalf("%s (-walk +index):\n%s\nnamespaces %v\nservices %v", name, diff, m.namespaces, m.services)
+		}
+		h, exact := policy.ParseHost(name, "cluster.local")
+		if !exact {
+			continue
+		}
+		_, knownNamespace := m.namespaces[h.Namespace]
+		_, knownService := m.services[h]
+		namespaces, services := view.Missing()
+		if (len(namespaces) == 0) != knownNamespace || (len(services) == 0) != (knownService || m.decide(h, nil).Exempt) {
+			t.Fatalf("%s: missing %v and %v, known %t and %t", name, namespaces, services, knownNamespace, knownService)
+		}
+	}
+}
+
+// FuzzIndex: after any sequence of changes the index answers as a walk over what is left does.
+func FuzzIndex(f *testing.F) {
+	configs := []*policy.Config{
+		configOf(f, "{default: none}"),
+		configOf(f, "{default: strict, namespaces: [{name: shop, fence: none}, {selector: {matchLabels: {tier: data}}, fence: prefer, locked: true}]}"),
+		configOf(f, "{default: prefer, exemptNamespaces: [shop, new], services: [{namespace: prod, name: a-db, fence: strict, locked: true}]}"),
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 60 {
+		steps := make([]byte, 3*(i+1))
+		for j := range steps {
+			steps[j] = byte(random.Uint32())
+		}
+		f.Add(steps)
+	}
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		m := newModel(configs[0])
+		for step := range slices.Chunk(steps[:min(len(steps), 300)], 3) {
+			if len(step) < 3 {
+				break
+			}
+			namespace := someNamespaces[int(step[1])%len(someNamespaces)]
+			h := host(namespace, someServices[int(step[1]/16)%len(someServices)])
+			values := someFences[int(step[2])%len(someFences)]
+			switch step[0] % 16 {
+			case 0:
+				m.setConfig(configs[int(step[1])%len(configs)])
+			case 1, 2, 3:
+				m.setNamespace(namespace, values)
+			case 4, 5:
+				m.deleteNamespace(namespace)
+			case 6, 7, 8, 9:
+				m.deleteService(h)
+			default:
+				m.setService(h, values)
+			}
+		}
+		m.check(t)
+	})
+}
+
+func TestIndexConcurrently(t *testing.T) {
+	t.Parallel()
+	configs := []*policy.Config{configOf(t, "{default: none}"), configOf(t, "{default: strict}")}
+	index := policy.NewIndex(configs[0])
+	var writers, readers sync.WaitGroup
+	stop := make(chan struct{})
+	for w := range 3 {
+		writers.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(w), 0))
+			for range 2000 {
+				namespace := someNamespaces[random.IntN(len(someNamespaces))]
+				h := host(namespace, someServices[random.IntN(len(someServices))])
+				switch random.IntN(5) {
+				case 0:
+					index.SetNamespace(namespace, someFences[random.IntN(len(someFences))])
+				case 1:
+					index.DeleteNamespace(namespace)
+				case 2:
+					index.SetService(h, someFences[random.IntN(len(someFences))])
+				case 3:
+					index.DeleteService(h)
+				case 4:
+					index.SetConfig(configs[random.IntN(len(configs))])
+				}
+			}
+		})
+	}
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				view := index.View()
+				for _, name := range somePatterns {
+					view.Match(name)
+				}
+				match := view.Match("a.shop" + domain)
+				if len(answerOf(match)) != 1 {
+					t.Errorf("an exact host has the fences %v", answerOf(match))
+					return
+				}
+				if view.Config() != configs[0] && view.Config() != configs[1] {
+					t.Error("unknown config")
+					return
+				}
+				view.Missing()
+				view.Enforcement("shop", false)
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	readers.Wait()
+}
