@@ -2,6 +2,7 @@ package inject
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,16 +25,21 @@ type ruleEditor struct {
 	host   policy.FencedHost
 	// had is what earlier admissions added, as recorded; has is what stands after this one.
 	had, has record
+	// bare says that a level that subsets inherit from ends up without outlierDetection.
+	bare bool
 }
 
 // destinationRule makes the active holds true at every level of a DestinationRule that would drop them
 // (section 2.2 of the catalogue), and takes back what an earlier admission added and nothing needs now. A
-// rule that covers strict and other hosts is left alone.
+// rule that covers strict and other hosts is left alone: neither adding nor taking back is right for all.
 func destinationRule(o *policy.Object, view *policy.View) Plan {
 	config := view.Config()
 	match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, config.ClusterDomain))
-	e := ruleEditor{rule: o.DestinationRule, config: config, had: parseRecord(o.Metadata.Annotations[policy.InjectedAnnotation])}
 	strict, prefer := match.Only(policy.Strict), match.Only(policy.Prefer)
+	if match.Has(policy.Strict) && !strict {
+		return Plan{}
+	}
+	e := ruleEditor{rule: o.DestinationRule, config: config, had: parseRecord(o.Metadata.Annotations[policy.InjectedAnnotation])}
 	if strict {
 		e.host = match.Host(policy.Strict)
 	}
@@ -43,8 +49,7 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 		distribute = Distribute(config)
 	}
 	for _, l := range levels(o.DestinationRule) {
-		e.distribute(l, distribute)
-		e.prefer(l, prefer)
+		e.level(l, distribute, prefer)
 	}
 	var reserved map[string]string
 	if strict && config.Holds.Has(policy.Subset) {
@@ -61,44 +66,70 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 func (e *ruleEditor) subsetLabels(wanted bool) {
 	cluster := e.config.Clusters[0]
 	for i, s := range e.rule.Subsets {
-		path := []string{"spec", "subsets", strconv.Itoa(i), "labels", policy.ClusterLabel}
+		path := subsetLabel(i)
 		value, present := s.Labels[policy.ClusterLabel]
-		ours := present && e.had.Labels[s.Name] == value
+		ours := e.labelled(s)
 		switch {
 		case wanted && (!present || ours && value != cluster):
-			e.Edits = append(e.Edits, Edit{Path: path, Value: cluster})
+			e.add(path, cluster)
 			e.has.label(s.Name, cluster)
 			e.gap(policy.Subset, path, value, "subset "+s.Name, fmt.Sprintf("be %q", cluster))
 		case wanted && ours:
 			e.has.label(s.Name, cluster)
 		case ours:
-			e.Edits = append(e.Edits, Edit{Path: path, Prune: 1})
+			e.remove(path, 1)
 		}
 	}
 }
 
-// reservedSubsets adds the reserved subsets that are missing and removes those that have no use.
+func subsetLabel(i int) []string {
+	return []string{"spec", "subsets", strconv.Itoa(i), "labels", policy.ClusterLabel}
+}
+
+// labelled says that an earlier admission gave a person's subset its cluster label.
+func (e *ruleEditor) labelled(s policy.RuleSubset) bool {
+	value, present := s.Labels[policy.ClusterLabel]
+	return present && e.had.Labels[s.Name] == value
+}
+
+// level makes the holds true at one level.
+func (e *ruleEditor) level(l level, distribute []policy.Distribute, prefer bool) {
+	had := e.had.Levels[l.id]
+	var has added
+	e.distribute(l, had, &has, distribute)
+	e.prefer(l, had, &has, prefer)
+	if !has.any() {
+		return
+	}
+	if has.Created = l.create(); had.any() {
+		has.Created = max(has.Created, l.created(had))
+	}
+	e.has.level(l.id, has)
+}
+
+// reservedSubsets adds the reserved subsets that are missing, mends their labels and removes those that
+// have no use.
 func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 	found := map[string]bool{}
-	for i := len(e.rule.Subsets) - 1; i >= 0; i-- {
-		name := e.rule.Subsets[i].Name
-		if _, ok := wanted[name]; ok {
-			found[name] = true
-		} else if isReserved(e.rule.Subsets[i]) {
-			e.Edits = append(e.Edits, Edit{Path: []string{"spec", "subsets", strconv.Itoa(i)}, Prune: 1})
+	for i, s := range slices.Backward(e.rule.Subsets) {
+		cluster, ok := wanted[s.Name]
+		found[s.Name] = true
+		switch reserved := isReserved(s) && !e.labelled(s); {
+		case reserved && !ok:
+			e.remove([]string{"spec", "subsets", strconv.Itoa(i)}, 1)
+		case reserved && s.Labels[policy.ClusterLabel] != cluster:
+			e.add(subsetLabel(i), cluster)
+			e.gap(policy.Subset, subsetLabel(i), s.Labels[policy.ClusterLabel], "subset "+s.Name, fmt.Sprintf("be %q", cluster))
 		}
 	}
-	for _, name := range sortedKeys(wanted) {
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		if found[name] {
 			continue
 		}
 		path := []string{"spec", "subsets", "-"}
-		e.Edits = append(e.Edits, Edit{Path: path, Value: map[string]any{
-			"name":   name,
-			"labels": map[string]any{policy.ClusterLabel: wanted[name]},
-		}})
-		e.gap(policy.Subset, path[:2], name, "subset "+name, fmt.Sprintf("hold a subset %q with the label %s: %s",
-			name, policy.ClusterLabel, wanted[name]))
+		e.add(path, map[string]any{"name": name, "labels": map[string]any{policy.ClusterLabel: wanted[name]}})
+		e.gap(policy.Subset, path[:2], name, "subset "+name,
+			fmt.Sprintf("hold a subset %q with the label %s: %s", name, policy.ClusterLabel, wanted[name]))
 	}
 }
 
@@ -112,22 +143,24 @@ func (e *ruleEditor) gap(hold policy.Hold, path []string, value any, at, must st
 	e.Gaps = append(e.Gaps, Gap{Hold: hold, Path: path, Value: value, At: at, Host: e.host, Must: must})
 }
 
-// suppress keeps IST0173 in the list of suppressed messages while there are cluster labels of ours.
+// suppress keeps IST0173 in the list of suppressed messages while there are cluster labels of ours. Istio
+// splits the list at commas and does not trim (pkg/config/analysis/local), so the rest of it stays as it is.
 func (e *ruleEditor) suppress(list string, wanted bool) {
 	path := []string{"metadata", "annotations", analyzeSuppress}
-	codes := splitList(list)
+	codes := strings.Split(list, ",")
 	i := slices.Index(codes, ist0173)
 	switch {
-	case wanted && i < 0:
-		e.Edits = append(e.Edits, Edit{Path: path, Value: strings.Join(append(codes, ist0173), ",")})
+	case wanted && list == "":
+		e.add(path, ist0173)
+		e.has.Suppress = true
+	case wanted && i < 0 && !slices.Contains(codes, "*"):
+		e.add(path, list+","+ist0173)
 		e.has.Suppress = true
 	case wanted:
-		e.has.Suppress = e.had.Suppress
+		e.has.Suppress = e.had.Suppress && i >= 0
+	case e.had.Suppress && len(codes) == 1 && i == 0:
+		e.remove(path, 1)
 	case e.had.Suppress && i >= 0:
-		if rest := strings.Join(slices.Delete(codes, i, i+1), ","); rest != "" {
-			e.Edits = append(e.Edits, Edit{Path: path, Value: rest})
-		} else {
-			e.Edits = append(e.Edits, Edit{Path: path, Prune: 1})
-		}
+		e.add(path, strings.Join(slices.Delete(codes, i, i+1), ","))
 	}
 }

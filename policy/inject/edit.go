@@ -23,6 +23,26 @@ type Plan struct {
 	Gaps []Gap
 }
 
+func (p *Plan) add(path []string, value any) {
+	p.Edits = append(p.Edits, Edit{Path: path, Value: value})
+}
+
+func (p *Plan) remove(path []string, prune int) {
+	p.Edits = append(p.Edits, Edit{Path: path, Prune: prune})
+}
+
+// setString gives a label or annotation a value; empty removes it.
+func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
+	value, present := have[key]
+	path := append(parent[:len(parent):len(parent)], key)
+	switch {
+	case want == "" && present:
+		p.remove(path, 1)
+	case want != "" && value != want:
+		p.add(path, want)
+	}
+}
+
 // Gap is one place where an active hold is not true.
 type Gap struct {
 	Hold  policy.Hold

@@ -38,6 +38,56 @@ func shares(localities []string) map[string]int64 {
 	return to
 }
 
+// distribute sends the clients of each cluster to its own localities only; wanted is nil where a level must
+// hold no distribute of ours. It cannot mend settings that beat or disable it: those stay gaps.
+func (e *ruleEditor) distribute(l level, had added, has *added, wanted []policy.Distribute) {
+	have := l.locality().Distribute
+	path := l.at("loadBalancer", "localityLbSetting", "distribute")
+	ours := e.ours(l, had)
+	applies := wanted != nil && l.replaces()
+	blocked := applies && e.blocked(l)
+	switch {
+	case ours && !blocked && !applies && len(had.Replaced) > 0:
+		e.add(path, distributeValue(had.Replaced))
+	case ours && (blocked || !applies):
+		e.remove(path, l.created(had))
+	case blocked || !applies:
+	case !equalDistribute(have, wanted):
+		e.add(path, distributeValue(wanted))
+		e.gap(policy.Locality, path, nil, l.id, "send each cluster's clients to its own localities")
+		has.Distribute, has.Replaced = true, have
+		if ours {
+			has.Replaced = had.Replaced
+		}
+	case ours:
+		has.Distribute, has.Replaced = true, had.Replaced
+	}
+	if has.Distribute {
+		e.has.Distribute = wanted
+	}
+}
+
+// ours says that the level holds the distribute that an earlier admission put there.
+func (e *ruleEditor) ours(l level, had added) bool {
+	return had.Distribute && len(e.had.Distribute) > 0 && equalDistribute(l.locality().Distribute, e.had.Distribute)
+}
+
+// blocked reports the settings that Istio takes instead of a distribute, or refuses beside it (row B11 and
+// ValidateLocalityLbSetting in Istio's pkg/config/validation/agent).
+func (e *ruleEditor) blocked(l level) bool {
+	n := len(e.Gaps)
+	if l.zoneAware() {
+		e.gap(policy.Locality, l.at("loadBalancer", "zoneAwareLbSetting"), nil, l.id, "not be set, because it replaces localityLbSetting")
+	}
+	if l.disabled() {
+		e.gap(policy.Locality, l.at("loadBalancer", "localityLbSetting", "enabled"), false, l.id, "not be false")
+	}
+	if len(l.locality().Failover) > 0 {
+		e.gap(policy.Locality, l.at("loadBalancer", "localityLbSetting", "failover"), nil, l.id, "not be set, because Istio refuses it beside distribute")
+	}
+	return len(e.Gaps) > n
+}
+
 func equalDistribute(a, b []policy.Distribute) bool {
 	return slices.EqualFunc(a, b, func(x, y policy.Distribute) bool { return x.From == y.From && maps.Equal(x.To, y.To) })
 }

@@ -2,21 +2,36 @@ package inject
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
-	"strings"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // record says which parts of a DestinationRule admission added, by the names of subsets and levels, so that
 // they can be taken back when nothing needs them any more. It is the value of policy.InjectedAnnotation.
+// What no longer has the recorded value is a person's own.
 type record struct {
 	// Labels maps a subset to the cluster label that it was given.
-	Labels           map[string]string `json:"labels,omitempty"`
-	Distribute       []string          `json:"distribute,omitempty"`
-	FailoverPriority []string          `json:"failoverPriority,omitempty"`
-	OutlierDetection []string          `json:"outlierDetection,omitempty"`
-	Suppress         bool              `json:"analyzeSuppress,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Distribute is the list that levels were given.
+	Distribute []policy.Distribute `json:"distribute,omitempty"`
+	Levels     map[string]added    `json:"levels,omitempty"`
+	// Suppress says that IST0173 was added to the suppressed messages.
+	Suppress bool `json:"analyzeSuppress,omitempty"`
 }
+
+// added is what one level was given.
+type added struct {
+	Distribute       bool `json:"distribute,omitempty"`
+	FailoverPriority bool `json:"failoverPriority,omitempty"`
+	OutlierDetection bool `json:"outlierDetection,omitempty"`
+	// Replaced is a person's own distribute.
+	Replaced []policy.Distribute `json:"replaced,omitempty"`
+	// Created says how many of localityLbSetting, loadBalancer and trafficPolicy were not there, in that
+	// order. Istio tells an empty one from none.
+	Created int `json:"created,omitempty"`
+}
+
+func (a added) any() bool { return a.Distribute || a.FailoverPriority || a.OutlierDetection }
 
 // parseRecord reads a record. One that a person has spoilt counts as empty: then what stands in the object
 // is taken for that person's own.
@@ -44,8 +59,9 @@ func (r *record) label(subset, cluster string) {
 	r.Labels[subset] = cluster
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
-
-func splitList(list string) []string {
-	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+func (r *record) level(id string, a added) {
+	if r.Levels == nil {
+		r.Levels = map[string]added{}
+	}
+	r.Levels[id] = a
 }

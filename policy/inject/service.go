@@ -18,15 +18,3 @@ func service(o *policy.Object, view *policy.View) Plan {
 	plan.setString([]string{"metadata", "annotations"}, policy.FencedByAnnotation, o.Metadata.Annotations, by)
 	return plan
 }
-
-// setString gives a label or annotation a value; empty removes it.
-func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
-	value, present := have[key]
-	path := append(parent[:len(parent):len(parent)], key)
-	switch {
-	case want == "" && present:
-		p.Edits = append(p.Edits, Edit{Path: path, Prune: 1})
-	case want != "" && value != want:
-		p.Edits = append(p.Edits, Edit{Path: path, Value: want})
-	}
-}

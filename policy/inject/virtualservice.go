@@ -22,7 +22,7 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 		reserved := match.Has(policy.Strict) && config.Holds.Has(policy.Subset) && len(config.Clusters) == 1
 		switch {
 		case destination.Subset == "" && reserved && config.Holds.Only(policy.Subset):
-			plan.Edits = append(plan.Edits, Edit{Path: subset, Value: policy.ReservedSubset})
+			plan.add(subset, policy.ReservedSubset)
 			plan.Gaps = append(plan.Gaps, Gap{
 				Hold:  policy.Subset,
 				Path:  subset,
@@ -32,7 +32,7 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
 			})
 		case destination.Subset == policy.ReservedSubset && !reserved:
-			plan.Edits = append(plan.Edits, Edit{Path: subset})
+			plan.remove(subset, 0)
 		}
 	}
 	return plan

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
 // destinationRuleForeignSubset refuses a subset that names another cluster [B8]. With several control plane
-// clusters each of them may be named, because another hold keeps the clients apart.
+// clusters subset is never the only hold, so another one keeps the clients apart.
 func destinationRuleForeignSubset() Rule {
 	return Rule{
 		ID:       "destinationrule-foreign-subset",
@@ -19,13 +18,13 @@ func destinationRuleForeignSubset() Rule {
 		Stops:    policy.HoldsOf(policy.MeshConfig, policy.Locality),
 		Severity: Deny,
 		Leaks:    "routes to the subset send traffic to another cluster",
-		Mend:     "remove the label; admission adds the right one",
+		Mend:     "remove the label, and admission adds the right one",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			host, strict := strictHost(o, view)
 			if !strict {
 				return nil
 			}
-			clusters := view.Config().Clusters
+			clusters := view.Config().Clusters // one
 			var found []breach
 			for i, s := range o.DestinationRule.Subsets {
 				cluster, present := s.Labels[policy.ClusterLabel]
@@ -37,7 +36,7 @@ func destinationRuleForeignSubset() Rule {
 					value: cluster,
 					at:    "subset " + s.Name,
 					host:  host,
-					must:  fmt.Sprintf("be %q", strings.Join(clusters, ", ")),
+					must:  fmt.Sprintf("be %q", clusters[0]),
 				})
 			}
 			return found

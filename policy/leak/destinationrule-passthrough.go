@@ -15,7 +15,7 @@ func destinationRulePassthrough() Rule {
 		Rows:     []string{"B12"},
 		Kinds:    []string{policy.KindDestinationRule},
 		Severity: Deny,
-		Leaks:    "a client reaches whatever address it asks for, also one of another cluster",
+		Leaks:    "a client reaches whatever address it asks for, in any cluster",
 		Mend:     "remove the field or choose another load balancer",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			host, strict := strictHost(o, view)

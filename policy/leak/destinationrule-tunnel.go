@@ -15,7 +15,7 @@ func destinationRuleTunnel() Rule {
 		Rows:     []string{"B13"},
 		Kinds:    []string{policy.KindDestinationRule},
 		Severity: Deny,
-		Leaks:    "its traffic is tunnelled to a target that no hold covers",
+		Leaks:    "the host's traffic is tunnelled to a target that no hold covers",
 		Mend:     "remove the tunnel",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			host, strict := strictHost(o, view)

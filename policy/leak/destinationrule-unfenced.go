@@ -6,16 +6,16 @@ import (
 )
 
 // destinationRuleUnfenced refuses a DestinationRule that lacks what the strongest active hold needs: another
-// mutator took it out again, admission was not asked, or a setting stands in its way [A1, B1, B2, B9, B10].
+// mutator took it out again, admission was not asked, or a setting stands in its way [B1, B2, B8, B9, B10, B11].
 func destinationRuleUnfenced() Rule {
 	return Rule{
 		ID:       "destinationrule-unfenced",
-		Rows:     []string{"A1", "B1", "B2", "B9", "B10", "B11"},
+		Rows:     []string{"B1", "B2", "B8", "B9", "B10", "B11"},
 		Kinds:    []string{policy.KindDestinationRule},
 		Stops:    policy.HoldsOf(policy.MeshConfig),
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
-		Mend:     "apply the object again so that admission can mend it, and remove settings that contradict it",
+		Mend:     "mend what is named here, and apply the object again so that admission adds the rest",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			hold := policy.Subset
 			if view.Config().Holds.Has(policy.Locality) {

@@ -108,10 +108,16 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 	return findings
 }
 
-// Introduced returns the findings that the old object did not have, whatever it was moved to in its list.
+// Introduced returns the findings that the old object did not have, whatever they were moved to in their
+// list. One that stood once and stands twice is introduced once.
 func Introduced(findings, old []Finding) []Finding {
+	stood := map[string]int{}
+	for _, f := range old {
+		stood[f.key]++
+	}
 	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
-		return slices.ContainsFunc(old, func(o Finding) bool { return o.key == f.key })
+		stood[f.key]--
+		return stood[f.key] >= 0
 	})
 }
 
@@ -133,7 +139,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
 	}
 	if r.Leaks != "" {
-		f.Message += ", otherwise " + r.Leaks
+		f.Message += "; otherwise " + r.Leaks
 	}
 	if r.Mend != "" {
 		f.Message += "; " + r.Mend

@@ -9,8 +9,8 @@ func serviceExternalName() Rule {
 		Rows:     []string{"E3"},
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
-		Leaks:    "its traffic follows a name that may resolve outside the cluster",
-		Mend:     "use a Service with a selector, or annotate this one with " + policy.FenceKey + "=none",
+		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
+		Mend:     "use a Service with a selector, or loosen its fence",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			if o.Service.Type != "ExternalName" {
 				return nil

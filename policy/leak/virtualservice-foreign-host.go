@@ -8,15 +8,15 @@ import (
 )
 
 // virtualServiceForeignHost refuses a VirtualService that takes over the traffic of a strict host and sends
-// it to a host that is not strict, or to a delegate whose routes it does not show [C3, C5, C6].
+// it to a host that is not strict, or to a delegate whose routes it does not show [C3 to C6].
 func virtualServiceForeignHost() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-host",
-		Rows:     []string{"C3", "C5", "C6"},
+		Rows:     []string{"C3", "C4", "C5", "C6"},
 		Kinds:    []string{policy.KindVirtualService},
 		Severity: Deny,
-		Leaks:    "its traffic goes to a host that no fence keeps in this cluster",
-		Mend:     "fence that host too, or route to a strict host",
+		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
+		Mend:     "fence that destination too, or name another one",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			host, strict := routedStrictHost(o, view)
 			if !strict {
@@ -37,7 +37,7 @@ func virtualServiceForeignHost() Rule {
 						path:  []string{"spec", "http", strconv.Itoa(i), "delegate"},
 						value: d.Namespace + "/" + d.Name,
 						host:  host,
-						must:  "not be set, because its routes cannot be judged here",
+						must:  "not be set, because the routes of a delegate cannot be judged here",
 					})
 				}
 			}
@@ -55,9 +55,8 @@ func routedStrictHost(o *policy.Object, view *policy.View) (policy.FencedHost, b
 		if _, wildcard := policy.Wildcard(h); wildcard && !mesh {
 			continue
 		}
-		match := view.Match(policy.Resolve(h, o.Metadata.Namespace, view.Config().ClusterDomain))
-		if match.Has(policy.Strict) {
-			return match.Host(policy.Strict), true
+		if host, strict := claimed(h, o.Metadata.Namespace, view); strict {
+			return host, true
 		}
 	}
 	return policy.FencedHost{}, false

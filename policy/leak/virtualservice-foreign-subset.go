@@ -7,17 +7,17 @@ import (
 )
 
 // virtualServiceForeignSubset refuses a destination of a strict host that names no subset, or the reserved
-// subset of another cluster, where subset is the only hold [A2, A3, C1, C2]. Every other subset is fenced in
+// subset of another cluster, where subset is the only hold [A2, C1, C2, C6]. Every other subset is fenced in
 // its DestinationRule.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-subset",
-		Rows:     []string{"A2", "A3", "C1", "C2"},
+		Rows:     []string{"A2", "C1", "C2", "C6"},
 		Kinds:    []string{policy.KindVirtualService},
 		Stops:    policy.HoldsOf(policy.MeshConfig, policy.Locality),
 		Severity: Deny,
 		Leaks:    "the route sends traffic to every cluster",
-		Mend:     "apply the object again so that admission can mend it, or name a subset of this cluster",
+		Mend:     "apply the object again so that admission mends it, or name a subset",
 		check: func(o *policy.Object, view *policy.View) []breach {
 			found := gaps(o, view, policy.Subset)
 			for path, d := range o.VirtualService.Destinations() {

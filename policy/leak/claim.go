@@ -1,0 +1,33 @@
+package leak
+
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// claimed returns a strict host whose traffic an object takes over when it puts that name among its hosts.
+// Istio and Envoy compare such names in lower case, and a Service also answers to its name with a final dot,
+// to <name>.<namespace> and to <name>.<namespace>.svc, of which the object's host wins
+// (GenerateAltVirtualHosts and dedupeDomains in Istio's pilot/pkg/networking/core/httproute.go).
+func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool) {
+	config := view.Config()
+	host := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
+	match := view.Match(host)
+	if match.Has(policy.Strict) {
+		return match.Host(policy.Strict), true
+	}
+	short := strings.TrimSuffix(host, ".svc")
+	service, in, ok := strings.Cut(short, ".")
+	if !ok || strings.Contains(in, ".") || strings.HasPrefix(service, "*") {
+		return policy.FencedHost{}, false
+	}
+	match = view.Match(policy.Host{Namespace: in, Name: service}.FQDN(config.ClusterDomain))
+	if !match.Has(policy.Strict) {
+		return policy.FencedHost{}, false
+	}
+	found := match.Host(policy.Strict)
+	// Where everything is strict by default, example.com would be one as well: only a Service that somebody
+	// fenced is told from the rest of the internet.
+	return found, found.Decision != config.Namespace("", nil).Service("", nil)
+}
