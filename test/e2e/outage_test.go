@@ -1,0 +1,98 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Without a webhook nothing leaks and nothing unrelated stops (section 5 of the design, failure behaviour).
+func TestWebhookStopped(t *testing.T) {
+	s := shared(t)
+	open := s.CreateNamespace(t, nil)
+	labelled := s.strictNamespace(t)
+	for i := range s.meshfence.Replicas() {
+		s.meshfence.KillReplica(i)
+	}
+	// The replicas outlive the test.
+	t.Cleanup(func() {
+		for i := range s.meshfence.Replicas() {
+			if err := s.meshfence.StartReplica(context.Background(), i); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.meshfence.WaitServing(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, test := range map[string]struct{ namespace, manifest string }{
+		"a Service without the label":  {open, fmt.Sprintf(service, "")},
+		"a ConfigMap with the label":   {labelled, "{apiVersion: v1, kind: ConfigMap, metadata: {name: any}}"},
+		"a Deployment with the label":  {labelled, deployment},
+		"a Gateway, which is no route": {labelled, "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: any}, spec: {servers: []}}"},
+	} {
+		t.Run(name+" passes", func(t *testing.T) {
+			s.kubectl(t, test.manifest, "create", "-n", test.namespace, "-f", "-")
+		})
+	}
+	t.Run("the FenceConfig passes", func(t *testing.T) {
+		s.kubectl(t, "", "annotate", "configmap", "meshfence", "-n", "meshfence-system", "touched=again")
+	})
+	for name, test := range map[string]struct{ namespace, manifest string }{
+		"a DestinationRule":        {open, fmt.Sprintf(rule, "v1", "other", open, "other")},
+		"a VirtualService":         {open, "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: any}, spec: {hosts: [any.example.com], http: [{route: [{destination: {host: any.example.com}}]}]}}"},
+		"a ServiceEntry":           {open, "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: any}, spec: {hosts: [any.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}"},
+		"a Service with the label": {labelled, strings.Replace(fmt.Sprintf(service, ""), "reviews", "another", 1)},
+	} {
+		t.Run(name+" is refused", func(t *testing.T) {
+			if message := s.refused(t, test.manifest, "create", "-n", test.namespace, "-f", "-"); !strings.Contains(message, "failed calling webhook") {
+				t.Errorf("refused by another than the missing webhook: %s", message)
+			}
+		})
+	}
+}
+
+const deployment = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: any}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: any}}
+  template: {metadata: {labels: {app: any}}, spec: {containers: [{name: any, image: none}]}}
+`
+
+// A rollout replaces one replica after another; no request may notice.
+func TestRollout(t *testing.T) {
+	s := shared(t)
+	namespace := s.strictNamespace(t)
+	done := make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				result <- nil
+				return
+			default:
+			}
+			manifest := fmt.Sprintf(rule, "v1", fmt.Sprintf("rule-%d", i%10), namespace, "reviews")
+			if err := s.Apply(t.Context(), manifest); err != nil {
+				result <- err
+				return
+			}
+		}
+	}()
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
+			t.Errorf("replica %d: %v", i, err)
+		}
+		if err := s.meshfence.StartReplica(context.Background(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(done)
+	if err := <-result; err != nil {
+		t.Errorf("during the rollout: %v", err)
+	}
+}

@@ -1,0 +1,137 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/meshfence/meshfence/test/testbed"
+)
+
+// defaultConfig is in force unless a test configures another.
+const defaultConfig = `apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [subset]
+`
+
+// suite is the API server with meshfence that the tests of this package share. The tests that use it do not
+// run in parallel, because the FenceConfig is one for all.
+type suite struct {
+	*testbed.Cluster
+	meshfence *testbed.Meshfence
+	config    string
+}
+
+// start starts the suite once. It lives as long as the test bed.
+var start = sync.OnceValues(func() (*suite, error) {
+	ctx := context.Background()
+	cluster, err := testbed.Start(ctx, testbed.Options{Number: 2, Name: "m1c1"})
+	if err != nil {
+		return nil, err
+	}
+	meshfence, err := cluster.Install(ctx, testbed.Installation{FenceConfig: defaultConfig})
+	if err != nil {
+		return nil, err
+	}
+	return &suite{Cluster: cluster, meshfence: meshfence, config: defaultConfig}, nil
+})
+
+// shared returns the suite with the default config.
+func shared(t *testing.T) *suite {
+	t.Helper()
+	s, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.meshfence.Logs(20))
+		}
+	})
+	s.configure(t, defaultConfig)
+	return s
+}
+
+// configure applies a FenceConfig and waits until every replica has it in force.
+func (s *suite) configure(t *testing.T, config string) {
+	t.Helper()
+	if config == s.config {
+		return
+	}
+	before := make([]float64, s.meshfence.Replicas())
+	for i := range before {
+		before[i] = s.metric(t, i, `meshfence_config_reloads_total{outcome="success"}`)
+	}
+	if err := s.meshfence.Configure(t.Context(), config); err != nil {
+		t.Fatalf("configure: %v", err)
+	}
+	s.config = config
+	eventually(t, "the config is in force", func(context.Context) error {
+		for i, b := range before {
+			if s.metric(t, i, `meshfence_config_reloads_total{outcome="success"}`) <= b {
+				return fmt.Errorf("replica %d has not reloaded", i)
+			}
+		}
+		return nil
+	})
+}
+
+// metric reads one series of a replica; 0 where it is absent.
+func (s *suite) metric(t *testing.T, replica int, series string) float64 {
+	t.Helper()
+	response, err := http.Get(s.meshfence.MetricsURL(replica))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if rest, ok := strings.CutPrefix(line, series+" "); ok {
+			var value float64
+			if _, err := fmt.Sscan(rest, &value); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			return value
+		}
+	}
+	return 0
+}
+
+// kubectl runs kubectl, which must succeed, and returns its stdout.
+func (s *suite) kubectl(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	stdout, _, err := s.Kubectl(t.Context(), stdin, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stdout
+}
+
+// refused runs kubectl, which must fail, and returns its stderr.
+func (s *suite) refused(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	stdout, stderr, err := s.Kubectl(t.Context(), stdin, args...)
+	if err == nil {
+		t.Fatalf("kubectl %s was not refused: %s", strings.Join(args, " "), stdout)
+	}
+	return stderr
+}
+
+// get reads one object.
+func (s *suite) get(t *testing.T, args ...string) map[string]any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal([]byte(s.kubectl(t, "", append([]string{"get", "-o", "json"}, args...)...)), &object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
