@@ -8,6 +8,7 @@
 #
 #   hack/build-tools.sh [NAME...]          builds what is missing; without a name, all that `go test ./...` runs
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
+#   hack/build-tools.sh --remove           removes what was built
 #
 # Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery, golangci-lint shfmt, and two that are
 # not built: istio-crds (a file) and cert-manager-crds (a folder), which come with the modules.
@@ -25,6 +26,10 @@ proxies=$(go env GOPROXY)
 export GOPROXY=${proxies%%[,|]*}
 
 main() {
+	if [[ ${1:-} == --remove ]]; then
+		rm -rf "$cache/tools"
+		return
+	fi
 	local print=false
 	if [[ ${1:-} == --print ]]; then
 		print=true

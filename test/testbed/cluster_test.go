@@ -50,10 +50,10 @@ func testNamespaceDeletion(t *testing.T, c *testbed.Cluster) {
 	var name string
 	t.Run("create", func(t *testing.T) {
 		name = c.CreateNamespace(t, map[string]string{"shop": "yes"})
-		if out := kubectl(t, c, "", "get", "namespace", "-l", "shop=yes", "-o", "name"); out != "namespace/"+name+"\n" {
+		if out := kubectl(t, c, "get", "namespace", "-l", "shop=yes", "-o", "name"); out != "namespace/"+name+"\n" {
 			t.Errorf("namespaces with its label: want %s alone, got %s", name, out)
 		}
-		kubectl(t, c, "", "create", "configmap", "kept", "-n", name)
+		kubectl(t, c, "create", "configmap", "kept", "-n", name)
 	})
 	client := clientset(t, c)
 	eventually(t, func(ctx context.Context) error {
@@ -67,8 +67,8 @@ func testNamespaceDeletion(t *testing.T, c *testbed.Cluster) {
 
 func testGarbageCollection(t *testing.T, c *testbed.Cluster) {
 	namespace := c.CreateNamespace(t, nil)
-	kubectl(t, c, "", "create", "service", "clusterip", "reviews", "--tcp=9080", "-n", namespace)
-	uid := kubectl(t, c, "", "get", "service", "reviews", "-n", namespace, "-o", "jsonpath={.metadata.uid}")
+	kubectl(t, c, "create", "service", "clusterip", "reviews", "--tcp=9080", "-n", namespace)
+	uid := kubectl(t, c, "get", "service", "reviews", "-n", namespace, "-o", "jsonpath={.metadata.uid}")
 	rule := `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -86,7 +86,7 @@ spec:
 	if err := c.Apply(t.Context(), invalid, "-n", namespace); err == nil || !strings.Contains(err.Error(), "spec.host") {
 		t.Errorf("a DestinationRule whose host is a number: want an error about spec.host, got %v", err)
 	}
-	kubectl(t, c, "", "delete", "service", "reviews", "-n", namespace)
+	kubectl(t, c, "delete", "service", "reviews", "-n", namespace)
 	eventually(t, func(ctx context.Context) error {
 		out, _, err := c.Kubectl(ctx, "", "get", "destinationrules", "-n", namespace, "-o", "name")
 		if out != "" {
@@ -98,7 +98,7 @@ spec:
 
 func testEndpointSlices(t *testing.T, c *testbed.Cluster) {
 	namespace := c.CreateNamespace(t, nil)
-	kubectl(t, c, "", "create", "service", "clusterip", "reviews", "--tcp=9080", "-n", namespace)
+	kubectl(t, c, "create", "service", "clusterip", "reviews", "--tcp=9080", "-n", namespace)
 	if err := c.CreatePod(t.Context(), namespace, "reviews", c.Host(7), map[string]string{"app": "reviews"}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func testEndpointSlices(t *testing.T, c *testbed.Cluster) {
 		}
 		return fmt.Errorf("no ready endpoint 10.1.0.7 of zone-1 in %v", slices.Items)
 	})
-	kubectl(t, c, "", "delete", "pod", "reviews", "-n", namespace)
+	kubectl(t, c, "delete", "pod", "reviews", "-n", namespace)
 }
 
 func testUsers(t *testing.T, c *testbed.Cluster) {
@@ -138,15 +138,15 @@ func testSecondCluster(t *testing.T, first *testbed.Cluster) {
 		t.Fatal(err)
 	}
 	t.Cleanup(second.Stop)
-	kubectl(t, second, "", "create", "namespace", "only-in-second")
-	kubectl(t, first, "", "create", "namespace", "only-in-first")
+	kubectl(t, second, "create", "namespace", "only-in-second")
+	kubectl(t, first, "create", "namespace", "only-in-first")
 	for name, c := range map[string]*testbed.Cluster{"only-in-first": first, "only-in-second": second} {
-		out := kubectl(t, c, "", "get", "namespaces", "-o", "name")
+		out := kubectl(t, c, "get", "namespaces", "-o", "name")
 		if !strings.Contains(out, name) || strings.Count(out, "only-in-") != 1 {
 			t.Errorf("want %s and not the other one, got %s", name, out)
 		}
 	}
-	address := kubectl(t, second, "", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
+	address := kubectl(t, second, "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
 	if !strings.HasPrefix(address, "10.102.") {
 		t.Errorf("Service address of cluster 2: want 10.102.x.y, got %s", address)
 	}
@@ -180,9 +180,9 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-func kubectl(t *testing.T, c *testbed.Cluster, stdin string, args ...string) string {
+func kubectl(t *testing.T, c *testbed.Cluster, args ...string) string {
 	t.Helper()
-	out, _, err := c.Kubectl(t.Context(), stdin, args...)
+	out, _, err := c.Kubectl(t.Context(), "", args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,8 @@ func (c *Cluster) CreateNamespace(t testing.TB, labels map[string]string) string
 	}
 	t.Cleanup(func() {
 		// The context of the test has ended by now.
-		err := client.CoreV1().Namespaces().Delete(context.Background(), namespace.Name, metav1.DeleteOptions{})
+		ctx := context.WithoutCancel(t.Context())
+		err := client.CoreV1().Namespaces().Delete(ctx, namespace.Name, metav1.DeleteOptions{})
 		if err != nil {
 			t.Errorf("delete namespace %s: %v", namespace.Name, err)
 		}

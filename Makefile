@@ -1,0 +1,70 @@
+# Every target that people run has a ## line, which `make help` shows.
+
+# Packages whose tests need no API server.
+UNIT = $$(go list ./... | grep -Ev '/test/(e2e|testbed)$$')
+# Two test packages at a time: each may start a control plane.
+TEST = go test -vet=off -p 2 -timeout 20m
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/meshfence
+	go build -trimpath -o bin/meshfence ./cmd/meshfence
+
+.PHONY: test
+test: ## Vet and run every test, with real API servers (a first run builds them, which takes minutes)
+	hack/build-tools.sh
+	go vet ./...
+	$(TEST) ./...
+
+.PHONY: unit
+unit: ## Run the tests that need no API server
+	$(TEST) $(UNIT)
+
+.PHONY: race
+race: ## Run the tests that need no API server under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(TEST) -race $(UNIT)
+
+.PHONY: e2e
+e2e: ## Run the tests against real API servers, with their names
+	$(TEST) -v -count=1 ./test/e2e/...
+
+.PHONY: demo
+demo: ## Show on two clusters what meshfence is for
+	go run ./test/demo
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (1m)
+	hack/fuzz.sh
+
+.PHONY: lint
+lint: ## Run the linters
+	hack/verify-lint.sh
+
+.PHONY: verify
+verify: ## Run every check that is not a test: hack/verify-*.sh
+	@failed=; for check in hack/verify-*.sh; do \
+		echo "== $$check"; "$$check" || failed="$$failed $$check"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+
+.PHONY: tools
+tools: ## Build the programs that tests and checks run, into the cache
+	hack/build-tools.sh
+	hack/build-tools.sh golangci-lint shfmt
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin
+
+.PHONY: clean-tools
+clean-tools: ## Remove the cached programs that tests and checks run
+	hack/build-tools.sh --remove
