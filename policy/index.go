@@ -14,6 +14,8 @@ type Index struct {
 	mu         sync.RWMutex
 	config     *Config
 	namespaces map[string]*namespaceIndex
+
+	subscribers subscribers
 }
 
 type namespaceIndex struct {
@@ -38,6 +40,7 @@ func (x *Index) Config() *Config {
 
 // SetConfig puts another config in force and decides every Service anew.
 func (x *Index) SetConfig(config *Config) {
+	defer x.subscribers.notify(true, Change{}) // after the lock is released
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.config = config
@@ -48,25 +51,31 @@ func (x *Index) SetConfig(config *Config) {
 
 // SetNamespace adds or replaces a Namespace.
 func (x *Index) SetNamespace(name string, labels map[string]string) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{Namespace: name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = maps.Clone(labels), true
-	n.setScope(x.config.Namespace(name, labels))
+	changed = n.setScope(x.config.Namespace(name, labels))
 }
 
 // DeleteNamespace forgets the labels of a Namespace; its Services are deleted one by one.
 func (x *Index) DeleteNamespace(name string) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{Namespace: name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = nil, false
-	n.setScope(x.config.Namespace(name, nil))
+	changed = n.setScope(x.config.Namespace(name, nil))
 	x.prune(name, n)
 }
 
 // SetService adds or replaces a Service.
 func (x *Index) SetService(host Host, annotations map[string]string) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
@@ -77,6 +86,7 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 		}
 		n.remove(host.Name)
 	}
+	changed = true
 	n.services[host.Name] = annotation
 	names := &n.byFence[n.fence(host.Name)]
 	i, _ := slices.BinarySearch(*names, host.Name)
@@ -85,10 +95,12 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 
 // DeleteService forgets a Service.
 func (x *Index) DeleteService(host Host) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
-	if _, ok := n.services[host.Name]; ok {
+	if _, changed = n.services[host.Name]; changed {
 		n.remove(host.Name)
 	}
 	x.prune(host.Namespace, n)
@@ -109,10 +121,10 @@ func (x *Index) prune(name string, n *namespaceIndex) {
 	}
 }
 
-// setScope decides every Service of the Namespace anew where the scope is another one.
-func (n *namespaceIndex) setScope(scope NamespaceScope) {
+// setScope decides every Service of the Namespace anew where the scope is another one, and says whether it is.
+func (n *namespaceIndex) setScope(scope NamespaceScope) (changed bool) {
 	if scope == n.scope {
-		return
+		return false
 	}
 	n.scope = scope
 	n.byFence = [len(fenceNames)][]string{}
@@ -123,6 +135,7 @@ func (n *namespaceIndex) setScope(scope NamespaceScope) {
 	for _, names := range n.byFence {
 		slices.Sort(names)
 	}
+	return true
 }
 
 func (n *namespaceIndex) fence(service string) Fence {
