@@ -108,16 +108,18 @@ enforcement: audit
 			},
 		},
 		"a cluster id that is no DNS label, on its own": {
-			text: strings.Replace(minimal, "clusters: [m1c1]", "clusters: [m1.c1]", 1) + "enforcement: warn\n",
-			want: func(c *policy.Config) { c.Clusters[0], c.Enforcement = "m1.c1", policy.Warn },
+			text: strings.NewReplacer("[m1c1]", "[m1.c1]", "[meshConfig]", "[meshConfig, subset]").Replace(minimal),
+			want: func(c *policy.Config) {
+				c.Clusters[0], c.Holds = "m1.c1", policy.HoldsOf(policy.MeshConfig, policy.Subset)
+			},
 		},
 		"null counts as absent": {
 			text: minimal + "localities: null\nscope: null\nenforcement: null\nexemptions: null\n",
 			want: func(*policy.Config) {},
 		},
 		"without mesh ConfigMaps": {
-			text: strings.Replace(minimal, "holds: [meshConfig]", "holds: [subset]", 1) + "",
-			want: func(c *policy.Config) { c.Holds = policy.HoldsOf(policy.Subset) },
+			text: strings.NewReplacer("[m1c1]", "[m1c1], meshConfigMaps: []", "[meshConfig]", "[subset]").Replace(minimal),
+			want: func(c *policy.Config) { c.MeshConfigMaps, c.Holds = []string{}, policy.HoldsOf(policy.Subset) },
 		},
 		"anchors and merge keys": {
 			text: minimal + "scope:\n  default: &f prefer\n  namespaces:\n  - &a {name: a, fence: *f}\n  - {<<: *a, name: b}\n",

@@ -107,7 +107,7 @@ func decodeStrict(file string, data []byte, into any) *document {
 }
 
 // maxTypeErrors keeps the time short that a file takes in which everything has the wrong type.
-const maxTypeErrors = 100
+const maxTypeErrors = 20
 
 // fill decodes JSON. encoding/json stops at the first wrong type, and so each is put aside to find the next.
 func (d *document) fill(data []byte, into any) (strict []error, err error) {

@@ -156,7 +156,7 @@ func (s *NamespaceScope) decide(service string, annotation asked) Decision {
 	} else if annotation == unknown {
 		ignored = "annotation " + FenceKey
 	}
-	if floor.locked && floor.fence > chosen.fence {
+	if floor.fence > chosen.fence {
 		chosen = floor
 	}
 	return Decision{Fence: chosen.fence, By: chosen.by, Locked: floor.locked, Ignored: ignored}

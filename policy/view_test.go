@@ -107,7 +107,8 @@ func TestRelabel(t *testing.T) {
 	labels := fenced("strict")
 	index.SetNamespace("shop", labels)
 	index.SetService(host("shop", "cart"), nil)
-	labels[policy.FenceKey] = "prefer" // the index must not notice
+	labels[policy.FenceKey] = "prefer"
+	index.SetConfig(index.Config()) // decides anew, and must not notice what the caller did to its map
 	for _, step := range []struct {
 		change func()
 		want   answer
