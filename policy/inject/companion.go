@@ -1,0 +1,151 @@
+package inject
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// Contracts of companions: their label, and the end of their names.
+const (
+	// ManagedByLabel has the value ManagedBy on every companion.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	// ManagedBy names meshfence.
+	ManagedBy = "meshfence"
+
+	companionSuffix = "-meshfence"
+)
+
+// CompanionName returns the name of the companions of a Service.
+func CompanionName(service string) string { return service + companionSuffix }
+
+// CompanionOf returns the Service whose companions have that name, if it is one of theirs.
+func CompanionOf(name string) (service string, ok bool) {
+	service, ok = strings.CutSuffix(name, companionSuffix)
+	if !ok || service == "" {
+		return "", false
+	}
+	return service, true
+}
+
+// Companions are the objects that make a fence true for a Service that has none of its own.
+type Companions struct {
+	// Rule is a DestinationRule, Route a VirtualService; nil where the Service needs none.
+	Rule, Route *Companion
+}
+
+// Companion is what one object must hold besides its name, its labels and its owner.
+type Companion struct {
+	Annotations map[string]string
+	Spec        map[string]any
+}
+
+// CompanionsOf returns the companions that a Service needs as long as nobody wrote a DestinationRule or a
+// VirtualService for it. Admission changes nothing in them. They are exported to every namespace in so many
+// words, because MeshConfig may set another default (row B3).
+func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.View) Companions {
+	config := view.Config()
+	fqdn := host.FQDN(config.ClusterDomain)
+	match := view.Match(fqdn)
+	strict := match.Has(policy.Strict)
+	var c Companions
+	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || config.Holds.Has(policy.Subset) && len(config.Clusters) == 1) {
+		c.Rule = companionRule(host.Namespace, fqdn, view)
+	}
+	if strict && config.Holds.Only(policy.Subset) {
+		c.Route = companionRoute(host, fqdn, ports)
+	}
+	return c
+}
+
+// companionRule returns an empty rule with all that admission would add to it.
+func companionRule(namespace, fqdn string, view *policy.View) *Companion {
+	plan := destinationRule(&policy.Object{
+		Kind:            policy.KindDestinationRule,
+		Metadata:        policy.Metadata{Namespace: namespace},
+		DestinationRule: &policy.DestinationRule{Host: fqdn},
+	}, view)
+	rule := &Companion{Annotations: map[string]string{}, Spec: map[string]any{"host": fqdn, "exportTo": []any{"*"}}}
+	for _, e := range plan.Edits {
+		if value, ok := e.Value.(string); ok && e.Path[0] == "metadata" {
+			rule.Annotations[e.Path[2]] = value
+			continue
+		}
+		put(rule.Spec, e.Path[1:], e.Value)
+	}
+	return rule
+}
+
+// put adds a value to an object that has no lists but those that put made.
+func put(object map[string]any, path []string, value any) {
+	field, rest := path[0], path[1:]
+	switch {
+	case len(rest) == 0:
+		object[field] = value
+	case rest[0] == "-":
+		list, _ := object[field].([]any)
+		object[field] = append(list, value)
+	default:
+		child, ok := object[field].(map[string]any)
+		if !ok {
+			child = map[string]any{}
+			object[field] = child
+		}
+		put(child, rest, value)
+	}
+}
+
+// ist0112 is the message about destinations without a port of Services that have several, of which Istio
+// takes the port that the client chose (GetDestinationCluster in pilot/pkg/networking/core/route).
+const ist0112 = "IST0112"
+
+// companionRoute sends all traffic for a Service to the reserved subset. No route names a port, so that one
+// that is new to the Service is held from its first moment. Each protocol needs a route of its own (rows A3
+// and C6): Istio reads http for ports that speak HTTP or may do so, tls for ports named https or tls, and
+// tcp for the others and for what turns out not to be HTTP (buildSidecarOutboundListener in Istio's
+// pilot/pkg/networking/core/listener.go).
+func companionRoute(host policy.Host, fqdn string, ports []corev1.ServicePort) *Companion {
+	to := []any{map[string]any{"destination": map[string]any{"host": fqdn, "subset": policy.ReservedSubset}}}
+	names := serverNames(host, fqdn, ports)
+	return &Companion{
+		Annotations: map[string]string{analyzeSuppress: ist0112},
+		Spec: map[string]any{
+			"hosts":    names,
+			"exportTo": []any{"*"},
+			"http":     []any{map[string]any{"route": to}},
+			"tls":      []any{map[string]any{"match": []any{map[string]any{"sniHosts": names}}, "route": to}},
+			"tcp":      []any{map[string]any{"route": to}},
+		},
+	}
+}
+
+// serverNames lists the names by which clients ask for the Service. A tls route matches nothing but names
+// that stand among the hosts of its VirtualService, and a connection that asks for another name is closed.
+// So where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
+func serverNames(host policy.Host, fqdn string, ports []corev1.ServicePort) []any {
+	names := []any{fqdn}
+	if slices.ContainsFunc(ports, carriesTLS) {
+		qualified := host.Name + "." + host.Namespace
+		names = append(names, qualified+".svc", qualified, host.Name)
+	}
+	return names
+}
+
+// carriesTLS says that Istio takes the bytes on a port for TLS from the client (ConvertProtocol in Istio's
+// pkg/config/kube and IsTLS in its pkg/config/protocol).
+func carriesTLS(port corev1.ServicePort) bool {
+	name := port.Name
+	if port.AppProtocol != nil {
+		name = *port.AppProtocol
+	}
+	prefix, _, _ := strings.Cut(strings.ToLower(name), "-")
+	return port.Protocol != corev1.ProtocolUDP && (prefix == "https" || prefix == "tls" || name == "kubernetes.io/wss")
+}
+
+// OwnAnnotations lists the keys of the annotations that companions may have.
+func OwnAnnotations() []string {
+	return []string{analyzeSuppress, policy.InjectedAnnotation}
+}

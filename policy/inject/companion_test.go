@@ -1,0 +1,167 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/test/fixtures"
+)
+
+var reviews = policy.Host{Namespace: "shop", Name: "reviews"}
+
+// TestCompanions builds the companions of the Service of every case in testdata/companion, compares them with
+// the golden, and has admission and Istio's types take them as they are.
+func TestCompanions(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/companion/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("testdata/companion must hold cases: %v", err)
+	}
+	for _, file := range files {
+		name, ok := strings.CutSuffix(file, ".yaml")
+		if !ok {
+			if _, err := os.Stat(strings.TrimSuffix(file, ".txt") + ".yaml"); err != nil {
+				t.Errorf("%s has no case", file)
+			}
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			index, service := companionCase(t, file)
+			companions := inject.CompanionsOf(reviews, service.Spec.Ports, index.View())
+			var text strings.Builder
+			guard := leak.NewGuard(leak.Rules())
+			for _, c := range []struct {
+				kind string
+				*inject.Companion
+			}{{policy.KindDestinationRule, companions.Rule}, {policy.KindVirtualService, companions.Route}} {
+				if c.Companion == nil {
+					continue
+				}
+				object, err := json.Marshal(map[string]any{
+					"apiVersion": "networking.istio.io/v1",
+					"kind":       c.kind,
+					"metadata": map[string]any{
+						"name": inject.CompanionName(reviews.Name), "namespace": reviews.Namespace, "annotations": c.Annotations,
+					},
+					"spec": c.Spec,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				written, err := yaml.JSONToYAML(object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text.WriteString("---\n" + string(written))
+				understood(t, c.kind, object)
+				if plan := planFor(t, c.kind, object, index); len(plan.Edits)+len(plan.Gaps) > 0 {
+					t.Errorf("admission must change nothing in the %s, got:\n%s", c.kind, describe(t, plan, object))
+				}
+				decoded, err := policy.Decode(c.kind, object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, finding := range guard.Check(decoded, index.View()) {
+					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field, finding.Message)
+				}
+				if own := inject.OwnAnnotations(); !contains(own, slices.Collect(maps.Keys(c.Annotations))) {
+					t.Errorf("annotations of the %s: %v are not among %v", c.kind, c.Annotations, own)
+				}
+			}
+			golden(t, name+".txt", text.String())
+		})
+	}
+}
+
+func companionCase(t *testing.T, file string) (*policy.Index, *corev1.Service) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := fixtures.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := policy.ParseConfig(policy.Source{File: file}, c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var service corev1.Service
+	if err := json.Unmarshal(c.Object.JSON, &service); err != nil {
+		t.Fatal(err)
+	}
+	return fixtures.Index(config, append(c.Scene, c.Object)), &service
+}
+
+func contains(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
+// TestCompanionRouteTakesTLS says for which ports the names that clients may ask for matter.
+func TestCompanionRouteTakesTLS(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		port corev1.ServicePort
+		want bool
+	}{
+		"http":                    {corev1.ServicePort{Name: "http"}, false},
+		"no name":                 {corev1.ServicePort{}, false},
+		"tcp":                     {corev1.ServicePort{Name: "tcp-tls"}, false},
+		"grpc":                    {corev1.ServicePort{Name: "grpc-web-tls"}, false},
+		"https":                   {corev1.ServicePort{Name: "https"}, true},
+		"https with more":         {corev1.ServicePort{Name: "https-web"}, true},
+		"https as a prefix":       {corev1.ServicePort{Name: "httpsweb"}, false},
+		"tls":                     {corev1.ServicePort{Name: "tls-db"}, true},
+		"upper case":              {corev1.ServicePort{AppProtocol: new("HTTPS")}, true},
+		"appProtocol beats name":  {corev1.ServicePort{Name: "https", AppProtocol: new("http")}, false},
+		"appProtocol":             {corev1.ServicePort{Name: "web", AppProtocol: new("tls")}, true},
+		"empty appProtocol":       {corev1.ServicePort{Name: "https", AppProtocol: new("")}, false},
+		"WebSocket over TLS":      {corev1.ServicePort{AppProtocol: new("kubernetes.io/wss")}, true},
+		"WebSocket":               {corev1.ServicePort{AppProtocol: new("kubernetes.io/ws")}, false},
+		"QUIC":                    {corev1.ServicePort{Name: "https", Protocol: corev1.ProtocolUDP}, false},
+		"TCP, as the API server":  {corev1.ServicePort{Name: "https", Protocol: corev1.ProtocolTCP}, true},
+		"an unknown app protocol": {corev1.ServicePort{AppProtocol: new("example.com/tls")}, false},
+	}
+	config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [subset]\nscope: {default: strict}\n")
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ports := []corev1.ServicePort{{Name: "http"}, test.port}
+			c := inject.CompanionsOf(reviews, ports, policy.NewIndex(config).View())
+			hosts, ok := c.Route.Spec["hosts"].([]any)
+			if !ok {
+				t.Fatalf("hosts are %v", c.Route.Spec["hosts"])
+			}
+			if got := slices.Contains(hosts, any("reviews")); got != test.want {
+				t.Errorf("hosts %v: want short names to be %v", hosts, test.want)
+			}
+		})
+	}
+}
+
+func TestCompanionName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		inject.CompanionName("reviews"): "reviews",
+		"a-meshfence-meshfence":         "a-meshfence",
+		"reviews":                       "",
+		"-meshfence":                    "",
+	} {
+		if got, ok := inject.CompanionOf(name); got != want || ok != (want != "") {
+			t.Errorf("CompanionOf(%q): want %q, got %q, %v", name, want, got, ok)
+		}
+	}
+}
