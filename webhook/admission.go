@@ -80,12 +80,13 @@ type handle func(context.Context, admission.Request) (answer, error)
 
 func (a *Admission) webhook(path string, h handle) *admission.Webhook {
 	handler := func(ctx context.Context, req admission.Request) admission.Response {
+		ans := answer{outcome: outcomeError} // what a panic counts as
 		observe := a.Metrics.begin(path, a.kindLabel(req), req.Operation)
-		ans, err := a.checked(ctx, path, req, h)
-		if err != nil {
+		defer func() { observe(ans.outcome) }()
+		var err error
+		if ans, err = a.checked(ctx, path, req, h); err != nil {
 			ans = failure(err)
 		}
-		observe(ans.outcome)
 		return ans.Response
 	}
 	return &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger}

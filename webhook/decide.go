@@ -53,6 +53,9 @@ func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 	if err != nil {
 		return leak.Verdict{}, err
 	}
+	if s.Kind == policy.KindNamespace {
+		view.LoadNamespace(object.Metadata.Name, object.Metadata.Labels) // it may be too new for the index
+	}
 	findings := guard.Check(object, view)
 	if len(findings) > 0 && len(s.Old) > 0 {
 		// An old object that cannot be read excuses nothing.

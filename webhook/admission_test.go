@@ -1,0 +1,263 @@
+package webhook_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	admissionmetrics "sigs.k8s.io/controller-runtime/pkg/webhook/admission/metrics"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	for _, want := range webhook.Routes() {
+		got, ok := webhook.RouteFor(want.Group, want.Kind)
+		if diff := cmp.Diff(want, got); !ok || diff != "" {
+			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
+		}
+		if !want.Mutate && !want.Validate {
+			t.Errorf("%s is on no path", want.Kind)
+		}
+	}
+	if got, ok := webhook.RouteFor("apps", policy.KindService); ok {
+		t.Errorf("RouteFor gives %+v for another group", got)
+	}
+	webhook.Routes()[0].Operations[0] = admissionv1.Delete
+	if webhook.Routes()[0].Operations[0] == admissionv1.Delete {
+		t.Error("callers share the table")
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	const asked = ": the webhook configuration must match the routes"
+	tests := map[string]struct {
+		path   string
+		change func(*admissionv1.AdmissionRequest)
+		want   string
+	}{
+		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Gateway" },
+			`CREATE of kind "networking.istio.io/v1, Kind=Gateway" and resource "virtualservices" is not for /validate` + asked},
+		"unknown version": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
+			`CREATE of kind "networking.istio.io/v2, Kind=VirtualService" and resource "virtualservices" is not for /validate` + asked},
+		"kind and resource disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },
+			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "destinationrules" is not for /mutate` + asked},
+		"versions disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Version = "v1beta1" },
+			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
+		"subresource": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
+			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices/status" is not for /mutate` + asked},
+		"operation": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect },
+			`CONNECT of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
+		"kind of the other path": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Kind.Kind, r.Resource.Resource = policy.KindServiceEntry, "serviceentries"
+		}, `CREATE of kind "networking.istio.io/v1, Kind=ServiceEntry" and resource "serviceentries" is not for /mutate` + asked},
+		"no object": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Object = runtime.RawExtension{} },
+			"CREATE VirtualService: object must not be empty"},
+		"null": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
+			"CREATE VirtualService: object must not be empty"},
+		"a list": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") },
+			"decode VirtualService: must be a mapping"},
+		"wrong type": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = []byte(`{"spec":{"http":[{"route":[{"destination":{"host":"a","subset":["b"]}}]}]}}`)
+		}, "decode VirtualService: spec.http[0].route[0].destination.subset: must be a string, not a list"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := request(t, virtualService("shop", "reviews", "", ""), "")
+			test.change(r)
+			response := serve(t, fenced).ask(t, test.path, r)
+			assertRefused(t, response, http.StatusBadRequest, metav1.StatusReasonBadRequest, test.want)
+		})
+	}
+}
+
+func TestBadReviews(t *testing.T) {
+	t.Parallel()
+	const json = "application/json"
+	tests := map[string]struct {
+		contentType string
+		body        []byte
+		code        int32
+		want        string
+	}{
+		"empty":        {json, nil, 400, "request body is empty"},
+		"content type": {"application/yaml", []byte("{}"), 400, "contentType=application/yaml, expected application/json"},
+		"too large":    {json, bytes.Repeat([]byte(" "), 8<<20), 413, "request entity is too large; limit is 7340032 bytes"},
+		"no review":    {json, []byte("{"), 400, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			response := serve(t, fenced).post(t, webhook.MutatePath, test.contentType, test.body)
+			if response.Allowed || response.Result.Code != test.code || !strings.Contains(response.Result.Message, test.want) {
+				t.Errorf("allowed = %t, result = %+v", response.Allowed, response.Result)
+			}
+		})
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	c.synced = false
+	for _, path := range []string{webhook.MutatePath, webhook.ValidatePath} {
+		response := c.ask(t, path, request(t, service("shop", "reviews", ""), ""))
+		assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
+			"Internal error occurred: not ready: the Services and Namespaces of the cluster are still being read")
+	}
+	c.synced = true
+	if response := c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
+		t.Errorf("still refused: %+v", response.Result)
+	}
+}
+
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	c.reader.objects = []metav1.PartialObjectMetadata{
+		{TypeMeta: metav1.TypeMeta{Kind: policy.KindNamespace},
+			ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{policy.FenceKey: "strict"}}},
+		{TypeMeta: metav1.TypeMeta{Kind: policy.KindService},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "new", Name: "loose", Annotations: map[string]string{policy.FenceKey: "none"}}},
+	}
+	assertUnpatched(t, c.ask(t, webhook.MutatePath, request(t, destinationRule("new", "loose", "loose"), "")))
+	if response := c.ask(t, webhook.MutatePath, request(t, destinationRule("new", "tight", "tight"), "")); response.Patch == nil {
+		t.Error("a Service without an annotation in a fenced Namespace is not fenced")
+	}
+	want := []string{"Namespace /new", "Namespace /new", "Service new/loose", "Service new/tight"}
+	if diff := cmp.Diff(want, c.reader.asked()); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
+func TestMissingCannotBeRead(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	c.reader.err = errors.New("connection refused")
+	response := c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
+		"Internal error occurred: get Service shop/new: connection refused")
+}
+
+func TestMissingIsBounded(t *testing.T) {
+	t.Parallel()
+	c := serve(t, strings.Replace(fenced, "strict", "prefer", 1))
+	many := func(n int) *admissionv1.AdmissionRequest {
+		var routes strings.Builder
+		for i := range n {
+			fmt.Fprintf(&routes, "  - route: [{destination: {host: new-%d}}]\n", i)
+		}
+		return request(t, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: shop}\n"+
+			"spec:\n  hosts: [x.example.com]\n  http:\n"+routes.String(), "")
+	}
+	if response := c.ask(t, webhook.MutatePath, many(32)); !response.Allowed {
+		t.Errorf("32 are refused: %+v", response.Result)
+	}
+	response := c.ask(t, webhook.MutatePath, many(33))
+	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
+		"Internal error occurred: the object names more than 32 Services and Namespaces that are not known yet")
+	if got := len(c.reader.asked()); got != 32 {
+		t.Errorf("%d questions, want the 32 of the first request", got)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	c := serve(t, fenced)
+	before := testutil.ToFloat64(admissionmetrics.WebhookPanics)
+	c.reader.panics = true
+	response := c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	if response.Allowed || response.Result.Code != http.StatusInternalServerError || !strings.Contains(response.Result.Message, "panic") {
+		t.Errorf("allowed = %t, result = %+v", response.Allowed, response.Result)
+	}
+	if got := testutil.ToFloat64(admissionmetrics.WebhookPanics) - before; got != 1 {
+		t.Errorf("%v panics counted, want 1", got)
+	}
+	c.reader.panics = false
+	if response := c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
+		t.Errorf("refused after a panic: %+v", response.Result)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	c.ask(t, webhook.MutatePath, request(t, service("default", "web", ""), ""))
+	c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), service("shop", "reviews", "")))
+	c.ask(t, webhook.ValidatePath, request(t, passthrough, ""))
+	odd := request(t, passthrough, "")
+	odd.Kind.Kind, odd.Operation = "Odd", "ODD"
+	c.ask(t, webhook.ValidatePath, odd)
+	c.reader.panics = true
+	c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	const want = `
+# HELP meshfence_admission_requests_total Admission requests by what became of them.
+# TYPE meshfence_admission_requests_total counter
+meshfence_admission_requests_total{kind="DestinationRule",operation="CREATE",outcome="denied",path="/validate"} 1
+meshfence_admission_requests_total{kind="DestinationRule",operation="CREATE",outcome="error",path="/validate"} 1
+meshfence_admission_requests_total{kind="Service",operation="CREATE",outcome="allowed",path="/mutate"} 1
+meshfence_admission_requests_total{kind="Service",operation="UPDATE",outcome="patched",path="/mutate"} 1
+meshfence_admission_requests_total{kind="other",operation="other",outcome="bad_request",path="/validate"} 1
+# HELP meshfence_findings_total Findings in admitted and refused objects by what became of them.
+# TYPE meshfence_findings_total counter
+meshfence_findings_total{outcome="denied",rule="destinationrule-passthrough"} 2
+`
+	names := []string{"meshfence_admission_requests_total", "meshfence_findings_total"}
+	if err := testutil.GatherAndCompare(c.registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+	if n, err := testutil.GatherAndCount(c.registry, "meshfence_admission_duration_seconds"); err != nil || n != 3 {
+		t.Errorf("%d duration series (%v), want 3", n, err)
+	}
+}
+
+func TestRegisterServices(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	count := func() map[string]int { return map[string]int{"strict": 2, "none": 100} }
+	if err := webhook.RegisterServices(registry, count); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+# HELP meshfence_services Services by fence.
+# TYPE meshfence_services gauge
+meshfence_services{fence="none"} 100
+meshfence_services{fence="strict"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if err := webhook.RegisterServices(registry, count); err == nil {
+		t.Error("registered twice")
+	}
+}
+
+func TestNewNeedsOptions(t *testing.T) {
+	t.Parallel()
+	_, err := webhook.New(webhook.Options{Rules: leak.Rules()})
+	const want = "admission options: Index must be set\nInstallNamespace must be set\nMetrics must be set\nReader must be set\nSynced must be set"
+	if err == nil || err.Error() != want {
+		t.Errorf("error = %v, want %s", err, want)
+	}
+}
+
+func assertRefused(t *testing.T, response *admissionv1.AdmissionResponse, code int32, reason metav1.StatusReason, message string) {
+	t.Helper()
+	got := response.Result
+	if response.Allowed || got == nil || got.Code != code || got.Reason != reason || got.Message != message {
+		t.Errorf("allowed = %t, result = %+v;\nwant %d %s %q", response.Allowed, got, code, reason, message)
+	}
+}

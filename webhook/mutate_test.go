@@ -1,0 +1,196 @@
+package webhook_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/meshfence/meshfence/webhook"
+)
+
+func TestMutate(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		config string // fenced, where empty
+		object string
+		old    string
+		want   string // the stored object; empty where nothing is to be done
+	}{
+		"Service without a fence": {
+			object: service("default", "web", ""),
+		},
+		"Service of a fenced Namespace": {
+			object: service("shop", "reviews", ""),
+			want: `
+apiVersion: v1
+kind: Service
+metadata:
+  name: reviews
+  namespace: shop
+  labels: {meshfence.io/fenced: strict}
+  annotations: {meshfence.io/fenced-by: "config scope.namespaces[0]"}
+spec: {ports: [{port: 9080}]}
+`,
+		},
+		"Service in enforcement audit is fenced all the same": {
+			config: fenced + "enforcement: audit\n",
+			object: service("default", "cache", "strict"),
+			want: `
+apiVersion: v1
+kind: Service
+metadata:
+  name: cache
+  namespace: default
+  labels: {meshfence.io/fenced: strict}
+  annotations: {meshfence.io/fence: strict, meshfence.io/fenced-by: service annotation}
+spec: {ports: [{port: 9080}]}
+`,
+		},
+		"DestinationRule of a host without a fence": {
+			object: destinationRule("default", "web", "web"),
+		},
+		"DestinationRule of another cluster's name": {
+			object: destinationRule("default", "web", "httpbin.example.com"),
+		},
+		"DestinationRule of a fenced host": {
+			object: destinationRule("shop", "reviews", "reviews"),
+			want: `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: reviews
+  namespace: shop
+  annotations:
+    galley.istio.io/analyze-suppress: IST0173
+    meshfence.io/injected: '{"labels":{"v1":"m1c1"},"analyzeSuppress":true}'
+spec:
+  host: reviews
+  x-unknown: 12345678901234567890
+  subsets:
+  - {name: v1, labels: {version: v1, topology.istio.io/cluster: m1c1}}
+  - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}
+`,
+		},
+		"VirtualService of a fenced host": {
+			object: virtualService("shop", "reviews", "", ""),
+			want:   virtualService("shop", "reviews", "", "meshfence-local"),
+		},
+		"VirtualService that is right": {
+			object: virtualService("shop", "reviews", "", "meshfence-local"),
+			old:    virtualService("shop", "reviews", "", "meshfence-local"),
+		},
+		"VirtualService of a host without a fence": {
+			object: virtualService("default", "web", "", ""),
+		},
+		"VirtualService where another hold does the work": {
+			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
+			object: virtualService("shop", "reviews", "", ""),
+		},
+		"VirtualService that keeps a reserved subset which nothing defines": {
+			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
+			object: virtualService("shop", "reviews", "", "meshfence-local"),
+			want:   virtualService("shop", "reviews", "", ""),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.config == "" {
+				test.config = fenced
+			}
+			c := serve(t, test.config)
+			r := request(t, test.object, test.old)
+			for _, dryRun := range []bool{false, true} {
+				r.DryRun = &dryRun
+				response := c.ask(t, webhook.MutatePath, r)
+				if !response.Allowed {
+					t.Fatalf("refused: %+v", response.Result)
+				}
+				if test.want == "" {
+					assertUnpatched(t, response)
+					continue
+				}
+				if response.PatchType == nil || *response.PatchType != admissionv1.PatchTypeJSONPatch {
+					t.Errorf("patchType = %v", response.PatchType)
+				}
+				patched := applyPatch(t, r.Object.Raw, response.Patch)
+				want := sorted(t, string(toJSON(t, test.want)))
+				if diff := cmp.Diff(want, sorted(t, string(patched))); diff != "" {
+					t.Errorf("stored object (-want +got):\n%s", diff)
+				}
+				again := *r
+				again.Object.Raw = patched
+				assertUnpatched(t, c.ask(t, webhook.MutatePath, &again))
+			}
+			if asked := c.reader.asked(); len(asked) > 0 {
+				t.Errorf("asked the API server for %v, which the index knows", asked)
+			}
+		})
+	}
+}
+
+func TestMutateJSONEscapes(t *testing.T) {
+	t.Parallel()
+	c := serve(t, strings.Replace(fenced, "[subset]", "[meshConfig]", 1))
+	r := request(t, virtualService("shop", "reviews", "", "meshfence-local"), "")
+	r.Object.Raw = []byte(strings.Replace(string(r.Object.Raw), "meshfence-local", `m\u0065shfence-local`, 1))
+	response := c.ask(t, webhook.MutatePath, r)
+	if response.Patch == nil {
+		t.Error("a reserved subset with an escaped letter is not removed")
+	}
+}
+
+func assertUnpatched(t *testing.T, response *admissionv1.AdmissionResponse) {
+	t.Helper()
+	if !response.Allowed || response.Patch != nil || response.PatchType != nil {
+		t.Errorf("allowed = %t, patch = %s, patchType = %v; want no patch", response.Allowed, response.Patch, response.PatchType)
+	}
+}
+
+// applyPatch applies a patch as the API server does.
+func applyPatch(t *testing.T, object, patch []byte) []byte {
+	t.Helper()
+	decoded, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		t.Fatalf("decode patch %s: %v", patch, err)
+	}
+	patched, err := decoded.Apply(object)
+	if err != nil {
+		t.Fatalf("apply %s: %v", patch, err)
+	}
+	return patched
+}
+
+func service(namespace, name, fence string) string {
+	object := "apiVersion: v1\nkind: Service\nmetadata:\n  name: " + name + "\n  namespace: " + namespace + "\n"
+	if fence != "" {
+		object += "  annotations: {meshfence.io/fence: " + fence + "}\n"
+	}
+	return object + "spec: {ports: [{port: 9080}]}\n"
+}
+
+// destinationRule has one subset, v1, and a field that no version of Istio knows.
+func destinationRule(namespace, name, host string) string {
+	return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " + name + ", namespace: " + namespace + "}\n" +
+		"spec:\n  host: " + host + "\n  x-unknown: 12345678901234567890\n  subsets:\n  - {name: v1, labels: {version: v1}}\n"
+}
+
+// virtualService routes a host to itself over HTTP and TCP, the first through one subset, the others through
+// another.
+func virtualService(namespace, host, first, others string) string {
+	destination := func(subset string) string {
+		if subset == "" {
+			return "{destination: {host: " + host + ", port: {number: 9080}}}"
+		}
+		return "{destination: {host: " + host + ", port: {number: 9080}, subset: " + subset + "}}"
+	}
+	if first == "" {
+		first = others
+	}
+	return "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: " + host + ", namespace: " + namespace + "}\n" +
+		"spec:\n  hosts: [" + host + "]\n  http:\n  - timeout: 1500ms\n    route: [" + destination(first) + "]\n" +
+		"  tcp:\n  - route: [" + destination(others) + "]\n"
+}

@@ -1,0 +1,217 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// today is when the tests happen.
+var today = time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC)
+
+const install = "meshfence-system"
+
+// fenced fences namespace shop, where a Service reviews stands; default/web is not fenced.
+const fenced = `
+apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [subset]
+scope: {namespaces: [{name: shop, fence: strict}]}
+`
+
+// server is an admission server in front of an index and of an API server that holds what the index lacks.
+type server struct {
+	*httptest.Server
+	index    *policy.Index
+	registry *prometheus.Registry
+	reader   *reader
+	synced   bool
+}
+
+// serve starts admission with a config. The caller may change what is in the cluster before it asks.
+func serve(t *testing.T, config string) *server {
+	t.Helper()
+	rules := leak.Rules()
+	parsed, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &server{index: policy.NewIndex(parsed), registry: prometheus.NewRegistry(), reader: &reader{}, synced: true}
+	for host, fence := range map[policy.Host]map[string]string{
+		{Namespace: "shop", Name: "reviews"}:  nil,
+		{Namespace: "shop", Name: "ratings"}:  nil,
+		{Namespace: "default", Name: "web"}:   nil,
+		{Namespace: "default", Name: "cache"}: {policy.FenceKey: "strict"},
+	} {
+		c.index.SetNamespace(host.Namespace, map[string]string{"kubernetes.io/metadata.name": host.Namespace})
+		c.index.SetService(host, fence)
+	}
+	metrics, err := webhook.NewMetrics(c.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := webhook.New(webhook.Options{
+		Index: c.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Reader: c.reader,
+		Now:    func() time.Time { return today },
+		Synced: func() bool { return c.synced },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(webhook.MutatePath, a.Mutator())
+	mux.Handle(webhook.ValidatePath, a.Validator())
+	c.Server = httptest.NewServer(mux)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// reader is an API server that holds a few Services and Namespaces.
+type reader struct {
+	client.Reader
+
+	objects []metav1.PartialObjectMetadata
+	err     error
+	panics  bool
+
+	mu  sync.Mutex
+	got []string
+}
+
+func (r *reader) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kind := into.GetObjectKind().GroupVersionKind().Kind
+	r.got = append(r.got, kind+" "+key.String())
+	if r.panics {
+		panic("the reader broke")
+	}
+	if r.err != nil {
+		return r.err
+	}
+	for _, o := range r.objects {
+		if o.Kind == kind && o.Namespace == key.Namespace && o.Name == key.Name {
+			o.DeepCopyInto(into.(*metav1.PartialObjectMetadata))
+			return nil
+		}
+	}
+	return apierrors.NewNotFound(corev1.Resource(strings.ToLower(kind)), key.Name)
+}
+
+func (r *reader) asked() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(slices.Values(r.got))
+}
+
+// toJSON turns an object in YAML into JSON; empty stays empty.
+func toJSON(t *testing.T, object string) []byte {
+	t.Helper()
+	if object == "" {
+		return nil
+	}
+	data, err := yaml.YAMLToJSON([]byte(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// request returns the admission request for an object in YAML, an update where there is an old one.
+func request(t *testing.T, object, old string) *admissionv1.AdmissionRequest {
+	t.Helper()
+	var meta metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal([]byte(object), &meta); err != nil {
+		t.Fatal(err)
+	}
+	kind := meta.GroupVersionKind()
+	route, ok := webhook.RouteFor(kind.Group, kind.Kind)
+	if !ok {
+		t.Fatalf("no route for %s", kind)
+	}
+	r := &admissionv1.AdmissionRequest{
+		UID:       "5f1d2f3c-0000-4000-8000-000000000001",
+		Kind:      metav1.GroupVersionKind(kind),
+		Resource:  metav1.GroupVersionResource{Group: kind.Group, Version: kind.Version, Resource: route.Resource},
+		Name:      meta.Name,
+		Namespace: meta.Namespace,
+		Operation: admissionv1.Create,
+		Object:    runtime.RawExtension{Raw: toJSON(t, object)},
+		OldObject: runtime.RawExtension{Raw: toJSON(t, old)},
+	}
+	if kind.Kind == policy.KindNamespace {
+		r.Namespace = meta.Name
+	}
+	if old != "" {
+		r.Operation = admissionv1.Update
+	}
+	return r
+}
+
+// ask sends a review and returns the response, which must answer it.
+func (c *server) ask(t *testing.T, path string, r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	t.Helper()
+	body, err := json.Marshal(admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request:  r,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response := c.post(t, path, "application/json", body)
+	if response.UID != r.UID {
+		t.Errorf("uid = %q, want %q", response.UID, r.UID)
+	}
+	return response
+}
+
+func (c *server) post(t *testing.T, path, contentType string, body []byte) *admissionv1.AdmissionResponse {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	res, err := c.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("HTTP status %d: %s", res.StatusCode, data)
+	}
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(data, &review); err != nil {
+		t.Fatalf("decode %s: %v", data, err)
+	}
+	if review.Response == nil {
+		t.Fatalf("no response in %s", data)
+	}
+	return review.Response
+}

@@ -1,0 +1,311 @@
+package webhook_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	fcache "k8s.io/client-go/tools/cache/testing"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// informers are real informers on sources that a test fills.
+type informers struct {
+	cache.Informers
+
+	sources map[string]*fcache.FakeControllerSource
+	started []toolscache.SharedIndexInformer
+}
+
+func (i *informers) GetInformer(_ context.Context, object client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+	kind := object.GetObjectKind().GroupVersionKind().Kind
+	if _, ok := object.(*corev1.ConfigMap); ok {
+		kind = webhook.KindConfigMap
+	}
+	informer := toolscache.NewSharedIndexInformer(i.sources[kind], object, 0, nil)
+	i.started = append(i.started, informer)
+	return informer, nil
+}
+
+// watched is a state on such informers.
+type watched struct {
+	*webhook.State
+	*informers
+	index    *policy.Index
+	registry *prometheus.Registry
+	recorder *events.FakeRecorder
+}
+
+func newWatched(t *testing.T) *watched {
+	t.Helper()
+	w := &watched{
+		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
+			policy.KindService: fcache.NewFakeControllerSource(), policy.KindNamespace: fcache.NewFakeControllerSource(),
+			webhook.KindConfigMap: fcache.NewFakeControllerSource(),
+		}},
+		registry: prometheus.NewRegistry(),
+		recorder: events.NewFakeRecorder(8),
+	}
+	t.Cleanup(func() {
+		for _, source := range w.sources {
+			source.Shutdown()
+		}
+	})
+	rules := leak.Rules()
+	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(fenced))
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := webhook.NewMetrics(w.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.index = policy.NewIndex(config)
+	o := webhook.Options{Index: w.index, Rules: rules, InstallNamespace: install, Metrics: metrics}
+	if w.State, err = webhook.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// run starts the informers and waits until they rest. They end with the test.
+func (w *watched) run(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for _, informer := range w.started {
+		group.Go(func() { informer.RunWithContext(ctx) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		group.Wait()
+	})
+	synctest.Wait()
+}
+
+// fence returns the fence of shop/reviews as the index has it.
+func (w *watched) fence(t *testing.T) string {
+	t.Helper()
+	view := w.index.View()
+	match := view.Match("reviews.shop.svc.cluster.local")
+	namespaces, services := view.Missing()
+	for _, fence := range []policy.Fence{policy.None, policy.Prefer, policy.Strict} {
+		if match.Has(fence) {
+			return strings.TrimSuffix(fence.String()+strings.Repeat(" namespace missing", len(namespaces))+
+				strings.Repeat(" service missing", len(services)), " ")
+		}
+	}
+	return "no match"
+}
+
+func named(kind, namespace, name string, annotations, labels map[string]string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations, Labels: labels},
+	}
+}
+
+func TestState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		namespaces, services := w.sources[policy.KindNamespace], w.sources[policy.KindService]
+		namespaces.Add(named(policy.KindNamespace, "", "shop", nil, nil))
+		services.Add(named(policy.KindService, "shop", "reviews", map[string]string{policy.FenceKey: "prefer"}, nil))
+		if w.Synced() || w.Check(nil) == nil {
+			t.Error("synced before the informers run")
+		}
+		w.run(t)
+		if err := w.Check(nil); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		steps := []struct {
+			name   string
+			change func()
+			want   string
+		}{
+			{"at the start", func() {}, "prefer"},
+			{"the annotation goes", func() { services.Modify(named(policy.KindService, "shop", "reviews", nil, nil)) }, "strict"},
+			{"the label decides", func() {
+				namespaces.Modify(named(policy.KindNamespace, "", "shop", nil, map[string]string{policy.FenceKey: "none"}))
+			}, "none"},
+			{"the Service goes", func() { services.Delete(named(policy.KindService, "shop", "reviews", nil, nil)) }, "none service missing"},
+			{"the Namespace goes", func() { namespaces.Delete(named(policy.KindNamespace, "", "shop", nil, nil)) },
+				"strict namespace missing service missing"},
+		}
+		for _, step := range steps {
+			step.change()
+			synctest.Wait()
+			if got := w.fence(t); got != step.want {
+				t.Errorf("%s: %s, want %s", step.name, got, step.want)
+			}
+		}
+	})
+}
+
+func TestStateIsNotSyncedWhileOneKindIsMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		late := w.started[1]
+		w.started = append(w.started[:1:1], w.started[2])
+		w.run(t)
+		if w.Synced() {
+			t.Error("synced without Services")
+		}
+		w.started = []toolscache.SharedIndexInformer{late}
+		w.run(t)
+		if !w.Synced() {
+			t.Error("not synced with all three")
+		}
+	})
+}
+
+func TestStateReloads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		configs := w.sources[webhook.KindConfigMap]
+		object := func(text string) *corev1.ConfigMap {
+			return &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: policy.ConfigMapName},
+				Data:       map[string]string{policy.ConfigMapKey: text},
+			}
+		}
+		configs.Add(object(fenced))
+		w.run(t)
+		bad := strings.Replace(fenced, "strict", "tight", 1)
+		labelled := object(bad)
+		labelled.Labels = map[string]string{"a": "b"}
+		const badEvent = "Warning InvalidFenceConfig ConfigMap meshfence-system/meshfence:6: scope.namespaces[0].fence: " +
+			`"tight" must be one of none, prefer, strict`
+		steps := []struct {
+			name    string
+			change  func()
+			fence   string
+			success float64
+			reloads map[string]float64
+			event   string
+		}{
+			{"at the start", func() {}, "strict", 1, map[string]float64{"success": 1}, ""},
+			{"a good one", func() { configs.Modify(object(strings.Replace(fenced, "strict", "prefer", 1))) }, "prefer", 1,
+				map[string]float64{"success": 2}, ""},
+			{"a bad one", func() { configs.Modify(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, badEvent},
+			{"the bad one with a label", func() { configs.Modify(labelled) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
+			{"another name", func() {
+				other := object(fenced)
+				other.Name = "other"
+				configs.Add(other)
+				configs.Delete(other)
+			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
+			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1}, ""},
+			{"a good one again", func() { configs.Add(object(fenced)) }, "strict", 1,
+				map[string]float64{"success": 3, "invalid": 1, "deleted": 1}, ""},
+		}
+		for _, step := range steps {
+			step.change()
+			synctest.Wait()
+			if got, _, _ := strings.Cut(w.fence(t), " "); got != step.fence {
+				t.Errorf("%s: fence %s, want %s", step.name, got, step.fence)
+			}
+			assertReloads(t, w.registry, step.name, step.success, step.reloads)
+			var event string
+			select {
+			case event = <-w.recorder.Events:
+			default:
+			}
+			if event != step.event {
+				t.Errorf("%s: event %q, want %q", step.name, event, step.event)
+			}
+		}
+	})
+}
+
+func assertReloads(t *testing.T, registry *prometheus.Registry, step string, success float64, reloads map[string]float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			switch f.GetName() {
+			case "meshfence_config_last_reload_success":
+				if got := m.GetGauge().GetValue(); got != success {
+					t.Errorf("%s: last reload success %v, want %v", step, got, success)
+				}
+			case "meshfence_config_reloads_total":
+				counted[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if diff := cmp.Diff(reloads, counted); diff != "" {
+		t.Errorf("%s: reloads (-want +got):\n%s", step, diff)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("metrics: %v %v", problems, err)
+	}
+}
+
+func TestCacheKeepsLittle(t *testing.T) {
+	t.Parallel()
+	full := metav1.ObjectMeta{
+		Namespace: "shop", Name: "reviews", UID: "1", ResourceVersion: "7", Generation: 3,
+		Labels:        map[string]string{"team": "a"},
+		Annotations:   map[string]string{policy.FenceKey: "strict", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		Finalizers:    []string{"x"},
+	}
+	kept := metav1.ObjectMeta{Namespace: "shop", Name: "reviews", UID: "1", ResourceVersion: "7"}
+	wants := map[string]metav1.ObjectMeta{policy.KindService: kept, policy.KindNamespace: kept}
+	service, namespace := kept, kept
+	service.Annotations = map[string]string{policy.FenceKey: "strict"}
+	namespace.Labels = full.Labels
+	wants[policy.KindService], wants[policy.KindNamespace] = service, namespace
+	found := 0
+	for object, by := range webhook.CacheByObject(install) {
+		var kind string
+		switch object.(type) {
+		case *corev1.Service:
+			kind = policy.KindService
+		case *corev1.Namespace:
+			kind = policy.KindNamespace
+		case *corev1.ConfigMap:
+			if got := by.Namespaces[install].FieldSelector.String(); got != "metadata.name=meshfence" || len(by.Namespaces) != 1 {
+				t.Errorf("ConfigMaps: %v, field selector %s", by.Namespaces, got)
+			}
+			continue
+		}
+		found++
+		got, err := by.Transform(&metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: kind}, ObjectMeta: full})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(wants[kind], got.(*metav1.PartialObjectMetadata).ObjectMeta); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
+		}
+		whole := &corev1.Service{ObjectMeta: full}
+		if got, err := by.Transform(whole); err != nil || got != any(whole) {
+			t.Errorf("%s: whole objects are changed", kind)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d kinds are stripped, want 2", found)
+	}
+}
