@@ -1,0 +1,209 @@
+package manifests_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admission "k8s.io/api/admission/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"github.com/meshfence/meshfence/test/testbed"
+)
+
+// recorder is a webhook that allows everything and remembers which entries called it.
+type recorder struct {
+	*httptest.Server
+	mu    sync.Mutex
+	calls map[string]bool
+}
+
+func newRecorder(t *testing.T) *recorder {
+	t.Helper()
+	r := &recorder{calls: map[string]bool{}}
+	r.Server = httptest.NewTLSServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// ServeHTTP answers a review; the path is the name of the entry.
+func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	var review admission.AdmissionReview
+	if err := json.NewDecoder(request.Body).Decode(&review); err != nil || review.Request == nil {
+		http.Error(w, "not a review", http.StatusBadRequest)
+		return
+	}
+	r.mu.Lock()
+	r.calls[strings.TrimPrefix(request.URL.Path, "/")] = true
+	r.mu.Unlock()
+	review.Response, review.Request = &admission.AdmissionResponse{UID: review.Request.UID, Allowed: true}, nil
+	// An answer that does not arrive fails the request that asked for it.
+	_ = json.NewEncoder(w).Encode(review)
+}
+
+// take returns the entries that called since the last time.
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for name := range r.calls {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	clear(r.calls)
+	return out
+}
+
+func (r *recorder) target(entry string) admissionv1.WebhookClientConfig {
+	return admissionv1.WebhookClientConfig{URL: new(r.URL + "/" + entry), CABundle: encode(r.Certificate())}
+}
+
+// register creates both webhook configurations of an overlay with the recorder in the place of the Service.
+func (r *recorder) register(t *testing.T, cluster *testbed.Cluster, overlay string) {
+	t.Helper()
+	mutating := one[*admissionv1.MutatingWebhookConfiguration](t, overlay)
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig = r.target(mutating.Webhooks[i].Name)
+	}
+	validating := one[*admissionv1.ValidatingWebhookConfiguration](t, overlay)
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig = r.target(validating.Webhooks[i].Name)
+	}
+	manifests, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{mutating, validating}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, cluster, string(manifests), "create", "-f", "-")
+	t.Cleanup(func() {
+		// The context of the test has ended by now.
+		if _, _, err := cluster.Kubectl(context.Background(), string(manifests), "delete", "-f", "-"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// attempt is a request to the API server, all of it in a dry run.
+type attempt struct {
+	args  string
+	stdin string
+	want  []string // the entries that are called, sorted
+}
+
+func create(namespace, apiVersion, kind, name, rest string) attempt {
+	object := fmt.Sprintf("{apiVersion: %s, kind: %s, metadata: {name: %s%s", apiVersion, kind, name, rest)
+	return attempt{args: "create -f - -n " + namespace, stdin: object}
+}
+
+func (a attempt) calls(entries ...string) attempt {
+	for _, e := range entries {
+		a.want = append(a.want, e+".meshfence.io")
+	}
+	slices.Sort(a.want)
+	return a
+}
+
+func (a attempt) run(t *testing.T, cluster *testbed.Cluster) error {
+	_, _, err := cluster.Kubectl(t.Context(), a.stdin, append(strings.Fields(a.args), "--dry-run=server")...)
+	return err
+}
+
+// change runs one kubectl command now and another when the test ends.
+func change(t *testing.T, cluster *testbed.Cluster, now, end string) {
+	t.Helper()
+	if _, _, err := cluster.Kubectl(t.Context(), "", strings.Fields(now)...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The context of the test has ended by now.
+		if _, _, err := cluster.Kubectl(context.Background(), "", strings.Fields(end)...); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// failsClosed says whether an outage of the webhook refuses the request.
+func (a attempt) failsClosed() bool {
+	return slices.ContainsFunc(a.want, func(entry string) bool { return policies()[entry] == admissionv1.Fail })
+}
+
+// A real API server calls the entries that it should and no other, and in an outage it refuses only what fails closed.
+func TestInterception(t *testing.T) {
+	cluster, _ := shared(t)
+	r := newRecorder(t)
+	plain, strict := cluster.CreateNamespace(t, nil), cluster.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
+	// The API server's own Service is in there.
+	change(t, cluster, "label namespace default meshfence.io/fence=prefer", "label namespace default meshfence.io/fence-")
+	change(t, cluster, "create namespace meshfence-system", "delete namespace meshfence-system")
+	r.register(t, cluster, "self-signed")
+
+	const (
+		rule    = "}, spec: {host: reviews}}"
+		routes  = "}, spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}}"
+		entry   = "}, spec: {hosts: [example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}"
+		service = "}, spec: {ports: [{port: 80}]}}"
+		pod     = "}, spec: {containers: [{name: a, image: none}]}}"
+	)
+	attempts := map[string]attempt{
+		"DestinationRule v1":       create(plain, "networking.istio.io/v1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
+		"DestinationRule v1beta1":  create(plain, "networking.istio.io/v1beta1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
+		"VirtualService v1alpha3":  create(strict, "networking.istio.io/v1alpha3", "VirtualService", "a", routes).calls("istio.mutate", "istio.validate"),
+		"ServiceEntry":             create(plain, "networking.istio.io/v1", "ServiceEntry", "a", entry).calls("istio.validate"),
+		"other Istio kind":         create(plain, "networking.istio.io/v1", "Sidecar", "a", "}, spec: {egress: [{hosts: ['*/*']}]}}"),
+		"rule in kube-system":      create("kube-system", "networking.istio.io/v1", "DestinationRule", "a", rule),
+		"Service":                  create(plain, "v1", "Service", "a", service).calls("services.mutate", "services.validate"),
+		"Service, fenced":          create(strict, "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
+		"Service, kube-system":     create("kube-system", "v1", "Service", "a", service),
+		"Service, meshfence":       create("meshfence-system", "v1", "Service", "a", service),
+		"Service, default":         create("default", "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
+		"Service of API server":    attempt{args: "annotate service kubernetes -n default a=b"}.calls("services.mutate"),
+		"Service status":           {args: "patch service kubernetes -n default --subresource=status -p {\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"},
+		"Service deleted":          {args: "delete service kubernetes -n default"},
+		"Namespace":                create("default", "v1", "Namespace", "shop", "}}"),
+		"Namespace, fence":         create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/fence: strict}}}").calls("namespaces.validate"),
+		"Namespace, enforcement":   create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/enforcement: warn}}}").calls("namespaces.validate"),
+		"Namespace, other labels":  create("default", "v1", "Namespace", "shop", ", labels: {team: shop}}}"),
+		"Namespace, fence is gone": attempt{args: "label namespace " + strict + " meshfence.io/fence-"}.calls("namespaces.validate"),
+		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
+		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
+		"other ConfigMap":          create("meshfence-system", "v1", "ConfigMap", "other", "}}"),
+		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}"),
+		"Pod":                      create(strict, "v1", "Pod", "a", pod),
+	}
+	eventually(t, "the webhook configurations are in force", func(context.Context) error {
+		err := attempts["DestinationRule v1"].run(t, cluster)
+		if diff := cmp.Diff(attempts["DestinationRule v1"].want, r.take()); diff != "" {
+			return errors.Join(err, errors.New(diff))
+		}
+		return err
+	})
+	for name, a := range attempts {
+		t.Run(name, func(t *testing.T) {
+			if err := a.run(t, cluster); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(a.want, r.take()); diff != "" {
+				t.Errorf("entries called (-want +got):\n%s", diff)
+			}
+		})
+	}
+	r.Close()
+	for name, a := range attempts {
+		t.Run(name+", outage", func(t *testing.T) {
+			err := a.run(t, cluster)
+			if failed := err != nil; failed != a.failsClosed() {
+				t.Errorf("refused is %t, want %t: %v", failed, a.failsClosed(), err)
+			}
+			if err != nil && !strings.Contains(err.Error(), "failed calling webhook") {
+				t.Errorf("refused for another reason: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package manifests_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/test/testbed"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+func folder(overlay string) string {
+	return filepath.Join("..", "..", "manifests", "overlays", overlay)
+}
+
+// render runs kubectl kustomize on an overlay.
+func render(t *testing.T, overlay string) string {
+	t.Helper()
+	kubectl, err := testbed.Tool("kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), kubectl, "kustomize", folder(overlay))
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("kubectl kustomize %s: %v\n%s", overlay, err, stderr.String())
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("kubectl kustomize %s warns: %s", overlay, stderr.String())
+	}
+	return string(out)
+}
+
+// objects decodes manifests; an unknown kind, field or a duplicate key fails the test.
+func objects(t *testing.T, manifests string) []runtime.Object {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, certmanager.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+	var out []runtime.Object
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(manifests)))
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, _, err := decoder.Decode(document, nil, nil)
+		if err != nil {
+			t.Fatalf("decode: %v\n%s", err, document)
+		}
+		out = append(out, object)
+	}
+}
+
+// one returns the only object of a type in an overlay.
+func one[T runtime.Object](t *testing.T, overlay string) T {
+	t.Helper()
+	var found []T
+	for _, object := range objects(t, render(t, overlay)) {
+		if typed, ok := object.(T); ok {
+			found = append(found, typed)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("overlay %s has %d objects of type %T, want 1", overlay, len(found), *new(T))
+	}
+	return found[0]
+}
+
+func TestOverlaysAreAllTested(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(folder(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(overlays())), names); diff != "" {
+		t.Errorf("overlays (-tested +present):\n%s", diff)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	base := []string{
+		"ClusterRole /meshfence",
+		"ClusterRoleBinding /meshfence",
+		"ConfigMap meshfence-system/meshfence",
+		"Deployment meshfence-system/meshfence",
+		"MutatingWebhookConfiguration /meshfence",
+		"Namespace /meshfence-system",
+		"Role meshfence-system/meshfence",
+		"RoleBinding meshfence-system/meshfence",
+		"Service meshfence-system/meshfence",
+		"ServiceAccount meshfence-system/meshfence",
+		"ValidatingWebhookConfiguration /meshfence",
+	}
+	budget := "PodDisruptionBudget meshfence-system/meshfence"
+	for overlay, more := range map[string][]string{
+		"self-signed": {budget},
+		"cert-manager": {
+			budget,
+			"Certificate meshfence-system/meshfence", "Certificate meshfence-system/meshfence-ca",
+			"Issuer meshfence-system/meshfence", "Issuer meshfence-system/meshfence-ca",
+		},
+		"dev": nil,
+	} {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, object := range objects(t, render(t, overlay)) {
+				accessor, err := meta.Accessor(object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, object.GetObjectKind().GroupVersionKind().Kind+" "+accessor.GetNamespace()+"/"+accessor.GetName())
+				if accessor.GetLabels()["app.kubernetes.io/name"] != "meshfence" {
+					t.Errorf("%s must have the label app.kubernetes.io/name", got[len(got)-1])
+				}
+			}
+			want := slices.Sorted(slices.Values(slices.Concat(base, more)))
+			slices.Sort(got)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("objects (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What the FenceConfig writes out are the defaults, so that it can be read as their documentation.
+func TestFenceConfig(t *testing.T) {
+	t.Parallel()
+	for _, overlay := range overlays() {
+		t.Run(overlay, func(t *testing.T) {
+			t.Parallel()
+			object := one[*corev1.ConfigMap](t, overlay)
+			source := webhook.ConfigSource(object.Namespace, leak.Rules())
+			parse := func(config string) map[string]any {
+				parsed, err := policy.ParseConfig(source, []byte(config))
+				if err != nil {
+					t.Fatal(err)
+				}
+				encoded, err := json.Marshal(parsed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var fields map[string]any
+				if err := json.Unmarshal(encoded, &fields); err != nil {
+					t.Fatal(err)
+				}
+				return fields
+			}
+			want := parse(`{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig,
+controlPlane: {clusters: [cluster1]}, holds: [meshConfig, subset], localities: {}}`)
+			if diff := cmp.Diff(want, parse(object.Data[policy.ConfigMapKey])); diff != "" {
+				t.Errorf("FenceConfig (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
