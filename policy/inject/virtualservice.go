@@ -7,8 +7,8 @@ import (
 )
 
 // virtualService sends the destinations of strict hosts that name no subset to the reserved one, where
-// subset is the only hold (rows A2, A3 and C1). The reserved subset goes again from destinations for which
-// no DestinationRule has it any more.
+// subset is the only hold (rows A2, C1, C4 and C6). From every other destination the reserved subset goes
+// again: another hold needs no route, and the DestinationRule that had the subset may be gone.
 func virtualService(o *policy.Object, view *policy.View) Plan {
 	config := view.Config()
 	var plan Plan
@@ -18,10 +18,10 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 		}
 		host := policy.Resolve(destination.Host, o.Metadata.Namespace, config.ClusterDomain)
 		match := view.Match(host)
+		wanted := config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
 		subset := append(path[:len(path):len(path)], "subset")
-		reserved := match.Has(policy.Strict) && config.Holds.Has(policy.Subset) && len(config.Clusters) == 1
 		switch {
-		case destination.Subset == "" && reserved && config.Holds.Only(policy.Subset):
+		case wanted && destination.Subset == "":
 			plan.add(subset, policy.ReservedSubset)
 			plan.Gaps = append(plan.Gaps, Gap{
 				Hold:  policy.Subset,
@@ -31,7 +31,7 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 				Host:  match.Host(policy.Strict),
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
 			})
-		case destination.Subset == policy.ReservedSubset && !reserved:
+		case !wanted && destination.Subset != "":
 			plan.remove(subset, 0)
 		}
 	}

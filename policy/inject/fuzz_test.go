@@ -1,0 +1,202 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// FuzzInject plans objects that are made up from a seed, or taken from JSON where that can be read, under
+// each of several configs. Nothing panics, a second admission changes nothing, validation does not refuse
+// what mutation was to mend, and without a fence the object comes back.
+func FuzzInject(f *testing.F) {
+	for seed := range uint64(500) {
+		f.Add(seed, []byte(nil))
+	}
+	f.Add(uint64(2), []byte(`{"metadata":{"annotations":{"meshfence.io/injected":"{\"levels\":{\"top\":{\"created\":-1}}}"}},"spec":{"host":"a","subsets":[null]}}`))
+	f.Add(uint64(3), []byte(`{"metadata":null,"spec":{"host":"a","trafficPolicy":{"portLevelSettings":[{},{}]}}}`))
+	f.Add(uint64(4), []byte(`{"spec":{"hosts":["a"],"http":[{"route":[{"destination":{"host":"a"}}]}],"tcp":[{}],"tls":null}}`))
+	free := indexOf(f, "controlPlane: {clusters: [m1c1]}\nholds: [subset]")
+	var fenced []*policy.Index
+	for _, fence := range []string{"{default: strict}", "{default: prefer}", "{namespaces: [{name: shop, fence: strict}]}"} {
+		for _, rest := range []string{
+			"controlPlane: {clusters: [m1c1]}\nholds: [meshConfig]",
+			"controlPlane: {clusters: [m1c1]}\nholds: [subset]",
+			"controlPlane: {clusters: [m1c1]}\nholds: [locality, subset]\nlocalities: {m1c1: [r1/*]}",
+			"controlPlane: {clusters: [m1c1, m1c2]}\nholds: [locality, subset]\nlocalities: {m1c1: [r1/*], m1c2: [r2/*]}",
+		} {
+			fenced = append(fenced, indexOf(f, rest+"\nscope: "+fence))
+		}
+	}
+	guard := leak.NewGuard(leak.Rules())
+	kinds := []string{policy.KindDestinationRule, policy.KindVirtualService, policy.KindService}
+	f.Fuzz(func(t *testing.T, seed uint64, raw []byte) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		kind := kinds[random.IntN(len(kinds))]
+		index := fenced[random.IntN(len(fenced))]
+		object := raw
+		if len(raw) == 0 {
+			object = (&maker{random}).object(t, kind)
+		}
+		if _, err := policy.Decode(kind, object); err != nil || !json.Valid(object) || string(object) == "null" {
+			t.Skip()
+		}
+		first := planFor(t, kind, object, index)
+		result := apply(t, object, first)
+		again(t, kind, first, result, index)
+		promised(t, kind, first, result, index, guard)
+		if len(raw) == 0 {
+			same(t, "without the fence", object, apply(t, result, planFor(t, kind, result, free)))
+		}
+	})
+}
+
+// promised demands that validation refuses no place that mutation had an edit for.
+func promised(t *testing.T, kind string, plan inject.Plan, result []byte, index *policy.Index, guard *leak.Guard) {
+	t.Helper()
+	object, err := policy.Decode(kind, result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range guard.Check(object, index.View()) {
+		if finding.Rule != "destinationrule-unfenced" && finding.Rule != "virtualservice-foreign-subset" {
+			continue
+		}
+		blocked := false
+		for _, gap := range inject.Object(object, index.View()).Gaps {
+			last := gap.Path[len(gap.Path)-1]
+			blocked = blocked || last == "enabled" || last == "failover" || last == "zoneAwareLbSetting"
+		}
+		if !blocked {
+			t.Errorf("%s must be mended by:\n%s", finding.Field, describe(t, plan, result))
+		}
+	}
+}
+
+func indexOf(f *testing.F, rest string) *policy.Index {
+	f.Helper()
+	index := policy.NewIndex(parse(f, rest))
+	index.SetNamespace("shop", nil)
+	index.SetService(policy.Host{Namespace: "shop", Name: "a"}, nil)
+	return index
+}
+
+// maker makes up objects as an API server would hand them over before any admission of ours: no null, no
+// name twice, no empty list.
+type maker struct{ *rand.Rand }
+
+type fields = map[string]any
+
+func (m *maker) object(t *testing.T, kind string) []byte {
+	t.Helper()
+	metadata := fields{"namespace": "shop", "name": "it"}
+	if m.one(4) {
+		metadata["annotations"] = fields{"galley.istio.io/analyze-suppress": m.pick("*", "IST0173", "IST0102, IST0103")}
+	}
+	spec := fields{"unknown": fields{"kept": 1}}
+	switch kind {
+	case policy.KindDestinationRule:
+		spec["host"] = m.host()
+		m.maybe(spec, "trafficPolicy", m.trafficPolicy)
+		m.list(spec, "subsets", func(i int) any {
+			subset := fields{"name": fmt.Sprintf("v%d", i)}
+			m.maybe(subset, "labels", func() any {
+				return fields{m.pick("version", "topology.istio.io/cluster"): m.pick("m1c1", "m1c2")}
+			})
+			m.maybe(subset, "trafficPolicy", m.trafficPolicy)
+			return subset
+		})
+	case policy.KindVirtualService:
+		spec["hosts"] = []any{m.host()}
+		m.list(spec, "http", func(int) any {
+			route := fields{}
+			m.list(route, "route", m.weighted)
+			m.list(route, "mirrors", m.weighted)
+			m.maybe(route, "mirror", m.destination)
+			return route
+		})
+		for _, field := range []string{"tcp", "tls"} {
+			m.list(spec, field, func(int) any {
+				route := fields{}
+				m.list(route, "route", m.weighted)
+				return route
+			})
+		}
+	}
+	data, err := json.Marshal(fields{"metadata": metadata, "spec": spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func (m *maker) trafficPolicy() any {
+	policy := m.settings().(fields)
+	m.list(policy, "portLevelSettings", func(i int) any {
+		port := m.settings().(fields)
+		port["port"] = fields{"number": 80 + i}
+		return port
+	})
+	return policy
+}
+
+func (m *maker) settings() any {
+	settings := fields{}
+	m.maybe(settings, "outlierDetection", func() any { return fields{"consecutive5xxErrors": 3} })
+	m.maybe(settings, "loadBalancer", func() any {
+		balancer := fields{}
+		m.maybe(balancer, "simple", func() any { return m.pick("RANDOM", "PASSTHROUGH") })
+		m.maybe(balancer, "zoneAwareLbSetting", func() any { return fields{} })
+		m.maybe(balancer, "localityLbSetting", func() any {
+			locality := fields{}
+			m.maybe(locality, "enabled", func() any { return m.one(2) })
+			m.maybe(locality, "failover", func() any { return []any{fields{"from": "r1", "to": "r2"}} })
+			m.maybe(locality, "failoverPriority", func() any {
+				return []any{m.pick("topology.istio.io/cluster", "topology.istio.io/cluster=m1c2", "topology.kubernetes.io/region")}
+			})
+			m.maybe(locality, "distribute", func() any {
+				return []any{fields{"from": m.pick("*", "r1/*"), "to": fields{m.pick("r1/*", "r2/*"): 100}}}
+			})
+			return locality
+		})
+		return balancer
+	})
+	return settings
+}
+
+func (m *maker) weighted(int) any { return fields{"destination": m.destination()} }
+
+func (m *maker) destination() any {
+	destination := fields{"host": m.host()}
+	m.maybe(destination, "subset", func() any { return "v1" })
+	return destination
+}
+
+func (m *maker) host() string {
+	return m.pick("a", "a", "a.shop.svc.cluster.local", "b.other.svc.cluster.local", "*.shop.svc.cluster.local", "*", "example.com", "A", "")
+}
+
+func (m *maker) one(in int) bool { return m.IntN(in) == 0 }
+
+func (m *maker) pick(values ...string) string { return values[m.IntN(len(values))] }
+
+func (m *maker) maybe(in fields, field string, value func() any) {
+	if m.one(2) {
+		in[field] = value()
+	}
+}
+
+func (m *maker) list(in fields, field string, item func(int) any) {
+	var list []any
+	for i := range m.IntN(3) {
+		list = append(list, item(i))
+	}
+	if list != nil {
+		in[field] = list
+	}
+}

@@ -1,0 +1,317 @@
+package inject_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	networking "istio.io/api/networking/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/test/fixtures"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens in testdata")
+
+// TestObject plans the edits for every case in testdata, and compares them, the gaps and the result with
+// the golden.
+func TestObject(t *testing.T) {
+	t.Parallel()
+	for file, c := range load(t) {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			index, err := c.Index()
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := planFor(t, c.Object.Kind, c.Object.JSON, index)
+			result := apply(t, c.Object.JSON, plan)
+			golden(t, filepath.Join("testdata", file+".txt"), describe(t, plan, result))
+			again(t, c.Object.Kind, plan, result, index)
+			understood(t, c.Object.Kind, result)
+			if untouched(c) {
+				free := unfenced(t, c)
+				same(t, "without the fence", c.Object.JSON, apply(t, result, planFor(t, c.Object.Kind, result, free)))
+			}
+		})
+	}
+}
+
+// again demands that a second admission changes nothing, and that what is still missing then is what the
+// first did not promise to mend.
+func again(t *testing.T, kind string, first inject.Plan, result []byte, index *policy.Index) {
+	t.Helper()
+	second := planFor(t, kind, result, index)
+	if len(second.Edits) > 0 {
+		t.Errorf("second admission must change nothing, got:\n%s", describe(t, second, result))
+	}
+	for _, gap := range second.Gaps {
+		for _, edit := range first.Edits {
+			if strings.Join(gap.Path, "/") == strings.Join(edit.Path, "/") {
+				t.Errorf("%q must be mended, since there was an edit for it", gap.Path)
+			}
+		}
+	}
+}
+
+// understood demands that Istio's types take the result, down to the last field but those that the cases
+// have from the future.
+func understood(t *testing.T, kind string, object []byte) {
+	t.Helper()
+	var spec proto.Message
+	switch kind {
+	case policy.KindDestinationRule:
+		spec = &networking.DestinationRule{}
+	case policy.KindVirtualService:
+		spec = &networking.VirtualService{}
+	default:
+		return
+	}
+	root := decodeAny(t, object)
+	data, err := json.Marshal(without(root["spec"], "futureField"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte("[null")) {
+		return // protobuf has no null items
+	}
+	if err := protojson.Unmarshal(data, spec); err != nil {
+		t.Errorf("Istio's type must take the result: %v", err)
+	}
+}
+
+// without returns the value without the fields of that name, at any depth.
+func without(value any, field string) any {
+	switch value := value.(type) {
+	case map[string]any:
+		delete(value, field)
+		for k, v := range value {
+			value[k] = without(v, field)
+		}
+	case []any:
+		for i, v := range value {
+			value[i] = without(v, field)
+		}
+	}
+	return value
+}
+
+// untouched says that no admission has changed the object of a case, and that an API server would store it:
+// it has no null items.
+func untouched(c fixtures.Case) bool {
+	return !bytes.Contains(c.Object.JSON, []byte("meshfence")) && !bytes.Contains(c.Object.JSON, []byte("[null"))
+}
+
+// unfenced returns the index of a case in which nothing is fenced.
+func unfenced(t *testing.T, c fixtures.Case) *policy.Index {
+	t.Helper()
+	var free []fixtures.Document
+	for _, d := range c.Scene {
+		d.Labels, d.Annotations = nil, nil
+		free = append(free, d)
+	}
+	c.Scene = free
+	index, err := c.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
+// TestObjectTransitions walks every case through changes of the config. What stands after a change must be
+// what the config makes of the original, whatever came before.
+func TestObjectTransitions(t *testing.T) {
+	t.Parallel()
+	var configs []*policy.Config
+	for _, fence := range []string{"none", "prefer", "strict"} {
+		for _, rest := range []string{
+			"controlPlane: {clusters: [m1c1]}\nholds: [meshConfig]",
+			"controlPlane: {clusters: [m1c1]}\nholds: [subset]",
+			"controlPlane: {clusters: [renamed]}\nholds: [subset]",
+			"controlPlane: {clusters: [m1c1]}\nholds: [locality]\nlocalities: {m1c1: [r1/*]}",
+			"controlPlane: {clusters: [m1c1]}\nholds: [locality, subset]\nlocalities: {m1c1: [r1/z1, r1/z2, r3/*]}",
+			"controlPlane: {clusters: [m1c1, m1c2]}\nholds: [locality, subset]\nlocalities: {m1c1: [r1/*], m1c2: [r2/*]}",
+		} {
+			configs = append(configs, parse(t, fmt.Sprintf("%s\nscope: {namespaces: [{name: shop, fence: %s}]}", rest, fence)))
+		}
+	}
+	for file, c := range load(t) {
+		if c.Object.Kind == policy.KindService || !untouched(c) {
+			continue
+		}
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(1, 2))
+			standing := c.Object.JSON
+			for step := range 60 {
+				config := configs[random.IntN(len(configs))]
+				index := policy.NewIndex(config)
+				index.SetNamespace("shop", nil)
+				standing = apply(t, standing, planFor(t, c.Object.Kind, standing, index))
+				direct := apply(t, c.Object.JSON, planFor(t, c.Object.Kind, c.Object.JSON, index))
+				if !same(t, fmt.Sprintf("step %d, holds %s, clusters %v", step, config.Holds, config.Clusters), direct, standing) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestGoldensAreUsed finds goldens that no case uses.
+func TestGoldensAreUsed(t *testing.T) {
+	t.Parallel()
+	cases := load(t)
+	for _, kind := range []string{"destinationrule", "service", "virtualservice"} {
+		files, err := fs.Glob(os.DirFS("testdata"), kind+"/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if _, ok := cases[strings.TrimSuffix(file, ".txt")]; !ok && filepath.Ext(file) != ".yaml" {
+				t.Errorf("%s: no case uses it", file)
+			}
+		}
+	}
+}
+
+func load(t *testing.T) map[string]fixtures.Case {
+	t.Helper()
+	root := os.DirFS("testdata")
+	files, err := fs.Glob(root, "*/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]fixtures.Case{}
+	for _, file := range files {
+		kind := filepath.Dir(file)
+		if kind != "destinationrule" && kind != "service" && kind != "virtualservice" {
+			continue
+		}
+		data, err := fs.ReadFile(root, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := fixtures.Parse(data)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		cases[strings.TrimSuffix(file, ".yaml")] = c
+	}
+	if len(cases) == 0 {
+		t.Fatal("testdata must hold cases")
+	}
+	return cases
+}
+
+func parse(t testing.TB, rest string) *policy.Config {
+	t.Helper()
+	config, err := policy.ParseConfig(policy.Source{File: "config"},
+		[]byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+rest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func planFor(t testing.TB, kind string, object []byte, index *policy.Index) inject.Plan {
+	t.Helper()
+	decoded, err := policy.Decode(kind, object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inject.Object(decoded, index.View())
+}
+
+func apply(t testing.TB, object []byte, plan inject.Plan) []byte {
+	t.Helper()
+	result, err := fixtures.Apply(object, plan.Edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func decodeAny(t testing.TB, object []byte) map[string]any {
+	t.Helper()
+	var root map[string]any
+	if err := json.Unmarshal(object, &root); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// same compares objects by their values. Empty labels and annotations are the same as none, which is what
+// an API server stores.
+func same(t testing.TB, when string, want, got []byte) bool {
+	t.Helper()
+	diff := cmp.Diff(stored(t, want), stored(t, got))
+	if diff != "" {
+		t.Errorf("%s (-want +got):\n%s", when, diff)
+	}
+	return diff == ""
+}
+
+func stored(t testing.TB, object []byte) map[string]any {
+	t.Helper()
+	root := decodeAny(t, object)
+	metadata, _ := root["metadata"].(map[string]any)
+	for _, field := range []string{"labels", "annotations"} {
+		if set, ok := metadata[field].(map[string]any); ok && len(set) == 0 {
+			delete(metadata, field)
+		}
+	}
+	return root
+}
+
+func describe(t testing.TB, plan inject.Plan, result []byte) string {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range plan.Edits {
+		if e.Value == nil {
+			fmt.Fprintf(&b, "remove %s (and up to %d empty parents)\n", strings.Join(e.Path, " "), e.Prune)
+			continue
+		}
+		value, err := json.Marshal(e.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "add %s = %s\n", strings.Join(e.Path, " "), value)
+	}
+	for _, g := range plan.Gaps {
+		fmt.Fprintf(&b, "gap %s: %s must %s\n", policy.HoldsOf(g.Hold), strings.Join(g.Path, " "), g.Must)
+	}
+	asYAML, err := yaml.JSONToYAML(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + "---\n" + string(asYAML)
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("plan differs from %s (-want +got):\n%s", file, diff)
+	}
+}
