@@ -13,7 +13,7 @@ help: ## Show the targets
 
 .PHONY: build
 build: ## Build bin/meshfence
-	go build -trimpath -o bin/meshfence ./cmd/meshfence
+	go build -o bin/meshfence ./cmd/meshfence
 
 .PHONY: test
 test: ## Vet and run every test, with real API servers (a first run builds them, which takes minutes)
