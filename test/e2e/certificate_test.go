@@ -352,23 +352,3 @@ func parseBundle(bundle []byte) ([]*x509.Certificate, error) {
 	}
 	return out, nil
 }
-
-// eventually polls until condition returns nil.
-func eventually(t *testing.T, what string, condition func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: %v", what, errors.Join(ctx.Err(), err))
-		case <-tick.C:
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/meshfence/meshfence/test/testbed"
 )
@@ -134,4 +135,12 @@ func (s *suite) get(t *testing.T, args ...string) map[string]any {
 		t.Fatal(err)
 	}
 	return object
+}
+
+// eventually polls until the condition returns nil.
+func eventually(t *testing.T, what string, condition func(context.Context) error) {
+	t.Helper()
+	if err := testbed.Eventually(t.Context(), 30*time.Second, condition); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
 }

@@ -1,0 +1,182 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/meshfence/meshfence/test/fixtures"
+)
+
+// Every fixture of every rule gets from the real API server the answer that its folder names.
+func TestRules(t *testing.T) {
+	s := shared(t)
+	cases, err := fixtures.Load(os.DirFS("../../policy/leak/testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The FenceConfig is reloaded only where it changes.
+	slices.SortStableFunc(cases, func(a, b fixtures.Case) int { return bytes.Compare(a.Config, b.Config) })
+	api := newAPI(t, s)
+	for _, c := range cases {
+		t.Run(c.File, func(t *testing.T) {
+			if c.Old != nil { // it was stored before anything was enforced
+				s.configure(t, defaultConfig+"enforcement: audit\n")
+				api.put(t, namespace(c.Old.Namespace))
+				api.put(t, *c.Old)
+				defer api.remove(t, *c.Old)
+			}
+			s.configure(t, string(c.Config))
+			for _, d := range append(c.Scene, c.Object) {
+				api.put(t, namespace(d.Namespace))
+			}
+			for _, d := range c.Scene {
+				api.put(t, d)
+				if d.Kind != "Namespace" {
+					defer api.remove(t, d)
+				}
+			}
+			eventually(t, fmt.Sprintf("the outcome is %s", c.Outcome), func(ctx context.Context) error {
+				return api.outcome(ctx, c)
+			})
+		})
+	}
+}
+
+func namespace(name string) fixtures.Document {
+	return fixtures.Document{APIVersion: "v1", Kind: "Namespace", Name: name, JSON: fmt.Appendf(nil,
+		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q}}`, name)}
+}
+
+// api writes documents of any kind.
+type api struct {
+	client dynamic.Interface
+	mapper meta.RESTMapper
+}
+
+func newAPI(t *testing.T, s *suite) *api {
+	t.Helper()
+	client, err := dynamic.NewForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds, err := discovery.NewDiscoveryClientForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &api{client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds))}
+}
+
+func (a *api) resource(object *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	gvk := object.GroupVersionKind()
+	mapping, err := a.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
+		return a.client.Resource(mapping.Resource), nil
+	}
+	return a.client.Resource(mapping.Resource).Namespace(object.GetNamespace()), nil
+}
+
+// write creates or replaces an object, and returns what is stored.
+func (a *api) write(ctx context.Context, d fixtures.Document, dryRun ...string) (*unstructured.Unstructured, error) {
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(d.JSON, &object.Object); err != nil {
+		return nil, err
+	}
+	resource, err := a.resource(object)
+	if err != nil {
+		return nil, err
+	}
+	old, err := resource.Get(ctx, object.GetName(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return resource.Create(ctx, object, metav1.CreateOptions{DryRun: dryRun})
+	}
+	if err != nil {
+		return nil, err
+	}
+	object.SetResourceVersion(old.GetResourceVersion())
+	return resource.Update(ctx, object, metav1.UpdateOptions{DryRun: dryRun})
+}
+
+func (a *api) put(t *testing.T, d fixtures.Document) {
+	t.Helper()
+	if d.Kind == "Namespace" && d.Name == "" {
+		return
+	}
+	if _, err := a.write(t.Context(), d); err != nil {
+		t.Fatalf("%s %s/%s: %v", d.Kind, d.Namespace, d.Name, err)
+	}
+}
+
+func (a *api) remove(t *testing.T, d fixtures.Document) {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(d.JSON, &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	resource, err := a.resource(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resource.Delete(t.Context(), d.Name, metav1.DeleteOptions{}); err != nil {
+		t.Errorf("delete %s %s/%s: %v", d.Kind, d.Namespace, d.Name, err)
+	}
+}
+
+// outcome says how the API server's answer differs from what the case wants.
+func (a *api) outcome(ctx context.Context, c fixtures.Case) error {
+	stored, err := a.write(ctx, c.Object, metav1.DryRunAll)
+	if c.Outcome == fixtures.Fail {
+		if err == nil {
+			return fmt.Errorf("accepted")
+		}
+		refusal := "[" + c.Rule + "]"
+		if c.File == "serviceentry-fenced-host/fail/everything.yaml" {
+			refusal = "hostname cannot be wildcard" // Istio's schema is faster
+		}
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), refusal) {
+			return fmt.Errorf("not refused by the rule: %w", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mended := !bytes.Equal(specOf(stored.Object), specOf(c.Object.JSON))
+	if c.Outcome == fixtures.Mended && !mended {
+		return fmt.Errorf("stored as it was")
+	}
+	return nil
+}
+
+// specOf returns the spec of an object, decoded or in JSON, as canonical JSON.
+func specOf(object any) []byte {
+	if raw, ok := object.([]byte); ok {
+		var decoded map[string]any
+		if err := json.Unmarshal(raw, &decoded); err != nil {
+			return nil
+		}
+		object = decoded
+	}
+	data, err := json.Marshal(object.(map[string]any)["spec"])
+	if err != nil {
+		return nil
+	}
+	return data
+}
