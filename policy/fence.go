@@ -30,6 +30,7 @@ const (
 	Strict
 )
 
+//nolint:gochecknoglobals // a table that nothing writes
 var fenceNames = [...]string{None: "none", Prefer: "prefer", Strict: "strict"}
 
 // Fences lists the names of all fences, loosest first.

@@ -14,6 +14,7 @@ const (
 	Subset
 )
 
+//nolint:gochecknoglobals // a table that nothing writes
 var holdNames = []struct {
 	hold Hold
 	name string

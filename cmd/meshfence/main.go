@@ -23,12 +23,12 @@ const (
 var errDenied = errors.New("denied")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, newCommand()))
+	os.Exit(run(newCommand()))
 }
 
-func run(ctx context.Context, command *cobra.Command) int {
+func run(command *cobra.Command) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	err := command.ExecuteContext(ctx)
 	switch {
 	case err == nil:

@@ -2,7 +2,11 @@
 // object: an edit names a path and a value, and the webhook turns edits into a JSON Patch.
 package inject
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+)
 
 // Edit changes one place of an object.
 type Edit struct {
@@ -34,7 +38,7 @@ func (p *Plan) remove(path []string, prune int) {
 // setString gives a label or annotation a value; empty removes it.
 func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
 	value, present := have[key]
-	path := append(parent[:len(parent):len(parent)], key)
+	path := slices.Concat(parent, []string{key})
 	switch {
 	case want == "" && present:
 		p.remove(path, 1)

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -19,7 +20,7 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 		host := policy.Resolve(destination.Host, o.Metadata.Namespace, config.ClusterDomain)
 		match := view.Match(host)
 		wanted := config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
-		subset := append(path[:len(path):len(path)], "subset")
+		subset := slices.Concat(path, []string{"subset"})
 		switch {
 		case wanted && destination.Subset == "":
 			plan.add(subset, policy.ReservedSubset)

@@ -1,8 +1,7 @@
 package leak
 
 import (
-	"net"
-	"strconv"
+	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -29,7 +28,7 @@ func destinationRuleTunnel() Rule {
 				}
 				found = append(found, breach{
 					path:  t.field("tunnel"),
-					value: net.JoinHostPort(t.Tunnel.TargetHost, strconv.FormatInt(t.Tunnel.TargetPort, 10)),
+					value: fmt.Sprintf("%s:%d", t.Tunnel.TargetHost, t.Tunnel.TargetPort),
 					at:    t.at,
 					host:  host,
 					must:  "not be set",

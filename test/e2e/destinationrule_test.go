@@ -88,7 +88,7 @@ func TestDestinationRuleByEveryVerb(t *testing.T) {
 			s.kubectl(t, bare(namespace), "create", "-f", "-")
 			s.kubectl(t, m, "replace", "-f", "-")
 		},
-		"patch": func(t *testing.T, m, namespace string) {
+		"patch": func(t *testing.T, _, namespace string) {
 			s.kubectl(t, bare(namespace), "create", "-f", "-")
 			s.kubectl(t, "", "patch", "destinationrule", "reviews", "-n", namespace, "--type=merge", "-p",
 				`{"spec": {"trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "1500ms"}, "http": {"idleTimeout": "1m"}}},

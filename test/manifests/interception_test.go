@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	admission "k8s.io/api/admission/v1"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"github.com/meshfence/meshfence/test/testbed"
 )
@@ -36,7 +36,7 @@ func newRecorder(t *testing.T) *recorder {
 
 // ServeHTTP answers a review; the path is the name of the entry.
 func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	var review admission.AdmissionReview
+	var review admissionv1.AdmissionReview
 	if err := json.NewDecoder(request.Body).Decode(&review); err != nil || review.Request == nil {
 		http.Error(w, "not a review", http.StatusBadRequest)
 		return
@@ -44,7 +44,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.mu.Lock()
 	r.calls[strings.TrimPrefix(request.URL.Path, "/")] = true
 	r.mu.Unlock()
-	review.Response, review.Request = &admission.AdmissionResponse{UID: review.Request.UID, Allowed: true}, nil
+	review.Response, review.Request = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}, nil
 	// An answer that does not arrive fails the request that asked for it.
 	_ = json.NewEncoder(w).Encode(review)
 }
@@ -62,18 +62,18 @@ func (r *recorder) take() []string {
 	return out
 }
 
-func (r *recorder) target(entry string) admissionv1.WebhookClientConfig {
-	return admissionv1.WebhookClientConfig{URL: new(r.URL + "/" + entry), CABundle: encode(r.Certificate())}
+func (r *recorder) target(entry string) admissionregistrationv1.WebhookClientConfig {
+	return admissionregistrationv1.WebhookClientConfig{URL: new(r.URL + "/" + entry), CABundle: encode(r.Certificate())}
 }
 
 // register creates both webhook configurations of an overlay with the recorder in the place of the Service.
 func (r *recorder) register(t *testing.T, cluster *testbed.Cluster, overlay string) {
 	t.Helper()
-	mutating := one[*admissionv1.MutatingWebhookConfiguration](t, overlay)
+	mutating := one[*admissionregistrationv1.MutatingWebhookConfiguration](t, overlay)
 	for i := range mutating.Webhooks {
 		mutating.Webhooks[i].ClientConfig = r.target(mutating.Webhooks[i].Name)
 	}
-	validating := one[*admissionv1.ValidatingWebhookConfiguration](t, overlay)
+	validating := one[*admissionregistrationv1.ValidatingWebhookConfiguration](t, overlay)
 	for i := range validating.Webhooks {
 		validating.Webhooks[i].ClientConfig = r.target(validating.Webhooks[i].Name)
 	}
@@ -131,7 +131,7 @@ func change(t *testing.T, cluster *testbed.Cluster, now, end string) {
 
 // failsClosed says whether an outage of the webhook refuses the request.
 func (a attempt) failsClosed() bool {
-	return slices.ContainsFunc(a.want, func(entry string) bool { return policies()[entry] == admissionv1.Fail })
+	return slices.ContainsFunc(a.want, func(entry string) bool { return policies()[entry] == admissionregistrationv1.Fail })
 }
 
 // A real API server calls the entries that it should and no other, and in an outage it refuses only what fails closed.
