@@ -1,0 +1,214 @@
+package testbed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/xds"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// ClientOptions describe the workload that a [Client] is in.
+type ClientOptions struct {
+	// Cluster is the cluster of the workload.
+	Cluster *Cluster
+	// Namespace and Name are those of its Pod; default and client unless set. The Pod need not exist.
+	Namespace, Name string
+	// Address is that of its Pod; one that nobody else has unless set.
+	Address netip.Addr
+	// Labels are those of its Pod.
+	Labels map[string]string
+	// Locality is region/zone/subzone, where the Pod does not exist.
+	Locality string
+}
+
+// Client is the proxyless gRPC client of one workload: istiod tells it over xDS where to send what, as it tells
+// Envoy. It honours subsets, weights, matches and priorities; it has no outlier detection by errors of calls, no
+// TCP routes and no mutual TLS.
+type Client struct {
+	namespace string
+	resolver  resolver.Builder
+
+	mu          sync.Mutex
+	connections map[string]*grpc.ClientConn
+}
+
+// Request says what to call.
+type Request struct {
+	// Service is the name of a Service in the client's namespace, or a full host name; its port is 9080.
+	Service string
+	// Path is what VirtualServices match uri with; /<Service> unless set. A client ignores a rewrite.
+	Path string
+}
+
+// Client makes the client of a workload. Close ends it.
+func (m *Mesh) Client(o ClientOptions) (*Client, error) {
+	if o.Namespace == "" {
+		o.Namespace = "default"
+	}
+	if o.Name == "" {
+		o.Name = "client"
+	}
+	if !o.Address.IsValid() {
+		o.Address = m.address(o.Cluster)
+	}
+	bootstrap, err := json.Marshal(m.bootstrap(o))
+	if err != nil {
+		return nil, fmt.Errorf("encode bootstrap: %w", err)
+	}
+	// Despite its name this is how one process holds clients of several workloads: any other way, the bootstrap is
+	// that of the process.
+	builder, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
+	if err != nil {
+		return nil, fmt.Errorf("make the client of %s: %w", o.Name, err)
+	}
+	return &Client{namespace: o.Namespace, resolver: builder, connections: map[string]*grpc.ClientConn{}}, nil
+}
+
+// bootstrap is what Istio's agent would write for a workload without a proxy.
+func (m *Mesh) bootstrap(o ClientOptions) map[string]any {
+	locality := append(strings.Split(o.Locality, "/"), "", "")
+	return map[string]any{
+		"xds_servers": []any{map[string]any{
+			"server_uri":      m.XDS(o.Cluster),
+			"channel_creds":   []any{map[string]any{"type": "insecure"}},
+			"server_features": []any{"xds_v3"},
+		}},
+		"node": map[string]any{
+			"id": fmt.Sprintf("sidecar~%s~%s.%s~%[3]s.svc.cluster.local", o.Address, o.Name, o.Namespace),
+			"locality": map[string]any{
+				"region": locality[0], "zone": locality[1], "sub_zone": locality[2],
+			},
+			"metadata": map[string]any{
+				"GENERATOR":    "grpc",
+				"CLUSTER_ID":   o.Cluster.Name,
+				"NAMESPACE":    o.Namespace,
+				"NAME":         o.Name,
+				"INSTANCE_IPS": o.Address.String(),
+				"LABELS":       maps.Clone(o.Labels),
+			},
+		},
+	}
+}
+
+// Close ends every connection.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, connection := range c.connections {
+		_ = connection.Close() // the only error is that it is closed
+	}
+	clear(c.connections)
+}
+
+// connection returns the one connection to a Service.
+func (c *Client) connection(service string) (*grpc.ClientConn, error) {
+	if !strings.Contains(service, ".") {
+		service += "." + c.namespace + ".svc.cluster.local"
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if connection, ok := c.connections[service]; ok {
+		return connection, nil
+	}
+	connection, err := grpc.NewClient(fmt.Sprintf("xds:///%s:%d", service, servicePort),
+		grpc.WithResolvers(c.resolver), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", service, err)
+	}
+	c.connections[service] = connection
+	return connection, nil
+}
+
+// Call makes one call, which ends within two seconds.
+func (c *Client) Call(ctx context.Context, r Request) Record {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	record := Record{At: time.Now()}
+	record.Answer, record.Err = c.call(ctx, r)
+	if record.Err != nil {
+		record.Answer = failed(r.Service, record.Err)
+	}
+	record.Took = time.Since(record.At)
+	return record
+}
+
+func (c *Client) call(ctx context.Context, r Request) (Answer, error) {
+	connection, err := c.connection(r.Service)
+	if err != nil {
+		return Answer{}, err
+	}
+	path := r.Path
+	if path == "" {
+		path = "/" + r.Service
+	}
+	reply := &wrapperspb.StringValue{}
+	if err := connection.Invoke(ctx, path+method, &wrapperspb.StringValue{}, reply); err != nil {
+		return Answer{}, err
+	}
+	var answer Answer
+	if err := json.Unmarshal([]byte(reply.Value), &answer); err != nil {
+		return Answer{}, fmt.Errorf("decode answer: %w", err)
+	}
+	return answer, nil
+}
+
+// Calls makes n calls, several at a time.
+func (c *Client) Calls(ctx context.Context, r Request, n int) Records {
+	const atOnce = 10
+	records := make(Records, n)
+	var workers sync.WaitGroup
+	for worker := range atOnce {
+		workers.Go(func() {
+			for i := worker; i < n; i += atOnce {
+				records[i] = c.Call(ctx, r)
+			}
+		})
+	}
+	workers.Wait()
+	records.sort()
+	return records
+}
+
+func (r Records) sort() {
+	slices.SortFunc(r, func(a, b Record) int { return a.At.Compare(b.At) })
+}
+
+// Expect calls until every one of the clusters given answered at least once in n calls and nobody else did, and
+// nothing failed but with the codes given, which are expected too. It gives up after some seconds.
+func (c *Client) Expect(ctx context.Context, r Request, n int, want ...string) (Records, error) {
+	return c.expect(ctx, r, n, Records.Sources, want)
+}
+
+// ExpectPart is Expect for what the answering server heard from an app.
+func (c *Client) ExpectPart(ctx context.Context, r Request, app string, n int, want ...string) (Records, error) {
+	return c.expect(ctx, r, n, func(r Records) map[string]int { return r.PartSources(app) }, want)
+}
+
+// settleWithin bounds how long a change may take from the API server to every client on a busy machine.
+const settleWithin = 30 * time.Second
+
+func (c *Client) expect(ctx context.Context, r Request, n int, count func(Records) map[string]int, want []string) (Records, error) {
+	want = slices.Sorted(slices.Values(want))
+	var records Records
+	err := Eventually(ctx, settleWithin, func(ctx context.Context) error {
+		records = c.Calls(ctx, r, n)
+		counts := count(records)
+		if !slices.Equal(slices.Sorted(maps.Keys(counts)), want) {
+			return fmt.Errorf("calls to %s%s: want %v, got %v: %w", r.Service, r.Path, want, counts, errors.Join(records.Errs()...))
+		}
+		return nil
+	})
+	return records, err
+}
