@@ -5,7 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/test/testbed"
+	"github.com/meshfence/meshfence/xds"
 )
 
 // TestBed shows without meshfence that calls go where Istio says they go: what the other tests rest on.
@@ -22,28 +24,26 @@ func TestBed(t *testing.T) {
 func testClusterLocal(t *testing.T, m *testbed.Mesh) {
 	r := newReviews(t, m)
 	for _, c := range m.Clusters {
-		r.answers(t, c, "m1c1", "m1c2")
+		r.decided(t, c, policy.Strict, xds.Leaks, "m1c1", "m1c2")
 	}
 	local := "serviceSettings: [{settings: {clusterLocal: true}, hosts: [" + r.host() + "]}]\n"
 	for _, primary := range m.Primaries() {
 		edit(t, primary, func(mesh string) string { return mesh + local })
 	}
 	for _, c := range m.Clusters {
-		r.answers(t, c, c.Name)
+		r.decided(t, c, policy.Strict, xds.Held, c.Name)
 	}
 	for _, c := range m.Clusters {
 		down(t, r.servers[c.Name])
-		r.answers(t, c, "Unavailable")
+		r.decided(t, c, policy.Strict, xds.Empty, "Unavailable")
 		up(t, r.servers[c.Name])
-		r.answers(t, c, c.Name)
+		r.decided(t, c, policy.Strict, xds.Held, c.Name)
 	}
 	for _, primary := range m.Primaries() {
-		if err := primary.InstallMeshConfig(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		reset(t, primary)
 	}
 	for _, c := range m.Clusters {
-		r.answers(t, c, "m1c1", "m1c2")
+		r.decided(t, c, policy.Strict, xds.Leaks, "m1c1", "m1c2")
 	}
 }
 

@@ -2,11 +2,16 @@ package traffic_test
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/test/testbed"
+	"github.com/meshfence/meshfence/xds"
 )
 
 // calls is how many calls decide who answers. Of an even balance they miss one side once in 2^39.
@@ -79,6 +84,7 @@ spec:
 
 // reviews is the Service reviews in a namespace of its own, with one server and one client in each cluster.
 type reviews struct {
+	mesh      *testbed.Mesh
 	namespace string
 	servers   map[string]*testbed.Server
 	clients   map[string]*testbed.Client
@@ -86,7 +92,7 @@ type reviews struct {
 
 func newReviews(t *testing.T, m *testbed.Mesh) *reviews {
 	t.Helper()
-	r := &reviews{namespace: newNamespace(t, m), servers: map[string]*testbed.Server{}, clients: map[string]*testbed.Client{}}
+	r := &reviews{mesh: m, namespace: newNamespace(t, m), servers: map[string]*testbed.Server{}, clients: map[string]*testbed.Client{}}
 	for _, c := range m.Clusters {
 		apply(t, c, r.namespace, service("reviews"))
 		server, err := m.Serve(t.Context(), testbed.ServerOptions{
@@ -108,12 +114,44 @@ func newReviews(t *testing.T, m *testbed.Mesh) *reviews {
 
 func (r *reviews) host() string { return "reviews." + r.namespace + ".svc.cluster.local" }
 
-// answers waits until calls from a cluster are answered by the clusters given, or fail with the codes given.
-func (r *reviews) answers(t *testing.T, from *testbed.Cluster, want ...string) {
+// decided waits until calls from a cluster are answered by the clusters given, or fail with the codes given, and then
+// until istiod, asked as a sidecar and as a gateway of that cluster, gives the same result for the fence.
+func (r *reviews) decided(t *testing.T, from *testbed.Cluster, fence policy.Fence, result xds.Result, want ...string) {
 	t.Helper()
 	if _, err := r.clients[from.Name].Expect(t.Context(), testbed.Request{Service: "reviews"}, calls, want...); err != nil {
 		t.Fatalf("from %s: %v", from.Name, err)
 	}
+	for kind, namespace := range map[xds.Kind]string{xds.Sidecar: r.namespace, xds.Gateway: "istio-system"} {
+		proxy := xds.Proxy{Cluster: from.Name, Kind: kind, Namespace: namespace}
+		err := testbed.Eventually(t.Context(), 10*time.Second, func(ctx context.Context) error {
+			return r.verify(ctx, proxy, fence, result)
+		})
+		if err != nil {
+			t.Fatalf("verify as %s of %s: %v", kind, from.Name, err)
+		}
+	}
+}
+
+// verify compares what istiod would send a proxy with what is expected.
+func (r *reviews) verify(ctx context.Context, proxy xds.Proxy, fence policy.Fence, want xds.Result) error {
+	client, err := xds.Dial(xds.Options{Address: r.mesh.XDS(r.mesh.Cluster(proxy.Cluster)), Plaintext: true})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	snapshot, err := client.Fetch(ctx, proxy)
+	if err != nil {
+		return err
+	}
+	addresses := xds.Addresses{}
+	for _, c := range r.mesh.Clusters {
+		addresses[netip.PrefixFrom(c.Host(0), 16)] = c.Name
+	}
+	reports := xds.Verify(snapshot, []xds.Host{{FQDN: r.host(), Fence: fence}}, xds.Rules{Addresses: addresses, ByName: true})
+	if reports[0].Result != want {
+		return fmt.Errorf("want %s, got %+v", want, reports[0])
+	}
+	return nil
 }
 
 func apply(t *testing.T, c *testbed.Cluster, namespace, manifests string) {
@@ -140,6 +178,14 @@ func down(t *testing.T, s *testbed.Server) {
 func up(t *testing.T, s *testbed.Server) {
 	t.Helper()
 	if err := s.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reset writes the mesh config as an installer does.
+func reset(t *testing.T, c *testbed.Cluster) {
+	t.Helper()
+	if err := c.InstallMeshConfig(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
