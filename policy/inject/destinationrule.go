@@ -23,6 +23,8 @@ type ruleEditor struct {
 	rule   *policy.DestinationRule
 	config *policy.Config
 	host   policy.FencedHost
+	// subsets are the names that the record knows the subsets by.
+	subsets []string
 	// had is what earlier admissions added, as recorded; has is what stands after this one.
 	had, has record
 	// bare says that a level that subsets inherit from ends up without outlierDetection.
@@ -40,6 +42,10 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 		return Plan{}
 	}
 	e := ruleEditor{rule: o.DestinationRule, config: config, had: parseRecord(o.Metadata.Annotations[policy.InjectedAnnotation])}
+	seen := names{}
+	for _, s := range e.rule.Subsets {
+		e.subsets = append(e.subsets, seen.next(s.Name))
+	}
 	if strict {
 		e.host = match.Host(policy.Strict)
 	}
@@ -48,7 +54,7 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 	if strict && config.Holds.Has(policy.Locality) {
 		distribute = Distribute(config)
 	}
-	for _, l := range levels(o.DestinationRule) {
+	for _, l := range levels(e.rule, e.subsets) {
 		e.level(l, distribute, prefer)
 	}
 	var reserved map[string]string
@@ -68,14 +74,14 @@ func (e *ruleEditor) subsetLabels(wanted bool) {
 	for i, s := range e.rule.Subsets {
 		path := subsetLabel(i)
 		value, present := s.Labels[policy.ClusterLabel]
-		ours := e.labelled(s)
+		ours := e.labelled(i)
 		switch {
 		case wanted && (!present || ours && value != cluster):
 			e.add(path, cluster)
-			e.has.label(s.Name, cluster)
-			e.gap(policy.Subset, path, value, "subset "+s.Name, fmt.Sprintf("be %q", cluster))
+			e.has.label(e.subsets[i], cluster)
+			e.gap(policy.Subset, path, value, "subset "+e.subsets[i], fmt.Sprintf("be %q", cluster))
 		case wanted && ours:
-			e.has.label(s.Name, cluster)
+			e.has.label(e.subsets[i], cluster)
 		case ours:
 			e.remove(path, 1)
 		}
@@ -87,9 +93,9 @@ func subsetLabel(i int) []string {
 }
 
 // labelled says that an earlier admission gave a person's subset its cluster label.
-func (e *ruleEditor) labelled(s policy.RuleSubset) bool {
-	value, present := s.Labels[policy.ClusterLabel]
-	return present && e.had.Labels[s.Name] == value
+func (e *ruleEditor) labelled(i int) bool {
+	value, present := e.rule.Subsets[i].Labels[policy.ClusterLabel]
+	return present && e.had.Labels[e.subsets[i]] == value
 }
 
 // level makes the holds true at one level.
@@ -114,7 +120,7 @@ func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 	for i, s := range slices.Backward(e.rule.Subsets) {
 		cluster, ok := wanted[s.Name]
 		found[s.Name] = true
-		switch reserved := isReserved(s) && !e.labelled(s); {
+		switch reserved := isReserved(s) && !e.labelled(i); {
 		case reserved && !ok:
 			e.remove([]string{"spec", "subsets", strconv.Itoa(i)}, 1)
 		case reserved && s.Labels[policy.ClusterLabel] != cluster:

@@ -41,7 +41,7 @@ func FuzzInject(f *testing.F) {
 		index := fenced[random.IntN(len(fenced))]
 		object := raw
 		if len(raw) == 0 {
-			object = (&maker{random}).object(t, kind)
+			object = (&maker{random, 1 + random.IntN(2)}).object(t, kind)
 		}
 		if _, err := policy.Decode(kind, object); err != nil || !json.Valid(object) || string(object) == "null" {
 			t.Skip()
@@ -87,8 +87,11 @@ func indexOf(f *testing.F, rest string) *policy.Index {
 }
 
 // maker makes up objects as an API server would hand them over before any admission of ours: no null, no
-// name twice, no empty list.
-type maker struct{ *rand.Rand }
+// empty list. Names may stand twice.
+type maker struct {
+	*rand.Rand
+	most int // how often a name stands in a list
+}
 
 type fields = map[string]any
 
@@ -104,7 +107,7 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 		spec["host"] = m.host()
 		m.maybe(spec, "trafficPolicy", m.trafficPolicy)
 		m.list(spec, "subsets", func(i int) any {
-			subset := fields{"name": fmt.Sprintf("v%d", i)}
+			subset := fields{"name": fmt.Sprintf("v%d", i/m.most)}
 			m.maybe(subset, "labels", func() any {
 				return fields{m.pick("version", "topology.istio.io/cluster"): m.pick("m1c1", "m1c2")}
 			})
@@ -139,7 +142,7 @@ func (m *maker) trafficPolicy() any {
 	policy := m.settings().(fields)
 	m.list(policy, "portLevelSettings", func(i int) any {
 		port := m.settings().(fields)
-		port["port"] = fields{"number": 80 + i}
+		port["port"] = fields{"number": 80 + i/m.most}
 		return port
 	})
 	return policy

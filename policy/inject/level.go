@@ -23,13 +23,14 @@ type level struct {
 }
 
 // levels lists the top level, whether or not the rule has a trafficPolicy, and every level below it.
-func levels(rule *policy.DestinationRule) []level {
+// The subsets have the names that the record knows them by.
+func levels(rule *policy.DestinationRule, subsets []string) []level {
 	top := level{id: "top", path: []string{"spec", "trafficPolicy"}, absent: true, whole: true, shared: true}
 	list := top.with(rule.TrafficPolicy, "")
 	for i, s := range rule.Subsets {
 		if s.TrafficPolicy != nil {
-			subset := level{id: "subset " + s.Name, path: []string{"spec", "subsets", strconv.Itoa(i), "trafficPolicy"}}
-			list = append(list, subset.with(s.TrafficPolicy, "subset "+s.Name+" ")...)
+			subset := level{id: "subset " + subsets[i], path: []string{"spec", "subsets", strconv.Itoa(i), "trafficPolicy"}}
+			list = append(list, subset.with(s.TrafficPolicy, subset.id+" ")...)
 		}
 	}
 	return list
@@ -42,9 +43,10 @@ func (l level) with(p *policy.TrafficPolicy, prefix string) []level {
 	}
 	l.absent, l.settings = false, p.PolicySettings
 	list := []level{l}
+	ports := names{}
 	for i, port := range p.PortLevelSettings {
 		list = append(list, level{
-			id:       fmt.Sprintf("%sport %d", prefix, port.Port.Number),
+			id:       prefix + ports.next(fmt.Sprintf("port %d", port.Port.Number)),
 			path:     l.at("portLevelSettings", strconv.Itoa(i)),
 			settings: port.PolicySettings,
 			whole:    true,

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -64,4 +65,15 @@ func (r *record) level(id string, a added) {
 		r.Levels = map[string]added{}
 	}
 	r.Levels[id] = a
+}
+
+// names tells apart what shares a name, of which Istio reads only the first: the second v1 is "v1 #2".
+type names map[string]int
+
+func (n names) next(name string) string {
+	n[name]++
+	if n[name] == 1 {
+		return name
+	}
+	return fmt.Sprintf("%s #%d", name, n[name])
 }
