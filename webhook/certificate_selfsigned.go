@@ -67,16 +67,17 @@ func (o SelfSignedOptions) validate() error {
 		{"Configurations.Validating", o.Configurations.Validating},
 	} {
 		if required.value == "" {
-			problems = append(problems, fmt.Errorf("field %s must be set", required.field))
+			problems = append(problems, fmt.Errorf("%s must be set", required.field))
 		}
 	}
 	// A CA is replaced with a third of its life left: what it signed last must end by then.
 	if o.LeafDuration > o.CADuration/3 {
-		problems = append(problems, fmt.Errorf("field LeafDuration must be at most a third of CADuration %s: %s", o.CADuration, o.LeafDuration))
+		problems = append(problems, fmt.Errorf("LeafDuration must be at most a third of CADuration %s: %s", o.CADuration, o.LeafDuration))
 	}
 	// A certificate is replaced with a third of its life left.
 	if o.Grace < 0 || o.Grace > o.LeafDuration/3 {
-		problems = append(problems, fmt.Errorf("field Grace must be positive and at most a third of LeafDuration %s: %s", o.LeafDuration, o.Grace))
+		//nolint:staticcheck // the message starts with the name of a field
+		problems = append(problems, fmt.Errorf("Grace must be positive and at most a third of LeafDuration %s: %s", o.LeafDuration, o.Grace))
 	}
 	return errors.Join(problems...)
 }

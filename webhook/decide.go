@@ -35,6 +35,9 @@ func (e *BadRequest) Unwrap() error { return e.Err }
 // Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
 // something afterwards, the answer counts only once that is loaded and Mutate is called again.
 func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
+	if s.Kind == KindConfigMap {
+		return mutateMeshConfig(s, view)
+	}
 	if untouched(s, view.Config()) {
 		return nil, nil
 	}

@@ -1,12 +1,14 @@
 package webhook
 
 import (
+	"fmt"
 	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 )
 
 // The paths that the webhook server answers on.
@@ -15,7 +17,7 @@ const (
 	ValidatePath = "/validate"
 )
 
-// KindConfigMap is the kind of the object that holds the FenceConfig.
+// KindConfigMap is the kind of the objects that hold the FenceConfig and the mesh config.
 const KindConfigMap = "ConfigMap"
 
 // Route says which requests for one kind admission takes. The manifests register exactly these.
@@ -28,10 +30,11 @@ type Route struct {
 	Kind     string
 	// Operations are those that are taken.
 	Operations []admissionv1.Operation
-	// Name narrows the route to objects of that name; empty takes every name.
-	Name string
 	// Mutate and Validate say which of the two paths take the kind.
 	Mutate, Validate bool
+	// MutateIf and ValidateIf are CEL conditions that keep all but a few requests from reaching a path; empty
+	// takes every request.
+	MutateIf, ValidateIf string
 }
 
 // Routes returns the routing table. The slices in it are the caller's own.
@@ -41,12 +44,16 @@ func Routes() []Route {
 	core := func() []string { return []string{"v1"} }
 	writes := func() []admissionv1.Operation { return []admissionv1.Operation{admissionv1.Create, admissionv1.Update} }
 	return []Route{
-		{"", core(), "services", policy.KindService, writes(), "", true, true},
-		{"", core(), "namespaces", policy.KindNamespace, writes(), "", false, true},
-		{istio, versions(), "destinationrules", policy.KindDestinationRule, writes(), "", true, true},
-		{istio, versions(), "virtualservices", policy.KindVirtualService, writes(), "", true, true},
-		{istio, versions(), "serviceentries", policy.KindServiceEntry, writes(), "", false, true},
-		{"", core(), "configmaps", KindConfigMap, writes(), policy.ConfigMapName, false, true},
+		{Versions: core(), Resource: "services", Kind: policy.KindService, Operations: writes(), Mutate: true, Validate: true},
+		{Versions: core(), Resource: "namespaces", Kind: policy.KindNamespace, Operations: writes(), Validate: true},
+		{Group: istio, Versions: versions(), Resource: "destinationrules", Kind: policy.KindDestinationRule, Operations: writes(), Mutate: true, Validate: true},
+		{Group: istio, Versions: versions(), Resource: "virtualservices", Kind: policy.KindVirtualService, Operations: writes(), Mutate: true, Validate: true},
+		{Group: istio, Versions: versions(), Resource: "serviceentries", Kind: policy.KindServiceEntry, Operations: writes(), Validate: true},
+		{
+			Versions: core(), Resource: "configmaps", Kind: KindConfigMap, Operations: writes(), Mutate: true, Validate: true,
+			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
+			ValidateIf: fmt.Sprintf("request.name == %q", policy.ConfigMapName),
+		},
 	}
 }
 

@@ -127,8 +127,8 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
 	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok || route.Kind == webhook.KindConfigMap {
-		return r, nil // the FenceConfig has been read already
+	if !ok {
+		return r, nil
 	}
 	subject := webhook.Subject{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
 	if route.Mutate {
@@ -141,8 +141,8 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 		}
 		subject.Raw = r.stored
 	}
-	if !route.Validate {
-		return r, nil
+	if !route.Validate || route.Kind == webhook.KindConfigMap {
+		return r, nil // the FenceConfig has been read already
 	}
 	verdict, err := webhook.Validate(subject, guard, s.index.View(), now)
 	if err != nil {

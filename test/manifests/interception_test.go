@@ -173,6 +173,7 @@ func TestInterception(t *testing.T) {
 		"Namespace, fence is gone": attempt{args: "label namespace " + strict + " meshfence.io/fence-"}.calls("namespaces.validate"),
 		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
 		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
+		"mesh ConfigMap":           create(plain, "v1", "ConfigMap", "istio", "}, data: {mesh: '{}'}}").calls("meshconfig.mutate"),
 		"other ConfigMap":          create("meshfence-system", "v1", "ConfigMap", "other", "}}"),
 		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}"),
 		"Pod":                      create(strict, "v1", "Pod", "a", pod),

@@ -126,9 +126,13 @@ func TestRoutes(t *testing.T) {
 						}
 					}
 					slices.Sort(got)
-					// The FenceConfig is in our namespace alone, and nothing else of it is touched.
+					// The FenceConfig is in our namespace alone, nothing else of it is touched, and no mesh config is there.
 					want := slices.DeleteFunc(routed(path), func(r string) bool {
-						return name == system || strings.HasSuffix(r, " configmaps") != (name == own)
+						configMap := strings.HasSuffix(r, " configmaps")
+						if path == webhook.MutatePath {
+							configMap = false
+						}
+						return name == system || configMap != (name == own)
 					})
 					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 						t.Errorf("requests (-routes +manifests):\n%s", diff)
@@ -139,20 +143,23 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// A route for objects of one name is narrowed to it before the webhook is called, and no other one is by name.
-func TestRouteNames(t *testing.T) {
+// What a route's condition keeps away never reaches the webhook, and no other request is kept away by it.
+func TestRouteConditions(t *testing.T) {
 	t.Parallel()
-	names := map[string]string{}
-	for _, r := range webhook.Routes() {
-		names[r.Resource] = r.Name
-	}
-	for _, e := range validating(t, "self-signed") {
-		for _, rule := range e.Rules {
-			for _, resource := range rule.Resources {
-				want := fmt.Sprintf("request.name == %q", names[resource])
-				narrowed := slices.ContainsFunc(e.Conditions, func(c admissionv1.MatchCondition) bool { return c.Expression == want })
-				if (names[resource] != "") != narrowed {
-					t.Errorf("%s: narrowed by %s is %t, want %t", e.Name, want, narrowed, names[resource] != "")
+	for path, entries := range map[string][]entry{
+		webhook.MutatePath:   mutating(t, "self-signed"),
+		webhook.ValidatePath: validating(t, "self-signed"),
+	} {
+		for _, r := range webhook.Routes() {
+			condition := r.MutateIf
+			if path == webhook.ValidatePath {
+				condition = r.ValidateIf
+			}
+			for _, e := range entries {
+				takes := slices.ContainsFunc(e.Rules, func(rule admissionv1.RuleWithOperations) bool { return slices.Contains(rule.Resources, r.Resource) })
+				narrowed := slices.ContainsFunc(e.Conditions, func(c admissionv1.MatchCondition) bool { return c.Expression == condition })
+				if takes && condition != "" && !narrowed {
+					t.Errorf("%s: must have the condition %s", e.Name, condition)
 				}
 			}
 		}
@@ -164,6 +171,7 @@ func policies() map[string]admissionv1.FailurePolicyType {
 	return map[string]admissionv1.FailurePolicyType{
 		"istio.mutate.meshfence.io":             admissionv1.Ignore,
 		"services.mutate.meshfence.io":          admissionv1.Ignore,
+		"meshconfig.mutate.meshfence.io":        admissionv1.Ignore,
 		"istio.validate.meshfence.io":           admissionv1.Fail,
 		"fenced-services.validate.meshfence.io": admissionv1.Fail,
 		"services.validate.meshfence.io":        admissionv1.Ignore,

@@ -1,0 +1,49 @@
+package webhook
+
+import (
+	"fmt"
+	"slices"
+
+	kjson "sigs.k8s.io/json"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// mutateMeshConfig puts the entries of hold meshConfig back into a mesh ConfigMap, in the same request in which
+// an installer resets it. A mesh config that cannot be edited passes as it is: Istio judges it, and the
+// controller reports that it does not hold the scope.
+func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
+	var object struct {
+		Metadata policy.Metadata   `json:"metadata"`
+		Data     map[string]string `json:"data"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &object); err != nil {
+		return nil, &BadRequest{fmt.Errorf("decode %s: %w", KindConfigMap, err)}
+	}
+	config := view.Config()
+	if s.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, object.Metadata.Name) {
+		return nil, nil
+	}
+	var want, folded []policy.ClusterLocalEntry
+	if config.Holds.Has(policy.MeshConfig) {
+		want, folded = view.ClusterLocal()
+	}
+	plan, err := inject.MeshConfigMap(object.Data, object.Metadata.Annotations, config.ClusterDomain, want, folded)
+	if err != nil {
+		return nil, nil //nolint:nilerr // see above
+	}
+	var edits []inject.Edit
+	if plan.Text != object.Data[inject.MeshConfigKey] {
+		edits = append(edits, inject.Edit{Path: []string{"data", inject.MeshConfigKey}, Value: plan.Text})
+	}
+	owned := []string{"metadata", "annotations", inject.ClusterLocalHostsAnnotation}
+	switch plan.Owned {
+	case object.Metadata.Annotations[inject.ClusterLocalHostsAnnotation]:
+	case "":
+		edits = append(edits, inject.Edit{Path: owned, Prune: 1})
+	default:
+		edits = append(edits, inject.Edit{Path: owned, Value: plan.Owned})
+	}
+	return edits, nil
+}
