@@ -1,0 +1,300 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// companions makes, updates and removes the companions of Services.
+type companions struct {
+	*mesh
+	// live reads past any cache; services reads the manager's cache of metadata.
+	live, services client.Reader
+	writer         client.Client
+	recorder       events.EventRecorder
+	metrics        *metrics
+	settle         time.Duration
+	history        history
+	queue          requests
+}
+
+func newCompanions(r *runner, m *mesh) *companions {
+	return &companions{
+		mesh:     m,
+		live:     r.mgr.GetAPIReader(),
+		services: r.mgr.GetCache(),
+		writer:   r.writer,
+		recorder: r.recorder,
+		metrics:  r.metrics,
+		settle:   r.Settle,
+		history:  history{hosts: map[policy.Host]*past{}},
+	}
+}
+
+// Reconcile brings the companions of one Service in line; a request without a name stands for all Services of
+// a namespace, or of all namespaces.
+func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if request.Name == "" {
+		return reconcile.Result{}, c.expand(ctx, request.Namespace)
+	}
+	host := policy.Host{Namespace: request.Namespace, Name: request.Name}
+	view := c.index.View()
+	stands, err := c.standing(ctx, host, view.Config().ClusterDomain)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if stands.rule == nil && stands.route == nil && !fenced(view, host) {
+		c.forget(host)
+		return reconcile.Result{}, nil
+	}
+	var service corev1.Service
+	if err := c.live.Get(ctx, request.NamespacedName, &service); err != nil {
+		if apierrors.IsNotFound(err) {
+			c.forget(host)
+			return reconcile.Result{}, nil // the garbage collector takes the companions
+		}
+		return reconcile.Result{}, fmt.Errorf("get Service: %w", err)
+	}
+	if service.DeletionTimestamp != nil {
+		return reconcile.Result{}, nil
+	}
+	var want inject.Companions
+	if service.Spec.Type != corev1.ServiceTypeExternalName {
+		view.LoadService(host, service.Annotations)
+		want = inject.CompanionsOf(host, service.Spec.Ports, view)
+	}
+	after, err := c.align(ctx, &service, stands, want)
+	return reconcile.Result{RequeueAfter: after}, err
+}
+
+func fenced(view *policy.View, host policy.Host) bool {
+	match := view.Match(host.FQDN(view.Config().ClusterDomain))
+	return !match.Has(policy.None)
+}
+
+// expand asks for every Service that is fenced or has companions.
+func (c *companions) expand(ctx context.Context, namespace string) error {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceList"))
+	if err := c.services.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Services: %w", err)
+	}
+	view := c.index.View()
+	for i := range list.Items {
+		host := policy.Host{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+		if fenced(view, host) {
+			c.queue.Add(requestFor(host))
+		}
+	}
+	for _, gvk := range []schema.GroupVersionKind{c.rule, c.route} {
+		objects, err := c.list(ctx, gvk, namespace)
+		if err != nil {
+			return err
+		}
+		for i := range objects {
+			if service, ok := inject.CompanionOf(objects[i].GetName()); ok {
+				c.queue.Add(requestFor(policy.Host{Namespace: objects[i].GetNamespace(), Name: service}))
+			}
+		}
+	}
+	return nil
+}
+
+func requestFor(host policy.Host) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: host.Namespace, Name: host.Name}}
+}
+
+// standing is what the cache holds for one Service.
+type standing struct {
+	// rule and route are its companions.
+	rule, route *unstructured.Unstructured
+	// userRule and userRoute say that a person's object takes the place of a companion.
+	userRule, userRoute bool
+	// taken lists the kinds in which a person's object has the companion's name and another host.
+	taken []schema.GroupVersionKind
+}
+
+func (c *companions) standing(ctx context.Context, host policy.Host, domain string) (standing, error) {
+	var s standing
+	fqdn, name := host.FQDN(domain), inject.CompanionName(host.Name)
+	for _, kind := range []struct {
+		gvk    schema.GroupVersionKind
+		own    **unstructured.Unstructured
+		user   *bool
+		claims func(*unstructured.Unstructured, string) bool
+	}{{c.rule, &s.rule, &s.userRule, c.rules}, {c.route, &s.route, &s.userRoute, c.routes}} {
+		named := object(kind.gvk)
+		err := c.objects.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: name}, named)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return s, fmt.Errorf("get cached %s: %w", kind.gvk.Kind, err)
+		case isCompanion(named):
+			*kind.own = named
+		case !kind.claims(named, fqdn):
+			s.taken = append(s.taken, kind.gvk)
+		}
+		objects, err := c.list(ctx, kind.gvk, host.Namespace, client.MatchingFields{byName: host.Name})
+		if err != nil {
+			return s, err
+		}
+		for i := range objects {
+			own := objects[i].GetName() == name && isCompanion(&objects[i])
+			*kind.user = *kind.user || !own && kind.claims(&objects[i], fqdn)
+		}
+	}
+	return s, nil
+}
+
+// align makes the companions what they should be. Routes never lead to a rule that the proxies do not know:
+// the rule comes first and goes last, each with time to settle. The time returned is when to look again.
+func (c *companions) align(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) (time.Duration, error) {
+	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
+	if stands.userRule {
+		want.Rule = nil
+	}
+	if stands.userRoute {
+		want.Route = nil
+	}
+	c.report(ctx, service, stands, want)
+	if want.Route == nil && stands.route != nil {
+		if err := c.remove(ctx, stands.route); err != nil {
+			return 0, err
+		}
+	}
+	past := c.history.of(host)
+	wait := past.wait(want, stands, c.settle, time.Now())
+	if !stands.userRule && loses(stands.rule, want.Rule) {
+		routes, err := c.reserves(ctx, c.ruleHost(stands.rule))
+		if wait > 0 || err != nil || len(routes) > 0 {
+			logf.FromContext(ctx).V(1).Info("rule keeps its subset while routes lead to it", "routes", len(routes))
+			return wait, err // a change of those routes asks again
+		}
+	}
+	if want.Rule != nil {
+		if err := c.keep(ctx, c.rule, stands, stands.rule, want.Rule, service); err != nil {
+			return 0, err
+		}
+	} else if stands.rule != nil {
+		if err := c.remove(ctx, stands.rule); err != nil {
+			return 0, err
+		}
+	}
+	if want.Route == nil || wait > 0 {
+		return wait, nil
+	}
+	return 0, c.keep(ctx, c.route, stands, stands.route, want.Route, service)
+}
+
+// loses says that a rule stands that has subsets and is not to have any.
+func loses(rule *unstructured.Unstructured, want *inject.Companion) bool {
+	if rule == nil {
+		return false
+	}
+	has, _, _ := unstructured.NestedSlice(rule.Object, "spec", "subsets")
+	return len(has) > 0 && (want == nil || want.Spec["subsets"] == nil)
+}
+
+// errChanged says that something between us and the store does not leave companions as they are.
+var errChanged = errors.New("another admission webhook changes the companion")
+
+// keep makes one companion equal to what it should be. Where a person's object has its name there is none.
+func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) error {
+	if slices.Contains(stands.taken, gvk) {
+		return nil
+	}
+	u, action := object(gvk), actionCreate
+	if old != nil {
+		u, action = old.DeepCopy(), actionUpdate
+	}
+	fill(u, want, service)
+	write := c.writer.Create
+	if old != nil {
+		if equality.Semantic.DeepEqual(u.Object, old.Object) {
+			return nil
+		}
+		write = func(ctx context.Context, o client.Object, _ ...client.CreateOption) error {
+			return c.writer.Update(ctx, o)
+		}
+	}
+	if err := write(ctx, u); apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
+	}
+	c.metrics.companionWrites.WithLabelValues(gvk.Kind, action).Inc()
+	logf.FromContext(ctx).Info("companion written", "kind", gvk.Kind, "action", action)
+	stored := u.DeepCopy()
+	fill(stored, want, service)
+	if !equality.Semantic.DeepEqual(u.Object, stored.Object) {
+		return fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
+	}
+	return nil
+}
+
+// fill writes what is ours into an object and leaves the rest.
+func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) {
+	u.SetNamespace(service.Namespace)
+	u.SetName(inject.CompanionName(service.Name))
+	labels := u.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[inject.ManagedByLabel] = inject.ManagedBy
+	delete(labels, "istio.io/rev") // every revision must read it (row B14)
+	u.SetLabels(labels)
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	for _, key := range inject.OwnAnnotations() {
+		delete(annotations, key)
+		if value, ok := want.Annotations[key]; ok {
+			annotations[key] = value
+		}
+	}
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	u.SetAnnotations(annotations)
+	u.SetOwnerReferences([]metav1.OwnerReference{{
+		APIVersion: "v1", Kind: policy.KindService, Name: service.Name, UID: service.UID, Controller: new(true),
+	}})
+	u.Object["spec"] = runtime.DeepCopyJSON(want.Spec)
+}
+
+// remove deletes a companion, unless it is another one by now.
+func (c *companions) remove(ctx context.Context, u *unstructured.Unstructured) error {
+	doomed := object(u.GroupVersionKind())
+	doomed.SetNamespace(u.GetNamespace())
+	doomed.SetName(u.GetName())
+	version, uid := u.GetResourceVersion(), u.GetUID()
+	err := c.writer.Delete(ctx, doomed, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", u.GetKind(), err)
+	}
+	c.metrics.companionWrites.WithLabelValues(u.GetKind(), actionDelete).Inc()
+	logf.FromContext(ctx).Info("companion written", "kind", u.GetKind(), "action", actionDelete)
+	return nil
+}

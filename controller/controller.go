@@ -1,0 +1,186 @@
+// Package controller keeps the objects of the cluster as the scope wants them, outside of admission: the
+// companions of fenced Services, and the objects that stood before their fence did. Only the leader among the
+// replicas runs it.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// fieldOwner is the manager of the fields that the controller writes.
+const fieldOwner = "meshfence"
+
+// The defaults of Options.
+const (
+	DefaultBackfillRate = 20
+	DefaultResync       = 30 * time.Minute
+	DefaultSettle       = 2 * time.Second
+)
+
+// Options are what the controller needs.
+type Options struct {
+	// Index answers for hosts and tells of changes.
+	Index *policy.Index
+	// Synced says that the index holds the whole cluster; nothing is written before.
+	Synced func() bool
+	// Registerer takes the metrics.
+	Registerer prometheus.Registerer
+	// BackfillRate is how many objects a second the backfill writes at most; 0 means DefaultBackfillRate.
+	BackfillRate float64
+	// BackfillGitOps has the backfill write objects, too, that Argo CD or Flux own.
+	BackfillGitOps bool
+	// Resync is how often the backfill looks at everything again; 0 means DefaultResync.
+	Resync time.Duration
+	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
+	// of changed routes before it goes; 0 means DefaultSettle.
+	Settle time.Duration
+}
+
+func (o Options) validate() error {
+	var errs []error
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Registerer", o.Registerer != nil}} {
+		if !field.set {
+			errs = append(errs, fmt.Errorf("%s must be set", field.name))
+		}
+	}
+	for _, field := range []struct {
+		name     string
+		negative bool
+	}{{"BackfillRate", o.BackfillRate < 0}, {"Resync", o.Resync < 0}, {"Settle", o.Settle < 0}} {
+		if field.negative {
+			errs = append(errs, fmt.Errorf("%s must not be negative", field.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) withDefaults() Options {
+	if o.BackfillRate == 0 {
+		o.BackfillRate = DefaultBackfillRate
+	}
+	if o.Resync == 0 {
+		o.Resync = DefaultResync
+	}
+	if o.Settle == 0 {
+		o.Settle = DefaultSettle
+	}
+	return o
+}
+
+// Setup adds the controller to a manager, whose cache must hold the metadata of Services.
+func Setup(mgr ctrl.Manager, o Options) error {
+	if err := o.validate(); err != nil {
+		return fmt.Errorf("controller options: %w", err)
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return err
+	}
+	return mgr.Add(&runner{
+		Options:  o.withDefaults(),
+		mgr:      mgr,
+		metrics:  m,
+		writer:   client.WithFieldOwner(mgr.GetClient(), fieldOwner),
+		recorder: mgr.GetEventRecorder(fieldOwner),
+	})
+}
+
+// runner starts the parts of the controller when its replica becomes the leader.
+type runner struct {
+	Options
+
+	mgr      ctrl.Manager
+	metrics  *metrics
+	writer   client.Client
+	recorder events.EventRecorder
+}
+
+// NeedLeaderElection makes the manager start the runner on the leader only.
+func (r *runner) NeedLeaderElection() bool { return true }
+
+// Start runs until the context ends or a part fails.
+func (r *runner) Start(ctx context.Context) error {
+	ctx = logf.IntoContext(ctx, r.mgr.GetLogger().WithName("controller"))
+	synced := func(context.Context) (bool, error) { return r.Synced(), nil }
+	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
+		return ended(ctx, err)
+	}
+	return ended(ctx, together(ctx, newMeshConfigs(r).run, r.keepObjects))
+}
+
+// keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.
+func (r *runner) keepObjects(ctx context.Context) error {
+	k, err := findKinds(ctx, r.mgr.GetRESTMapper())
+	if err != nil {
+		return ended(ctx, err)
+	}
+	objects, err := newCache(ctx, r.mgr, k)
+	if err != nil {
+		return err
+	}
+	mesh := &mesh{kinds: k, index: r.Index, objects: objects}
+	companions, err := newCompanions(r, mesh).controller(r.mgr.GetCache(), objects, r.controllerOptions())
+	if err != nil {
+		return err
+	}
+	backfill := newBackfill(r, mesh, objects)
+	return ended(ctx, together(ctx, objects.Start, companions.Start, func(ctx context.Context) error {
+		if !objects.WaitForCacheSync(ctx) {
+			return nil // the context has ended
+		}
+		return backfill.run(ctx)
+	}))
+}
+
+// controllerOptions are those of the manager, but a controller starts with each term of leadership, and waits
+// for its caches as long as it takes, because a missing right must not end admission in the same process.
+func (r *runner) controllerOptions() controller.Options {
+	o := controller.Options{Logger: r.mgr.GetLogger(), SkipNameValidation: new(true), CacheSyncTimeout: math.MaxInt64}
+	o.DefaultFromConfig(r.mgr.GetControllerOptions())
+	return o
+}
+
+// together runs the parts until the context ends or one fails, and returns when all have ended.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	failed := make(chan error, len(parts))
+	for _, part := range parts {
+		running.Go(func() {
+			if err := part(ctx); err != nil {
+				failed <- err
+				cancel(err)
+			}
+		})
+	}
+	running.Wait()
+	close(failed)
+	return <-failed
+}
+
+// ended hides the error of what the end of the context cut short.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

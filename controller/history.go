@@ -1,0 +1,110 @@
+package controller
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// history remembers what the cluster does not tell: since when a state holds. A new leader starts without one
+// and lets things settle again.
+type history struct {
+	mu    sync.Mutex
+	hosts map[policy.Host]*past
+}
+
+// past is the history of one Service. Only the reconciliation of that Service uses it, and there is but one at
+// a time.
+type past struct {
+	// routed says that the companion route stood, or a person's in its place; one that is missing then is made
+	// at once.
+	routed bool
+	// wanted is when a route was first wanted, unwanted when it was last not.
+	wanted, unwanted time.Time
+	// blocked lists the kinds whose companion cannot be made, as they were reported.
+	blocked []string
+}
+
+func (h *history) of(host policy.Host) *past {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.hosts[host]
+	if !ok {
+		p = &past{}
+		h.hosts[host] = p
+	}
+	return p
+}
+
+// forget returns whether the Service counted as blocked.
+func (h *history) forget(host policy.Host) (blocked bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.hosts[host]
+	delete(h.hosts, host)
+	return ok && len(p.blocked) > 0
+}
+
+// wait returns how long to wait before the route may come, or, where none is wanted, before the rule may go.
+func (p *past) wait(want inject.Companions, stands standing, settle time.Duration, now time.Time) time.Duration {
+	if want.Route == nil {
+		p.wanted = time.Time{}
+		if p.routed && !stands.userRoute || stands.route != nil {
+			p.unwanted = now
+		}
+		p.routed = stands.userRoute
+		return settle - min(now.Sub(p.unwanted), settle)
+	}
+	if p.wanted.IsZero() {
+		p.wanted = now
+	}
+	p.routed = p.routed || stands.route != nil
+	if p.routed {
+		return 0
+	}
+	known := now.Sub(p.wanted)
+	if stands.rule != nil {
+		known = max(known, now.Sub(stands.rule.GetCreationTimestamp().Time))
+	}
+	return settle - min(known, settle)
+}
+
+func (c *companions) forget(host policy.Host) {
+	if c.history.forget(host) {
+		c.metrics.companionBlocked.Dec()
+	}
+}
+
+// report tells, once, of companions that cannot be made because a person's object has their name.
+func (c *companions) report(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) {
+	var blocked []string
+	for _, gvk := range stands.taken {
+		if gvk == c.rule && want.Rule != nil || gvk == c.route && want.Route != nil {
+			blocked = append(blocked, gvk.Kind)
+		}
+	}
+	p := c.history.of(policy.Host{Namespace: service.Namespace, Name: service.Name})
+	if slices.Equal(p.blocked, blocked) {
+		return
+	}
+	if len(p.blocked) == 0 {
+		c.metrics.companionBlocked.Inc()
+	}
+	if p.blocked = blocked; len(blocked) == 0 {
+		c.metrics.companionBlocked.Dec()
+		return
+	}
+	name := inject.CompanionName(service.Name)
+	for _, kind := range blocked {
+		logf.FromContext(ctx).Info("companion cannot be made, its name is taken", "kind", kind, "taken", name)
+		c.recorder.Eventf(service, nil, corev1.EventTypeWarning, "CompanionNameTaken", "MakeCompanion",
+			"the fence needs a %s named %s, but a %s of that name belongs to somebody else: rename it", kind, name, kind)
+	}
+}

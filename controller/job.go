@@ -1,0 +1,125 @@
+package controller
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// job is an object whose stored form differs from what admission would make of it.
+type job struct {
+	target
+	// object is as it was read; a Service is read as metadata only.
+	object client.Object
+	step   step
+	// rule is the host of a DestinationRule, as Istio compares it.
+	rule string
+	// needs lists the hosts whose reserved subset a VirtualService is going to name.
+	needs []string
+}
+
+// about returns a host that the object speaks of.
+func (j *job) about() string {
+	if len(j.needs) > 0 {
+		return j.needs[0]
+	}
+	return j.rule
+}
+
+// step orders the jobs. A subset stands before routes lead to it, and goes when none does any more, so that
+// no request is sent to a subset that is not there.
+type step int
+
+const (
+	tighten step = iota
+	reroute
+	loosen
+	label
+	steps
+)
+
+// inspect returns the job for an object, or nil where it is as admission would store it, or none of our
+// business.
+func inspect(o client.Object, index *policy.Index) (*job, error) {
+	decoded, err := decode(o)
+	if err != nil {
+		return nil, err
+	}
+	view := index.View()
+	exempt := view.Config().Namespace(o.GetNamespace(), nil).Service("", nil).Exempt
+	if exempt || o.GetDeletionTimestamp() != nil {
+		return nil, nil
+	}
+	plan := inject.Object(decoded, view)
+	if len(plan.Edits) == 0 {
+		return nil, nil
+	}
+	j := &job{target: targetOf(o), object: o}
+	switch decoded.Kind {
+	case policy.KindDestinationRule:
+		j.rule = strings.ToLower(policy.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))
+		if dropsSubset(plan) {
+			j.step = loosen
+		}
+	case policy.KindVirtualService:
+		j.step = reroute
+		for _, gap := range plan.Gaps {
+			j.needs = append(j.needs, gap.Host.Host)
+		}
+	default:
+		j.step = label
+	}
+	return j, nil
+}
+
+// dropsSubset says that a plan takes a whole subset away, which only a reserved one can be.
+func dropsSubset(plan inject.Plan) bool {
+	for _, e := range plan.Edits {
+		if e.Value == nil && len(e.Path) == 3 && e.Path[1] == "subsets" {
+			return true
+		}
+	}
+	return false
+}
+
+func decode(o client.Object) (*policy.Object, error) {
+	kind := o.GetObjectKind().GroupVersionKind().Kind
+	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		return &policy.Object{Kind: kind, Metadata: policy.Metadata{
+			Namespace: o.Namespace, Name: o.Name, Labels: o.Labels, Annotations: o.Annotations,
+		}}, nil
+	case *unstructured.Unstructured:
+		raw, err := json.Marshal(o.Object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", kind, err)
+		}
+		return policy.Decode(kind, raw)
+	}
+	return nil, fmt.Errorf("decode %T: neither metadata nor unstructured", o)
+}
+
+// gitOps returns the tool that owns an object by its own marks; empty for none. What such a tool owns it would
+// set back, or report as drift.
+func gitOps(o client.Object) string {
+	for _, mark := range []struct{ key, tool string }{
+		{"argocd.argoproj.io/instance", "Argo CD"},
+		{"argocd.argoproj.io/tracking-id", "Argo CD"},
+		{"kustomize.toolkit.fluxcd.io/name", "Flux"},
+		{"helm.toolkit.fluxcd.io/name", "Flux"},
+	} {
+		_, labelled := o.GetLabels()[mark.key]
+		_, annotated := o.GetAnnotations()[mark.key]
+		if labelled || annotated {
+			return mark.tool
+		}
+	}
+	return ""
+}

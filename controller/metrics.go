@@ -1,0 +1,49 @@
+package controller
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The actions under which writes of companions are counted.
+const (
+	actionCreate = "create"
+	actionUpdate = "update"
+	actionDelete = "delete"
+)
+
+// metrics are those of the controller. Their labels come from fixed sets.
+type metrics struct {
+	companionWrites  *prometheus.CounterVec
+	companionBlocked prometheus.Gauge
+	backfill         *prometheus.GaugeVec
+	meshConfigInSync *prometheus.GaugeVec
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		companionWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meshfence_companion_writes_total",
+			Help: "Companions that were written, by what was done.",
+		}, []string{"kind", "action"}),
+		companionBlocked: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_companions_blocked",
+			Help: "Services without a companion that they need, because another object has its name.",
+		}),
+		backfill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_backfill_objects",
+			Help: "Objects that were not as admission would store them, by what became of them; done counts since this replica leads.",
+		}, []string{"state"}),
+		meshConfigInSync: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_mesh_config_in_sync",
+			Help: "1 while a mesh ConfigMap holds what the scope wants, 0 while it does not.",
+		}, []string{"configmap"}),
+	}
+	for _, c := range []prometheus.Collector{m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,177 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// pageSize is how many objects are read at once, and few how many are read one by one instead.
+const (
+	pageSize = 500
+	few      = 50
+)
+
+// jobs are the jobs of one pass by step.
+type jobs [steps][]*job
+
+// scan reads the objects that a scope may touch past any cache, and returns those that are not in line.
+func (b *backfill) scan(ctx context.Context, s scope) (jobs, error) {
+	var found jobs
+	visit := func(o client.Object) error {
+		switch j, err := inspect(o, b.index); {
+		case err != nil:
+			t := targetOf(o) // one that nobody can read must not stop the others
+			logf.FromContext(ctx).Error(err, "object cannot be read", "kind", t.kind, "namespace", t.namespace, "name", t.name)
+		case j != nil:
+			found[j.step] = append(found[j.step], j)
+		default:
+			b.board.drop(targetOf(o))
+		}
+		return nil
+	}
+	for _, kind := range []struct {
+		gvk   schema.GroupVersionKind
+		field string
+	}{{b.rule, hostField}, {b.route, destinationsField}} {
+		if err := b.scanMesh(ctx, kind.gvk, kind.field, s, visit); err != nil {
+			return jobs{}, err
+		}
+	}
+	return found, b.scanServices(ctx, s, visit)
+}
+
+// scanMesh visits the objects of one of Istio's kinds whose field names a host of the scope, companions apart.
+func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, field string, s scope, visit func(client.Object) error) error {
+	cached, err := b.list(ctx, gvk, "")
+	if err != nil {
+		return err
+	}
+	domain := b.index.Config().ClusterDomain
+	chosen := map[client.ObjectKey]bool{}
+	for i := range cached {
+		u := &cached[i]
+		if !isCompanion(u) && slices.ContainsFunc(b.resolve(u, field), func(host string) bool { return s.touches(host, domain) }) {
+			chosen[client.ObjectKeyFromObject(u)] = true
+		}
+	}
+	if len(chosen) > few {
+		return b.pages(ctx, listOf(gvk), func(o client.Object) error {
+			if !chosen[client.ObjectKeyFromObject(o)] {
+				return nil
+			}
+			return visit(o)
+		})
+	}
+	for key := range chosen {
+		if err := b.one(ctx, key, object(gvk), visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanServices visits the Services of the scope.
+func (b *backfill) scanServices(ctx context.Context, s scope, visit func(client.Object) error) error {
+	gvk := corev1.SchemeGroupVersion.WithKind(policy.KindService)
+	list := func(options ...client.ListOption) error {
+		l := &metav1.PartialObjectMetadataList{}
+		l.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		return b.pages(ctx, l, func(o client.Object) error {
+			o.GetObjectKind().SetGroupVersionKind(gvk)
+			return visit(o)
+		}, options...)
+	}
+	if s.all {
+		return list()
+	}
+	for namespace := range s.namespaces {
+		if err := list(client.InNamespace(namespace)); err != nil {
+			return err
+		}
+	}
+	for host := range s.services {
+		if s.namespaces[host.Namespace] {
+			continue
+		}
+		o := &metav1.PartialObjectMetadata{}
+		o.SetGroupVersionKind(gvk)
+		if err := b.one(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, o, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one reads an object into o and visits it, unless it is gone.
+func (b *backfill) one(ctx context.Context, key client.ObjectKey, o client.Object, visit func(client.Object) error) error {
+	err := b.live.Get(ctx, key, o)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get %s: %w", o.GetObjectKind().GroupVersionKind().Kind, err)
+	}
+	return visit(o)
+}
+
+// pages reads a list page by page and visits every object of it.
+func (b *backfill) pages(ctx context.Context, list client.ObjectList, visit func(client.Object) error, options ...client.ListOption) error {
+	for {
+		page := append(slices.Clone(options), client.Limit(pageSize), client.Continue(list.GetContinue()))
+		if err := b.live.List(ctx, list, page...); err != nil {
+			return fmt.Errorf("list %s: %w", list.GetObjectKind().GroupVersionKind().Kind, err)
+		}
+		var err error
+		switch list := list.(type) {
+		case *unstructured.UnstructuredList:
+			err = each(list.Items, visit, func(u *unstructured.Unstructured) client.Object { return u })
+		case *metav1.PartialObjectMetadataList:
+			err = each(list.Items, visit, func(m *metav1.PartialObjectMetadata) client.Object { return m })
+		}
+		if err != nil || list.GetContinue() == "" {
+			return err
+		}
+	}
+}
+
+// each visits copies of list items, so that one that is kept does not keep its page.
+func each[T any](items []T, visit func(client.Object) error, object func(*T) client.Object) error {
+	for _, item := range items {
+		if err := visit(object(&item)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lacksRule says that a Service is still without the DestinationRule that its companion controller makes.
+func (b *backfill) lacksRule(ctx context.Context, fqdn string) (bool, error) {
+	host, ok := policy.ParseHost(fqdn, b.index.Config().ClusterDomain)
+	if !ok {
+		return false, nil
+	}
+	rules, err := b.list(ctx, b.rule, host.Namespace, client.MatchingFields{byName: host.Name})
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(rules, func(u unstructured.Unstructured) bool { return b.rules(&u, fqdn) }) {
+		return false, nil
+	}
+	var service corev1.Service
+	err = b.live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
+	if apierrors.IsNotFound(err) {
+		return false, nil // nothing will be made for it
+	}
+	return service.Spec.Type != corev1.ServiceTypeExternalName, err
+}

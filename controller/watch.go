@@ -1,0 +1,106 @@
+package controller
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// requests is the queue of a controller.
+type requests = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// companionWorkers is how many Services are reconciled at once.
+const companionWorkers = 4
+
+// controller returns a controller that reconciles Services whenever something that their companions depend on
+// changes: the Service itself, its fence, or a DestinationRule or VirtualService that speaks of it.
+func (c *companions) controller(metadata, objects cache.Cache, o controller.Options) (controller.Controller, error) {
+	o.Reconciler, o.MaxConcurrentReconciles = c, companionWorkers
+	ctl, err := controller.NewUnmanaged("companions", o)
+	if err != nil {
+		return nil, err
+	}
+	service := &metav1.PartialObjectMetadata{}
+	service.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(policy.KindService))
+	for _, watch := range []source.Source{
+		source.Func(c.subscribe),
+		source.Kind(metadata, service, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}),
+		source.Kind(objects, object(c.rule), c.enqueue(c.servicesOfRule)),
+		source.Kind(objects, object(c.route), c.enqueue(c.servicesOfRoute)),
+	} {
+		if err := ctl.Watch(watch); err != nil {
+			return nil, err
+		}
+	}
+	return ctl, nil
+}
+
+// subscribe asks for the Services whose decision changes.
+func (c *companions) subscribe(ctx context.Context, queue requests) error {
+	c.queue = queue
+	cancel := c.index.Subscribe(func(change policy.Change) {
+		queue.Add(requestFor(policy.Host{Namespace: change.Namespace, Name: change.Service}))
+	})
+	context.AfterFunc(ctx, cancel)
+	return nil
+}
+
+// enqueue asks for the Services of an object, and of what it was before.
+func (c *companions) enqueue(services func(*unstructured.Unstructured) []policy.Host) handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
+	add := func(queue requests, u *unstructured.Unstructured) {
+		if name, ok := inject.CompanionOf(u.GetName()); ok {
+			queue.Add(requestFor(policy.Host{Namespace: u.GetNamespace(), Name: name}))
+		}
+		for _, host := range services(u) {
+			queue.Add(requestFor(host))
+		}
+	}
+	return handler.TypedFuncs[*unstructured.Unstructured, reconcile.Request]{
+		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*unstructured.Unstructured], queue requests) {
+			add(queue, e.Object)
+		},
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*unstructured.Unstructured], queue requests) {
+			add(queue, e.ObjectOld)
+			add(queue, e.ObjectNew)
+		},
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*unstructured.Unstructured], queue requests) {
+			add(queue, e.Object)
+		},
+	}
+}
+
+// servicesOfRule returns the Service whose companion a DestinationRule may take the place of.
+func (c *companions) servicesOfRule(u *unstructured.Unstructured) []policy.Host {
+	return c.parse(c.resolve(u, hostField), func(h policy.Host) bool { return h.Namespace == u.GetNamespace() })
+}
+
+// servicesOfRoute returns the Services whose companion a VirtualService may take the place of, and those whose
+// companion it may keep from going.
+func (c *companions) servicesOfRoute(u *unstructured.Unstructured) []policy.Host {
+	return append(
+		c.parse(c.resolve(u, hostsField), func(h policy.Host) bool { return h.Namespace == u.GetNamespace() }),
+		c.parse(c.resolve(u, reservedField), func(policy.Host) bool { return true })...)
+}
+
+func (c *companions) parse(names []string, keep func(policy.Host) bool) []policy.Host {
+	domain := c.index.Config().ClusterDomain
+	var hosts []policy.Host
+	for _, name := range names {
+		if host, ok := policy.ParseHost(name, domain); ok && keep(host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}

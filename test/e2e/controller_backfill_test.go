@@ -1,0 +1,314 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+)
+
+// backfilled is how many Services, DestinationRules and VirtualServices stand before meshfence does: 201 objects.
+const backfilled = 67
+
+// makeOld creates Services in a namespace, each with a DestinationRule and a VirtualService, while no replica runs.
+func (b *leaderBed) makeOld(t *testing.T, namespace string, services int) {
+	t.Helper()
+	for i := range services {
+		name := fmt.Sprintf("svc-%02d", i)
+		rule, route := istio(policy.KindDestinationRule, namespace, name), istio(policy.KindVirtualService, namespace, name)
+		rule.Object["spec"] = map[string]any{
+			"host": name, "subsets": []any{map[string]any{"name": "v1", "labels": map[string]any{"version": "v1"}}},
+		}
+		route.Object["spec"] = map[string]any{"hosts": []any{name}, "http": []any{
+			map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": name}}}},
+		}}
+		service := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		}
+		for _, o := range []client.Object{service, rule, route} {
+			if err := b.Create(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// inLine counts the objects of a namespace that are as admission would store them, by kind.
+func (b *leaderBed) inLine(ctx context.Context, namespace string) (map[string]int, error) {
+	counts := map[string]int{}
+	var services corev1.ServiceList
+	if err := b.List(ctx, &services, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	for _, s := range services.Items {
+		if s.Labels[policy.FencedLabel] == "strict" {
+			counts["Service"]++
+		}
+	}
+	for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(istio(kind, "", "").GroupVersionKind())
+		if err := b.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			if mustHold(&list.Items[i], policy.ReservedSubset) == nil && !strings.HasSuffix(list.Items[i].GetName(), "-meshfence") {
+				counts[kind]++
+			}
+		}
+	}
+	return counts, nil
+}
+
+// allInLine returns nil where n objects of each kind are in line.
+func (b *leaderBed) allInLine(ctx context.Context, namespace string, n int) error {
+	counts, err := b.inLine(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{policy.KindService, policy.KindDestinationRule, policy.KindVirtualService} {
+		if counts[kind] != n {
+			return fmt.Errorf("%v of %d are in line", counts, n)
+		}
+	}
+	return nil
+}
+
+func (l *leader) backfill(t *testing.T, state string) int {
+	t.Helper()
+	return int(l.metric(t, "meshfence_backfill_objects", state))
+}
+
+// TestBackfill brings 201 old objects in line at 50 a second, with another leader half-way.
+func TestBackfill(t *testing.T) {
+	const strictConfig = subsetConfig + "scope: {namespaces: [{name: %s, fence: strict}]}\n"
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.makeOld(t, namespace, backfilled)
+	b.configure(t, fmt.Sprintf(strictConfig, namespace))
+
+	const rate = 50
+	start := time.Now()
+	first := b.lead(t, controller.Options{BackfillRate: rate, Settle: 100 * time.Millisecond})
+	eventually(t, "some VirtualServices are in line", func(ctx context.Context) error {
+		counts, err := b.inLine(ctx, namespace)
+		if err != nil {
+			return err
+		}
+		if counts[policy.KindVirtualService] == 0 {
+			return fmt.Errorf("%v are in line", counts)
+		}
+		if counts[policy.KindDestinationRule] != backfilled || counts[policy.KindService] != 0 {
+			t.Errorf("%v are in line, but DestinationRules come first and Services last", counts)
+		}
+		return nil
+	})
+	if pending := first.backfill(t, "pending"); pending == 0 {
+		t.Error("nothing is pending half-way")
+	}
+	done := first.backfill(t, "done")
+	first.stop(t)
+
+	second := b.lead(t, controller.Options{BackfillRate: rate, Settle: 100 * time.Millisecond})
+	eventually(t, "everything is in line", func(ctx context.Context) error { return b.allInLine(ctx, namespace, backfilled) })
+	if took, least := time.Since(start), time.Duration(3*backfilled-10)*time.Second/rate; took < least {
+		t.Errorf("it took %v, which is faster than the limit allows: %v", took, least)
+	}
+	eventually(t, "the metrics say so", func(context.Context) error {
+		if left := second.backfill(t, "pending") + second.backfill(t, "failed") + second.backfill(t, "skipped"); left > 0 {
+			return fmt.Errorf("%d are left", left)
+		}
+		return nil
+	})
+	// One write may have been under way when the first replica stopped.
+	if total := done + second.backfill(t, "done"); total < 3*backfilled-2 || total > 3*backfilled+1 {
+		t.Errorf("%d and then %d were written, want %d in all", done, second.backfill(t, "done"), 3*backfilled)
+	}
+}
+
+// TestBackfillTakesBack removes the fence again: routes first, then the subsets that they led to.
+func TestBackfillTakesBack(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}]}\n", subsetConfig, namespace))
+	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	b.makeOld(t, namespace, 3)
+	if err := b.allInLine(t.Context(), namespace, 3); err != nil {
+		t.Fatalf("admission: %v", err)
+	}
+	b.configure(t, subsetConfig)
+	eventually(t, "everything is as it was", func(ctx context.Context) error {
+		counts, err := b.inLine(ctx, namespace)
+		if err == nil && len(counts) > 0 {
+			err = fmt.Errorf("%v still fenced", counts)
+		}
+		if counts[policy.KindDestinationRule] < counts[policy.KindVirtualService] {
+			t.Fatalf("%v: routes lead to subsets that are gone", counts)
+		}
+		return err
+	})
+	if l.backfill(t, "failed") != 0 {
+		t.Error("some failed")
+	}
+}
+
+func TestBackfillSkipsWhatGitOpsOwns(t *testing.T) {
+	const manifests = `
+apiVersion: v1
+kind: Service
+metadata: {name: argo, annotations: {"argocd.argoproj.io/tracking-id": "shop:/Service:shop/argo"}}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: argo, labels: {argocd.argoproj.io/instance: shop}}
+spec: {host: argo}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: argo}
+spec: {hosts: [argo], http: [{route: [{destination: {host: argo}}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: flux, labels: {kustomize.toolkit.fluxcd.io/name: shop}}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: flux, labels: {helm.toolkit.fluxcd.io/name: shop}}
+spec: {host: flux}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: flux, labels: {kustomize.toolkit.fluxcd.io/name: shop}}
+spec: {hosts: [flux], http: [{route: [{destination: {host: flux}}]}]}
+`
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.apply(t, namespace, manifests)
+	b.makeOld(t, namespace, 1)
+	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}]}\n", subsetConfig, namespace))
+	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	eventually(t, "the others are in line", func(ctx context.Context) error {
+		if skipped := l.backfill(t, "skipped"); skipped != 6 {
+			return fmt.Errorf("%d are skipped, want 6", skipped)
+		}
+		return b.allInLine(ctx, namespace, 1)
+	})
+	eventually(t, "Events tell of it", func(ctx context.Context) error {
+		return errors.Join(b.event(ctx, "BackfillSkipped", policy.KindService),
+			b.event(ctx, "BackfillSkipped", policy.KindDestinationRule), b.event(ctx, "BackfillSkipped", policy.KindVirtualService))
+	})
+
+	// Argo CD applies its DestinationRule again: then the VirtualService that nobody owns may lead to it.
+	b.apply(t, namespace, strings.Join(strings.Split(manifests, "---")[1:2], ""))
+	rule := istio(policy.KindDestinationRule, namespace, "argo")
+	if err := b.Patch(t.Context(), rule, client.RawPatch("application/merge-patch+json", []byte("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	route := istio(policy.KindVirtualService, namespace, "argo")
+	eventually(t, "the VirtualService follows its DestinationRule", func(ctx context.Context) error {
+		return errors.Join(b.read(ctx, route), mustHold(route, policy.ReservedSubset))
+	})
+
+	l.stop(t)
+	b.lead(t, controller.Options{BackfillRate: 1000, BackfillGitOps: true, Settle: time.Millisecond})
+	eventually(t, "all are in line when asked for", func(ctx context.Context) error { return b.allInLine(ctx, namespace, 3) })
+}
+
+// TestBackfillIsRefused has an object that another webhook refuses.
+func TestBackfillIsRefused(t *testing.T) {
+	const refusal = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: refuse}
+spec:
+  failurePolicy: Fail
+  matchConstraints: {resourceRules: [{apiGroups: [networking.istio.io], apiVersions: ["*"], resources: [destinationrules], operations: [UPDATE]}]}
+  validations: [{expression: "!has(object.metadata.labels) || !('refuse' in object.metadata.labels)", message: nobody writes to this object}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: refuse}
+spec: {policyName: refuse, validationActions: [Deny]}
+`
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.makeOld(t, namespace, 2)
+	bad := istio(policy.KindDestinationRule, namespace, "svc-00")
+	if err := b.read(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	bad.SetLabels(map[string]string{"refuse": "yes"})
+	if err := b.Update(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Cluster.Apply(t.Context(), refusal); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The context of the test has ended by now.
+		if _, _, err := b.Kubectl(context.Background(), refusal, "delete", "-f", "-"); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the policy is in force", func(ctx context.Context) error {
+		if err := b.Patch(ctx, bad.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte("{}"))); err == nil {
+			return errors.New("the write was not refused")
+		}
+		return nil
+	})
+	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}]}\n", subsetConfig, namespace))
+	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	eventually(t, "the refusal is recorded", func(ctx context.Context) error {
+		if failed := l.backfill(t, "failed"); failed != 1 {
+			return fmt.Errorf("%d failed, want 1", failed)
+		}
+		return b.event(ctx, "BackfillFailed", policy.KindDestinationRule)
+	})
+	eventually(t, "the others are in line, but for the route that needs the refused object", func(ctx context.Context) error {
+		counts, err := b.inLine(ctx, namespace)
+		if err == nil && (counts[policy.KindService] != 2 || counts[policy.KindDestinationRule] != 1 || counts[policy.KindVirtualService] != 1) {
+			err = fmt.Errorf("%v are in line", counts)
+		}
+		return err
+	})
+	if skipped := l.backfill(t, "skipped"); skipped != 1 {
+		t.Errorf("%d are skipped, want the one route", skipped)
+	}
+}
+
+// TestBackfillLeavesExemptNamespacesAlone has a DestinationRule in an exempt namespace for a strict host.
+func TestBackfillLeavesExemptNamespacesAlone(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace, exempt := b.CreateNamespace(t, nil), b.CreateNamespace(t, nil)
+	b.makeOld(t, namespace, 1)
+	b.apply(t, exempt, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: old}
+spec: {host: svc-00.%s.svc.cluster.local}
+`, namespace))
+	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}], exemptNamespaces: [%s]}\n", subsetConfig, namespace, exempt))
+	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	eventually(t, "the others are in line", func(ctx context.Context) error { return b.allInLine(ctx, namespace, 1) })
+	old := istio(policy.KindDestinationRule, exempt, "old")
+	if err := b.read(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if old.GetGeneration() != 1 || l.backfill(t, "done") != 3 {
+		t.Errorf("generation %d after %d writes, want 1 after 3", old.GetGeneration(), l.backfill(t, "done"))
+	}
+}

@@ -1,0 +1,404 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/test/testbed"
+)
+
+const (
+	subsetConfig   = "controlPlane: {clusters: [m1c5]}\nholds: [subset]\n"
+	localityConfig = "controlPlane: {clusters: [m1c5]}\nholds: [locality]\nlocalities: {m1c5: [%s]}\n"
+)
+
+// companionService is strict and speaks HTTP.
+const companionService = `
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}
+spec: {ports: [{name: http, port: 9080}]}
+`
+
+// quickly lets things settle in no time.
+var quickly = controller.Options{Settle: time.Millisecond}
+
+// companions is a namespace with the Service reviews.
+type companions struct {
+	*leaderBed
+	*leader
+	namespace   string
+	rule, route *unstructured.Unstructured
+}
+
+func startCompanions(t *testing.T, config, service string, o controller.Options) *companions {
+	t.Helper()
+	b := newLeaderBed(t, config)
+	c := &companions{leaderBed: b, leader: b.lead(t, o), namespace: b.CreateNamespace(t, nil)}
+	c.rule = istio(policy.KindDestinationRule, c.namespace, "reviews-meshfence")
+	c.route = istio(policy.KindVirtualService, c.namespace, "reviews-meshfence")
+	c.apply(t, c.namespace, service)
+	return c
+}
+
+// both returns nil where both companions stand.
+func (c *companions) both(ctx context.Context) error {
+	return errors.Join(c.read(ctx, c.rule), c.read(ctx, c.route))
+}
+
+// none returns nil where neither stands.
+func (c *companions) none(ctx context.Context) error {
+	return errors.Join(c.gone(ctx, c.rule), c.gone(ctx, c.route))
+}
+
+func (c *companions) service(t *testing.T) *corev1.Service {
+	t.Helper()
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: "reviews"}}
+	if err := c.read(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (c *companions) annotate(t *testing.T, fence string) {
+	t.Helper()
+	s := c.service(t)
+	s.Annotations[policy.FenceKey] = fence
+	if err := c.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *companions) host() string { return "reviews." + c.namespace + ".svc.cluster.local" }
+
+func TestCompanionsAreMade(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	uid := c.service(t).UID
+	for _, u := range []*unstructured.Unstructured{c.rule, c.route} {
+		owner := metav1.GetControllerOf(u)
+		if owner == nil || owner.UID != uid || owner.Kind != "Service" {
+			t.Errorf("%s is owned by %v, want the Service", u.GetKind(), owner)
+		}
+		if by := u.GetLabels()["app.kubernetes.io/managed-by"]; by != "meshfence" {
+			t.Errorf("%s is managed by %q", u.GetKind(), by)
+		}
+		if u.GetGeneration() != 1 {
+			t.Errorf("%s was changed on its way or afterwards: generation %d", u.GetKind(), u.GetGeneration())
+		}
+	}
+	want := map[string]any{
+		"host": c.host(), "exportTo": []any{"*"},
+		"subsets": []any{map[string]any{"name": "meshfence-local", "labels": map[string]any{policy.ClusterLabel: "m1c5"}}},
+	}
+	if diff := cmp.Diff(want, c.rule.Object["spec"]); diff != "" {
+		t.Errorf("DestinationRule (-want +got):\n%s", diff)
+	}
+	c.annotate(t, "prefer")
+	eventually(t, "the route goes", func(ctx context.Context) error { return c.gone(ctx, c.route) })
+	eventually(t, "the rule prefers", func(ctx context.Context) error {
+		return errors.Join(c.read(ctx, c.rule), mustHold(c.rule, "failoverPriority"))
+	})
+	c.annotate(t, "none")
+	eventually(t, "the companions go", c.none)
+	eventually(t, "every write is counted and none was in vain", func(context.Context) error {
+		want := map[string]float64{"create": 2, "update": 1, "delete": 2}
+		for action, n := range want {
+			if got := c.metric(t, "meshfence_companion_writes_total", action); got != n {
+				return fmt.Errorf("%v times %s, want %v", got, action, n)
+			}
+		}
+		return nil
+	})
+}
+
+// mustHold returns nil where the spec of an object holds some text.
+func mustHold(u *unstructured.Unstructured, text string) error {
+	if spec := fmt.Sprint(u.Object["spec"]); !strings.Contains(spec, text) {
+		return fmt.Errorf("%s does not hold %q: %s", u.GetKind(), text, spec)
+	}
+	return nil
+}
+
+func TestCompanionsFollowPortsAndConfig(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	s := c.service(t)
+	s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "tls-admin", Port: 9443})
+	if err := c.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the route takes short names", func(ctx context.Context) error {
+		return errors.Join(c.read(ctx, c.route), mustHold(c.route, "reviews."+c.namespace+".svc reviews."))
+	})
+	for _, locality := range []string{"eu/*", "us/*"} {
+		c.configure(t, fmt.Sprintf(localityConfig, locality))
+		eventually(t, "the rule names "+locality, func(ctx context.Context) error {
+			return errors.Join(c.read(ctx, c.rule), mustHold(c.rule, locality), c.gone(ctx, c.route))
+		})
+	}
+	c.configure(t, "controlPlane: {clusters: [m1c5]}\nholds: [meshConfig]\n")
+	eventually(t, "the companions go", c.none)
+}
+
+func TestCompanionsComeWithTheNamespace(t *testing.T) {
+	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "meshfence.io/fence: strict", "a: b", 1), quickly)
+	label := func(patch string) {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}
+		if err := c.Patch(t.Context(), namespace, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label(`{"metadata": {"labels": {"meshfence.io/fence": "strict"}}}`)
+	eventually(t, "the companions stand", c.both)
+	label(`{"metadata": {"labels": {"meshfence.io/fence": null}}}`)
+	eventually(t, "the companions go", c.none)
+}
+
+func TestCompanionsGiveWay(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	c.apply(t, c.namespace, `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: mine}
+spec: {host: reviews, trafficPolicy: {connectionPool: {tcp: {maxConnections: 5}}}}
+`)
+	eventually(t, "the rule gives way", func(ctx context.Context) error {
+		return errors.Join(c.gone(ctx, c.rule), c.read(ctx, c.route))
+	})
+	c.apply(t, c.namespace, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mine}
+spec: {hosts: [%s], http: [{route: [{destination: {host: reviews}}]}]}
+`, c.host()))
+	eventually(t, "the route gives way", c.none)
+	for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
+		if err := c.Delete(t.Context(), istio(kind, c.namespace, "mine")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the companions return", c.both)
+}
+
+// TestCompanionsStayBeside has objects in the namespace that do not take the place of a companion.
+func TestCompanionsStayBeside(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	c.apply(t, c.namespace, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: for-some}
+spec: {host: reviews, workloadSelector: {matchLabels: {app: web}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: at-the-gateway}
+spec: {hosts: [%[1]s], gateways: [front], http: [{route: [{destination: {host: reviews}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: private}
+spec: {hosts: [%[1]s], exportTo: ["."], http: [{route: [{destination: {host: reviews}}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: last, annotations: {meshfence.io/fence: strict}}
+spec: {ports: [{port: 80}]}
+`, c.host()))
+	// The last Service comes after the others, so that all of them have been seen by then.
+	eventually(t, "the companions of the last Service stand", func(ctx context.Context) error {
+		return c.read(ctx, istio(policy.KindVirtualService, c.namespace, "last-meshfence"))
+	})
+	eventually(t, "the companions stand", c.both)
+	if got := c.metric(t, "meshfence_companion_writes_total", "delete"); got != 0 {
+		t.Errorf("%v companions were deleted", got)
+	}
+}
+
+func TestCompanionsAreRepaired(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, controller.Options{Settle: 5 * time.Minute})
+	eventually(t, "the rule stands", func(ctx context.Context) error { return c.read(ctx, c.rule) })
+	if err := c.gone(t.Context(), c.route); err != nil {
+		t.Fatalf("the route must wait for the rule to settle: %v", err)
+	}
+	c.leader.stop(t)
+	c.leader = c.lead(t, quickly)
+	eventually(t, "the companions stand", c.both)
+	c.leader.stop(t)
+	c.leader = c.lead(t, controller.Options{Settle: 5 * time.Minute})
+	spoilt := c.route.DeepCopy()
+	spoilt.Object["spec"] = map[string]any{"hosts": []any{c.host()}, "http": []any{map[string]any{
+		"route": []any{map[string]any{"destination": map[string]any{"host": c.host(), "subset": "meshfence-local"}}},
+	}}}
+	if err := c.Update(t.Context(), spoilt); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a spoilt route is mended", func(ctx context.Context) error {
+		return errors.Join(c.read(ctx, c.route), mustHold(c.route, "sniHosts"))
+	})
+	for _, u := range []*unstructured.Unstructured{c.route, c.rule} {
+		if err := c.Delete(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "companions that went come back without waiting", c.both)
+}
+
+func TestCompanionNameIsTaken(t *testing.T) {
+	const taken = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews-meshfence}
+spec: {host: ratings}
+---
+`
+	c := startCompanions(t, subsetConfig, taken+companionService, quickly)
+	eventually(t, "an Event tells of it", func(ctx context.Context) error {
+		return c.event(ctx, "CompanionNameTaken", "Service")
+	})
+	// The fence holds all the same: the route leads to a subset that is not there.
+	eventually(t, "the route stands", func(ctx context.Context) error { return c.read(ctx, c.route) })
+	if got := c.metric(t, "meshfence_companions_blocked"); got != 1 {
+		t.Errorf("%v Services are blocked, want 1", got)
+	}
+	if err := c.read(t.Context(), c.rule); err != nil {
+		t.Fatal(err)
+	}
+	if err := mustHold(c.rule, "host:ratings"); err != nil {
+		t.Error(err)
+	}
+	if by, ok := c.rule.GetLabels()["app.kubernetes.io/managed-by"]; ok {
+		t.Errorf("a person's object is managed by %q", by)
+	}
+	if err := c.Delete(t.Context(), c.rule); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the companions stand", c.both)
+	eventually(t, "nothing is blocked", func(context.Context) error {
+		if got := c.metric(t, "meshfence_companions_blocked"); got != 0 {
+			return fmt.Errorf("%v Services are blocked", got)
+		}
+		return nil
+	})
+}
+
+// event returns nil where there is an Event with that reason on an object of that kind.
+func (b *leaderBed) event(ctx context.Context, reason, kind string) error {
+	var events corev1.EventList
+	if err := b.List(ctx, &events); err != nil {
+		return err
+	}
+	for _, e := range events.Items {
+		if e.Reason == reason && e.InvolvedObject.Kind == kind {
+			return nil
+		}
+	}
+	return fmt.Errorf("none of %d Events says %s of a %s", len(events.Items), reason, kind)
+}
+
+func TestCompanionsGoWithTheService(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	if err := c.Delete(t.Context(), c.service(t)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the garbage collector takes the companions", c.none)
+	if got := c.metric(t, "meshfence_companion_writes_total", "delete"); got != 0 {
+		t.Errorf("%v companions were deleted by the controller", got)
+	}
+}
+
+// TestCompanionRuleOutlastsRoutes loosens a fence while a person's route leads to the reserved subset.
+func TestCompanionRuleOutlastsRoutes(t *testing.T) {
+	for fence, after := range map[string]func(*companions, context.Context) error{
+		"none": (*companions).none,
+		"prefer": func(c *companions, ctx context.Context) error {
+			return errors.Join(c.read(ctx, c.rule), mustHold(c.rule, "failoverPriority"))
+		},
+	} {
+		t.Run(fence, func(t *testing.T) {
+			c := startCompanions(t, subsetConfig, companionService, quickly)
+			eventually(t, "the companions stand", c.both)
+			elsewhere := c.CreateNamespace(t, nil)
+			route := istio(policy.KindVirtualService, elsewhere, "web")
+			c.apply(t, elsewhere, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, labels: {argocd.argoproj.io/instance: web}}
+spec: {hosts: [web], http: [{route: [{destination: {host: %s}}]}]}
+`, c.host()))
+			if err := errors.Join(c.read(t.Context(), route), mustHold(route, policy.ReservedSubset)); err != nil {
+				t.Fatal(err)
+			}
+			c.annotate(t, fence)
+			eventually(t, "the companion route goes", func(ctx context.Context) error { return c.gone(ctx, c.route) })
+			eventually(t, "the backfill leaves the other route alone", func(context.Context) error {
+				if c.metric(t, "meshfence_backfill_objects", "skipped") != 1 {
+					return errors.New("nothing is skipped")
+				}
+				return nil
+			})
+			if err := errors.Join(c.read(t.Context(), c.rule), mustHold(c.rule, policy.ReservedSubset)); err != nil {
+				t.Fatalf("the companion rule must stay as it is: %v", err)
+			}
+			if err := c.Delete(t.Context(), route); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the companion rule follows", func(ctx context.Context) error { return after(c, ctx) })
+		})
+	}
+}
+
+func TestNoCompanionsForExternalName(t *testing.T) {
+	c := startCompanions(t, "controlPlane: {clusters: [m1c5]}\nholds: [subset]\nenforcement: audit\n", `
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}
+spec: {type: ExternalName, externalName: example.com}
+---
+`+strings.Replace(companionService, "name: reviews", "name: ratings", 1), quickly)
+	eventually(t, "the companions of the other Service stand", func(ctx context.Context) error {
+		return c.read(ctx, istio(policy.KindVirtualService, c.namespace, "ratings-meshfence"))
+	})
+	if err := c.none(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCompanionsWaitForIstio starts in a cluster that has no Istio yet.
+func TestCompanionsWaitForIstio(t *testing.T) {
+	b, err := makeLeaderBed(testbed.Options{Number: 6, Name: "m1c6", WithoutIstio: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	b.configure(t, subsetConfig)
+	l := b.lead(t, quickly)
+	t.Cleanup(func() { l.stop(t) })
+	namespace := b.CreateNamespace(t, nil)
+	b.apply(t, namespace, companionService)
+	crds, err := testbed.Tool("istio-crds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Kubectl(t.Context(), "", "create", "-f", crds); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the companions stand", func(ctx context.Context) error {
+		return errors.Join(b.read(ctx, istio(policy.KindDestinationRule, namespace, "reviews-meshfence")),
+			b.read(ctx, istio(policy.KindVirtualService, namespace, "reviews-meshfence")))
+	})
+}
