@@ -22,6 +22,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
@@ -48,6 +49,8 @@ type serveFlags struct {
 	metricsAddress string
 	healthAddress  string
 	leaderElect    bool
+	backfillRate   float64
+	backfillGitOps bool
 	logLevel       slog.Level
 }
 
@@ -75,6 +78,8 @@ With a bad config at the start it exits with code 2.`,
 	flags.StringVar(&f.metricsAddress, "metrics-address", ":8080", "address of /metrics")
 	flags.StringVar(&f.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&f.leaderElect, "leader-elect", false, "elect a leader among the replicas for the parts that write")
+	flags.Float64Var(&f.backfillRate, "backfill-rate", controller.DefaultBackfillRate, "objects a second that the backfill writes at most")
+	flags.BoolVar(&f.backfillGitOps, "backfill-gitops", false, "have the backfill write objects, too, that Argo CD or Flux own")
 	flags.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	return command
 }
@@ -142,13 +147,23 @@ func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manag
 	if err != nil {
 		return nil, err
 	}
-	_, err = webhook.Setup(ctx, mgr, webhook.Options{
-		Index:            policy.NewIndex(config),
+	index := policy.NewIndex(config)
+	state, err := webhook.Setup(ctx, mgr, webhook.Options{
+		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
 	})
-	return mgr, err
+	if err != nil {
+		return nil, err
+	}
+	return mgr, controller.Setup(mgr, controller.Options{
+		Index:          index,
+		Synced:         state.Synced,
+		Registerer:     metrics.Registry,
+		BackfillRate:   f.backfillRate,
+		BackfillGitOps: f.backfillGitOps,
+	})
 }
 
 func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string) (*webhook.Certificates, error) {
