@@ -3,6 +3,7 @@ package xds_test
 import (
 	"testing"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -193,7 +194,7 @@ func paths() map[string]struct {
 		"access log": {
 			func(t *testing.T, s *xds.Snapshot, e *endpointv3.LbEndpoint) {
 				addEDS(s, base, e)
-				addListener(s, "10.0.0.1", tcpChain(t, tcpTo(other))).AccessLog = append(s.Listeners[0].AccessLog, grpcLog(t, base))
+				addListener(s, "10.0.0.1", tcpChain(t, tcpTo(other))).AccessLog = []*accesslogv3.AccessLog{grpcLog(t, base)}
 			},
 			xds.Path{Listener: "10.0.0.1_9080", Via: "reference", Cluster: base},
 		},
@@ -231,7 +232,7 @@ func paths() map[string]struct {
 			xds.Path{Listener: all, Route: "9080/host/default", Via: "route", Cluster: base},
 		},
 		"nothing but a cluster": {
-			func(t *testing.T, s *xds.Snapshot, e *endpointv3.LbEndpoint) { addEDS(s, base, e) },
+			func(_ *testing.T, s *xds.Snapshot, e *endpointv3.LbEndpoint) { addEDS(s, base, e) },
 			xds.Path{Via: "name", Cluster: base},
 		},
 	}

@@ -30,8 +30,8 @@ type Report struct {
 	Cluster string `json:"cluster"`
 	Kind    Kind   `json:"kind"`
 	Result  Result `json:"result"`
-	// Known says that istiod gives this client a cluster or a path of the host. Where it does not, the client
-	// cannot reach the host through the mesh, and Result is empty.
+	// Known says that istiod gives this client a cluster or a path of the host. Where it does not, nothing of the
+	// mesh leads there, and Result is empty.
 	Known bool `json:"known"`
 	// Leaks are the paths that leave.
 	Leaks []Leak `json:"leaks"`
@@ -86,7 +86,7 @@ func (v verifier) report(host Host) Report {
 	report := Report{
 		Host: host.FQDN, Fence: host.Fence.String(), Cluster: proxy.Cluster, Kind: proxy.Kind,
 		Leaks: []Leak{}, Unrouted: []Leak{}, Failover: []string{},
-		Notes: slices.Concat([]string{}, v.paths.notes[host.FQDN], v.paths.notes[""]),
+		Notes: append(append([]string{}, v.paths.notes[host.FQDN]...), v.paths.notes[""]...),
 	}
 	routed, unrouted := v.paths.found[host.FQDN], v.paths.unrouted(host.FQDN)
 	report.Known = len(routed)+len(unrouted) > 0
@@ -118,7 +118,8 @@ func (v verifier) report(host Host) Report {
 	slices.Sort(report.Failover)
 	switch {
 	case !report.Known:
-		report.Notes = append(report.Notes, "istiod gives this client no path to the host and no cluster of it")
+		report.Notes = append(report.Notes, "istiod gives this client no path to the host and no cluster of it; "+
+			"where the mesh lets unknown traffic pass, calls go to the address that the client dials")
 	case len(routed) == 0:
 		report.Notes = append(report.Notes, "no listener leads to the host: its clusters are judged as if something used them by name")
 	}

@@ -48,6 +48,6 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck())
+	root.AddCommand(newServe(), newRender(), newCheck(), newVerify())
 	return root
 }

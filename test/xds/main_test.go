@@ -1,0 +1,9 @@
+package xds_test
+
+import (
+	"testing"
+
+	"github.com/meshfence/meshfence/test/testbed"
+)
+
+func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolIstiod, testbed.ToolMeshfence) }
