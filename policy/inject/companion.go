@@ -123,8 +123,10 @@ func companionRoute(host policy.Host, fqdn string, ports []corev1.ServicePort) *
 }
 
 // serverNames lists the names by which clients ask for the Service. A tls route matches nothing but names
-// that stand among the hosts of its VirtualService, and a connection that asks for another name is closed.
-// So where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
+// that stand among the hosts of its VirtualService. A connection that asks for another name leaves the mesh
+// for the Service's own address, where kube-proxy keeps it in the cluster, or is closed, as the
+// outboundTrafficPolicy says (buildListenerFromEntry in Istio's pilot/pkg/networking/core/listener.go). So
+// where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
 func serverNames(host policy.Host, fqdn string, ports []corev1.ServicePort) []any {
 	names := []any{fqdn}
 	if slices.ContainsFunc(ports, carriesTLS) {

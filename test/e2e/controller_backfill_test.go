@@ -90,7 +90,7 @@ func (l *leader) backfill(t *testing.T, state string) int {
 	return int(l.metric(t, "meshfence_backfill_objects", state))
 }
 
-// TestBackfill brings 201 old objects in line at 50 a second, with another leader half-way.
+// TestBackfill brings 201 old objects in line at 25 a second, with another leader half-way.
 func TestBackfill(t *testing.T) {
 	const strictConfig = subsetConfig + "scope: {namespaces: [{name: %s, fence: strict}]}\n"
 	b := newLeaderBed(t, subsetConfig)
@@ -98,7 +98,7 @@ func TestBackfill(t *testing.T) {
 	b.makeOld(t, namespace, backfilled)
 	b.configure(t, fmt.Sprintf(strictConfig, namespace))
 
-	const rate = 50
+	const rate = 25
 	start := time.Now()
 	first := b.lead(t, controller.Options{BackfillRate: rate, Settle: 100 * time.Millisecond})
 	eventually(t, "some VirtualServices are in line", func(ctx context.Context) error {
