@@ -109,7 +109,7 @@ func MeshConfig(in MeshConfigInput) (MeshConfigPlan, error) {
 	if err != nil {
 		return MeshConfigPlan{}, err
 	}
-	ours, contradictions := oursOver(base.settings(), in.Want, in.Domain)
+	ours, contradictions := oursOver(base.settings, in.Want, in.Domain)
 	text, record, err := base.with(ours)
 	if err != nil {
 		return MeshConfigPlan{}, err
@@ -129,7 +129,7 @@ func MeshConfig(in MeshConfigInput) (MeshConfigPlan, error) {
 	if text == in.Text {
 		return plan, nil
 	}
-	if err := checkEdit(old, base, text, ours); err != nil {
+	if err := checkEdit(old, base, text, ours, record); err != nil {
 		return MeshConfigPlan{}, err
 	}
 	return plan, nil
@@ -176,17 +176,21 @@ func leftToIstio(host, by, domain string) bool {
 }
 
 // checkEdit reads the new text again and fails unless it holds what the old one held and, last, our
-// entries. So no form of YAML that the edit does not understand can end in a text that says something else.
-func checkEdit(old, base *meshText, text string, ours []policy.ClusterLocalEntry) error {
+// entries, and unless they can be taken out again. So no form of YAML that the edit does not understand can
+// end in a text that says something else, or that keeps something of ours.
+func checkEdit(old, base *meshText, text string, ours []policy.ClusterLocalEntry, record meshRecord) error {
 	edited, err := parseMesh(text)
 	if err != nil {
 		return fmt.Errorf("mesh config cannot be edited in place: %w", err)
 	}
-	want := base.settings()
+	want := slices.Clip(base.settings)
 	for _, e := range slices.Concat(withLocal(ours, true), withLocal(ours, false)) {
 		want = append(want, setting{host: e.Host, local: e.Local})
 	}
-	if !slices.EqualFunc(want, edited.settings(), sameSetting) || !edited.sameBut(old) {
+	if !slices.EqualFunc(want, edited.settings, sameSetting) || !edited.sameBut(old) {
+		return errors.New(notUnderstood)
+	}
+	if again, err := edited.without(record); err != nil || again.text != base.text {
 		return errors.New(notUnderstood)
 	}
 	return nil

@@ -109,6 +109,9 @@ func TestMeshConfigErrors(t *testing.T) {
 		"hosts":            {"serviceSettings:\n- hosts: a", "mesh config line 2: serviceSettings[0].hosts must be a list"},
 		"number":           {"serviceSettings:\n- hosts:\n  - a\n  - 1", "mesh config line 4: serviceSettings[0].hosts[1] must be a string"},
 		"form of YAML":     {"? serviceSettings\n: []", "mesh config cannot be edited in place: its form of YAML is not understood"},
+		"two documents":    {"a: b\n---\nc: d", "mesh config line 2: must be one YAML document"},
+		"rest left over":   {"  a: b\nc: d", "mesh config must be YAML: line 1: did not find expected <document start>"},
+		"odd line ends":    {"\r\r", "mesh config cannot be edited in place: its form of YAML is not understood"},
 		"literal to spoil": {"a: |\n  b", "mesh config cannot be edited in place: its form of YAML is not understood"},
 		"several lines":    {"{a: b\n c}", "mesh config cannot be edited in place: its form of YAML is not understood"},
 	}
@@ -192,6 +195,10 @@ func TestMeshConfigTransitions(t *testing.T) {
 		"an installer's own empty list stays": {
 			text:     start + "serviceSettings: []\n",
 			wantText: start + "serviceSettings: []\n",
+		},
+		"hosts behind an alias are a person's": {
+			text:     "x: &h [a.x.svc.cluster.local]\nserviceSettings:\n- settings: {clusterLocal: true}\n  hosts: *h\n",
+			wantText: "x: &h [a.x.svc.cluster.local]\nserviceSettings:\n- settings: {clusterLocal: true}\n  hosts: *h\n",
 		},
 		"without the annotation ours are a person's": {
 			text:     first.Text,

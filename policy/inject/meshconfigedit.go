@@ -40,12 +40,12 @@ func (m *meshText) without(r meshRecord) (*meshText, error) {
 		return nil, fmt.Errorf("mesh config cannot be edited in place: %w", err)
 	}
 	var rest []setting
-	for _, s := range m.settings() {
+	for _, s := range m.settings {
 		if hosts, ok := mine[s.entry]; !ok || !hosts[s.item] {
 			rest = append(rest, s)
 		}
 	}
-	if !slices.EqualFunc(rest, base.settings(), sameSetting) {
+	if !slices.EqualFunc(rest, base.settings, sameSetting) {
 		return nil, errors.New(notUnderstood)
 	}
 	return base, nil
@@ -60,9 +60,8 @@ func sameSetting(a, b setting) bool { return a.host == b.host && a.local == b.lo
 func (m *meshText) mine(r meshRecord) map[int][]bool {
 	owned := r.owned()
 	counts := make([]int, len(m.entries))
-	all := m.settings()
-	candidates := make([]setting, 0, min(len(all), len(owned)))
-	for _, s := range all {
+	candidates := make([]setting, 0, min(len(m.settings), len(owned)))
+	for _, s := range m.settings {
 		if m.entries[s.entry].written && owned[hashEntry(s.host, s.local)] {
 			candidates = append(candidates, s)
 			counts[s.entry]++
@@ -143,7 +142,7 @@ func (m *meshText) with(ours []policy.ClusterLocalEntry) (string, meshRecord, er
 	if len(ours) == 0 {
 		return m.text, meshRecord{}, nil
 	}
-	record := newMeshRecord(ours, m.settings())
+	record := newMeshRecord(ours, m.settings)
 	var splices []splice
 	var err error
 	switch {

@@ -27,7 +27,7 @@ func EffectiveClusterLocal(domain string, texts ...string) (ClusterLocal, error)
 			return ClusterLocal{}, err
 		}
 		if mesh.list != nil {
-			settings = mesh.settings()
+			settings = mesh.settings
 		}
 		if address, ok := mesh.discoveryAddress(); ok {
 			discovery = address

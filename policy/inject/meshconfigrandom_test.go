@@ -136,6 +136,64 @@ func TestMeshConfigRandom(t *testing.T) {
 	}
 }
 
+// TestMeshConfigSpoilt edits texts that somebody has torn apart. What can still be edited must not lose a
+// byte, nor anything must stay behind.
+func TestMeshConfigSpoilt(t *testing.T) {
+	t.Parallel()
+	texts := meshTexts(t)
+	tokens := strings.Split("\n|\r\n|\r| |  |\t|- |# c|#|'|\"|[|]|{|}|,|: |&a |*a |!!str |>-\n|? |---\n|...\n|~|null|\\|<<: |%YAML 1.1\n|"+
+		"é|\u0085|\u2028|\ufeff|serviceSettings:|hosts:|settings:|clusterLocal: true", "|")
+	edited := 0
+	for seed := range uint64(4000) {
+		r := rand.New(rand.NewPCG(seed, 99))
+		text := texts[r.IntN(len(texts))]
+		for range 1 + r.IntN(4) {
+			at := r.IntN(len(text) + 1)
+			upTo, to := min(len(text), at+r.IntN(30)), r.IntN(len(text)+1)
+			switch r.IntN(3) {
+			case 0:
+				text = text[:at] + tokens[r.IntN(len(tokens))] + text[at:]
+			case 1:
+				text = text[:at] + text[min(upTo, at+5):]
+			case 2:
+				text = text[:to] + text[at:upTo] + text[to:]
+			}
+		}
+		want := randomWant(r)
+		plan, err := inject.MeshConfig(inject.MeshConfigInput{Text: text, Want: want, Domain: meshDomain})
+		if err != nil {
+			continue
+		}
+		edited++
+		if again := meshEdit(t, plan.Text, plan.Owned, want); again.Text != plan.Text || again.Owned != plan.Owned {
+			t.Errorf("the second edit of\n%q\nmust change nothing, got\n%q", plan.Text, again.Text)
+		}
+		if removed := meshEdit(t, plan.Text, plan.Owned, nil); removed.Text != text {
+			t.Errorf("must be as before:\n%q\ngot\n%q", text, removed.Text)
+		}
+	}
+	if edited < 400 {
+		t.Errorf("only %d texts could be edited", edited)
+	}
+}
+
+func meshTexts(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/meshconfig/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	var texts []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	return texts
+}
+
 // inserted says whether one run of bytes was put into a text, and nothing taken out.
 func inserted(before, after string) bool {
 	n := 0
@@ -148,17 +206,9 @@ func inserted(before, after string) bool {
 // FuzzMeshConfig demands of any text that can be edited: the edit is repeatable, can be taken back to the
 // last byte, and puts in force what is wanted.
 func FuzzMeshConfig(f *testing.F) {
-	files, err := filepath.Glob("testdata/meshconfig/*.yaml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for i, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(string(text), "", uint64(i))
-		f.Add(string(text), `{"true":["a.b.svc.cluster.local","*.shop.svc.cluster.local","reviews.default.svc.cluster.local"],"created":true}`, uint64(i))
+	for i, text := range meshTexts(f) {
+		f.Add(text, "", uint64(i))
+		f.Add(text, `{"true":["a.b.svc.cluster.local","*.shop.svc.cluster.local","reviews.default.svc.cluster.local"],"created":true}`, uint64(i))
 	}
 	f.Fuzz(func(t *testing.T, text, owned string, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 7))

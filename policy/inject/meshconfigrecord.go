@@ -3,8 +3,6 @@ package inject
 import (
 	"encoding/binary"
 	"encoding/json"
-	"hash/fnv"
-	"io"
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
@@ -107,13 +105,16 @@ func (r meshRecord) owned() map[uint64]bool {
 	return owned
 }
 
-// hashEntry returns hashSize bytes that stand for a host and its value. The annotation keeps them, so they
-// must not change.
+// hashEntry returns hashSize bytes that stand for a host and its value: of its FNV-1a hash, behind a ! for
+// false. The annotation keeps them, so they must not change.
 func hashEntry(host string, local bool) uint64 {
-	hash := fnv.New64a()
+	const offset, prime = 14695981039346656037, 1099511628211
+	hash := uint64(offset)
 	if !local {
-		_, _ = hash.Write([]byte{'!'}) // never fails
+		hash = (hash ^ '!') * prime
 	}
-	_, _ = io.WriteString(hash, host)
-	return hash.Sum64() >> (64 - 8*hashSize)
+	for i := range len(host) {
+		hash = (hash ^ uint64(host[i])) * prime
+	}
+	return hash >> (64 - 8*hashSize)
 }

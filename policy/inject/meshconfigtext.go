@@ -3,6 +3,7 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -22,6 +23,7 @@ type meshText struct {
 	at        int        // index of the key serviceSettings in root.Content; -1 where there is none
 	key, list *yaml.Node // the key and its value; list is nil where the value is absent or null
 	entries   []meshEntry
+	settings  []setting // every host of the entries, in the order of the text
 }
 
 // meshEntry is one item of serviceSettings.
@@ -47,9 +49,9 @@ func (s setting) field() string { return fmt.Sprintf("serviceSettings[%d].hosts[
 // as protobuf does (service_settings), because istiod reads both.
 func parseMesh(text string) (*meshText, error) {
 	m := &meshText{text: text, eol: "\n", at: -1}
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		return nil, fmt.Errorf("mesh config must be YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+	document, err := oneDocument(text)
+	if err != nil {
+		return nil, err
 	}
 	m.splitLines()
 	m.end = len(m.lines)
@@ -69,6 +71,23 @@ func parseMesh(text string) (*meshText, error) {
 		m.end++
 	}
 	return m, m.readSettings()
+}
+
+// oneDocument reads YAML to its end. Where more follows the first document, istiod ignores it, and so may
+// not see what a person believes to be in force.
+func oneDocument(text string) (yaml.Node, error) {
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	var document, more yaml.Node
+	err := decoder.Decode(&document)
+	if err == nil {
+		if err = decoder.Decode(&more); err == nil {
+			return document, fmt.Errorf("mesh config line %d: must be one YAML document", more.Line)
+		}
+	}
+	if err != io.EOF {
+		return document, fmt.Errorf("mesh config must be YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	return document, nil
 }
 
 func endsDocument(line string) bool {
@@ -101,6 +120,7 @@ func (m *meshText) readSettings() error {
 		entry.written = entry.written && value.Kind != yaml.AliasNode
 		m.entries = append(m.entries, entry)
 	}
+	m.listHosts()
 	return nil
 }
 
@@ -148,25 +168,24 @@ func shapeError(path string, at *yaml.Node, must string) error {
 	return fmt.Errorf("mesh config line %d: %s must be %s", at.Line, path, must)
 }
 
-// settings lists every host with its value, in the order of the text.
-func (m *meshText) settings() []setting {
+// listHosts lists every host with its value, in the order of the text.
+func (m *meshText) listHosts() {
 	size := 0
 	for _, e := range m.entries {
 		if e.hosts != nil {
 			size += len(e.hosts.Content)
 		}
 	}
-	all := make([]setting, 0, size)
+	m.settings = make([]setting, 0, size)
 	for i, e := range m.entries {
 		if e.hosts == nil {
 			continue
 		}
 		for j, host := range e.hosts.Content {
 			h := resolve(host)
-			all = append(all, setting{host: h.Value, local: e.local, line: h.Line, entry: i, item: j})
+			m.settings = append(m.settings, setting{host: h.Value, local: e.local, line: h.Line, entry: i, item: j})
 		}
 	}
-	return all
 }
 
 // field returns the one member of a mapping with one of the names; nil where there is none. A merge key
