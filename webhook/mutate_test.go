@@ -136,7 +136,7 @@ func TestMutateJSONEscapes(t *testing.T) {
 	t.Parallel()
 	c := serve(t, strings.Replace(fenced, "[subset]", "[meshConfig]", 1))
 	r := request(t, virtualService("shop", "reviews", "", "meshfence-local"), "")
-	r.Object.Raw = []byte(strings.Replace(string(r.Object.Raw), "meshfence-local", `m\u0065shfence-local`, 1))
+	r.Object.Raw = []byte(strings.ReplaceAll(string(r.Object.Raw), "meshfence-local", `m\u0065shfence-local`))
 	response := c.ask(t, webhook.MutatePath, r)
 	if response.Patch == nil {
 		t.Error("a reserved subset with an escaped letter is not removed")

@@ -12,11 +12,9 @@ var errSyntax = errors.New("must be valid JSON")
 // node is one value of the working copy of an object. It stays raw until an edit leads through it, so that
 // a patch costs no decoding of the whole object.
 type node struct {
-	raw   []byte
-	shape shape
-	// members are those of a mapping, items those of a list, once it is split.
-	members map[string]*node
-	items   []*node
+	raw      []byte
+	shape    shape
+	children []child // of a mapping or a list, once it is split
 }
 
 type shape uint8
@@ -27,46 +25,64 @@ const (
 	list
 )
 
+// child is a member of a mapping, or an item of a list, which has no key.
+type child struct {
+	key []byte
+	node
+}
+
 func (n *node) isNull() bool {
 	return n.shape == unsplit && bytes.Equal(bytes.TrimSpace(n.raw), []byte("null"))
 }
 
-// size is the number of children.
-func (n *node) size() int { return len(n.members) + len(n.items) }
-
-// child returns the child of that name, or nil.
-func (n *node) child(name string) (*node, error) {
-	if n.shape == mapping {
-		return n.members[name], nil
+// find returns the index of the child of that name; in a list it is the length for the place behind the last
+// item. It is negative where a mapping has no such member. The last of equal keys counts.
+func (n *node) find(name string) (int, error) {
+	if n.shape == list {
+		return position(name, len(n.children))
 	}
-	i, err := position(name, len(n.items))
-	if err != nil || i == len(n.items) {
+	for i := len(n.children) - 1; i >= 0; i-- {
+		if string(n.children[i].key) == name {
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+// child returns the child of that name, or nil. It is only good until the node changes.
+func (n *node) child(name string) (*node, error) {
+	i, err := n.find(name)
+	if err != nil || i < 0 || i == len(n.children) {
 		return nil, err
 	}
-	return n.items[i], nil
+	return &n.children[i].node, nil
 }
 
-// insert puts a child into a list before the item of that name; in a mapping it replaces the member.
-func (n *node) insert(name string, child *node) error {
-	if n.shape == mapping {
-		n.members[name] = child
-		return nil
+// insert puts a raw child into a list before the item of that name; in a mapping it replaces the member.
+func (n *node) insert(name string, raw []byte) error {
+	i, err := n.find(name)
+	switch {
+	case err != nil:
+		return err
+	case n.shape == list:
+		n.children = slices.Insert(n.children, i, child{node: node{raw: raw}})
+	case i >= 0:
+		n.children[i].node = node{raw: raw}
+	default:
+		n.children = append(n.children, child{[]byte(name), node{raw: raw}})
 	}
-	i, err := position(name, len(n.items))
-	if err == nil {
-		n.items = slices.Insert(n.items, i, child)
-	}
-	return err
+	return nil
 }
 
+// delete takes a child away that is there.
 func (n *node) delete(name string) error {
 	if n.shape == mapping {
-		delete(n.members, name)
+		n.children = slices.DeleteFunc(n.children, func(c child) bool { return string(c.key) == name })
 		return nil
 	}
-	i, err := position(name, len(n.items))
-	if err == nil && i < len(n.items) {
-		n.items = slices.Delete(n.items, i, i+1)
+	i, err := n.find(name)
+	if err == nil {
+		n.children = slices.Delete(n.children, i, i+1)
 	}
 	return err
 }
@@ -84,19 +100,19 @@ func (n *node) split() error {
 	if data[0] == '[' {
 		shape, end = list, ']'
 	}
-	members, items := map[string]*node{}, []*node(nil)
+	children := make([]child, 0, 8)
 	for i := skipSpace(data, 1); ; {
 		switch {
 		case i >= len(data):
 			return errSyntax
 		case data[i] == end:
-			n.shape, n.members, n.items = shape, members, items
+			n.shape, n.children = shape, children
 			return nil
 		case data[i] == ',':
 			i = skipSpace(data, i+1)
 			continue
 		}
-		var key string
+		var key []byte
 		if shape == mapping {
 			var ok bool
 			if key, i, ok = readKey(data, i); !ok {
@@ -107,22 +123,18 @@ func (n *node) split() error {
 		if stop == i {
 			return errSyntax
 		}
-		if child := (&node{raw: data[i:stop]}); shape == mapping {
-			members[key] = child
-		} else {
-			items = append(items, child)
-		}
+		children = append(children, child{key, node{raw: data[i:stop]}})
 		i = skipSpace(data, stop)
 	}
 }
 
 // readKey reads a key and its colon, and returns the index of the value behind them.
-func readKey(data []byte, i int) (key string, next int, ok bool) {
+func readKey(data []byte, i int) (key []byte, next int, ok bool) {
 	stop := skipValue(data, i)
 	key, ok = unquote(data[i:stop])
 	i = skipSpace(data, stop)
 	if !ok || i >= len(data) || data[i] != ':' {
-		return "", 0, false
+		return nil, 0, false
 	}
 	return key, skipSpace(data, i+1), true
 }
@@ -188,14 +200,14 @@ func quote(s string) []byte {
 	return quoted
 }
 
-func unquote(data []byte) (string, bool) {
+func unquote(data []byte) ([]byte, bool) {
 	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' {
-		return "", false
+		return nil, false
 	}
-	if !bytes.ContainsRune(data, '\\') {
-		return string(data[1 : len(data)-1]), true
+	if bytes.IndexByte(data, '\\') < 0 {
+		return data[1 : len(data)-1], true
 	}
 	var s string
 	err := json.Unmarshal(data, &s)
-	return s, err == nil
+	return []byte(s), err == nil
 }

@@ -101,7 +101,7 @@ func (n *node) add(path []string, value any) ([]Operation, error) {
 			operations = slices.Insert(operations, 0, Operation{Op: opRemove, Path: here})
 			err = n.delete(name)
 		}
-		return operations, errors.Join(err, n.insert(name, &node{raw: raw}))
+		return operations, errors.Join(err, n.insert(name, raw))
 	}
 	return nil, errNoPlace
 }
@@ -128,7 +128,7 @@ func (n *node) remove(path []string, prune int) ([]Operation, error) {
 		n = child
 	}
 	depth := len(path) - 1
-	for ; prune > 0 && depth > 0 && parents[depth].size() == 1; prune-- {
+	for ; prune > 0 && depth > 0 && len(parents[depth].children) == 1; prune-- {
 		depth--
 	}
 	return []Operation{{Op: opRemove, Path: pointer(path[:depth+1])}}, parents[depth].delete(path[depth])
@@ -149,11 +149,10 @@ func wrap(path []string, value json.RawMessage) json.RawMessage {
 
 // pointer writes a path as a JSON Pointer (RFC 6901).
 func pointer(path []string) string {
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var b strings.Builder
 	for _, name := range path {
 		b.WriteByte('/')
-		b.WriteString(escape.Replace(name))
+		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1"))
 	}
 	return b.String()
 }

@@ -161,6 +161,12 @@ func TestPatch(t *testing.T) {
 			want:   `[{"op":"remove","path":"/a"}]`,
 			result: `{}`,
 		},
+		"the last of equal keys goes with the others": {
+			object: `{"a":{"x":1,"x":2}}`,
+			edits:  []inject.Edit{remove(0, "a", "x"), remove(0, "a", "x")},
+			want:   `[{"op":"remove","path":"/a/x"}]`,
+			result: `{"a":{}}`,
+		},
 		"numbers and unknown fields stay": {
 			object: `{"a":{"n":12345678901234567890,"f":1.50,"e":1e400,"u":{"deep":[{"x":null}]}}}`,
 			edits:  []inject.Edit{add("x", "a", "b")},
