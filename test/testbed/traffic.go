@@ -66,7 +66,7 @@ func (r Records) Sources() map[string]int {
 	return r.count(Answer.Source)
 }
 
-// Sources of a part counts like Sources, for what the answering server heard from an app.
+// PartSources counts like Sources, for what the answering server heard from an app.
 func (r Records) PartSources(app string) map[string]int {
 	return r.count(func(a Answer) string {
 		if a.Error != "" {

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,8 +47,10 @@ type Client struct {
 
 // Request says what to call.
 type Request struct {
-	// Service is the name of a Service in the client's namespace, or a full host name; its port is 9080.
+	// Service is the name of a Service in the client's namespace, or a full host name.
 	Service string
+	// Port is that of the Service; 9080 unless set.
+	Port uint16
 	// Path is what VirtualServices match uri with; /<Service> unless set. A client ignores a rewrite.
 	Path string
 }
@@ -112,22 +115,24 @@ func (c *Client) Close() {
 	clear(c.connections)
 }
 
-// connection returns the one connection to a Service.
-func (c *Client) connection(service string) (*grpc.ClientConn, error) {
-	if !strings.Contains(service, ".") {
-		service += "." + c.namespace + ".svc.cluster.local"
+// connection returns the one connection to a port of a Service.
+func (c *Client) connection(r Request) (*grpc.ClientConn, error) {
+	host := r.Service
+	if !strings.Contains(host, ".") {
+		host += "." + c.namespace + ".svc.cluster.local"
 	}
+	target := fmt.Sprintf("xds:///%s:%d", host, cmp.Or(r.Port, servicePort))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if connection, ok := c.connections[service]; ok {
+	if connection, ok := c.connections[target]; ok {
 		return connection, nil
 	}
-	connection, err := grpc.NewClient(fmt.Sprintf("xds:///%s:%d", service, servicePort),
+	connection, err := grpc.NewClient(target,
 		grpc.WithResolvers(c.resolver), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", service, err)
+		return nil, fmt.Errorf("dial %s: %w", target, err)
 	}
-	c.connections[service] = connection
+	c.connections[target] = connection
 	return connection, nil
 }
 
@@ -145,16 +150,12 @@ func (c *Client) Call(ctx context.Context, r Request) Record {
 }
 
 func (c *Client) call(ctx context.Context, r Request) (Answer, error) {
-	connection, err := c.connection(r.Service)
+	connection, err := c.connection(r)
 	if err != nil {
 		return Answer{}, err
 	}
-	path := r.Path
-	if path == "" {
-		path = "/" + r.Service
-	}
 	reply := &wrapperspb.StringValue{}
-	if err := connection.Invoke(ctx, path+method, &wrapperspb.StringValue{}, reply); err != nil {
+	if err := connection.Invoke(ctx, cmp.Or(r.Path, "/"+r.Service)+method, &wrapperspb.StringValue{}, reply); err != nil {
 		return Answer{}, err
 	}
 	var answer Answer
@@ -185,30 +186,29 @@ func (r Records) sort() {
 	slices.SortFunc(r, func(a, b Record) int { return a.At.Compare(b.At) })
 }
 
-// Expect calls until every one of the clusters given answered at least once in n calls and nobody else did, and
-// nothing failed but with the codes given, which are expected too. It gives up after some seconds.
+// Expect calls until in n calls each of the clusters given answered and nobody else did, and calls failed with each
+// of the gRPC codes given and with no other.
 func (c *Client) Expect(ctx context.Context, r Request, n int, want ...string) (Records, error) {
-	return c.expect(ctx, r, n, Records.Sources, want)
-}
-
-// ExpectPart is Expect for what the answering server heard from an app.
-func (c *Client) ExpectPart(ctx context.Context, r Request, app string, n int, want ...string) (Records, error) {
-	return c.expect(ctx, r, n, func(r Records) map[string]int { return r.PartSources(app) }, want)
+	want = slices.Sorted(slices.Values(want))
+	return c.Until(ctx, r, n, func(records Records) error {
+		counts := records.Sources()
+		if slices.Equal(slices.Sorted(maps.Keys(counts)), want) {
+			return nil
+		}
+		return fmt.Errorf("calls to %s%s: want %v, got %v: %w", r.Service, r.Path, want, counts, errors.Join(records.Errs()...))
+	})
 }
 
 // settleWithin bounds how long a change may take from the API server to every client on a busy machine.
 const settleWithin = 30 * time.Second
 
-func (c *Client) expect(ctx context.Context, r Request, n int, count func(Records) map[string]int, want []string) (Records, error) {
-	want = slices.Sorted(slices.Values(want))
+// Until makes n calls, again and again, until the condition returns nil for them, and returns those. After half a
+// minute it gives up.
+func (c *Client) Until(ctx context.Context, r Request, n int, condition func(Records) error) (Records, error) {
 	var records Records
 	err := Eventually(ctx, settleWithin, func(ctx context.Context) error {
 		records = c.Calls(ctx, r, n)
-		counts := count(records)
-		if !slices.Equal(slices.Sorted(maps.Keys(counts)), want) {
-			return fmt.Errorf("calls to %s%s: want %v, got %v: %w", r.Service, r.Path, want, counts, errors.Join(records.Errs()...))
-		}
-		return nil
+		return condition(records)
 	})
 	return records, err
 }

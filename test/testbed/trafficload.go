@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +54,19 @@ func (l *Load) Records() Records {
 	l.mu.Unlock()
 	records.sort()
 	return records
+}
+
+// Next waits until n calls that start from now on have ended, and returns them.
+func (l *Load) Next(ctx context.Context, n int) (Records, error) {
+	from := time.Now()
+	var records Records
+	err := Eventually(ctx, settleWithin, func(context.Context) error {
+		if records = l.Records().Since(from); len(records) < n {
+			return fmt.Errorf("%d calls of %d have ended", len(records), n)
+		}
+		return nil
+	})
+	return records, err
 }
 
 // Stop ends the stream, waits for calls under way, and returns all of them.
