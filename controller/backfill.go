@@ -172,8 +172,8 @@ func pause(ctx context.Context, d time.Duration) {
 
 // bring sends one object through admission.
 func (b *backfill) bring(ctx context.Context, j *job) result {
-	if tool := gitOps(j.object); tool != "" && !b.withGitOps {
-		return result{stateSkipped, fmt.Sprintf("%s owns the object: apply it again from its source", tool)}
+	if j.tool != "" && !b.withGitOps {
+		return result{stateSkipped, fmt.Sprintf("%s owns the object: apply it again from its source", j.tool)}
 	}
 	if r, ok := b.board.denied(j); ok {
 		return r
@@ -192,15 +192,12 @@ var errUnmended = errors.New("admission left the object as it was")
 
 // write patches nothing but makes sure that the object is still the one that was inspected.
 func (b *backfill) write(ctx context.Context, j *job) result {
-	precondition := map[string]any{"metadata": map[string]any{"uid": j.object.GetUID(), "resourceVersion": j.object.GetResourceVersion()}}
+	precondition := map[string]any{"metadata": map[string]any{"uid": j.stub.GetUID(), "resourceVersion": j.stub.GetResourceVersion()}}
 	patch, err := json.Marshal(precondition)
 	if err != nil {
 		return orPending(result{}, err)
 	}
-	stored, ok := j.object.DeepCopyObject().(client.Object)
-	if !ok {
-		return orPending(result{}, fmt.Errorf("copy %T: not an object", j.object))
-	}
+	stored := stubOf(j.stub)
 	switch err := b.writer.Patch(ctx, stored, client.RawPatch(types.MergePatchType, patch)); {
 	case apierrors.IsNotFound(err):
 		return result{state: stateDone}

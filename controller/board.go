@@ -97,7 +97,7 @@ func (b *board) set(j *job, r result) {
 		b.done++
 		delete(b.entries, j.target)
 	} else {
-		b.entries[j.target] = entry{result: r, version: j.object.GetResourceVersion(), rule: j.rule, host: j.about(), step: j.step}
+		b.entries[j.target] = entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, host: j.about(), step: j.step}
 	}
 	b.publish()
 	if r.state == old.state || r.state != stateSkipped && r.state != stateFailed {
@@ -108,7 +108,7 @@ func (b *board) set(j *job, r result) {
 		reason = "BackfillFailed"
 	}
 	const limit = 900 // of the 1024 bytes that the note of an Event takes
-	b.recorder.Eventf(j.object, nil, corev1.EventTypeWarning, reason, "Backfill", "%s", r.reason[:min(len(r.reason), limit)])
+	b.recorder.Eventf(j.stub, nil, corev1.EventTypeWarning, reason, "Backfill", "%s", r.reason[:min(len(r.reason), limit)])
 }
 
 // reconsider lets refusals be tried again.
@@ -126,7 +126,7 @@ func (b *board) denied(j *job) (result, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[j.target]
-	return e.result, e.state == stateFailed && !e.stale && e.version == j.object.GetResourceVersion()
+	return e.result, e.state == stateFailed && !e.stale && e.version == j.stub.GetResourceVersion()
 }
 
 // of returns the state of an object that is not in line.

@@ -16,13 +16,30 @@ import (
 // job is an object whose stored form differs from what admission would make of it.
 type job struct {
 	target
-	// object is as it was read; a Service is read as metadata only.
-	object client.Object
-	step   step
+	// stub names the object as it was read, without what is in it: there may be very many.
+	stub client.Object
+	// tool is the one that owns the object, if any does.
+	tool string
+	step step
 	// rule is the host of a DestinationRule, as Istio compares it.
 	rule string
 	// needs lists the hosts whose reserved subset a VirtualService is going to name.
 	needs []string
+}
+
+// stubOf returns an object of the same type that has but a name and a version.
+func stubOf(o client.Object) client.Object {
+	gvk := o.GetObjectKind().GroupVersionKind()
+	var stub client.Object = object(gvk)
+	if _, ok := o.(*metav1.PartialObjectMetadata); ok {
+		stub = &metav1.PartialObjectMetadata{}
+		stub.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	stub.SetNamespace(o.GetNamespace())
+	stub.SetName(o.GetName())
+	stub.SetUID(o.GetUID())
+	stub.SetResourceVersion(o.GetResourceVersion())
+	return stub
 }
 
 // about returns a host that the object speaks of.
@@ -61,7 +78,7 @@ func inspect(o client.Object, index *policy.Index) (*job, error) {
 	if len(plan.Edits) == 0 {
 		return nil, nil
 	}
-	j := &job{target: targetOf(o), object: o}
+	j := &job{target: targetOf(o), stub: stubOf(o), tool: gitOps(o)}
 	switch decoded.Kind {
 	case policy.KindDestinationRule:
 		j.rule = strings.ToLower(policy.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))

@@ -145,10 +145,10 @@ func (b *backfill) pages(ctx context.Context, list client.ObjectList, visit func
 	}
 }
 
-// each visits copies of list items, so that one that is kept does not keep its page.
+// each visits list items.
 func each[T any](items []T, visit func(client.Object) error, object func(*T) client.Object) error {
-	for _, item := range items {
-		if err := visit(object(&item)); err != nil {
+	for i := range items {
+		if err := visit(object(&items[i])); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,7 @@ func TestBackfillTakesBack(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
 	namespace := b.CreateNamespace(t, nil)
 	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}]}\n", subsetConfig, namespace))
-	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	l := b.lead(t, controller.Options{BackfillRate: 5, Settle: time.Millisecond})
 	b.makeOld(t, namespace, 3)
 	if err := b.allInLine(t.Context(), namespace, 3); err != nil {
 		t.Fatalf("admission: %v", err)

@@ -153,8 +153,11 @@ func TestCompanionsFollowPortsAndConfig(t *testing.T) {
 	eventually(t, "the companions go", c.none)
 }
 
+// TestCompanionsComeWithTheNamespace has a Service that the backfill leaves alone, so that only the index tells of
+// its fence.
 func TestCompanionsComeWithTheNamespace(t *testing.T) {
-	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "meshfence.io/fence: strict", "a: b", 1), quickly)
+	unfenced := strings.Replace(companionService, "meshfence.io/fence: strict", `argocd.argoproj.io/tracking-id: "shop"`, 1)
+	c := startCompanions(t, subsetConfig, unfenced, quickly)
 	label := func(patch string) {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}
 		if err := c.Patch(t.Context(), namespace, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {

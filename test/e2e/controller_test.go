@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -109,6 +110,7 @@ var startLeaderBed = sync.OnceValues(func() (*leaderBed, error) {
 })
 
 func makeLeaderBed(o testbed.Options) (*leaderBed, error) {
+	ctrl.SetLogger(logr.Discard()) // each replica has a log of its own
 	cluster, err := testbed.Start(context.Background(), o)
 	if err != nil {
 		return nil, err
