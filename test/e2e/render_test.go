@@ -13,7 +13,7 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-// What render prints for the demo's files is what the API server stores, object for object, but for what the
+// What render prints for the demo's files, and for a rule and a route of reviews, is what the API server stores, object for object, but for what the
 // API server itself adds.
 func TestRenderEqualsWhatIsStored(t *testing.T) {
 	s := shared(t)
@@ -32,18 +32,18 @@ func TestRenderEqualsWhatIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	render := exec.CommandContext(t.Context(), path, "render", "--config", config, "-n", namespace,
-		"-f", "-", "-f", demo("reviews-rule.yaml"), "-f", demo("reviews-route.yaml"))
+	files := []string{"-f", demo("pages.yaml"), "-f", "testdata/reviews-rule.yaml", "-f", "testdata/reviews-route.yaml"}
+	render := exec.CommandContext(t.Context(), path, append([]string{"render", "--config", config, "-n", namespace, "-f", "-"}, files...)...)
 	render.Stdin, render.Stderr = strings.NewReader(fenced), os.Stderr
 	out, err := render.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.kubectl(t, fenced, "apply", "-n", namespace, "-f", "-")
-	s.kubectl(t, "", "apply", "-n", namespace, "-f", demo("reviews-rule.yaml"), "-f", demo("reviews-route.yaml"))
+	s.kubectl(t, "", append([]string{"apply", "-n", namespace}, files...)...)
 	documents := strings.Split(strings.TrimPrefix(string(out), "---\n"), "\n---\n")
-	if len(documents) != 6 {
-		t.Fatalf("render printed %d documents, want 6", len(documents))
+	if len(documents) != 8 {
+		t.Fatalf("render printed %d documents, want 8", len(documents))
 	}
 	for _, document := range documents {
 		var rendered map[string]any
