@@ -44,7 +44,6 @@ func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "meshfence",
 		Short:         "Keep the traffic of chosen Services inside their own cluster",
-		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

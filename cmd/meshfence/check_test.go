@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	fenceConfig = `apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [subset]
+`
+	fencedService = `{apiVersion: v1, kind: Service, metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}, spec: {unknown: 1500ms}}
+`
+	plainRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: reviews}, spec: {host: reviews, subsets: [{name: v1, odd: 1m}]}}
+`
+	leakyRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: leaky}, spec: {host: reviews, trafficPolicy: {tunnel: {targetHost: a.example.com, targetPort: 443}}}}
+`
+	asConfigMap = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: meshfence, namespace: elsewhere}
+data:
+  config.yaml: |
+    `
+)
+
+// meshfence runs a command and returns its exit code and what it printed.
+func meshfence(t *testing.T, stdin string, arguments ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	command := newCommand()
+	command.SetArgs(arguments)
+	command.SetIn(strings.NewReader(stdin))
+	command.SetOut(&out)
+	command.SetErr(&errOut)
+	return run(command), out.String(), errOut.String()
+}
+
+func write(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	list := `{"apiVersion": "v1", "kind": "List", "items": [
+{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"meshfence.io/fence": "strict"}}},
+{"apiVersion": "networking.istio.io/v1beta1", "kind": "ServiceEntry", "metadata": {"name": "it"}, "spec": {"hosts": ["reviews.default.svc.cluster.local"]}}]}`
+	for name, test := range map[string]struct {
+		stdin, config string
+		code          int
+		want          string
+	}{
+		"nothing denied":          {stdin: fencedService + "---\n" + plainRule},
+		"denied":                  {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-: document 2: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
+		"order does not count":    {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-: document 1: deny"},
+		"a List in JSON":          {stdin: list, code: 1, want: "-: document 1: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
+		"warn":                    {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-: document 2: warn: DestinationRule"},
+		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-: document 2: warn: DestinationRule"},
+		"other kinds":             {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
+		"bad YAML":                {stdin: "a: [", code: 2, want: "-: document 1: "},
+		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "document 1: "},
+		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
+		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
+		"bad config":              {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := test.config
+			if config == "" {
+				config = fenceConfig
+			}
+			path := write(t, t.TempDir(), "fenceconfig.yaml", config)
+			code, stdout, stderr := meshfence(t, test.stdin, "check", "-f", "-", "--config", path)
+			if code != test.code || !strings.Contains(stdout+stderr, test.want) {
+				t.Errorf("exit code %d, want %d and %q\n%s%s", code, test.code, test.want, stdout, stderr)
+			}
+			if test.want == "" && stdout != "" {
+				t.Errorf("printed %q, want nothing", stdout)
+			}
+		})
+	}
+}
+
+func TestCheckJSON(t *testing.T) {
+	t.Parallel()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	_, stdout, _ := meshfence(t, fencedService+"---\n"+leakyRule, "check", "-o", "json", "-f", "-", "--config", config)
+	var got []map[string]string
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || !strings.HasPrefix(got[0]["message"], "must not be set: reviews.default.svc.cluster.local is strict (service annotation)") {
+		t.Fatalf("got %v", got)
+	}
+	delete(got[0], "message")
+	want := map[string]string{
+		"rule": "destinationrule-tunnel", "severity": "deny", "kind": "DestinationRule", "namespace": "default", "name": "leaky",
+		"field": "spec.trafficPolicy.tunnel", "host": "reviews.default.svc.cluster.local",
+	}
+	if diff := cmp.Diff(want, got[0]); diff != "" {
+		t.Errorf("finding (-want +got):\n%s", diff)
+	}
+	if _, stdout, _ := meshfence(t, fencedService, "check", "-o", "json", "-f", "-", "--config", config); stdout != "[]\n" {
+		t.Errorf("without findings it prints %q", stdout)
+	}
+}
+
+// Files, folders with what is below them, and the config among the manifests.
+func TestRender(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "a/config.yaml", asConfigMap+strings.ReplaceAll(fenceConfig, "\n", "\n    "))
+	write(t, dir, "b/service.yml", fencedService)
+	write(t, dir, "b/c/rule.json", `{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "reviews"}, "spec": {"host": "reviews", "odd": 1.50, "big": 9007199254740993}}`)
+	write(t, dir, "b/README.md", "not a manifest")
+	code, stdout, stderr := meshfence(t, "", "render", "-f", dir)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	documents := strings.Split(stdout, "---\n")[1:]
+	if len(documents) != 3 {
+		t.Fatalf("%d documents, want 3:\n%s", len(documents), stdout)
+	}
+	want := `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  annotations:
+    galley.istio.io/analyze-suppress: IST0173
+    meshfence.io/injected: '{"analyzeSuppress":true}'
+  name: reviews
+spec:
+  big: 9007199254740993
+  host: reviews
+  odd: 1.5
+  subsets:
+  - labels:
+      topology.istio.io/cluster: m1c1
+    name: meshfence-local
+`
+	if diff := cmp.Diff(want, documents[1]); diff != "" {
+		t.Errorf("rule (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(documents[2], "meshfence.io/fenced: strict") || !strings.Contains(documents[2], "unknown: 1500ms") {
+		t.Errorf("Service:\n%s", documents[2])
+	}
+}
+
+func TestRenderShowsDenials(t *testing.T) {
+	t.Parallel()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	code, stdout, stderr := meshfence(t, fencedService+"---\n"+leakyRule, "render", "-f", "-", "--config", config)
+	if code != 1 || !strings.Contains(stderr, "[destinationrule-tunnel]") || strings.Count(stdout, "---\n") != 2 {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	t.Parallel()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	for name, test := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"no files":                {[]string{"check"}, `required flag(s) "filename" not set`},
+		"absent file":             {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
+		"absent config":           {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
+		"no config":               {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
+		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text or json`},
+		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
+		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
+		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if code, _, stderr := meshfence(t, "", test.arguments...); code != 2 || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, want 2 and %q\n%s", code, test.want, stderr)
+			}
+		})
+	}
+}
