@@ -60,6 +60,8 @@ func (c *Cluster) startIstiod(ctx context.Context, env []string) (*Process, erro
 			"ENABLE_CA_SERVER=false",
 			"PILOT_CERT_PROVIDER=none",
 			"PILOT_ENABLE_GATEWAY_API=false",
+			// Tests ask for whole configurations far more often than proxies do.
+			"PILOT_MAX_REQUESTS_PER_SECOND=1000",
 		}, env...),
 		Dir:   c.dir,
 		Ready: c.healthy(&rest.Config{Host: "http://" + c.istiodAddress(istiodHTTP)}, "/ready"),

@@ -6,4 +6,4 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolIstiod) }
+func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolIstiod, testbed.ToolMeshfence) }

@@ -1,0 +1,56 @@
+package traffic_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+)
+
+// matrix collects results by column and row; columns come in the order of their first result.
+type matrix struct {
+	mu            sync.Mutex
+	columns, rows []string
+	results       map[[2]string]string
+}
+
+// add records a result; text is what a test that did not fail has shown.
+func (m *matrix) add(column, row, text string, ok bool) {
+	if !ok {
+		text = "FAILED"
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Contains(m.columns, column) {
+		m.columns = append(m.columns, column)
+	}
+	if !slices.Contains(m.rows, row) {
+		m.rows = append(m.rows, row)
+	}
+	if m.results == nil {
+		m.results = map[[2]string]string{}
+	}
+	m.results[[2]string{column, row}] = text
+}
+
+// String returns a table with numbers for the columns, which are listed below it.
+func (m *matrix) String() string {
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i := range m.columns {
+		fmt.Fprintf(table, "\t%d", i+1)
+	}
+	for _, row := range slices.Sorted(slices.Values(m.rows)) {
+		fmt.Fprintf(table, "\n%s", row)
+		for _, column := range m.columns {
+			fmt.Fprintf(table, "\t%s", cmp.Or(m.results[[2]string{column, row}], "-"))
+		}
+	}
+	table.Flush() // a strings.Builder does not fail
+	for i, column := range m.columns {
+		fmt.Fprintf(&b, "\n%d: %s", i+1, column)
+	}
+	return b.String()
+}

@@ -1,0 +1,206 @@
+package traffic_test
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/test/testbed"
+	"github.com/meshfence/meshfence/xds"
+)
+
+// shop is a namespace in each cluster with some Services, one server for each in each cluster, and a namespace with
+// one client in each cluster.
+type shop struct {
+	mesh      *testbed.Mesh
+	namespace string
+	// callers is the namespace of the clients.
+	callers string
+	// servers are by cluster and app, clients by cluster.
+	servers    map[string]map[string]*testbed.Server
+	clients    map[string]*testbed.Client
+	localities map[string]string
+	// tcpLeaks says that the fence is known not to hold the port for TCP.
+	tcpLeaks bool
+}
+
+// ports are those of every Service that a proxyless client can call; both lead to the same servers. A third one, tcp,
+// is for verify alone.
+func ports() []uint16 { return []uint16{9080, 9081} }
+
+// service returns a Service with those ports.
+func service(app string) string {
+	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %[1]s, labels: {app: %[1]s}}, "+
+		"spec: {selector: {app: %[1]s}, ports: [{name: http, port: 9080}, {name: http-second, port: 9081, targetPort: 9080}, "+
+		"{name: tcp, port: 9000, targetPort: 9080}]}}", app)
+}
+
+// edge returns what lets an ingress gateway take requests for a Service: the first port of it alone.
+func edge(app string) string {
+	return strings.ReplaceAll(`
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: APP-edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [APP.example.com]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: APP-edge}
+spec:
+  hosts: [APP.example.com]
+  gateways: [APP-edge]
+  http: [{route: [{destination: {host: APP, port: {number: 9080}}}]}]
+`, "APP", app)
+}
+
+// newNamespace makes a namespace in every cluster. Nothing deletes it before the clusters go.
+func newNamespace(t *testing.T, m *testbed.Mesh, name string) {
+	t.Helper()
+	for _, c := range m.Clusters {
+		apply(t, c, "", "{apiVersion: v1, kind: Namespace, metadata: {name: "+name+"}}")
+	}
+}
+
+// newShop makes a shop in namespaces of its own.
+func newShop(t *testing.T, m *testbed.Mesh, localities map[string]string, apps ...string) *shop {
+	t.Helper()
+	hash := fnv.New32()
+	hash.Write([]byte(t.Name())) // it does not fail
+	name := fmt.Sprintf("shop-%x", hash.Sum32())
+	s := &shop{
+		mesh: m, namespace: name, callers: name + "-clients", localities: localities,
+		servers: map[string]map[string]*testbed.Server{}, clients: map[string]*testbed.Client{},
+	}
+	newNamespace(t, m, s.namespace)
+	newNamespace(t, m, s.callers)
+	for _, c := range m.Primaries() {
+		for _, app := range apps {
+			apply(t, c, s.namespace, edge(app))
+		}
+	}
+	for _, c := range m.Clusters {
+		s.servers[c.Name] = map[string]*testbed.Server{}
+		for _, app := range apps {
+			apply(t, c, s.namespace, service(app))
+			server, err := m.Serve(t.Context(), testbed.ServerOptions{Cluster: c, Namespace: s.namespace, App: app, Version: "v1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(server.Stop)
+			s.servers[c.Name][app] = server
+		}
+		client, err := m.Client(testbed.ClientOptions{Cluster: c, Namespace: s.callers, Locality: localities[c.Name]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.Close)
+		s.clients[c.Name] = client
+	}
+	return s
+}
+
+func (s *shop) host(app string) string { return app + "." + s.namespace + ".svc.cluster.local" }
+
+func (s *shop) request(app string) testbed.Request { return testbed.Request{Service: s.host(app)} }
+
+// decided waits until calls from a cluster to every port of a Service are answered by the clusters given, or fail with
+// the gRPC codes given, and then until istiod, asked as a sidecar and as a gateway of that cluster, gives the same
+// result for the fence.
+func (s *shop) decided(t *testing.T, app string, from *testbed.Cluster, fence policy.Fence, result xds.Result, want ...string) {
+	t.Helper()
+	for _, port := range ports() {
+		request := testbed.Request{Service: s.host(app), Port: port}
+		if _, err := s.clients[from.Name].Expect(t.Context(), request, calls, want...); err != nil {
+			t.Fatalf("from %s, port %d: %v", from.Name, port, err)
+		}
+	}
+	for _, proxy := range []xds.Proxy{
+		{Kind: xds.Sidecar, Namespace: s.callers},
+		{Kind: xds.Gateway, Namespace: "istio-system", Labels: map[string]string{"istio": "ingressgateway"}},
+	} {
+		proxy.Cluster, proxy.Locality = from.Name, s.localities[from.Name]
+		err := testbed.Eventually(t.Context(), 10*time.Second, func(ctx context.Context) error {
+			return s.verify(ctx, app, proxy, fence, result)
+		})
+		if err != nil {
+			t.Fatalf("verify as %s of %s: %v", proxy.Kind, from.Name, err)
+		}
+	}
+}
+
+// everywhere is decided for the clients of every cluster: answers come from both clusters.
+func (s *shop) everywhere(t *testing.T, app string) {
+	t.Helper()
+	for _, c := range s.mesh.Clusters {
+		s.decided(t, app, c, policy.Strict, xds.Leaks, testbed.FirstCluster, testbed.SecondCluster)
+	}
+}
+
+// atHome is decided for the clients of every cluster: answers come from their own.
+func (s *shop) atHome(t *testing.T, app string, fence policy.Fence) {
+	t.Helper()
+	for _, c := range s.mesh.Clusters {
+		s.decided(t, app, c, fence, xds.Held, c.Name)
+	}
+}
+
+// failsClosed is decided with the server of the last cluster down: calls from there fail and do not leave.
+func (s *shop) failsClosed(t *testing.T, app string) {
+	t.Helper()
+	c := s.mesh.Clusters[len(s.mesh.Clusters)-1]
+	s.down(t, c, app)
+	s.decided(t, app, c, policy.Strict, xds.Empty, "Unavailable")
+	s.up(t, c, app)
+	s.decided(t, app, c, policy.Strict, xds.Held, c.Name)
+}
+
+// verify compares what istiod would send a proxy with what is expected.
+func (s *shop) verify(ctx context.Context, app string, proxy xds.Proxy, fence policy.Fence, want xds.Result) error {
+	client, err := xds.Dial(xds.Options{Address: s.mesh.XDS(s.mesh.Cluster(proxy.Cluster)), Plaintext: true})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	snapshot, err := client.Fetch(ctx, proxy)
+	if err != nil {
+		return err
+	}
+	addresses := xds.Addresses{}
+	for _, c := range s.mesh.Clusters {
+		addresses[netip.PrefixFrom(c.Host(0), 16)] = c.Name
+	}
+	reports := xds.Verify(snapshot, []xds.Host{{FQDN: s.host(app), Fence: fence}}, xds.Rules{Addresses: addresses})
+	report := reports[0]
+	if s.tcpLeaks && proxy.Kind == xds.Sidecar && want != xds.Leaks {
+		want = xds.Leaks
+		if slices.ContainsFunc(report.Leaks, func(l xds.Leak) bool { return l.Via != "tcp" }) {
+			return fmt.Errorf("want leaks of TCP alone, got %+v", report)
+		}
+	}
+	if report.Result != want || !report.Known {
+		return fmt.Errorf("want %s, got %+v", want, report)
+	}
+	return nil
+}
+
+func (s *shop) down(t *testing.T, c *testbed.Cluster, app string) {
+	t.Helper()
+	if err := s.servers[c.Name][app].Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *shop) up(t *testing.T, c *testbed.Cluster, app string) {
+	t.Helper()
+	if err := s.servers[c.Name][app].Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
