@@ -98,13 +98,23 @@ func (b *backfill) run(ctx context.Context) error {
 	}
 }
 
-// watch looks again at what was skipped or refused when somebody changes it.
+// watch looks at what was written past admission, and again at what was skipped or refused when somebody
+// changes it.
 func (b *backfill) watch(ctx context.Context) error {
 	again := func(o any) {
-		if u, ok := o.(*unstructured.Unstructured); ok {
-			if host, ok := b.board.waiting(targetOf(u)); ok {
-				parsed, _ := policy.ParseHost(host, b.index.Config().ClusterDomain) // a wildcard asks for everything
-				b.inbox.put(policy.Change{Namespace: parsed.Namespace, Service: parsed.Name})
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok {
+			return
+		}
+		unlike, _, _ := unstructured.NestedBool(u.Object, "spec", unlikeField)
+		if !unlike && !b.board.waiting(targetOf(u)) {
+			return
+		}
+		domain := b.index.Config().ClusterDomain
+		for _, name := range append(b.resolve(u, hostField), b.resolve(u, destinationsField)...) {
+			host, ok := policy.ParseHost(name, domain)
+			if _, wildcard := policy.Wildcard(name); ok || wildcard { // a wildcard asks for everything
+				b.inbox.put(policy.Change{Namespace: host.Namespace, Service: host.Name})
 			}
 		}
 	}
@@ -113,8 +123,14 @@ func (b *backfill) watch(ctx context.Context) error {
 		if err != nil {
 			return ended(ctx, fmt.Errorf("watch %s: %w", gvk.Kind, err))
 		}
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			UpdateFunc: func(_, o any) { again(o) }, DeleteFunc: again,
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+			AddFunc: func(o any, first bool) {
+				if !first { // the first pass looks at all of those
+					again(o)
+				}
+			},
+			UpdateFunc: func(_, o any) { again(o) },
+			DeleteFunc: again,
 		})
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", gvk.Kind, err)

@@ -38,9 +38,9 @@ type entry struct {
 	result
 	// version is the resource version that was tried.
 	version string
-	// rule is the host of a DestinationRule, which routes to it wait for; host is one that the object is about.
-	rule, host string
-	step       step
+	// rule is the host of a DestinationRule, which routes to it wait for.
+	rule string
+	step step
 	// stale says that something has changed since, so that a refusal may be over.
 	stale bool
 }
@@ -75,7 +75,7 @@ func (b *board) begin(s scope, found jobs) (total int) {
 			if !known {
 				e.result = result{state: statePending}
 			}
-			e.rule, e.host, e.step = j.rule, j.about(), j.step
+			e.rule, e.step = j.rule, j.step
 			b.entries[j.target] = e
 		}
 	}
@@ -97,7 +97,7 @@ func (b *board) set(j *job, r result) {
 		b.done++
 		delete(b.entries, j.target)
 	} else {
-		b.entries[j.target] = entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, host: j.about(), step: j.step}
+		b.entries[j.target] = entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, step: j.step}
 	}
 	b.publish()
 	if r.state == old.state || r.state != stateSkipped && r.state != stateFailed {
@@ -137,12 +137,12 @@ func (b *board) of(t target) (result, bool) {
 	return e.result, ok
 }
 
-// waiting returns a host of an object that was skipped or refused.
-func (b *board) waiting(t target) (host string, ok bool) {
+// waiting says that an object was skipped or refused.
+func (b *board) waiting(t target) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e, ok := b.entries[t]
-	return e.host, ok && e.state != statePending
+	return ok && e.state != statePending
 }
 
 // drop forgets an object that turned out to be in line.

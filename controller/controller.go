@@ -132,7 +132,7 @@ func (r *runner) keepObjects(ctx context.Context) error {
 	if err != nil {
 		return ended(ctx, err)
 	}
-	objects, err := newCache(ctx, r.mgr, k)
+	objects, err := newCache(ctx, r.mgr, k, r.Index)
 	if err != nil {
 		return err
 	}

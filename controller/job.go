@@ -42,14 +42,6 @@ func stubOf(o client.Object) client.Object {
 	return stub
 }
 
-// about returns a host that the object speaks of.
-func (j *job) about() string {
-	if len(j.needs) > 0 {
-		return j.needs[0]
-	}
-	return j.rule
-}
-
 // step orders the jobs. A subset stands before routes lead to it, and goes when none does any more, so that
 // no request is sent to a subset that is not there.
 type step int

@@ -64,26 +64,33 @@ func listOf(gvk schema.GroupVersionKind) *unstructured.UnstructuredList {
 	return list
 }
 
-// The fields of slim objects. The last two are our own.
+// The fields of slim objects. The last three are our own.
 const (
 	hostField         = "host"
 	hostsField        = "hosts"
 	destinationsField = "meshfenceDestinations"
 	reservedField     = "meshfenceReserved"
+	unlikeField       = "meshfenceUnlike"
 )
 
 // byName is the index of objects by the name of the Service, whatever its namespace, that they speak of.
 const byName = "service"
 
 // newCache returns the cache of slim objects, which the caller starts.
-func newCache(ctx context.Context, mgr ctrl.Manager, k kinds) (cache.Cache, error) {
+func newCache(ctx context.Context, mgr ctrl.Manager, k kinds, index *policy.Index) (cache.Cache, error) {
+	transform := func(o any) (any, error) {
+		if full, ok := o.(*unstructured.Unstructured); ok {
+			return slim(full, index), nil
+		}
+		return o, nil
+	}
 	objects, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(),
 		Scheme:     mgr.GetScheme(),
 		Mapper:     mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
-			object(k.rule):  {Transform: slim},
-			object(k.route): {Transform: slim},
+			object(k.rule):  {Transform: transform},
+			object(k.route): {Transform: transform},
 		},
 	})
 	if err != nil {
@@ -109,19 +116,16 @@ func newCache(ctx context.Context, mgr ctrl.Manager, k kinds) (cache.Cache, erro
 	return objects, nil
 }
 
-// slim keeps companions whole, and of other objects what says which hosts they speak of.
-func slim(cached any) (any, error) {
-	full, ok := cached.(*unstructured.Unstructured)
-	if !ok {
-		return cached, nil
-	}
+// slim keeps companions whole, and of other objects what says which hosts they speak of, and whether admission
+// would change them.
+func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Unstructured {
 	if isCompanion(full) {
 		full.SetManagedFields(nil)
-		return full, nil
+		return full
 	}
 	from, _ := full.Object["spec"].(map[string]any)
 	if _, slimmed := from[destinationsField]; slimmed {
-		return full, nil // the informer may pass what it holds once more
+		return full // the informer may pass what it holds once more
 	}
 	kept := object(full.GroupVersionKind())
 	kept.SetNamespace(full.GetNamespace())
@@ -134,16 +138,19 @@ func slim(cached any) (any, error) {
 			spec[field] = value
 		}
 	}
-	if full.GetKind() == policy.KindVirtualService {
-		spec[destinationsField], spec[reservedField] = destinationsOf(full)
-	}
+	spec[destinationsField], spec[reservedField] = destinationsOf(full)
+	j, err := inspect(full, index)
+	spec[unlikeField] = j != nil && err == nil
 	kept.Object["spec"] = spec
-	return kept, nil
+	return kept
 }
 
 // destinationsOf lists the hosts that a VirtualService sends traffic to, and those whose reserved subset it
-// names. One that cannot be read, which Istio's schema rules out, has none.
+// names. A DestinationRule, or what cannot be read, which Istio's schema rules out, has none.
 func destinationsOf(route *unstructured.Unstructured) (destinations, reserved []any) {
+	if route.GetKind() != policy.KindVirtualService {
+		return nil, nil
+	}
 	raw, err := route.MarshalJSON()
 	if err != nil {
 		return nil, nil

@@ -53,6 +53,14 @@ func (b *backfill) scan(ctx context.Context, s scope) (jobs, error) {
 
 // scanMesh visits the objects of one of Istio's kinds whose field names a host of the scope, companions apart.
 func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, field string, s scope, visit func(client.Object) error) error {
+	if s.all {
+		return b.pages(ctx, listOf(gvk), func(o client.Object) error {
+			if u, ok := o.(*unstructured.Unstructured); ok && isCompanion(u) {
+				return nil
+			}
+			return visit(o)
+		})
+	}
 	cached, err := b.list(ctx, gvk, "")
 	if err != nil {
 		return err

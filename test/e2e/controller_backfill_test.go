@@ -312,3 +312,37 @@ spec: {host: svc-00.%s.svc.cluster.local}
 		t.Errorf("generation %d after %d writes, want 1 after 3", old.GetGeneration(), l.backfill(t, "done"))
 	}
 }
+
+// TestBackfillMendsWhatAdmissionMissed has objects that are written while the API server calls no webhook.
+func TestBackfillMendsWhatAdmissionMissed(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, map[string]string{policy.FenceKey: "strict"})
+	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
+		webhooks := istio(kind, "", "fence-leader")
+		webhooks.SetAPIVersion("admissionregistration.k8s.io/v1")
+		if err := b.Delete(t.Context(), webhooks); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the API server calls no webhook", func(ctx context.Context) error {
+		probe := istio(policy.KindDestinationRule, namespace, "probe")
+		probe.Object["spec"] = map[string]any{"host": "probe"}
+		if err := b.Create(ctx, probe, client.DryRunAll); err != nil {
+			return err
+		}
+		if mustHold(probe, policy.ReservedSubset) == nil {
+			return errors.New("it does")
+		}
+		return nil
+	})
+	b.makeOld(t, namespace, 2)
+	eventually(t, "the backfill has seen them", func(context.Context) error {
+		if pending := l.backfill(t, "pending"); pending == 0 {
+			return errors.New("nothing is pending")
+		}
+		return nil
+	})
+	newLeaderWebhooks(t, b)
+	eventually(t, "everything is in line", func(ctx context.Context) error { return b.allInLine(ctx, namespace, 2) })
+}

@@ -140,13 +140,19 @@ func newLeaderBed(t *testing.T, config string) *leaderBed {
 	}
 	b.clear(t)
 	b.configure(t, config)
+	newLeaderWebhooks(t, b)
+	return b
+}
+
+// newLeaderWebhooks has the API server call the replica in this process.
+func newLeaderWebhooks(t *testing.T, b *leaderBed) {
+	t.Helper()
 	for path, kind := range map[string]string{"mutate": "Mutating", "validate": "Validating"} {
 		manifest := fmt.Sprintf(leaderWebhooks, kind, path, b.Address, leaderPort, base64.StdEncoding.EncodeToString(b.ca))
 		if err := b.Cluster.Apply(t.Context(), manifest); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return b
 }
 
 // clear deletes the objects in the namespaces of earlier tests, which may take a while to go themselves.
