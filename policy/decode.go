@@ -118,7 +118,7 @@ func (d *document) fill(data []byte, into any) (strict []error, err error) {
 			return strict, err
 		}
 		v := valueAt(data, typeError.Offset)
-		d.add(v.path, typeMessage(typeError))
+		d.add(v.path, typeMessage(typeError.Type, data[v.start:v.end]))
 		data = slices.Concat(data[:v.start], []byte("null"), data[v.end:])
 	}
 	return nil, nil

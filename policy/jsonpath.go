@@ -4,39 +4,38 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// typeMessage says what a field must be and what it is, without Go's names of types.
-func typeMessage(err *json.UnmarshalTypeError) string {
-	var want string
-	switch name := err.Type.Kind().String(); {
-	case name == "slice":
-		want = "a list"
-	case name == "struct" || name == "map":
-		want = "a mapping"
-	case name == "bool":
-		want = "true or false"
-	case strings.HasPrefix(name, "int"):
-		want = "a whole number"
-	default:
-		want = "a " + name
+// typeMessage says what a field must be and what was found in its place, without Go's names of types.
+func typeMessage(want reflect.Type, found jsontext.Value) string {
+	must := "a " + want.Kind().String()
+	switch want.Kind() {
+	case reflect.Slice:
+		must = "a list"
+	case reflect.Struct, reflect.Map:
+		must = "a mapping"
+	case reflect.Bool:
+		must = "true or false"
+	case reflect.Int, reflect.Int64:
+		must = "a whole number"
+		if found.Kind() == jsontext.KindNumber {
+			return fmt.Sprintf("%s must be %s", found, must)
+		}
 	}
-	got := err.Value
-	if number, ok := strings.CutPrefix(got, "number "); ok {
-		return fmt.Sprintf("%s must be %s", number, want)
+	not := "a " + found.Kind().String()
+	switch found.Kind() {
+	case jsontext.KindBeginArray:
+		not = "a list"
+	case jsontext.KindBeginObject:
+		not = "a mapping"
+	case jsontext.KindTrue, jsontext.KindFalse:
+		not = "true or false"
 	}
-	switch got {
-	case "array":
-		got = "a list"
-	case "object":
-		got = "a mapping"
-	case "bool":
-		got = "true or false"
-	default:
-		got = "a " + got
-	}
-	return fmt.Sprintf("must be %s, not %s", want, got)
+	return fmt.Sprintf("must be %s, not %s", must, not)
 }
 
 // value is one value of a JSON text: its path, and from where to where it reaches.
@@ -45,8 +44,8 @@ type value struct {
 	start, end int64
 }
 
-// valueAt returns the value in valid JSON whose first token (a scalar, or the bracket that opens it) ends
-// at the byte offset, which is where encoding/json reports a wrong type.
+// valueAt returns the value whose first token (a scalar, or the bracket that opens it) ends at the byte
+// offset or is the first to reach beyond it. There encoding/json reports a wrong type.
 func valueAt(data []byte, offset int64) value {
 	s := valueSearch{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), offset: offset}
 	s.walk("")
@@ -89,14 +88,15 @@ func (s *valueSearch) walk(path string) (done bool) {
 	return err != nil
 }
 
-// extent returns the value after an offset at which the token before it ends.
+// extent returns the value after an offset at which the token before it ends. One that breaks off reaches to
+// the end of the text.
 func (s *valueSearch) extent(path string, before int64) value {
 	rest := bytes.TrimLeft(s.data[before:], " \t\r\n,:")
 	start := int64(len(s.data) - len(rest))
 	decoder := json.NewDecoder(bytes.NewReader(rest))
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
-		return value{path: path, start: start, end: start}
+		return value{path: path, start: start, end: int64(len(s.data))}
 	}
 	return value{path: path, start: start, end: start + decoder.InputOffset()}
 }

@@ -2,11 +2,11 @@ package policy
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 
-	kjson "sigs.k8s.io/json"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The kinds that have a view. Every kind of Istio's networking group stands for all its versions, which
@@ -55,35 +55,46 @@ type ServiceEntry struct {
 // field has the wrong type.
 func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
-	var spec any
+	var err error
 	switch kind {
 	case KindNamespace:
-		spec = nil
+		_, err = decode[jsontext.Value](data, object)
 	case KindService:
-		object.Service = &ServiceSpec{}
-		spec = object.Service
+		object.Service, err = decode[ServiceSpec](data, object)
 	case KindDestinationRule:
-		object.DestinationRule = &DestinationRule{}
-		spec = object.DestinationRule
+		object.DestinationRule, err = decode[DestinationRule](data, object)
 	case KindVirtualService:
-		object.VirtualService = &VirtualService{}
-		spec = object.VirtualService
+		object.VirtualService, err = decode[VirtualService](data, object)
 	case KindServiceEntry:
-		object.ServiceEntry = &ServiceEntry{}
-		spec = object.ServiceEntry
+		object.ServiceEntry, err = decode[ServiceEntry](data, object)
 	default:
-		return nil, fmt.Errorf("decode %s: no such view", kind)
+		err = errors.New("no such view")
 	}
-	view := struct {
-		Metadata *Metadata `json:"metadata"`
-		Spec     any       `json:"spec"`
-	}{&object.Metadata, spec}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
-		if typeError, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			path := cmp.Or(valueAt(data, typeError.Offset).path, "the object")
-			return nil, fmt.Errorf("decode %s: %s: %s", kind, path, typeMessage(typeError))
-		}
+	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", kind, err)
 	}
 	return object, nil
+}
+
+// decode fills the metadata of the object and returns its spec. The time of a request is mostly spent here,
+// and so it takes the Go JSON working group's decoder, which reads what encoding/json reads in half of the
+// time (make bench prints the ratios). Nothing is refused that the API server lets pass.
+func decode[Spec any](data []byte, object *Object) (*Spec, error) {
+	var view struct {
+		Metadata Metadata `json:"metadata"`
+		Spec     Spec     `json:"spec"`
+	}
+	err := json.Unmarshal(data, &view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if wrong, ok := errors.AsType[*json.SemanticError](err); ok && wrong.GoType != nil {
+		v := valueAt(data, wrong.ByteOffset+1)
+		return nil, fmt.Errorf("%s: %s", cmp.Or(v.path, "the object"), typeMessage(wrong.GoType, data[v.start:v.end]))
+	}
+	if wrong, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return nil, wrong.Err
+	}
+	if err != nil {
+		return nil, err
+	}
+	object.Metadata = view.Metadata
+	return &view.Spec, nil
 }

@@ -1,0 +1,87 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// FuzzDecode: no panic for any kind; an error names the kind and no type of Go; and the view is the one that
+// the decoder of the API server reads.
+func FuzzDecode(f *testing.F) {
+	var kinds []string
+	for kind, object := range upstream() {
+		kinds = append(kinds, kind)
+		f.Add(marshal(f, object))
+	}
+	for _, text := range []string{
+		`{"spec": {"http": [null, {"route": [null]}], "subsets": [null], "hosts": [1, "a"]}}`,
+		`{"metadata": {"labels": {"a": 1.5e400}}}`,
+		`{"metadata": {"labels": {"a": null, "\ud800": "\ud800x"}, "annotations": {}}, "spec": {"subsets": [], "hosts": null}}`,
+		"{\"metadata\": {\"name\": \"a\xffb\"}, \"Spec\": 1, \"spec\": {\"HOST\": \"a\"}}",
+		`{"spec": {"trafficPolicy": {"outlierDetection": null, "loadBalancer": {"zoneAwareLbSetting": null,
+			"localityLbSetting": {"enabled": null, "failover": [null, {"from" : 1e400}], "distribute": [{"to": {"a": null, "b": -0}}]}},
+			"tunnel": {"targetPort": 1.0}}}}`,
+		`{"spec": {"host": "a", "host": null, "subsets": [{"name": "b", "labels": {}, "name": "c"}]}}`, `{"spec": 1e400}`, `null`, `{"metadata": null, "spec": null}`, ` {} `, `{} {}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, kind := range kinds {
+			object, err := policy.Decode(kind, data)
+			want, wantErr := decodeSlowly(kind, data)
+			if (err == nil) != (wantErr == nil) {
+				t.Fatalf("%s: %s: error %v, want %v", kind, data, err, wantErr)
+			}
+			// The API server passes no key twice, and readers disagree about which one counts.
+			unique := jsontext.Value(data).IsValid(jsontext.AllowInvalidUTF8(true))
+			if diff := cmp.Diff(want, object); unique && err == nil && diff != "" {
+				t.Fatalf("%s: %s (-want +got):\n%s", kind, data, diff)
+			}
+			if err != nil {
+				if text := err.Error(); !strings.HasPrefix(text, "decode "+kind+": ") || strings.Contains(text, "Go ") || strings.Contains(text, "json") {
+					t.Errorf("error %q", text)
+				}
+				continue
+			}
+			if kind == policy.KindVirtualService {
+				for path := range object.VirtualService.Destinations() {
+					if len(path) < 4 || path[0] != "spec" {
+						t.Errorf("path %v", path)
+					}
+				}
+			}
+		}
+	})
+}
+
+// decodeSlowly reads a view with the decoder that the API server uses.
+func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
+	object := &policy.Object{Kind: kind}
+	var spec any = new(json.RawMessage)
+	switch kind {
+	case policy.KindService:
+		object.Service = &policy.ServiceSpec{}
+		spec = object.Service
+	case policy.KindDestinationRule:
+		object.DestinationRule = &policy.DestinationRule{}
+		spec = object.DestinationRule
+	case policy.KindVirtualService:
+		object.VirtualService = &policy.VirtualService{}
+		spec = object.VirtualService
+	case policy.KindServiceEntry:
+		object.ServiceEntry = &policy.ServiceEntry{}
+		spec = object.ServiceEntry
+	}
+	view := struct {
+		Metadata *policy.Metadata `json:"metadata"`
+		Spec     any              `json:"spec"`
+	}{&object.Metadata, spec}
+	return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &view)
+}
