@@ -41,7 +41,11 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 	if match.Has(policy.Strict) && !strict {
 		return Plan{}
 	}
-	e := ruleEditor{rule: o.DestinationRule, config: config, had: parseRecord(o.Metadata.Annotations[policy.InjectedAnnotation])}
+	recorded, ok := o.Metadata.Annotations[policy.InjectedAnnotation]
+	if !strict && !prefer && !ok && !slices.ContainsFunc(o.DestinationRule.Subsets, isReserved) {
+		return Plan{} // nothing to add, and nothing of ours to take back
+	}
+	e := ruleEditor{rule: o.DestinationRule, config: config, had: parseRecord(recorded)}
 	seen := names{}
 	for _, s := range e.rule.Subsets {
 		e.subsets = append(e.subsets, seen.next(s.Name))
@@ -95,7 +99,8 @@ func subsetLabel(i int) []string {
 // labelled says that an earlier admission gave a person's subset its cluster label.
 func (e *ruleEditor) labelled(i int) bool {
 	value, present := e.rule.Subsets[i].Labels[policy.ClusterLabel]
-	return present && e.had.Labels[e.subsets[i]] == value
+	had, recorded := e.had.Labels[e.subsets[i]]
+	return present && recorded && had == value
 }
 
 // level makes the holds true at one level.
