@@ -106,6 +106,21 @@ func (x *Index) DeleteService(host Host) {
 	x.prune(host.Namespace, n)
 }
 
+// Count returns how many Services have each fence, by its name. It takes a moment per Namespace, however many
+// Services there are.
+func (x *Index) Count() map[string]int {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	counts := make(map[string]int, len(fenceNames))
+	for fence, name := range fenceNames {
+		counts[name] = 0
+		for _, n := range x.namespaces {
+			counts[name] += len(n.byFence[fence])
+		}
+	}
+	return counts
+}
+
 func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {

@@ -196,6 +196,33 @@ func TestDeleteInEveryOrder(t *testing.T) {
 	}
 }
 
+// TestCount: every Service counts once, for the fence that it has now.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{default: none}"))
+	steps := []struct {
+		name string
+		do   func()
+		want map[string]int
+	}{
+		{"empty", func() {}, map[string]int{"none": 0, "prefer": 0, "strict": 0}},
+		{"unknown namespace", func() { index.SetService(host("shop", "a"), nil) }, map[string]int{"none": 1, "prefer": 0, "strict": 0}},
+		{"annotation", func() { index.SetService(host("shop", "b"), fenced("strict")) }, map[string]int{"none": 1, "prefer": 0, "strict": 1}},
+		{"other namespace", func() { index.SetService(host("app", "a"), fenced("strict")) }, map[string]int{"none": 1, "prefer": 0, "strict": 2}},
+		{"label", func() { index.SetNamespace("shop", fenced("prefer")) }, map[string]int{"none": 0, "prefer": 1, "strict": 2}},
+		{"config", func() { index.SetConfig(configOf(t, "{default: strict}")) }, map[string]int{"none": 0, "prefer": 1, "strict": 2}},
+		{"annotation again", func() { index.SetService(host("shop", "b"), fenced("none")) }, map[string]int{"none": 1, "prefer": 1, "strict": 1}},
+		{"namespace gone", func() { index.DeleteNamespace("shop") }, map[string]int{"none": 1, "prefer": 0, "strict": 2}},
+		{"service gone", func() { index.DeleteService(host("app", "a")) }, map[string]int{"none": 1, "prefer": 0, "strict": 1}},
+	}
+	for _, step := range steps {
+		step.do()
+		if diff := cmp.Diff(step.want, index.Count()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+}
+
 func TestIndexConcurrently(t *testing.T) {
 	t.Parallel()
 	configs := []*policy.Config{configOf(t, "{default: none}"), configOf(t, "{default: strict}")}
@@ -245,6 +272,7 @@ func TestIndexConcurrently(t *testing.T) {
 					return
 				}
 				view.Missing()
+				index.Count()
 				view.Enforcement("shop", false)
 			}
 		})

@@ -228,7 +228,11 @@ func TestRegisterServices(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
 	count := func() map[string]int { return map[string]int{"strict": 2, "none": 100} }
-	if err := webhook.RegisterServices(registry, count); err != nil {
+	metrics, err := webhook.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := metrics.RegisterServices(count); err != nil {
 		t.Fatal(err)
 	}
 	const want = `
@@ -237,10 +241,10 @@ func TestRegisterServices(t *testing.T) {
 meshfence_services{fence="none"} 100
 meshfence_services{fence="strict"} 2
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "meshfence_services"); err != nil {
 		t.Error(err)
 	}
-	if err := webhook.RegisterServices(registry, count); err == nil {
+	if err := metrics.RegisterServices(count); err == nil {
 		t.Error("registered twice")
 	}
 }

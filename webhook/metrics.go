@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,11 +39,14 @@ type Metrics struct {
 	findings *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
 	reloaded prometheus.Gauge
+
+	registerer prometheus.Registerer
 }
 
 // NewMetrics registers the metrics; the error is that of a registerer that has them already.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
+		registerer: registerer,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "meshfence_admission_requests_total",
 			Help: "Admission requests by what became of them.",
@@ -112,13 +114,13 @@ func (m *Metrics) configReloaded(outcome string) {
 
 // RegisterServices adds the gauge of Services by fence. The function is called at every scrape and returns
 // the numbers by the name of the fence.
-func RegisterServices(registerer prometheus.Registerer, count func() map[string]int) error {
+func (m *Metrics) RegisterServices(count func() map[string]int) error {
 	collector := servicesCollector{
 		desc:  prometheus.NewDesc("meshfence_services", "Services by fence.", []string{"fence"}, nil),
 		count: count,
 	}
-	if err := registerer.Register(collector); err != nil {
-		return errors.Join(errors.New("register metrics"), err)
+	if err := m.registerer.Register(collector); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
 	}
 	return nil
 }

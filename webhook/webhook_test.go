@@ -1,0 +1,69 @@
+package webhook_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// TestSetupCountsServices: what the index holds shows in the metrics. The manager does not start, and so asks
+// no API server.
+func TestSetupCountsServices(t *testing.T) {
+	t.Parallel()
+	mgr, err := ctrl.NewManager(&rest.Config{Host: "https://unused.invalid"}, ctrl.Options{
+		Cache:          cache.Options{ByObject: webhook.CacheByObject(install)},
+		Metrics:        metricsserver.Options{BindAddress: "0"},
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return coreKinds(), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := leak.Rules()
+	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(fenced))
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	metrics, err := webhook.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := policy.NewIndex(config)
+	o := webhook.Options{Index: index, Rules: rules, InstallNamespace: install, Metrics: metrics}
+	if _, err := webhook.Setup(t.Context(), mgr, o); err != nil {
+		t.Fatal(err)
+	}
+	index.SetService(policy.Host{Namespace: "shop", Name: "reviews"}, nil)
+	index.SetService(policy.Host{Namespace: "default", Name: "web"}, map[string]string{policy.FenceKey: "prefer"})
+	const want = `
+# HELP meshfence_services Services by fence.
+# TYPE meshfence_services gauge
+meshfence_services{fence="none"} 0
+meshfence_services{fence="prefer"} 1
+meshfence_services{fence="strict"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "meshfence_services"); err != nil {
+		t.Error(err)
+	}
+}
+
+func coreKinds() meta.RESTMapper {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindService), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(webhook.KindConfigMap), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindNamespace), meta.RESTScopeRoot)
+	return mapper
+}
