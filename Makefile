@@ -38,8 +38,9 @@ demo: ## Show on two clusters what meshfence is for
 	go run ./test/demo
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: ## Run the benchmarks, and compare the cost of a request with its floor
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
+	go test -vet=off -run '^TestRatios$$' -ratios -v ./test/bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (1m)
