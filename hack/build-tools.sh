@@ -3,15 +3,15 @@
 #
 #   ${MESHFENCE_CACHE:-${XDG_CACHE_HOME:-~/.cache}/meshfence}/tools/<module>-<key>/<name>
 #
-# The key is a hash of the module's go.mod and go.sum, the build flags and the Go version, so that a program is
-# built again only when one of them changes. Progress goes to stderr.
+# The key is a hash of the module's go.mod and go.sum, its own source, the build flags and the Go version, so that a
+# program is built again only when one of them changes. Progress goes to stderr.
 #
 #   hack/build-tools.sh [NAME...]          builds what is missing; without a name, all that `go test ./...` runs
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery, golangci-lint shfmt, and two that are
-# not built: istio-crds (a file) and cert-manager-crds (a folder), which come with the modules.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, golangci-lint shfmt, and two
+# that are not built: istio-crds (a file) and cert-manager-crds (a folder), which come with the modules.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -36,7 +36,7 @@ main() {
 		shift
 	fi
 	if (($# == 0)); then
-		set -- kube-apiserver kube-controller-manager kubectl etcd pilot-discovery
+		set -- kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager
 	fi
 	local name path
 	for name in "$@"; do
@@ -53,6 +53,10 @@ provide() {
 	kube-apiserver | kube-controller-manager | kubectl) build kubernetes "$1" "k8s.io/kubernetes/cmd/$1" ;;
 	etcd) build etcd etcd go.etcd.io/etcd/server/v3 ;;
 	pilot-discovery) build istio pilot-discovery istio.io/istio/pilot/cmd/pilot-discovery ;;
+	cert-manager)
+		same_version cert-manager github.com/cert-manager/cert-manager
+		build cert-manager cert-manager .
+		;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
 	istio-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" ;;
@@ -73,7 +77,7 @@ build() {
 		ldflags+=$(kubernetes_version)
 	fi
 	local key dir
-	key=$({ cat go.mod go.sum && echo "$ldflags" && go env GOVERSION GOHOSTOS GOHOSTARCH; } | sha256sum)
+	key=$({ find . -maxdepth 1 -name '*.go' -exec cat {} + && cat go.mod go.sum && echo "$ldflags" && go env GOVERSION GOHOSTOS GOHOSTARCH; } | sha256sum)
 	dir=$cache/tools/${module/#./meshfence}-${key:0:16}
 	if [[ ! -x $dir/$name ]]; then
 		mkdir -p "$dir"
@@ -102,6 +106,17 @@ kubernetes_version() {
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	IFS=. read -r major minor _ <<<"${version#v}"
 	printf ' -X k8s.io/component-base/version.%s' "gitVersion=$version" "gitMajor=$major" "gitMinor=$minor"
+}
+
+# same_version TOOL MODULE fails where hack/tools/TOOL requires another version of a module than the root does.
+same_version() {
+	local root_version tool_version
+	root_version=$(go list -C "$root" -m -f '{{.Version}}' "$2")
+	tool_version=$(go list -C "$root/hack/tools/$1" -m -f '{{.Version}}' "$2")
+	if [[ $root_version != "$tool_version" ]]; then
+		echo "build-tools: hack/tools/$1 requires $2 $tool_version, the root module $root_version" >&2
+		return 1
+	fi
 }
 
 # module_dir DIRECTORY MODULE prints where a module required from DIRECTORY lies, downloading it first if need be.

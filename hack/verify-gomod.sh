@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks that every go.mod and go.sum is what its module needs. The fix for the root module and hack/tools is
-# `go mod tidy`.
+# Checks that every go.mod and go.sum is what its module needs. The fix for the modules of
+# the first loop is `go mod tidy`.
 
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOFLAGS=-mod=readonly
 
-for module in . hack/tools; do
+for module in . hack/tools hack/tools/cert-manager; do
 	go -C "$module" mod tidy -diff
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every

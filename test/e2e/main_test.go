@@ -6,4 +6,6 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolMeshfence) }
+func TestMain(m *testing.M) {
+	testbed.Main(m, append(testbed.CertManagerTools(), testbed.ToolMeshfence)...)
+}

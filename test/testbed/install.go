@@ -44,6 +44,7 @@ type Meshfence struct {
 	cluster  *Cluster
 	path     string
 	args     []string
+	mounts   mounts
 	replicas []*replica
 }
 
@@ -51,6 +52,7 @@ type replica struct {
 	pod        string
 	address    netip.Addr
 	kubeconfig string
+	args       []string
 	process    *Process
 }
 
@@ -76,6 +78,7 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 		return nil, err
 	}
 	if err := m.adoptPods(ctx, o.Args); err != nil {
+		m.Stop()
 		return nil, err
 	}
 	for i := range m.replicas {
@@ -112,8 +115,7 @@ func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
 	if err != nil {
 		return err
 	}
-	container := deployment.Spec.Template.Spec.Containers[0]
-	m.args = slices.Concat(container.Args, extra)
+	m.args = extra
 	pods, err := m.pods(ctx, client, deployment)
 	if err != nil {
 		return err
@@ -128,6 +130,9 @@ func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
 		}
 		r := &replica{pod: pod.Name, address: m.cluster.Host(250<<8 + 1 + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig")}
 		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, installNamespace, pod.Spec.ServiceAccountName); err != nil {
+			return err
+		}
+		if r.args, err = m.mountSecrets(ctx, client, &pod); err != nil {
 			return err
 		}
 		m.replicas = append(m.replicas, r)
@@ -163,9 +168,9 @@ func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
 	r.process, err = StartProcess(ctx, Command{
 		Name: r.pod,
 		Path: m.path,
-		Args: slices.Concat(m.args, []string{
+		Args: slices.Concat(r.args, m.args, []string{
 			"--kubeconfig=" + r.kubeconfig,
-			"--webhook-address=" + netip.AddrPortFrom(r.address, 9443).String(),
+			"--webhook-address=" + m.WebhookAddress(i),
 			"--metrics-address=" + netip.AddrPortFrom(r.address, 8080).String(),
 			"--health-address=" + netip.AddrPortFrom(r.address, 8081).String(),
 		}),
@@ -192,13 +197,14 @@ func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
 // KillReplica ends a replica's process as a crash would; its Pod stays Ready.
 func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Stop(0) }
 
-// Stop kills every replica.
+// Stop kills every replica and stops keeping mounted Secrets up to date.
 func (m *Meshfence) Stop() {
 	for _, r := range m.replicas {
 		if r.process != nil {
 			r.process.Stop(0)
 		}
 	}
+	m.mounts.stop()
 }
 
 // Logs returns the last lines of every replica's log.
@@ -215,6 +221,11 @@ func (m *Meshfence) Logs(lines int) string {
 // MetricsURL returns where a replica serves its metrics.
 func (m *Meshfence) MetricsURL(i int) string {
 	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.replicas[i].address, 8080))
+}
+
+// WebhookAddress returns where a replica serves the webhooks.
+func (m *Meshfence) WebhookAddress(i int) string {
+	return netip.AddrPortFrom(m.replicas[i].address, 9443).String()
 }
 
 func (m *Meshfence) setReady(ctx context.Context, r *replica, ready bool) error {
