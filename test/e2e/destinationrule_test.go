@@ -131,7 +131,7 @@ func TestDryRunShowsWhatWouldBeStored(t *testing.T) {
 	if diff := cmp.Diff(any(wantSpec("reviews")), object["spec"]); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
 	}
-	if out := s.kubectl(t, "", "get", "destinationrules", "-n", namespace, "-o", "name"); out != "" {
+	if out := s.kubectl(t, "", "get", "destinationrule", "reviews", "-n", namespace, "--ignore-not-found", "-o", "name"); out != "" {
 		t.Errorf("a dry run stored %s", out)
 	}
 }
