@@ -195,7 +195,8 @@ func (c *Client) Expect(ctx context.Context, r Request, n int, want ...string) (
 		if slices.Equal(slices.Sorted(maps.Keys(counts)), want) {
 			return nil
 		}
-		return fmt.Errorf("calls to %s%s: want %v, got %v: %w", r.Service, r.Path, want, counts, errors.Join(records.Errs()...))
+		err := fmt.Errorf("calls to %s%s: want %v, got %v", r.Service, r.Path, want, counts)
+		return errors.Join(append([]error{err}, records.Errs()...)...)
 	})
 }
 

@@ -26,8 +26,8 @@ func testClusterLocal(t *testing.T, m *testbed.Mesh) {
 	for _, primary := range m.Primaries() {
 		edit(t, primary, func(mesh string) string { return mesh + local })
 	}
-	s.atHome(t, "reviews", policy.Strict)
-	s.failsClosed(t, "reviews")
+	s.atHome(t, policy.Strict)
+	s.failsClosed(t)
 	for _, primary := range m.Primaries() {
 		reset(t, primary)
 	}

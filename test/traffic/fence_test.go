@@ -165,8 +165,8 @@ func byService(t *testing.T, w *world, h holds, o objects) {
 	}
 	s.everywhere(t, "reviews")
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence=strict")
-	s.atHome(t, "reviews", policy.Strict)
-	s.failsClosed(t, "reviews")
+	s.atHome(t, policy.Strict)
+	s.failsClosed(t)
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence-")
 	s.everywhere(t, "reviews")
 }
@@ -176,9 +176,9 @@ func byNamespace(t *testing.T, w *world, _ holds) {
 	w.kubectl(t, "annotate", "service", "ratings", "-n", s.namespace, "meshfence.io/fence=none")
 	s.everywhere(t, "reviews")
 	w.kubectl(t, "label", "namespace", s.namespace, "meshfence.io/fence=strict")
-	s.atHome(t, "reviews", policy.Strict)
+	s.atHome(t, policy.Strict)
 	s.everywhere(t, "ratings")
-	s.failsClosed(t, "reviews")
+	s.failsClosed(t)
 	w.kubectl(t, "label", "namespace", s.namespace, "meshfence.io/fence-")
 	s.everywhere(t, "reviews")
 }
@@ -188,9 +188,9 @@ func byDefault(t *testing.T, w *world, h holds) {
 	w.kubectl(t, "annotate", "service", "ratings", "-n", s.namespace, "meshfence.io/fence=none")
 	s.everywhere(t, "reviews")
 	w.configure(t, h, "strict")
-	s.atHome(t, "reviews", policy.Strict)
+	s.atHome(t, policy.Strict)
 	s.everywhere(t, "ratings")
-	s.failsClosed(t, "reviews")
+	s.failsClosed(t)
 	w.configure(t, h, "none")
 	s.everywhere(t, "reviews")
 }
@@ -199,13 +199,13 @@ func prefers(t *testing.T, w *world, _ holds) {
 	s := w.newShop(t, "reviews")
 	s.everywhere(t, "reviews")
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence=prefer")
-	s.atHome(t, "reviews", policy.Prefer)
+	s.atHome(t, policy.Prefer)
 	for i, c := range w.Clusters {
 		other := w.Clusters[1-i]
 		s.down(t, c, "reviews")
 		s.decided(t, "reviews", c, policy.Prefer, xds.Empty, other.Name)
 		s.up(t, c, "reviews")
-		s.atHome(t, "reviews", policy.Prefer)
+		s.atHome(t, policy.Prefer)
 	}
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence-")
 	s.everywhere(t, "reviews")
@@ -275,7 +275,7 @@ func underLoad(t *testing.T, w *world, _ holds) {
 	l := s.load(t, "reviews")
 	for range 3 {
 		w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence=strict")
-		s.atHome(t, "reviews", policy.Strict)
+		s.atHome(t, policy.Strict)
 		for c, counts := range l.steady(t) {
 			if len(counts) != 1 || counts[c.Name] == 0 {
 				t.Errorf("fenced: calls from %s went to %v", c.Name, counts)
@@ -297,7 +297,7 @@ func resetUnderLoad(t *testing.T, w *world, _ holds) {
 	s := w.newShop(t, "reviews")
 	s.everywhere(t, "reviews")
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence=strict")
-	s.atHome(t, "reviews", policy.Strict)
+	s.atHome(t, policy.Strict)
 	l := s.load(t, "reviews")
 	for range 3 {
 		for _, c := range w.Primaries() {
@@ -309,7 +309,7 @@ func resetUnderLoad(t *testing.T, w *world, _ holds) {
 			}
 		}
 	}
-	s.atHome(t, "reviews", policy.Strict)
+	s.atHome(t, policy.Strict)
 	l.stop(t)
 	w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence-")
 	s.everywhere(t, "reviews")

@@ -144,22 +144,22 @@ func (s *shop) everywhere(t *testing.T, app string) {
 	}
 }
 
-// atHome is decided for the clients of every cluster: answers come from their own.
-func (s *shop) atHome(t *testing.T, app string, fence policy.Fence) {
+// atHome is decided for the clients of every cluster: reviews answers from their own.
+func (s *shop) atHome(t *testing.T, fence policy.Fence) {
 	t.Helper()
 	for _, c := range s.mesh.Clusters {
-		s.decided(t, app, c, fence, xds.Held, c.Name)
+		s.decided(t, "reviews", c, fence, xds.Held, c.Name)
 	}
 }
 
-// failsClosed is decided with the server of the last cluster down: calls from there fail and do not leave.
-func (s *shop) failsClosed(t *testing.T, app string) {
+// failsClosed is decided with reviews of the last cluster down: calls from there fail and do not leave.
+func (s *shop) failsClosed(t *testing.T) {
 	t.Helper()
 	c := s.mesh.Clusters[len(s.mesh.Clusters)-1]
-	s.down(t, c, app)
-	s.decided(t, app, c, policy.Strict, xds.Empty, "Unavailable")
-	s.up(t, c, app)
-	s.decided(t, app, c, policy.Strict, xds.Held, c.Name)
+	s.down(t, c, "reviews")
+	s.decided(t, "reviews", c, policy.Strict, xds.Empty, "Unavailable")
+	s.up(t, c, "reviews")
+	s.decided(t, "reviews", c, policy.Strict, xds.Held, c.Name)
 }
 
 // verify compares what istiod would send a proxy with what is expected.
