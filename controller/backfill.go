@@ -22,8 +22,8 @@ import (
 
 // The shortest and the longest time until a pass that left something undone is repeated.
 const (
-	retryMin = time.Second
-	retryMax = 5 * time.Minute
+	retryFirst = time.Second
+	retryMax   = 5 * time.Minute
 )
 
 // progressEvery is after how many objects the log tells how far a pass is.
@@ -94,7 +94,7 @@ func (b *backfill) run(ctx context.Context) error {
 			delay = 0
 			continue
 		}
-		left, delay = s, min(max(2*delay, retryMin), retryMax)
+		left, delay = s, min(max(2*delay, retryFirst), retryMax)
 	}
 }
 

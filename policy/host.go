@@ -52,4 +52,16 @@ func ParseHost(fqdn, domain string) (host Host, ok bool) {
 // Wildcard returns the suffix that a wildcard host stands for; ok is false for an exact host.
 func Wildcard(host string) (suffix string, ok bool) { return strings.CutPrefix(host, "*") }
 
-func isLabel(s string) bool { return len(validation.IsDNS1123Label(s)) == 0 }
+// isLabel is validation.IsDNS1123Label without its regular expression, which took a tenth of the time of a
+// request.
+func isLabel(s string) bool {
+	if s == "" || len(s) > validation.DNS1123LabelMaxLength || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}

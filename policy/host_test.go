@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -110,4 +112,26 @@ func FuzzHost(f *testing.F) {
 			t.Errorf("Resolve(%q, %q) lies in %q", host, namespace, h.Namespace)
 		}
 	})
+}
+
+// TestParseHostTakesLabels: the parts of a host are what Kubernetes calls a DNS label.
+func TestParseHostTakesLabels(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", validation.DNS1123LabelMaxLength)
+	labels := []string{"", "-", "a-", "-a", "a-b", long, long + "a", "é"}
+	for c := range 256 {
+		labels = append(labels, string([]byte{byte(c)}), string([]byte{'a', byte(c), 'a'}))
+	}
+	for _, label := range labels {
+		if strings.Contains(label, ".") {
+			continue // two labels
+		}
+		want := len(validation.IsDNS1123Label(label)) == 0
+		if _, ok := policy.ParseHost("a."+label+".svc.cluster.local", "cluster.local"); ok != want {
+			t.Errorf("namespace %q: %t, want %t", label, ok, want)
+		}
+		if _, ok := policy.ParseHost(label+".a.svc.cluster.local", "cluster.local"); ok != want {
+			t.Errorf("name %q: %t, want %t", label, ok, want)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,9 +99,9 @@ func randomBlockEntry(r *rand.Rand, indent string) []string {
 	for range 1 + r.IntN(3) {
 		hosts = append(hosts, deeper+"- "+randomHost(r)+[]string{"", " # h"}[r.IntN(2)])
 	}
-	fields := append(settings, hosts...)
+	fields := slices.Concat(settings, hosts)
 	if r.IntN(2) == 0 {
-		fields = append(hosts, settings...)
+		fields = slices.Concat(hosts, settings)
 	}
 	for i, line := range fields {
 		fields[i] = indent + "  " + line

@@ -84,7 +84,7 @@ func oneDocument(text string) (yaml.Node, error) {
 			return document, fmt.Errorf("mesh config line %d: must be one YAML document", more.Line)
 		}
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return document, fmt.Errorf("mesh config must be YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	return document, nil

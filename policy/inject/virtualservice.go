@@ -20,9 +20,9 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 		host := policy.Resolve(destination.Host, o.Metadata.Namespace, config.ClusterDomain)
 		match := view.Match(host)
 		wanted := config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
-		subset := slices.Concat(path, []string{"subset"})
 		switch {
 		case wanted && destination.Subset == "":
+			subset := slices.Concat(path, []string{"subset"})
 			plan.add(subset, policy.ReservedSubset)
 			plan.Gaps = append(plan.Gaps, Gap{
 				Hold:  policy.Subset,
@@ -33,7 +33,7 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
 			})
 		case !wanted && destination.Subset != "":
-			plan.remove(subset, 0)
+			plan.remove(slices.Concat(path, []string{"subset"}), 0)
 		}
 	}
 	return plan
