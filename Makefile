@@ -1,7 +1,7 @@
 # Every target that people run has a ## line, which `make help` shows.
 
 # Packages whose tests need no API server.
-UNIT = $$(go list ./... | grep -Ev '/test/(e2e|testbed)$$')
+UNIT = $$(go list ./... | grep -Ev '/test/(e2e|manifests|testbed|traffic|xds)$$')
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
@@ -32,6 +32,10 @@ race: ## Run the tests that need no API server under the race detector (needs a 
 .PHONY: e2e
 e2e: ## Run the tests against real API servers, with their names
 	$(TEST) -v -count=1 ./test/e2e/...
+
+.PHONY: matrix
+matrix: ## Prove every hold in every kind of mesh by calls and by verify, and print the matrix (ten minutes)
+	$(TEST) -v -count=1 -run TestFences ./test/traffic -full
 
 .PHONY: demo
 demo: ## Show on two clusters what meshfence is for

@@ -1,6 +1,7 @@
 package traffic_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,25 +13,47 @@ import (
 	"github.com/meshfence/meshfence/xds"
 )
 
-// TestFences goes through every hold in every kind of mesh where it can hold.
+var full = flag.Bool("full", false, "go through every hold in every mesh, and not only through one of each kind")
+
+// TestFences goes through the holds in the kinds of mesh where they can hold. make matrix goes through all of them.
 func TestFences(t *testing.T) {
 	results := &matrix{}
 	t.Cleanup(func() { t.Logf("\n%s", results) })
 	for _, mesh := range []struct {
 		name    string
 		options testbed.MeshOptions
-		holds   []holds
+		// some are the holds that every run goes through, all those of a full one.
+		some, all []holds
 	}{
-		{"multi-primary", testbed.MeshOptions{NodeLabels: regions()},
-			[]holds{{"meshConfig"}, {"meshConfig", "subset"}, {"subset"}, {"locality"}}},
-		{"multi-primary by subzone", testbed.MeshOptions{NodeLabels: subzones()}, []holds{{"locality"}}},
-		{"one istiod", testbed.MeshOptions{NodeLabels: regions(), Shared: true},
-			[]holds{{"meshConfig"}, {"meshConfig", "subset"}, {"locality"}}},
-		{"one istiod by subzone", testbed.MeshOptions{NodeLabels: subzones(), Shared: true}, []holds{{"locality"}}},
+		{
+			name: "multi-primary", options: testbed.MeshOptions{NodeLabels: regions()},
+			some: []holds{{"meshConfig", "subset"}, {"subset"}},
+			all:  []holds{{"meshConfig"}, {"meshConfig", "subset"}, {"subset"}, {"locality"}},
+		},
+		{
+			name: "multi-primary by subzone", options: testbed.MeshOptions{NodeLabels: subzones()},
+			all: []holds{{"locality"}},
+		},
+		{
+			name: "one istiod", options: testbed.MeshOptions{NodeLabels: regions(), Shared: true},
+			all: []holds{{"meshConfig"}, {"meshConfig", "subset"}, {"locality"}},
+		},
+		{
+			name: "one istiod by subzone", options: testbed.MeshOptions{NodeLabels: subzones(), Shared: true},
+			some: []holds{{"locality"}},
+			all:  []holds{{"locality"}},
+		},
 	} {
+		chosen := mesh.some
+		if *full {
+			chosen = mesh.all
+		}
+		if len(chosen) == 0 {
+			continue
+		}
 		t.Run(mesh.name, func(t *testing.T) {
 			w := startWorld(t, mesh.options)
-			for _, h := range mesh.holds {
+			for _, h := range chosen {
 				t.Run(h.String(), func(t *testing.T) {
 					w.through(t, h, results, mesh.name+", "+h.String())
 				})
