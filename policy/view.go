@@ -89,6 +89,22 @@ func (v *View) Match(host string) Match {
 	return m
 }
 
+// Known says whether the host's Namespace or Service is in the index, or the config names the Service. What is
+// not known does not count as missing: a name such as example.com is not asked for in the cluster.
+func (v *View) Known(h Host) bool {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if _, named := v.config.scope.services[h]; named {
+		return true
+	}
+	n, ok := v.index.namespaces[h.Namespace]
+	if !ok {
+		return false
+	}
+	_, exists := n.services[h.Name]
+	return n.known || exists
+}
+
 func (v *View) scope(namespace string) NamespaceScope {
 	if s, ok := v.namespaces[namespace]; ok {
 		return s

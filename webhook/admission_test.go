@@ -153,6 +153,20 @@ func TestMissingCannotBeRead(t *testing.T) {
 		"Internal error occurred: get Service shop/new: connection refused")
 }
 
+// Names of the internet look like names of Services in other namespaces; the cluster is not asked for them.
+func TestOutsideIsNotMissing(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	response := c.ask(t, webhook.ValidatePath, request(t, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n"+
+		"metadata: {name: x, namespace: shop}\nspec: {hosts: [example.com, api.example.com, www.example.svc]}\n", ""))
+	if !response.Allowed {
+		t.Errorf("refused: %+v", response.Result)
+	}
+	if asked := c.reader.asked(); len(asked) > 0 {
+		t.Errorf("asked for %v", asked)
+	}
+}
+
 func TestMissingIsBounded(t *testing.T) {
 	t.Parallel()
 	c := serve(t, strings.Replace(fenced, "strict", "prefer", 1))
@@ -164,14 +178,14 @@ func TestMissingIsBounded(t *testing.T) {
 		return request(t, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: shop}\n"+
 			"spec:\n  hosts: [x.example.com]\n  http:\n"+routes.String(), "")
 	}
-	if response := c.ask(t, webhook.MutatePath, many(32)); !response.Allowed {
-		t.Errorf("32 are refused: %+v", response.Result)
+	if response := c.ask(t, webhook.MutatePath, many(128)); !response.Allowed {
+		t.Errorf("128 are refused: %+v", response.Result)
 	}
-	response := c.ask(t, webhook.MutatePath, many(33))
+	response := c.ask(t, webhook.MutatePath, many(129))
 	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
-		"Internal error occurred: the object names more than 32 Services and Namespaces that are not known yet")
-	if got := len(c.reader.asked()); got != 32 {
-		t.Errorf("%d questions, want the 32 of the first request", got)
+		"Internal error occurred: the object names more than 128 Services and Namespaces that are not known yet")
+	if got := len(c.reader.asked()); got != 128 {
+		t.Errorf("%d questions, want the 128 of the first request", got)
 	}
 }
 

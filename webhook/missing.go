@@ -13,7 +13,7 @@ import (
 )
 
 // maxLoads bounds what one request may ask of the API server.
-const maxLoads = 32
+const maxLoads = 128
 
 // loader fetches what a view is missing: objects that the informers have not seen yet.
 type loader struct {

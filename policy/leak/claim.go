@@ -22,12 +22,10 @@ func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool
 	if !ok || strings.Contains(in, ".") || strings.HasPrefix(service, "*") {
 		return policy.FencedHost{}, false
 	}
-	match = view.Match(policy.Host{Namespace: in, Name: service}.FQDN(config.ClusterDomain))
-	if !match.Has(policy.Strict) {
+	inside := policy.Host{Namespace: in, Name: service}
+	if !view.Known(inside) { // the rest of the internet
 		return policy.FencedHost{}, false
 	}
-	found := match.Host(policy.Strict)
-	// Where everything is strict by default, example.com would be one as well: only a Service that somebody
-	// fenced is told from the rest of the internet.
-	return found, found.Decision != config.Namespace("", nil).Service("", nil)
+	match = view.Match(inside.FQDN(config.ClusterDomain))
+	return match.Host(policy.Strict), match.Has(policy.Strict)
 }
