@@ -3,6 +3,7 @@ package testbed
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,12 @@ func loopbackUp() error {
 	})
 }
 
+// adding keeps clusters that start at once apart: an address starts out as 10.0.0.0/8, where a second one is
+// secondary to the first and goes with it when that gets its own mask.
+//
+//nolint:gochecknoglobals // the interface is one for the process too
+var adding sync.Mutex
+
 // addHosts gives lo a /16 under an alias. On a loopback interface the kernel takes every address of a prefix as its
 // own, so that a test can listen on any of them.
 func addHosts(alias string, prefix netip.Prefix) error {
@@ -42,6 +49,8 @@ func addHosts(alias string, prefix netip.Prefix) error {
 	if err := mask.SetInet4Addr([]byte{255, 255, 0, 0}); err != nil {
 		return err
 	}
+	adding.Lock()
+	defer adding.Unlock()
 	return control(func(fd int) error {
 		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, address); err != nil {
 			return fmt.Errorf("add %s to lo: %w", prefix, err)
