@@ -1,0 +1,65 @@
+package webhook_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+const meshHold = `apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1], meshConfigMaps: [istio, istio-canary]}
+holds: [HOLD]
+scope: {namespaces: [{name: shop, fence: strict}]}
+`
+
+func TestMutateMeshConfig(t *testing.T) {
+	t.Parallel()
+	const entry = "*.shop.svc.cluster.local"
+	for name, test := range map[string]struct {
+		hold, namespace, object string
+		want                    []string // in the result; "" means that nothing changes
+	}{
+		"missing entries": {"meshConfig", "istio-system",
+			`{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a # kept\n", "other": "kept too"}}`,
+			[]string{entry, "trustDomain: a # kept", "kept too", inject.ClusterLocalHostsAnnotation}},
+		"a revision":        {"meshConfig", "istio-system", `{"metadata": {"name": "istio-canary"}, "data": {"mesh": "{}"}}`, []string{entry}},
+		"another name":      {"meshConfig", "istio-system", `{"metadata": {"name": "any"}, "data": {"mesh": "{}"}}`, nil},
+		"another namespace": {"meshConfig", "shop", `{"metadata": {"name": "istio"}, "data": {"mesh": "{}"}}`, nil},
+		"another hold":      {"subset", "istio-system", `{"metadata": {"name": "istio"}, "data": {"mesh": "{}"}}`, nil},
+		"no mesh config":    {"meshConfig", "istio-system", `{"metadata": {"name": "istio"}, "data": {"mesh": "a: [", "other": "b"}}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, err := policy.ParseConfig(policy.Source{}, []byte(strings.Replace(meshHold, "HOLD", test.hold, 1)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			index := policy.NewIndex(config)
+			subject := webhook.Subject{Kind: webhook.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
+			edits, err := webhook.Mutate(subject, index.View())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(edits) > 0) != (len(test.want) > 0) {
+				t.Fatalf("%d edits", len(edits))
+			}
+			stored, err := webhook.Apply(subject.Raw, edits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(string(stored), want) {
+					t.Errorf("stored %s, which lacks %s", stored, want)
+				}
+			}
+			subject.Raw = stored
+			if again, err := webhook.Mutate(subject, index.View()); err != nil || len(again) > 0 {
+				t.Errorf("a second time it makes %d edits: %v", len(again), err)
+			}
+		})
+	}
+}
