@@ -105,6 +105,27 @@ func (v *View) Known(h Host) bool {
 	return n.known || exists
 }
 
+// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
+// a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
+func (v *View) StrictNamed(name string) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	first := ""
+	var found FencedHost
+	for namespace, n := range v.index.namespaces {
+		annotation, exists := n.services[name]
+		if !exists || first != "" && first < namespace {
+			continue
+		}
+		scope := v.indexed(n)
+		if d := scope.decide(name, annotation); d.Fence == Strict {
+			first = namespace
+			found = FencedHost{Host{Namespace: namespace, Name: name}.FQDN(v.config.ClusterDomain), d}
+		}
+	}
+	return found, first != ""
+}
+
 func (v *View) scope(namespace string) NamespaceScope {
 	if s, ok := v.namespaces[namespace]; ok {
 		return s

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -19,7 +20,11 @@ func serviceEntryFencedHost() Rule {
 		check: func(o *policy.Object, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
-				if host, strict := claimed(h, o.Metadata.Namespace, view); strict {
+				host, strict := claimed(h, o.Metadata.Namespace, view)
+				if !strict && !strings.Contains(h, ".") { // the short name of a Service, in every client's namespace
+					host, strict = view.StrictNamed(strings.ToLower(h))
+				}
+				if strict {
 					found = append(found, breach{
 						path:  []string{"spec", "hosts", strconv.Itoa(i)},
 						value: h,
