@@ -105,6 +105,8 @@ func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manag
 	if err != nil {
 		return nil, err
 	}
+	// One limit is for all: a companion costs three requests, and none may keep admission from asking.
+	restConfig.QPS, restConfig.Burst = 100, 200
 	host, port, err := splitAddress(f.webhookAddress)
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
