@@ -170,20 +170,11 @@ func (b *backfill) pass(ctx context.Context, s scope) (done bool) {
 			}
 		}
 		if wrote && (step == tighten && len(jobs[reroute]) > 0 || step == reroute && len(jobs[loosen]) > 0) {
-			pause(ctx, b.settle)
+			sleep(ctx, b.settle, nil)
 		}
 	}
 	log.Info("pass is over", b.board.counts()...)
 	return done
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }
 
 // bring sends one object through admission.

@@ -142,11 +142,11 @@ func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool)
 		}
 		return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 	}
-	var want, folded []policy.ClusterLocalEntry
+	var scope inject.Scope
 	if hold {
-		want, folded = m.index.ClusterLocal(), m.index.FoldedClusterLocal()
+		scope = m.index
 	}
-	plan, err := inject.MeshConfigMap(object.Data, object.Annotations, m.index.Config().ClusterDomain, want, folded)
+	plan, err := inject.MeshConfigMap(object.Data, object.Annotations, m.index.Config().ClusterDomain, scope)
 	if err != nil {
 		return fmt.Errorf("mesh ConfigMap %s: %w", key, err)
 	}
@@ -161,7 +161,7 @@ func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool)
 	if err := m.writer.Patch(ctx, &object, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 		return fmt.Errorf("write mesh ConfigMap %s: %w", key, err)
 	}
-	logf.FromContext(ctx).Info("wrote mesh ConfigMap", "configMap", key.String(), "entries", len(want))
+	logf.FromContext(ctx).Info("wrote mesh ConfigMap", "configMap", key.String(), "bytes", len(plan.Text))
 	return nil
 }
 

@@ -37,10 +37,11 @@ func (x *Index) ClusterLocal() []ClusterLocalEntry { return x.clusterLocal(false
 // Namespace whose Services all ask for less, would let the next Service leak, and is never done.
 func (x *Index) FoldedClusterLocal() []ClusterLocalEntry { return x.clusterLocal(true) }
 
-// ClusterLocal returns the entries of [Index.ClusterLocal] and [Index.FoldedClusterLocal].
-func (v *View) ClusterLocal() (all, folded []ClusterLocalEntry) {
-	return v.index.ClusterLocal(), v.index.FoldedClusterLocal()
-}
+// ClusterLocal returns what [Index.ClusterLocal] does.
+func (v *View) ClusterLocal() []ClusterLocalEntry { return v.index.ClusterLocal() }
+
+// FoldedClusterLocal returns what [Index.FoldedClusterLocal] does.
+func (v *View) FoldedClusterLocal() []ClusterLocalEntry { return v.index.FoldedClusterLocal() }
 
 func (x *Index) clusterLocal(fold bool) []ClusterLocalEntry {
 	x.mu.RLock()

@@ -25,11 +25,11 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 	if s.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, object.Metadata.Name) {
 		return nil, nil
 	}
-	var want, folded []policy.ClusterLocalEntry
+	var scope inject.Scope
 	if config.Holds.Has(policy.MeshConfig) {
-		want, folded = view.ClusterLocal()
+		scope = view
 	}
-	plan, err := inject.MeshConfigMap(object.Data, object.Metadata.Annotations, config.ClusterDomain, want, folded)
+	plan, err := inject.MeshConfigMap(object.Data, object.Metadata.Annotations, config.ClusterDomain, scope)
 	if err != nil {
 		return nil, nil //nolint:nilerr // see above
 	}
