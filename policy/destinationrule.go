@@ -4,9 +4,16 @@ import "encoding/json"
 
 // DestinationRule is the part of a networking.istio.io DestinationRule that is read.
 type DestinationRule struct {
-	Host          string         `json:"host"`
-	TrafficPolicy *TrafficPolicy `json:"trafficPolicy"`
-	Subsets       []RuleSubset   `json:"subsets"`
+	Host             string         `json:"host"`
+	TrafficPolicy    *TrafficPolicy `json:"trafficPolicy"`
+	Subsets          []RuleSubset   `json:"subsets"`
+	ExportTo         []string       `json:"exportTo"`
+	WorkloadSelector *RuleSelector  `json:"workloadSelector"`
+}
+
+// RuleSelector chooses the clients, in the Namespace of the DestinationRule, that it applies to.
+type RuleSelector struct {
+	MatchLabels map[string]string `json:"matchLabels"`
 }
 
 // RuleSubset is a named part of the endpoints of a DestinationRule's host.

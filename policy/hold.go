@@ -38,6 +38,15 @@ func (s Holds) Has(h Hold) bool { return s&Holds(h) != 0 }
 // Only says whether h is the one hold in the set.
 func (s Holds) Only(h Hold) bool { return s == Holds(h) }
 
+// Routing returns the holds that keep in what takes no subset too: subset does so only where it is the only
+// hold, because beside another one it leaves routes as they are.
+func (s Holds) Routing() Holds {
+	if s.Only(Subset) {
+		return s
+	}
+	return s &^ Holds(Subset)
+}
+
 // Intersects says whether the two sets share a hold.
 func (s Holds) Intersects(other Holds) bool { return s&other != 0 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 )
@@ -14,7 +15,9 @@ type Index struct {
 	mu         sync.RWMutex
 	config     *Config
 	namespaces map[string]*namespaceIndex
+	addresses  map[netip.Addr]Host
 
+	inventory   inventory
 	subscribers subscribers
 }
 
@@ -24,11 +27,12 @@ type namespaceIndex struct {
 	scope    NamespaceScope
 	services map[string]asked
 	byFence  [len(fenceNames)][]string // the names of services, sorted
+	backends backends
 }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
-	return &Index{config: config, namespaces: map[string]*namespaceIndex{}}
+	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}}
 }
 
 // Config returns the config in force.
@@ -101,6 +105,8 @@ func (x *Index) DeleteService(host Host) {
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
 	if _, changed = n.services[host.Name]; changed {
+		x.forgetAddresses(host, n)
+		n.backends.remove(host.Name)
 		n.remove(host.Name)
 	}
 	x.prune(host.Namespace, n)

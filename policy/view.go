@@ -16,6 +16,7 @@ type View struct {
 	// The maps are nil until something is put in.
 	namespaces map[string]NamespaceScope
 	services   map[Host]asked
+	backends   map[Host]backend
 
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
@@ -46,6 +47,9 @@ func (v *View) LoadService(host Host, annotations map[string]string) {
 	put(&v.services, host, ask(annotations))
 	delete(v.missingServices, host)
 }
+
+// LoadServiceSpec tells the view what a loaded Service selects.
+func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
 
 func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {

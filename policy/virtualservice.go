@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"iter"
 	"strconv"
 )
@@ -9,6 +10,7 @@ import (
 type VirtualService struct {
 	Hosts    []string    `json:"hosts"`
 	Gateways []string    `json:"gateways"`
+	ExportTo []string    `json:"exportTo"`
 	HTTP     []HTTPRoute `json:"http"`
 	TCP      []L4Route   `json:"tcp"`
 	TLS      []L4Route   `json:"tls"`
@@ -20,6 +22,26 @@ type HTTPRoute struct {
 	Mirror   *Destination          `json:"mirror"`
 	Mirrors  []WeightedDestination `json:"mirrors"`
 	Delegate *Delegate             `json:"delegate"`
+	Match    []HTTPMatch           `json:"match"`
+	Redirect *HTTPRedirect         `json:"redirect"`
+	Rewrite  *HTTPRewrite          `json:"rewrite"`
+}
+
+// HTTPMatch is one of the conditions of an HTTP route: what says which clients it is for.
+type HTTPMatch struct {
+	Gateways        []string          `json:"gateways"`
+	SourceLabels    map[string]string `json:"sourceLabels"`
+	SourceNamespace string            `json:"sourceNamespace"`
+}
+
+// HTTPRedirect sends the client elsewhere.
+type HTTPRedirect struct {
+	Authority string `json:"authority"`
+}
+
+// HTTPRewrite changes a request on its way.
+type HTTPRewrite struct {
+	Authority string `json:"authority"`
 }
 
 // L4Route is one entry of tcp or tls.
@@ -42,6 +64,23 @@ type Destination struct {
 type Delegate struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
+}
+
+// Delegates yields the delegates of a VirtualService in a Namespace, whose own Namespace counts where they name
+// none, with their paths.
+func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegate] {
+	return func(yield func([]string, Delegate) bool) {
+		for i, route := range v.HTTP {
+			if route.Delegate == nil {
+				continue
+			}
+			d := *route.Delegate
+			d.Namespace = cmp.Or(d.Namespace, namespace)
+			if !yield([]string{"spec", "http", strconv.Itoa(i), "delegate"}, d) {
+				return
+			}
+		}
+	}
 }
 
 // Destinations yields every destination with its path below the object, in the order of the object.

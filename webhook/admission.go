@@ -95,13 +95,12 @@ func (a *Admission) webhook(path string, h handle) *admission.Webhook {
 // checked refuses what admission does not take before it is decided.
 func (a *Admission) checked(ctx context.Context, path string, req admission.Request, h handle) (answer, error) {
 	route, ok := find(a.routes, req.Kind.Group, req.Kind.Kind)
-	taken := ok && route.takes(req.Kind, req.Resource, req.Operation) && req.SubResource == "" &&
-		(path == MutatePath && route.Mutate || path == ValidatePath && route.Validate)
+	taken := ok && route.takes(path, req)
 	if !taken {
 		return answer{}, &BadRequest{fmt.Errorf("%s of kind %q and resource %q is not for %s: the webhook configuration must match the routes",
 			req.Operation, req.Kind.String(), resourceName(req), path)}
 	}
-	if len(req.Object.Raw) == 0 {
+	if len(req.Object.Raw) == 0 && req.Operation != admissionv1.Delete || len(req.OldObject.Raw) == 0 && req.Operation == admissionv1.Delete {
 		return answer{}, &BadRequest{fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
 	}
 	return h(ctx, req)
@@ -125,10 +124,17 @@ func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() e
 	}
 }
 
-func subject(req admission.Request) Subject {
-	s := Subject{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw}
-	if req.Operation == admissionv1.Update {
+// serviceAccount is the one of the manifests, in the install namespace.
+const serviceAccount = "meshfence"
+
+func (a *Admission) subject(req admission.Request) Subject {
+	s := Subject{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
+	s.Own = s.Writer == "system:serviceaccount:"+a.InstallNamespace+":"+serviceAccount
+	switch req.Operation {
+	case admissionv1.Update:
 		s.Old = req.OldObject.Raw
+	case admissionv1.Delete:
+		s.Raw, s.Deleted = req.OldObject.Raw, true
 	}
 	return s
 }

@@ -35,8 +35,8 @@ func TestRoutes(t *testing.T) {
 	if got, ok := webhook.RouteFor("apps", policy.KindService); ok {
 		t.Errorf("RouteFor gives %+v for another group", got)
 	}
-	webhook.Routes()[0].Operations[0] = admissionv1.Delete
-	if webhook.Routes()[0].Operations[0] == admissionv1.Delete {
+	webhook.Routes()[0].Versions[0] = "v0"
+	if webhook.Routes()[0].Versions[0] == "v0" {
 		t.Error("callers share the table")
 	}
 }

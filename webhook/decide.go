@@ -21,6 +21,11 @@ type Subject struct {
 	Raw []byte
 	// Old is what it replaces, in JSON; empty on creation.
 	Old []byte
+	// Deleted says that the object goes.
+	Deleted bool
+	// Writer is the name of the user who asks, and Own says that it is meshfence itself.
+	Writer string
+	Own    bool
 }
 
 // BadRequest is an error in what was asked: the object cannot be read, or admission does not take it.
@@ -35,7 +40,7 @@ func (e *BadRequest) Unwrap() error { return e.Err }
 // Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
 // something afterwards, the answer counts only once that is loaded and Mutate is called again.
 func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
-	if s.Kind == KindConfigMap {
+	if s.Kind == policy.KindConfigMap {
 		return mutateMeshConfig(s, view)
 	}
 	if untouched(s, view.Config()) {
@@ -48,8 +53,8 @@ func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
 	return inject.Object(object, view).Edits, nil
 }
 
-// Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest.
-// Where the view is missing something afterwards, the answer counts only once that is loaded and Validate is
+// Validate judges an object. Findings that the old object had too do not count. For a Service that becomes
+// strict, what stands in its way is a warning. The error is a *BadRequest. Where the view is missing something afterwards, the answer counts only once that is loaded and Validate is
 // called again.
 func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	object, err := s.decode(s.Raw)
@@ -59,12 +64,16 @@ func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 	if s.Kind == policy.KindNamespace {
 		view.LoadNamespace(object.Metadata.Name, object.Metadata.Labels) // it may be too new for the index
 	}
-	findings := guard.Check(object, view)
-	if len(findings) > 0 && len(s.Old) > 0 {
+	w := leak.Write{Object: object, Deleted: s.Deleted, Writer: s.Writer, Own: s.Own}
+	if len(s.Old) > 0 {
 		// An old object that cannot be read excuses nothing.
 		if old, err := s.decode(s.Old); err == nil {
-			findings = leak.Introduced(findings, guard.Check(old, view))
+			w.Old = old
 		}
+	}
+	findings := guard.Judge(w, view)
+	if object.Service != nil {
+		findings = append(findings, guard.Standing(w, view)...)
 	}
 	if len(findings) == 0 {
 		return leak.Verdict{}, nil

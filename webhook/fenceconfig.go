@@ -60,12 +60,12 @@ func (c configMap) sameConfig(other configMap) bool {
 // validateConfigMap refuses a FenceConfig that could not be put in force. It needs no index, so that a
 // config can be mended at any time.
 func (a *Admission) validateConfigMap(req admission.Request) (answer, error) {
-	if req.Namespace != a.InstallNamespace || req.Name != policy.ConfigMapName {
+	if req.Name != policy.ConfigMapName {
 		return allowed(), nil
 	}
 	var object, old configMap
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(req.Object.Raw, &object); err != nil {
-		return answer{}, &BadRequest{fmt.Errorf("decode %s: %w", KindConfigMap, err)}
+		return answer{}, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
 	}
 	if len(req.OldObject.Raw) > 0 {
 		// An old object that cannot be read excuses nothing.

@@ -19,7 +19,7 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 		Data     map[string]string `json:"data"`
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &object); err != nil {
-		return nil, &BadRequest{fmt.Errorf("decode %s: %w", KindConfigMap, err)}
+		return nil, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
 	}
 	config := view.Config()
 	if s.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, object.Metadata.Name) {

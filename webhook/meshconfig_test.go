@@ -39,7 +39,7 @@ func TestMutateMeshConfig(t *testing.T) {
 				t.Fatal(err)
 			}
 			index := policy.NewIndex(config)
-			subject := webhook.Subject{Kind: webhook.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
+			subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
 			edits, err := webhook.Mutate(subject, index.View())
 			if err != nil {
 				t.Fatal(err)

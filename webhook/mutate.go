@@ -14,7 +14,7 @@ import (
 // mutate answers with the patch that makes the active holds true. It does so whatever the enforcement:
 // warn and audit soften what the guard says, not what the holds do.
 func (a *Admission) mutate(ctx context.Context, req admission.Request) (answer, error) {
-	s, view := subject(req), a.Index.View()
+	s, view := a.subject(req), a.Index.View()
 	var edits []inject.Edit
 	err := a.decide(ctx, view, func() (err error) {
 		edits, err = Mutate(s, view)

@@ -3,12 +3,16 @@ package webhook
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // The paths that the webhook server answers on.
@@ -17,10 +21,8 @@ const (
 	ValidatePath = "/validate"
 )
 
-// KindConfigMap is the kind of the objects that hold the FenceConfig and the mesh config.
-const KindConfigMap = "ConfigMap"
-
-// Route says which requests for one kind admission takes. The manifests register exactly these.
+// Route says which requests for one kind admission takes: its creation and its changes. The manifests register
+// exactly these.
 type Route struct {
 	Group string
 	// Versions are all versions that share the schema that is read.
@@ -28,33 +30,95 @@ type Route struct {
 	// Resource is the plural name of the API.
 	Resource string
 	Kind     string
-	// Operations are those that are taken.
-	Operations []admissionv1.Operation
 	// Mutate and Validate say which of the two paths take the kind.
 	Mutate, Validate bool
 	// MutateIf and ValidateIf are CEL conditions that keep all but a few requests from reaching a path; empty
 	// takes every request.
 	MutateIf, ValidateIf string
+	// DeleteIf is the condition under which deletions are validated too; empty takes none.
+	DeleteIf string
+	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
+	Stored bool
 }
+
+// Operations lists what a path takes of the kind.
+func (r Route) Operations(path string) []admissionv1.Operation {
+	switch {
+	case path == MutatePath && !r.Mutate || path == ValidatePath && !r.Validate:
+		return nil
+	case path == ValidatePath && r.DeleteIf != "":
+		return []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete}
+	}
+	return []admissionv1.Operation{admissionv1.Create, admissionv1.Update}
+}
+
+const istioGroup = "networking.istio.io"
 
 // Routes returns the routing table. The slices in it are the caller's own.
 func Routes() []Route {
-	const istio = "networking.istio.io"
-	versions := func() []string { return []string{"v1", "v1beta1", "v1alpha3"} }
-	core := func() []string { return []string{"v1"} }
-	writes := func() []admissionv1.Operation { return []admissionv1.Operation{admissionv1.Create, admissionv1.Update} }
-	return []Route{
-		{Versions: core(), Resource: "services", Kind: policy.KindService, Operations: writes(), Mutate: true, Validate: true},
-		{Versions: core(), Resource: "namespaces", Kind: policy.KindNamespace, Operations: writes(), Validate: true},
-		{Group: istio, Versions: versions(), Resource: "destinationrules", Kind: policy.KindDestinationRule, Operations: writes(), Mutate: true, Validate: true},
-		{Group: istio, Versions: versions(), Resource: "virtualservices", Kind: policy.KindVirtualService, Operations: writes(), Mutate: true, Validate: true},
-		{Group: istio, Versions: versions(), Resource: "serviceentries", Kind: policy.KindServiceEntry, Operations: writes(), Validate: true},
+	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
+	routes := []Route{
+		{Resource: "services", Kind: policy.KindService, Mutate: true, Validate: true},
+		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true},
 		{
-			Versions: core(), Resource: "configmaps", Kind: KindConfigMap, Operations: writes(), Mutate: true, Validate: true,
+			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
-			ValidateIf: fmt.Sprintf("request.name == %q", policy.ConfigMapName),
+			ValidateIf: fmt.Sprintf("request.name == %q || has(object.data) && %q in object.data", policy.ConfigMapName, inject.MeshConfigKey),
 		},
+		{Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: carries(leak.PodLabels())},
+		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
+		{Group: "discovery.k8s.io", Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
+		{Group: "networking.k8s.io", Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Group: istioGroup, Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Group: istioGroup, Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
+		{Group: istioGroup, Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
+		{Group: policy.MulticlusterGroup, Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
+		{Group: policy.GatewayGroup, Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
+		{Group: policy.GatewayGroup, Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
+		{Group: policy.GatewayGroup, Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
+		{Group: policy.GatewayGroup, Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
+		{Group: policy.GatewayGroup, Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
 	}
+	for i, r := range routes {
+		routes[i].Versions = versions(r.Group)
+	}
+	return routes
+}
+
+// versions lists the versions of a group that share one schema.
+func versions(group string) []string {
+	switch group {
+	case istioGroup:
+		return []string{"v1", "v1beta1", "v1alpha3"}
+	case policy.GatewayGroup:
+		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
+	case policy.MulticlusterGroup:
+		return []string{"v1alpha1"}
+	}
+	return []string{"v1"}
+}
+
+// carries is the condition that an object has one of the labels.
+func carries(labels []string) string {
+	return fmt.Sprintf("has(object.metadata.labels) && object.metadata.labels.exists(l, l in [%s])", quoted(labels))
+}
+
+// foreignWriter is the condition that somebody else writes than the controllers that keep endpoints.
+func foreignWriter() string {
+	return fmt.Sprintf("!(request.userInfo.username in [%s])", quoted(leak.EndpointWriters()))
+}
+
+func quoted(list []string) string {
+	texts := make([]string, len(list))
+	for i, text := range list {
+		texts[i] = strconv.Quote(text)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // RouteFor returns the route of a kind; ok is false for a kind that admission does not take.
@@ -68,9 +132,10 @@ func find(routes []Route, group, kind string) (Route, bool) {
 	return routes[i], true
 }
 
-// takes says whether the route is for that kind and resource, which must agree, and for that operation.
-func (r Route) takes(kind metav1.GroupVersionKind, resource metav1.GroupVersionResource, operation admissionv1.Operation) bool {
-	return slices.Contains(r.Versions, kind.Version) &&
-		resource == metav1.GroupVersionResource{Group: r.Group, Version: kind.Version, Resource: r.Resource} &&
-		slices.Contains(r.Operations, operation)
+// takes says whether the route is for a request on a path: its kind and resource, which must agree, and its
+// operation.
+func (r Route) takes(path string, req admission.Request) bool {
+	return slices.Contains(r.Versions, req.Kind.Version) && req.SubResource == "" &&
+		req.Resource == metav1.GroupVersionResource{Group: r.Group, Version: req.Kind.Version, Resource: r.Resource} &&
+		slices.Contains(r.Operations(path), req.Operation)
 }

@@ -35,7 +35,7 @@ type informers struct {
 func (i *informers) GetInformer(_ context.Context, object client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
 	if _, ok := object.(*corev1.ConfigMap); ok {
-		kind = webhook.KindConfigMap
+		kind = policy.KindConfigMap
 	}
 	informer := toolscache.NewSharedIndexInformer(i.sources[kind], object, 0, nil)
 	i.started = append(i.started, informer)
@@ -56,7 +56,7 @@ func newWatched(t *testing.T) *watched {
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
 			policy.KindService: fcache.NewFakeControllerSource(), policy.KindNamespace: fcache.NewFakeControllerSource(),
-			webhook.KindConfigMap: fcache.NewFakeControllerSource(),
+			policy.KindConfigMap: fcache.NewFakeControllerSource(),
 		}},
 		registry: prometheus.NewRegistry(),
 		recorder: events.NewFakeRecorder(8),
@@ -180,7 +180,7 @@ func TestStateReloads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t)
-		configs := w.sources[webhook.KindConfigMap]
+		configs := w.sources[policy.KindConfigMap]
 		object := func(text string) *corev1.ConfigMap {
 			return &corev1.ConfigMap{
 				ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: policy.ConfigMapName},

@@ -5,15 +5,16 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // validate answers with what the guard finds in the final object.
 func (a *Admission) validate(ctx context.Context, req admission.Request) (answer, error) {
-	if req.Kind.Kind == KindConfigMap {
+	if req.Kind.Kind == policy.KindConfigMap && req.Namespace == a.InstallNamespace {
 		return a.validateConfigMap(req)
 	}
-	s, view := subject(req), a.Index.View()
+	s, view := a.subject(req), a.Index.View()
 	now := a.Now()
 	var verdict leak.Verdict
 	err := a.decide(ctx, view, func() (err error) {

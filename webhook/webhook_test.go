@@ -63,7 +63,7 @@ meshfence_services{fence="strict"} 1
 func coreKinds() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindService), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(webhook.KindConfigMap), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindNamespace), meta.RESTScopeRoot)
 	return mapper
 }

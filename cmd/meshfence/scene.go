@@ -141,7 +141,7 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 		}
 		subject.Raw = r.stored
 	}
-	if !route.Validate || route.Kind == webhook.KindConfigMap {
+	if !route.Validate || route.Kind == policy.KindConfigMap {
 		return r, nil // the FenceConfig has been read already
 	}
 	verdict, err := webhook.Validate(subject, guard, s.index.View(), now)

@@ -103,7 +103,11 @@ func companionCase(t *testing.T, file string) (*policy.Index, *corev1.Service) {
 	if err := json.Unmarshal(c.Object.JSON, &service); err != nil {
 		t.Fatal(err)
 	}
-	return fixtures.Index(config, append(c.Scene, c.Object)), &service
+	index, err := fixtures.Index(config, append(c.Scene, c.Object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index, &service
 }
 
 func contains(all, some []string) bool {

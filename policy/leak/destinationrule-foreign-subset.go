@@ -15,12 +15,11 @@ func destinationRuleForeignSubset() Rule {
 		ID:       "destinationrule-foreign-subset",
 		Rows:     []string{"B8"},
 		Kinds:    []string{policy.KindDestinationRule},
-		Stops:    policy.HoldsOf(policy.MeshConfig, policy.Locality),
 		Severity: Deny,
 		Leaks:    "routes to the subset send traffic to another cluster",
 		Mend:     "remove the label, and admission adds the right one",
-		check: func(o *policy.Object, view *policy.View) []breach {
-			host, strict := strictHost(o, view)
+		check: func(o Write, view *policy.View) []breach {
+			host, strict := strictHost(o.Object, view)
 			if !strict {
 				return nil
 			}

@@ -17,8 +17,8 @@ func destinationRulePassthrough() Rule {
 		Severity: Deny,
 		Leaks:    "a client reaches whatever address it asks for, in any cluster",
 		Mend:     "remove the field or choose another load balancer",
-		check: func(o *policy.Object, view *policy.View) []breach {
-			host, strict := strictHost(o, view)
+		check: func(o Write, view *policy.View) []breach {
+			host, strict := strictHost(o.Object, view)
 			if !strict {
 				return nil
 			}

@@ -16,8 +16,8 @@ func destinationRuleTunnel() Rule {
 		Severity: Deny,
 		Leaks:    "the host's traffic is tunnelled to a target that no hold covers",
 		Mend:     "remove the tunnel",
-		check: func(o *policy.Object, view *policy.View) []breach {
-			host, strict := strictHost(o, view)
+		check: func(o Write, view *policy.View) []breach {
+			host, strict := strictHost(o.Object, view)
 			if !strict {
 				return nil
 			}

@@ -6,22 +6,21 @@ import (
 )
 
 // destinationRuleUnfenced refuses a DestinationRule that lacks what the strongest active hold needs: another
-// mutator took it out again, admission was not asked, or a setting stands in its way [B1, B2, B8, B9, B10, B11].
+// mutator took it out again, admission was not asked, or a setting stands in its way [B1, B2, B4, B6, B8 to B10].
 func destinationRuleUnfenced() Rule {
 	return Rule{
 		ID:       "destinationrule-unfenced",
-		Rows:     []string{"B1", "B2", "B8", "B9", "B10", "B11"},
+		Rows:     []string{"B1", "B2", "B4", "B6", "B8", "B9", "B10"},
 		Kinds:    []string{policy.KindDestinationRule},
-		Stops:    policy.HoldsOf(policy.MeshConfig),
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "mend what is named here, and apply the object again so that admission adds the rest",
-		check: func(o *policy.Object, view *policy.View) []breach {
+		check: func(o Write, view *policy.View) []breach {
 			hold := policy.Subset
 			if view.Config().Holds.Has(policy.Locality) {
 				hold = policy.Locality
 			}
-			return gaps(o, view, hold)
+			return gaps(o.Object, view, hold)
 		},
 	}
 }

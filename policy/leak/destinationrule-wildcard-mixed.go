@@ -13,11 +13,10 @@ func destinationRuleWildcardMixed() Rule {
 		ID:       "destinationrule-wildcard-mixed",
 		Rows:     []string{"B7"},
 		Kinds:    []string{policy.KindDestinationRule},
-		Stops:    policy.HoldsOf(policy.MeshConfig),
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "write one rule for each host, or narrow the wildcard to hosts of one fence",
-		check: func(o *policy.Object, view *policy.View) []breach {
+		check: func(o Write, view *policy.View) []breach {
 			match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) || match.Only(policy.Strict) {
 				return nil

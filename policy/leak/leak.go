@@ -26,12 +26,13 @@ const (
 type Rule struct {
 	// ID is a contract: it never changes and is never used again.
 	ID string
-	// Rows are the rows of the catalogue that the rule covers.
+	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
+	// them; see [Catalogue].
 	Rows []string
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
-	// Stops are the holds that keep the traffic in even so; the rule is silent while one of them is active.
-	Stops policy.Holds
+	// Deletions says that it judges deletions, and nothing else does.
+	Deletions bool
 	// Severity is that of its findings.
 	Severity Severity
 	// Leaks says what gets out, as the end of the sentence "otherwise ...".
@@ -39,7 +40,20 @@ type Rule struct {
 	// Mend says what to do instead.
 	Mend string
 
-	check func(*policy.Object, *policy.View) []breach
+	check func(Write, *policy.View) []breach
+}
+
+// Write is one object that is written, or that stands.
+type Write struct {
+	*policy.Object
+	// Old is what the object replaces; nil on creation, and for an object that stands.
+	Old *policy.Object
+	// Deleted says that the object goes.
+	Deleted bool
+	// Writer is the name of the user who writes; empty for an object that stands.
+	Writer string
+	// Own says that meshfence itself writes.
+	Own bool
 }
 
 // breach is what the check of a rule reports: where, on which host, and what must be there instead.
@@ -81,36 +95,80 @@ type Finding struct {
 }
 
 // Guard judges objects with a set of rules.
-type Guard struct{ byKind map[string][]Rule }
+type Guard struct{ byKind map[string][]guarded }
+
+// guarded is a rule and the holds of which one keeps it silent.
+type guarded struct {
+	Rule
+	stops policy.Holds
+}
 
 // NewGuard returns a guard for the rules; see [Rules].
 func NewGuard(rules []Rule) *Guard {
-	g := &Guard{byKind: map[string][]Rule{}}
+	g := &Guard{byKind: map[string][]guarded{}}
 	for _, r := range rules {
 		for _, kind := range r.Kinds {
-			g.byKind[kind] = append(g.byKind[kind], r)
+			g.byKind[kind] = append(g.byKind[kind], guarded{r, r.Stops()})
 		}
 	}
 	return g
 }
 
-// Check returns the findings for an object, in the order of the rules.
+// Judge returns the findings for a write, in the order of the rules. Those that the old object had too do not
+// count: an update never fails for what it did not bring in.
+func (g *Guard) Judge(w Write, view *policy.View) []Finding {
+	findings := g.check(w, view)
+	if len(findings) == 0 || w.Old == nil {
+		return findings
+	}
+	return introduced(findings, g.Check(w.Old, view))
+}
+
+// Check returns the findings for an object that stands, in the order of the rules.
 func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
+	return g.check(Write{Object: o}, view)
+}
+
+func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
-	for _, r := range g.byKind[o.Kind] {
-		if r.Stops.Intersects(view.Config().Holds) {
+	for _, r := range g.byKind[w.Kind] {
+		if w.Deleted && !r.Deletions || r.stops.Intersects(view.Config().Holds.Routing()) {
 			continue
 		}
-		for _, b := range r.check(o, view) {
-			findings = append(findings, r.finding(o, b))
+		for _, b := range r.check(w, view) {
+			findings = append(findings, r.finding(w.Object, b))
 		}
 	}
 	return findings
 }
 
-// Introduced returns the findings that the old object did not have, whatever they were moved to in their
+// Standing returns the findings for the objects that let the traffic of a Service out which has become strict
+// with this write: the Service comes second, and nothing can be mended by refusing it.
+func (g *Guard) Standing(w Write, view *policy.View) []Finding {
+	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
+	if view.Service(host, w.Metadata.Annotations).Fence != policy.Strict ||
+		w.Old != nil && view.Service(host, w.Old.Metadata.Annotations).Fence == policy.Strict {
+		return nil
+	}
+	view.LoadService(host, w.Metadata.Annotations)
+	view.LoadServiceSpec(host, *w.Service)
+	fqdn := host.FQDN(view.Config().ClusterDomain)
+	var findings []Finding
+	for _, o := range view.Related(host) {
+		for _, f := range g.Check(o, view) {
+			if f.Host == fqdn {
+				f.Severity = Warn
+				f.Field = fmt.Sprintf("%s %s/%s: %s", f.Kind, f.Namespace, f.Name, f.Field)
+				findings = append(findings, f)
+			}
+		}
+	}
+	return findings
+}
+
+// introduced returns the findings that the old object did not have, whatever they were moved to in their
 // list. One that stood once and stands twice is introduced once.
-func Introduced(findings, old []Finding) []Finding {
+func introduced(findings, old []Finding) []Finding {
 	stood := map[string]int{}
 	for _, f := range old {
 		stood[f.key]++

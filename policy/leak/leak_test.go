@@ -33,6 +33,9 @@ func TestFixtures(t *testing.T) {
 			object := c.Object.JSON
 			before := judge(t, guard, index, c, object)
 			plan := inject.Object(decode(t, c.Object.Kind, object), index.View())
+			if c.Deleted {
+				plan = inject.Plan{}
+			}
 			mutated, err := fixtures.Apply(object, plan.Edits)
 			if err != nil {
 				t.Fatal(err)
@@ -56,17 +59,18 @@ func TestFixtures(t *testing.T) {
 // judge returns what validation finds, apart from what the old object had too.
 func judge(t *testing.T, guard *leak.Guard, index *policy.Index, c fixtures.Case, object []byte) []leak.Finding {
 	t.Helper()
-	findings := guard.Check(decode(t, c.Object.Kind, object), index.View())
+	w := leak.Write{Object: decode(t, c.Object.Kind, object), Deleted: c.Deleted, Writer: c.Writer}
 	if c.Old != nil {
-		findings = leak.Introduced(findings, guard.Check(decode(t, c.Object.Kind, c.Old.JSON), index.View()))
+		w.Old = decode(t, c.Object.Kind, c.Old.JSON)
 	}
-	return findings
+	return guard.Judge(w, index.View())
 }
 
+// demand wants a finding of the rule, whose severity is that of the rule.
 func demand(t *testing.T, rule string, findings []leak.Finding) {
 	t.Helper()
-	if !slices.ContainsFunc(findings, func(f leak.Finding) bool { return f.Rule == rule && f.Severity == leak.Deny }) {
-		t.Errorf("must be refused by %s, found:\n%s", rule, describe(findings))
+	if !slices.ContainsFunc(findings, func(f leak.Finding) bool { return f.Rule == rule }) {
+		t.Errorf("must be found by %s, found:\n%s", rule, describe(findings))
 	}
 }
 

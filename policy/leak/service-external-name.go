@@ -11,7 +11,7 @@ func serviceExternalName() Rule {
 		Severity: Deny,
 		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
 		Mend:     "use a Service with a selector, or loosen its fence",
-		check: func(o *policy.Object, view *policy.View) []breach {
+		check: func(o Write, view *policy.View) []breach {
 			if o.Service.Type != "ExternalName" {
 				return nil
 			}

@@ -15,7 +15,7 @@ func serviceInvalidFence() Rule {
 		Kinds:    []string{policy.KindService, policy.KindNamespace},
 		Severity: Deny,
 		Leaks:    "it counts as absent and fences nothing",
-		check: func(o *policy.Object, _ *policy.View) []breach {
+		check: func(o Write, _ *policy.View) []breach {
 			field, set := "annotations", o.Metadata.Annotations
 			if o.Kind == policy.KindNamespace {
 				field, set = "labels", o.Metadata.Labels

@@ -17,7 +17,7 @@ func serviceEntryFencedHost() Rule {
 		Severity: Deny,
 		Leaks:    "the endpoints of this ServiceEntry receive the host's traffic and pass for local ones",
 		Mend:     "choose another host, or a narrower wildcard",
-		check: func(o *policy.Object, view *policy.View) []breach {
+		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
 				host, strict := claimed(h, o.Metadata.Namespace, view)

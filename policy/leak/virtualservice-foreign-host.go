@@ -17,8 +17,8 @@ func virtualServiceForeignHost() Rule {
 		Severity: Deny,
 		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
 		Mend:     "fence that destination too, or name another one",
-		check: func(o *policy.Object, view *policy.View) []breach {
-			host, strict := routedStrictHost(o, view)
+		check: func(o Write, view *policy.View) []breach {
+			host, strict := routedStrictHost(o.Object, view)
 			if !strict {
 				return nil
 			}

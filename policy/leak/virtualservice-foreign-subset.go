@@ -14,12 +14,11 @@ func virtualServiceForeignSubset() Rule {
 		ID:       "virtualservice-foreign-subset",
 		Rows:     []string{"A2", "C1", "C2", "C6"},
 		Kinds:    []string{policy.KindVirtualService},
-		Stops:    policy.HoldsOf(policy.MeshConfig, policy.Locality),
 		Severity: Deny,
 		Leaks:    "the route sends traffic to every cluster",
 		Mend:     "apply the object again so that admission mends it, or name a subset",
-		check: func(o *policy.Object, view *policy.View) []breach {
-			found := gaps(o, view, policy.Subset)
+		check: func(o Write, view *policy.View) []breach {
+			found := gaps(o.Object, view, policy.Subset)
 			for path, d := range o.VirtualService.Destinations() {
 				if !policy.IsReservedSubset(d.Subset) || d.Subset == policy.ReservedSubset {
 					continue

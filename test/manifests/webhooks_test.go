@@ -81,11 +81,8 @@ func request(group, version, resource, operation string) string {
 func routed(path string) []string {
 	var out []string
 	for _, r := range webhook.Routes() {
-		if (path == webhook.MutatePath && !r.Mutate) || (path == webhook.ValidatePath && !r.Validate) {
-			continue
-		}
 		for _, version := range r.Versions {
-			for _, operation := range r.Operations {
+			for _, operation := range r.Operations(path) {
 				out = append(out, request(r.Group, version, r.Resource, string(operation)))
 			}
 		}

@@ -1,0 +1,211 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// backend is what relates a Service to other objects than by its name.
+type backend struct {
+	// selector holds the labels that the Service selects Pods and workloads by, as key=value, sorted.
+	selector []string
+	// addresses are its ClusterIPs.
+	addresses []netip.Addr
+}
+
+func newBackend(spec ServiceSpec) backend {
+	b := backend{selector: pairs(spec.Selector)}
+	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
+		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
+			b.addresses = append(b.addresses, address)
+		}
+	}
+	return b
+}
+
+// pairs returns labels as key=value, sorted. No key has a "=" in it.
+func pairs(labels map[string]string) []string {
+	list := make([]string, 0, len(labels))
+	for key, value := range labels {
+		list = append(list, key+"="+value)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// selects says whether the Service selects what has the labels. A Service without a selector selects nothing.
+func (b backend) selects(labels map[string]string) bool {
+	for _, pair := range b.selector {
+		key, value, _ := strings.Cut(pair, "=")
+		if have, ok := labels[key]; !ok || have != value {
+			return false
+		}
+	}
+	return len(b.selector) > 0
+}
+
+// overlaps says whether something may have both the labels that the Service selects and those given.
+func (b backend) overlaps(labels map[string]string) bool {
+	for _, pair := range b.selector {
+		key, value, _ := strings.Cut(pair, "=")
+		if other, ok := labels[key]; ok && other != value {
+			return false
+		}
+	}
+	return len(b.selector) > 0
+}
+
+// backends are those of one Namespace.
+type backends struct {
+	byName map[string]backend
+	// byPair holds the Services by the first label of their selector, so that those that select something are
+	// found without a look at all of them.
+	byPair map[string][]string
+}
+
+func (s *backends) set(name string, b backend) {
+	s.remove(name)
+	if s.byName == nil {
+		s.byName, s.byPair = map[string]backend{}, map[string][]string{}
+	}
+	s.byName[name] = b
+	if len(b.selector) > 0 {
+		first := b.selector[0]
+		names := s.byPair[first]
+		i, _ := slices.BinarySearch(names, name)
+		s.byPair[first] = slices.Insert(names, i, name)
+	}
+}
+
+func (s *backends) remove(name string) {
+	old := s.byName[name]
+	delete(s.byName, name)
+	if len(old.selector) == 0 {
+		return
+	}
+	first := old.selector[0]
+	names := s.byPair[first]
+	if i, ok := slices.BinarySearch(names, name); ok {
+		names = slices.Delete(names, i, i+1)
+	}
+	if s.byPair[first] = names; len(names) == 0 {
+		delete(s.byPair, first)
+	}
+}
+
+// SetServiceSpec tells what a Service selects, and its addresses. They are forgotten with the Service.
+func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n, ok := x.namespaces[host.Namespace]
+	if _, exists := x.service(host); !ok || !exists {
+		return
+	}
+	b := newBackend(spec)
+	x.forgetAddresses(host, n)
+	n.backends.set(host.Name, b)
+	for _, address := range b.addresses {
+		x.addresses[address] = host
+	}
+}
+
+func (x *Index) service(host Host) (asked, bool) {
+	n, ok := x.namespaces[host.Namespace]
+	if !ok {
+		return absent, false
+	}
+	annotation, ok := n.services[host.Name]
+	return annotation, ok
+}
+
+// forgetAddresses drops those that are still the Service's own.
+func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
+	for _, address := range n.backends.byName[host.Name].addresses {
+		if x.addresses[address] == host {
+			delete(x.addresses, address)
+		}
+	}
+}
+
+// StrictSelecting returns the first strict Service of a Namespace that selects what has the labels.
+func (v *View) StrictSelecting(namespace string, labels map[string]string) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	var names []string
+	if n, ok := v.index.namespaces[namespace]; ok {
+		for key, value := range labels {
+			for _, name := range n.backends.byPair[key+"="+value] {
+				if n.backends.byName[name].selects(labels) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return v.firstStrict(namespace, names, func(b backend) bool { return b.selects(labels) })
+}
+
+// StrictOverlapping returns the first strict Service of a Namespace whose Pods the labels may select too. It
+// looks at every Service of the Namespace that has a selector.
+func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	var names []string
+	if n, ok := v.index.namespaces[namespace]; ok {
+		for name, b := range n.backends.byName {
+			if b.overlaps(labels) {
+				names = append(names, name)
+			}
+		}
+	}
+	return v.firstStrict(namespace, names, func(b backend) bool { return b.overlaps(labels) })
+}
+
+// firstStrict returns the first of the Services by name that is strict, those that were loaded included.
+func (v *View) firstStrict(namespace string, names []string, also func(backend) bool) (FencedHost, bool) {
+	for host, b := range v.backends {
+		if host.Namespace != namespace {
+			continue
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name == host.Name })
+		if also(b) {
+			names = append(names, host.Name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if found, strict := v.strict(Host{Namespace: namespace, Name: name}); strict {
+			return found, true
+		}
+	}
+	return FencedHost{}, false
+}
+
+func (v *View) strict(host Host) (FencedHost, bool) {
+	d := v.decide(host)
+	return FencedHost{host.FQDN(v.config.ClusterDomain), d}, d.Fence == Strict
+}
+
+// StrictAddress returns the strict Service that has a ClusterIP in the prefix. A prefix of more than one
+// address looks at every ClusterIP.
+func (v *View) StrictAddress(prefix netip.Prefix) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if prefix.IsSingleIP() {
+		if host, ok := v.index.addresses[prefix.Addr()]; ok {
+			return v.strict(host)
+		}
+		return FencedHost{}, false
+	}
+	var first FencedHost
+	found := false
+	for address, host := range v.index.addresses {
+		if !prefix.Contains(address) {
+			continue
+		}
+		if h, strict := v.strict(host); strict && (!found || h.Host < first.Host) {
+			first, found = h, true
+		}
+	}
+	return first, found
+}

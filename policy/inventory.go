@@ -1,0 +1,218 @@
+package policy
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Key names an object.
+type Key struct{ Kind, Namespace, Name string }
+
+// Compare orders keys by kind, Namespace and name.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(strings.Compare(k.Kind, other.Kind), strings.Compare(k.Namespace, other.Namespace), strings.Compare(k.Name, other.Name))
+}
+
+// Key returns the name of the object.
+func (o *Object) Key() Key { return Key{o.Kind, o.Metadata.Namespace, o.Metadata.Name} }
+
+// inventory holds the objects that can let the traffic of a Service out, by the hosts that they name, so that
+// whichever of two related objects comes second is judged.
+type inventory struct {
+	mu      sync.RWMutex
+	objects map[Key]filed
+	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
+	byName, byWildcard map[string]map[Key]bool
+	watchers           []func(Key)
+}
+
+// filed is an object and the names that it stands under, those of the cluster domain at that time.
+type filed struct {
+	*Object
+	names []string
+}
+
+// SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
+func (x *Index) SetObject(o *Object) {
+	f := filed{o, o.names(x.Config().ClusterDomain)}
+	x.inventory.change(o.Key(), func(i *inventory) {
+		if i.objects == nil {
+			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
+		}
+		i.objects[o.Key()] = f
+		i.places(f, func(set map[string]map[Key]bool, name string) {
+			if set[name] == nil {
+				set[name] = map[Key]bool{}
+			}
+			set[name][o.Key()] = true
+		})
+	})
+}
+
+// DeleteObject forgets an object.
+func (x *Index) DeleteObject(k Key) { x.inventory.change(k, func(*inventory) {}) }
+
+// change takes out what stands under a key, lets put do its work, and tells the watchers.
+func (i *inventory) change(k Key, put func(*inventory)) {
+	i.mu.Lock()
+	i.places(i.objects[k], func(set map[string]map[Key]bool, name string) {
+		if delete(set[name], k); len(set[name]) == 0 {
+			delete(set, name)
+		}
+	})
+	delete(i.objects, k)
+	put(i)
+	watchers := i.watchers
+	i.mu.Unlock()
+	for _, watcher := range watchers {
+		watcher(k)
+	}
+}
+
+// WatchObjects calls f after an object was set or deleted, in the goroutine that did it, for as long as the index
+// lives. It must be quick, and may use the index.
+func (x *Index) WatchObjects(f func(Key)) {
+	i := &x.inventory
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.watchers = append(slices.Clone(i.watchers), f)
+}
+
+// Objects lists the keys of all objects, sorted.
+func (x *Index) Objects() []Key {
+	x.inventory.mu.RLock()
+	defer x.inventory.mu.RUnlock()
+	return slices.SortedFunc(maps.Keys(x.inventory.objects), Key.Compare)
+}
+
+// places visits where the key of an object stands.
+func (i *inventory) places(f filed, visit func(set map[string]map[Key]bool, name string)) {
+	for _, name := range f.names {
+		if suffix, ok := Wildcard(name); ok {
+			visit(i.byWildcard, suffix)
+		} else {
+			visit(i.byName, name)
+		}
+	}
+}
+
+// find returns the objects that have one of the names, or a wildcard for the last of them, sorted by key.
+func (i *inventory) find(names ...string) []*Object {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	found := map[Key]bool{}
+	for _, name := range names {
+		maps.Copy(found, i.byName[name])
+	}
+	host := names[len(names)-1]
+	for at := range host {
+		maps.Copy(found, i.byWildcard[host[at:]])
+	}
+	maps.Copy(found, i.byWildcard[""])
+	objects := make([]*Object, 0, len(found))
+	for _, key := range slices.SortedFunc(maps.Keys(found), Key.Compare) {
+		objects = append(objects, i.objects[key].Object)
+	}
+	return objects
+}
+
+// Object returns an object of the inventory.
+func (v *View) Object(k Key) (*Object, bool) {
+	v.index.inventory.mu.RLock()
+	defer v.index.inventory.mu.RUnlock()
+	f, ok := v.index.inventory.objects[k]
+	return f.Object, ok
+}
+
+// Related returns the objects of the inventory that name a Service in any way, or that choose workloads in its
+// Namespace, sorted by key.
+func (v *View) Related(h Host) []*Object {
+	short := h.Name + "." + h.Namespace
+	return v.index.inventory.find(h.Name, short, short+".svc", h.FQDN(v.config.ClusterDomain))
+}
+
+// Delegators returns the VirtualServices that leave routes to a VirtualService, sorted by key.
+func (v *View) Delegators(k Key) []*Object {
+	return v.index.inventory.find(delegateName(k.Namespace, k.Name))
+}
+
+// delegateName stands among the names of a VirtualService for another that it leaves routes to. No host looks
+// like it.
+func delegateName(namespace, name string) string { return "delegate/" + namespace + "/" + name }
+
+// names lists what an object may be found by: the hosts that it names as Istio compares them, in lower case, a
+// bare name of a ServiceEntry as it is, and the wildcard of its Namespace where it chooses workloads there.
+func (o *Object) names(domain string) []string {
+	namespace := o.Metadata.Namespace
+	var list []string
+	add := func(host string) {
+		list = append(list, strings.TrimSuffix(strings.ToLower(Resolve(host, namespace, domain)), "."))
+	}
+	service := func(h Host) { list = append(list, h.FQDN(domain)) }
+	switch {
+	case o.DestinationRule != nil:
+		add(o.DestinationRule.Host)
+	case o.VirtualService != nil:
+		for _, host := range o.VirtualService.Hosts {
+			add(host)
+		}
+		for _, d := range o.VirtualService.Destinations() {
+			add(d.Host)
+		}
+		for _, d := range o.VirtualService.Delegates(namespace) {
+			list = append(list, delegateName(d.Namespace, d.Name))
+		}
+	case o.ServiceEntry != nil:
+		for _, host := range o.ServiceEntry.Hosts {
+			add(host)
+			list = append(list, strings.ToLower(host))
+		}
+		if o.ServiceEntry.WorkloadSelector != nil {
+			add("*." + namespace + ".svc." + domain)
+		}
+		if len(o.ServiceEntry.Addresses) > 0 { // any Service may have them
+			add("*.svc." + domain)
+		}
+	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
+		add("*." + namespace + ".svc." + domain)
+	case o.Sidecar != nil && o.Sidecar.OutboundTrafficPolicy != nil && o.Sidecar.OutboundTrafficPolicy.EgressProxy != nil:
+		add(o.Sidecar.OutboundTrafficPolicy.EgressProxy.Host)
+	case o.Gateway != nil:
+		for _, server := range o.Gateway.Servers {
+			for _, host := range server.Hosts {
+				_, name, found := strings.Cut(host, "/")
+				if !found {
+					name = host
+				}
+				add(name)
+			}
+		}
+	case o.Kind == KindServiceExport:
+		service(Host{Namespace: namespace, Name: o.Metadata.Name})
+	case o.Ingress != nil:
+		for _, name := range o.Ingress.Backends() {
+			service(Host{Namespace: namespace, Name: name})
+		}
+	case o.Route != nil:
+		for _, host := range o.Parents() {
+			service(host)
+		}
+		for _, ref := range o.Route.Backends() {
+			if name, ok := ref.Hostname(); ok {
+				add(name)
+			} else {
+				host, _ := ref.Service(namespace)
+				service(host)
+			}
+		}
+	case o.BackendTLSPolicy != nil:
+		for _, ref := range o.BackendTLSPolicy.TargetRefs {
+			service(Host{Namespace: namespace, Name: ref.Name})
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -1,0 +1,172 @@
+package policy
+
+import (
+	"cmp"
+	"iter"
+	"strconv"
+)
+
+// Route is the part of a Gateway API HTTPRoute, GRPCRoute, TCPRoute or TLSRoute that is read.
+type Route struct {
+	ParentRefs []Reference `json:"parentRefs"`
+	Rules      []RouteRule `json:"rules"`
+}
+
+// RouteRule is one rule of a Route.
+type RouteRule struct {
+	Filters     []RouteFilter  `json:"filters"`
+	BackendRefs []RouteBackend `json:"backendRefs"`
+}
+
+// RouteBackend is one of several backends of a rule.
+type RouteBackend struct {
+	Reference
+	Filters []RouteFilter `json:"filters"`
+}
+
+// RouteFilter is a filter of a rule or of a backend.
+type RouteFilter struct {
+	RequestMirror *RequestMirror `json:"requestMirror"`
+}
+
+// RequestMirror sends a copy of each request to a backend.
+type RequestMirror struct {
+	BackendRef Reference `json:"backendRef"`
+}
+
+// Reference names another object; an empty Namespace is that of the object that holds it. What an empty group
+// and kind mean depends on the field.
+type Reference struct {
+	Group     *string `json:"group"`
+	Kind      *string `json:"kind"`
+	Namespace string  `json:"namespace"`
+	Name      string  `json:"name"`
+}
+
+// The groups and the kind of references that are not among the kinds with a view.
+const (
+	GatewayGroup      = "gateway.networking.k8s.io"
+	MulticlusterGroup = "multicluster.x-k8s.io"
+	istioGroup        = "networking.istio.io"
+	kindServiceImport = "ServiceImport"
+	kindHostname      = "Hostname"
+)
+
+// Is says whether the reference is to that kind, where a reference without group and kind is to a Service of
+// the core group, as backendRefs are.
+func (r Reference) Is(group, kind string) bool {
+	return deref(r.Group, "") == group && deref(r.Kind, KindService) == kind
+}
+
+// Service returns the Service that a reference names; ok is false where it is to something else.
+func (r Reference) Service(namespace string) (host Host, ok bool) {
+	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is("", KindService)
+}
+
+// Import returns the Service whose ServiceImport a reference names; ok is false where it is to something else.
+func (r Reference) Import(namespace string) (host Host, ok bool) {
+	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(MulticlusterGroup, kindServiceImport)
+}
+
+// Hostname returns the host that a reference of Istio's kind Hostname names; ok is false where it is to
+// something else.
+func (r Reference) Hostname() (host string, ok bool) { return r.Name, r.Is(istioGroup, kindHostname) }
+
+func deref(value *string, absent string) string {
+	if value == nil {
+		return absent
+	}
+	return *value
+}
+
+// Parents yields the Services that a Route of the mesh speaks for (GAMMA: a parentRef to a Service), with the
+// paths of the references.
+func (o *Object) Parents() iter.Seq2[[]string, Host] {
+	return func(yield func([]string, Host) bool) {
+		for i, parent := range o.Route.ParentRefs {
+			if deref(parent.Kind, KindGateway) != KindService || deref(parent.Group, GatewayGroup) != "" {
+				continue
+			}
+			host, _ := parent.Service(o.Metadata.Namespace)
+			if !yield([]string{"spec", "parentRefs", strconv.Itoa(i)}, host) {
+				return
+			}
+		}
+	}
+}
+
+// Backends yields every reference that a Route sends requests to, mirrors included, with its path, in the order
+// of the object.
+func (r *Route) Backends() iter.Seq2[[]string, Reference] {
+	return func(yield func([]string, Reference) bool) {
+		for i, rule := range r.Rules {
+			at := []string{"spec", "rules", strconv.Itoa(i)}
+			if !yieldMirrors(yield, at, rule.Filters) {
+				return
+			}
+			for j, backend := range rule.BackendRefs {
+				at := append(at[:3:3], "backendRefs", strconv.Itoa(j))
+				if !yield(at, backend.Reference) || !yieldMirrors(yield, at, backend.Filters) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func yieldMirrors(yield func([]string, Reference) bool, at []string, filters []RouteFilter) bool {
+	n := len(at)
+	for i, filter := range filters {
+		mirror := append(at[:n:n], "filters", strconv.Itoa(i), "requestMirror", "backendRef")
+		if filter.RequestMirror != nil && !yield(mirror, filter.RequestMirror.BackendRef) {
+			return false
+		}
+	}
+	return true
+}
+
+// Ingress is the part of a networking.k8s.io Ingress that is read.
+type Ingress struct {
+	DefaultBackend *IngressBackend `json:"defaultBackend"`
+	Rules          []struct {
+		HTTP *struct {
+			Paths []struct {
+				Backend IngressBackend `json:"backend"`
+			} `json:"paths"`
+		} `json:"http"`
+	} `json:"rules"`
+}
+
+// IngressBackend is where an Ingress sends requests.
+type IngressBackend struct {
+	Service *struct {
+		Name string `json:"name"`
+	} `json:"service"`
+}
+
+// Backends yields the names of the Services that an Ingress sends requests to, all of its own Namespace, with
+// the paths of the names.
+func (i *Ingress) Backends() iter.Seq2[[]string, string] {
+	return func(yield func([]string, string) bool) {
+		if b := i.DefaultBackend; b != nil && b.Service != nil &&
+			!yield([]string{"spec", "defaultBackend", "service", "name"}, b.Service.Name) {
+			return
+		}
+		for r, rule := range i.Rules {
+			if rule.HTTP == nil {
+				continue
+			}
+			for p, path := range rule.HTTP.Paths {
+				at := []string{"spec", "rules", strconv.Itoa(r), "http", "paths", strconv.Itoa(p), "backend", "service", "name"}
+				if path.Backend.Service != nil && !yield(at, path.Backend.Service.Name) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// BackendTLSPolicy is the part of a Gateway API BackendTLSPolicy that is read.
+type BackendTLSPolicy struct {
+	TargetRefs []Reference `json:"targetRefs"`
+}
