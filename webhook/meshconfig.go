@@ -10,6 +10,10 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
+func isMeshConfigMap(namespace, name string, config *policy.Config) bool {
+	return namespace == config.IstioNamespace && slices.Contains(config.MeshConfigMaps, name)
+}
+
 // mutateMeshConfig puts the entries of hold meshConfig back into a mesh ConfigMap, in the same request in which
 // an installer resets it. A mesh config that cannot be edited passes as it is: Istio judges it, and the
 // controller reports that it does not hold the scope.
@@ -22,7 +26,7 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 		return nil, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
 	}
 	config := view.Config()
-	if s.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, object.Metadata.Name) {
+	if !isMeshConfigMap(s.Namespace, object.Metadata.Name, config) {
 		return nil, nil
 	}
 	var scope inject.Scope

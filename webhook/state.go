@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,32 +34,55 @@ type State struct {
 	seen *configMap // the last FenceConfig that was looked at, good or bad
 }
 
-// CacheByObject says what a manager's cache must hold for the state: stripped metadata of Services and
-// Namespaces, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
-func CacheByObject(installNamespace string) map[client.Object]cache.ByObject {
+// CacheOptions says what a manager's cache must hold for the state: stripped Services and metadata of Namespaces,
+// views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
+func CacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
-	return map[client.Object]cache.ByObject{
-		&corev1.Service{}:   {Transform: strip},
-		&corev1.Namespace{}: {Transform: strip},
-		&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{installNamespace: {FieldSelector: one}}, Transform: cache.TransformStripManagedFields()},
+	return cache.Options{
+		DefaultTransform: view,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Service{}:   {Transform: strip},
+			&corev1.Namespace{}: {Transform: strip},
+			&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{installNamespace: {FieldSelector: one}}, Transform: cache.TransformStripManagedFields()},
+		},
 	}
 }
 
-// strip keeps of the metadata of a Service or Namespace what is read. Other objects pass as they are.
+// service is what a cache holds of a Service: a tenth of it.
+type service struct {
+	metav1.ObjectMeta
+
+	spec policy.ServiceSpec
+}
+
+// strip keeps of a Service, and of the metadata of a Service or Namespace, what is read. Other objects pass as they
+// are.
 func strip(object any) (any, error) {
-	full, ok := object.(*metav1.PartialObjectMetadata)
+	switch full := object.(type) {
+	case *corev1.Service:
+		kept := &service{bare(full), policy.ServiceSpec{
+			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
+		}}
+		kept.Annotations = fenceOnly(full.Annotations)
+		return kept, nil
+	case *metav1.PartialObjectMetadata:
+		kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta, ObjectMeta: bare(full)}
+		if full.Kind == policy.KindNamespace {
+			kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
+		} else {
+			kept.Annotations = fenceOnly(full.Annotations)
+		}
+		return kept, nil
+	}
+	return object, nil
+}
+
+func fenceOnly(annotations map[string]string) map[string]string {
+	fence, ok := annotations[policy.FenceKey]
 	if !ok {
-		return object, nil
+		return nil
 	}
-	kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta}
-	kept.Namespace, kept.Name = full.Namespace, full.Name
-	kept.UID, kept.ResourceVersion = full.UID, full.ResourceVersion
-	if full.Kind == policy.KindNamespace {
-		kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
-	} else if fence, ok := full.Annotations[policy.FenceKey]; ok {
-		kept.Annotations = map[string]string{policy.FenceKey: fence}
-	}
-	return kept, nil
+	return map[string]string{policy.FenceKey: fence}
 }
 
 // NewState feeds the index of the options from informers, which the caller starts.
@@ -75,7 +99,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		handler toolscache.ResourceEventHandler
 	}{
 		{metadataOf(policy.KindNamespace), s.namespaces()},
-		{metadataOf(policy.KindService), s.services()},
+		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
 		informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
@@ -89,6 +113,17 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		s.registrations = append(s.registrations, registration)
 	}
 	return s, nil
+}
+
+// watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting.
+func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
+	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index)
+	registrations, err := o.watch(ctx)
+	if err != nil {
+		return err
+	}
+	s.registrations = append(s.registrations, registrations...)
+	return mgr.Add(o)
 }
 
 // Synced says that everything that stood in the cluster when the caches were filled is in the index.
@@ -118,8 +153,10 @@ func (s *State) namespaces() toolscache.ResourceEventHandler {
 
 func (s *State) services() toolscache.ResourceEventHandler {
 	return handlers(
-		func(n *metav1.PartialObjectMetadata) {
-			s.index.SetService(policy.Host{Namespace: n.Namespace, Name: n.Name}, n.Annotations)
+		func(o *service) {
+			host := policy.Host{Namespace: o.Namespace, Name: o.Name}
+			s.index.SetService(host, o.Annotations)
+			s.index.SetServiceSpec(host, o.spec)
 		},
 		func(key toolscache.ObjectName) {
 			s.index.DeleteService(policy.Host{Namespace: key.Namespace, Name: key.Name})

@@ -2,6 +2,8 @@ package webhook_test
 
 import (
 	"context"
+	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -34,10 +36,20 @@ type informers struct {
 
 func (i *informers) GetInformer(_ context.Context, object client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
-	if _, ok := object.(*corev1.ConfigMap); ok {
+	switch object.(type) {
+	case *corev1.ConfigMap:
 		kind = policy.KindConfigMap
+	case *corev1.Service:
+		kind = policy.KindService
 	}
 	informer := toolscache.NewSharedIndexInformer(i.sources[kind], object, 0, nil)
+	for cached, by := range webhook.CacheOptions(install).ByObject {
+		if reflect.TypeOf(cached) == reflect.TypeOf(object) {
+			if err := informer.SetTransform(by.Transform); err != nil {
+				return nil, err
+			}
+		}
+	}
 	i.started = append(i.started, informer)
 	return informer, nil
 }
@@ -113,10 +125,18 @@ func (w *watched) fence(t *testing.T) string {
 	return "no match"
 }
 
-func named(kind, namespace, name string, annotations, labels map[string]string) *metav1.PartialObjectMetadata {
+func namespace(name string, labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: kind},
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations, Labels: labels},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindNamespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
+	}
+}
+
+// reviews is the Service shop/reviews.
+func reviews(annotations map[string]string) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews", Annotations: annotations},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.96.0.7"},
 	}
 }
 
@@ -125,8 +145,8 @@ func TestState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t)
 		namespaces, services := w.sources[policy.KindNamespace], w.sources[policy.KindService]
-		namespaces.Add(named(policy.KindNamespace, "", "shop", nil, nil))
-		services.Add(named(policy.KindService, "shop", "reviews", map[string]string{policy.FenceKey: "prefer"}, nil))
+		namespaces.Add(namespace("shop", nil))
+		services.Add(reviews(map[string]string{policy.FenceKey: "prefer"}))
 		if w.Synced() || w.Check(nil) == nil {
 			t.Error("synced before the informers run")
 		}
@@ -140,12 +160,12 @@ func TestState(t *testing.T) {
 			want   string
 		}{
 			{"at the start", func() {}, "prefer"},
-			{"the annotation goes", func() { services.Modify(named(policy.KindService, "shop", "reviews", nil, nil)) }, "strict"},
+			{"the annotation goes", func() { services.Modify(reviews(nil)) }, "strict"},
 			{"the label decides", func() {
-				namespaces.Modify(named(policy.KindNamespace, "", "shop", nil, map[string]string{policy.FenceKey: "none"}))
+				namespaces.Modify(namespace("shop", map[string]string{policy.FenceKey: "none"}))
 			}, "none"},
-			{"the Service goes", func() { services.Delete(named(policy.KindService, "shop", "reviews", nil, nil)) }, "none service missing"},
-			{"the Namespace goes", func() { namespaces.Delete(named(policy.KindNamespace, "", "shop", nil, nil)) },
+			{"the Service goes", func() { services.Delete(reviews(nil)) }, "none service missing"},
+			{"the Namespace goes", func() { namespaces.Delete(namespace("shop", nil)) },
 				"strict namespace missing service missing"},
 		}
 		for _, step := range steps {
@@ -153,6 +173,13 @@ func TestState(t *testing.T) {
 			synctest.Wait()
 			if got := w.fence(t); got != step.want {
 				t.Errorf("%s: %s, want %s", step.name, got, step.want)
+			}
+			want := step.want == "strict" // and there
+			if _, selects := w.index.View().StrictSelecting("shop", map[string]string{"app": "reviews"}); selects != want {
+				t.Errorf("%s: a strict Service selects the Pods: %t", step.name, selects)
+			}
+			if _, has := w.index.View().StrictAddress(netip.MustParsePrefix("10.96.0.7/32")); has != want {
+				t.Errorf("%s: a strict Service has the address: %t", step.name, has)
 			}
 		}
 	})
@@ -279,7 +306,7 @@ func TestCacheKeepsLittle(t *testing.T) {
 	namespace.Labels = full.Labels
 	wants[policy.KindService], wants[policy.KindNamespace] = service, namespace
 	found := 0
-	for object, by := range webhook.CacheByObject(install) {
+	for object, by := range webhook.CacheOptions(install).ByObject {
 		var kind string
 		switch object.(type) {
 		case *corev1.Service:
@@ -300,7 +327,7 @@ func TestCacheKeepsLittle(t *testing.T) {
 		if diff := cmp.Diff(wants[kind], got.(*metav1.PartialObjectMetadata).ObjectMeta); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
-		whole := &corev1.Service{ObjectMeta: full}
+		whole := &corev1.Namespace{ObjectMeta: full}
 		if got, err := by.Transform(whole); err != nil || got != any(whole) {
 			t.Errorf("%s: whole objects are changed", kind)
 		}

@@ -11,8 +11,8 @@ import (
 )
 
 // Setup registers both admission paths on the manager's webhook server, the state on its cache, readiness
-// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been made with CacheByObject. The Reader and Synced of
-// the options are the manager's and the state's own.
+// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been made with
+// CacheOptions. The Reader and Synced of the options are the manager's and the state's own.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Reader == nil {
 		o.Reader = mgr.GetAPIReader()
@@ -25,6 +25,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	}
 	state, err = NewState(ctx, mgr.GetCache(), o, mgr.GetEventRecorder("meshfence"), mgr.GetLogger().WithName("state"))
 	if err != nil {
+		return nil, err
+	}
+	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err
 	}
 	if err := o.Metrics.RegisterServices(o.Index.Count); err != nil {

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/meshfence/meshfence/policy"
@@ -24,7 +23,7 @@ import (
 func TestSetupCountsServices(t *testing.T) {
 	t.Parallel()
 	mgr, err := ctrl.NewManager(&rest.Config{Host: "https://unused.invalid"}, ctrl.Options{
-		Cache:          cache.Options{ByObject: webhook.CacheByObject(install)},
+		Cache:          webhook.CacheOptions(install),
 		Metrics:        metricsserver.Options{BindAddress: "0"},
 		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return coreKinds(), nil },
 	})

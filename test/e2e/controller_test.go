@@ -22,7 +22,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/cert"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -204,7 +203,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	mgr, err := ctrl.NewManager(b.As("system:serviceaccount:fence-system:leader"), ctrl.Options{
 		Logger:                        funcr.New(l.write, funcr.Options{}),
 		Scheme:                        scheme.Scheme,
-		Cache:                         cache.Options{ByObject: webhook.CacheByObject(leaderNamespace)},
+		Cache:                         webhook.CacheOptions(leaderNamespace),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		Controller:                    config.Controller{SkipNameValidation: new(true)},
 		LeaderElection:                true,

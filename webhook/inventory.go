@@ -1,0 +1,127 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// kindsRetry is how often the API server is asked for the kinds that it did not have.
+const kindsRetry = 30 * time.Second
+
+// stored is what a cache holds of an object of a stored kind.
+type stored struct {
+	metav1.ObjectMeta
+
+	view *policy.Object
+}
+
+// view keeps of an object of a stored kind what rules read. Other objects pass as they are.
+func view(object any) (any, error) {
+	full, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
+	}
+	route, ok := RouteFor(full.GroupVersionKind().Group, full.GetKind())
+	if !ok || !route.Stored {
+		return object, nil
+	}
+	raw, err := json.Marshal(full.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", route.Kind, err)
+	}
+	decoded, err := policy.Decode(route.Kind, raw)
+	if err != nil {
+		// The API server's schema rules it out. A name without content is related to nothing.
+		decoded = &policy.Object{Kind: route.Kind, Metadata: policy.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
+	}
+	return &stored{bare(full), decoded}, nil
+}
+
+// bare keeps what a cache needs to tell objects and their versions apart.
+func bare(o metav1.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+}
+
+// objects feeds the index with the kinds that rules relate to others. A kind that the API server does not have is
+// looked for again, and picked up when it appears.
+type objects struct {
+	informers cache.Informers
+	mapper    meta.RESTMapper
+	index     *policy.Index
+	missing   []Route
+}
+
+func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy.Index) *objects {
+	o := &objects{informers: informers, mapper: mapper, index: index}
+	for _, r := range Routes() {
+		if r.Stored {
+			o.missing = append(o.missing, r)
+		}
+	}
+	return o
+}
+
+// watch starts to watch the missing kinds that the API server has now.
+func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerRegistration, error) {
+	var registrations []toolscache.ResourceEventHandlerRegistration
+	var missing []Route
+	for _, r := range o.missing {
+		mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+		if meta.IsNoMatchError(err) {
+			missing = append(missing, r)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", r.Kind, err)
+		}
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(mapping.GroupVersionKind)
+		informer, err := o.informers.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return nil, fmt.Errorf("watch %s: %w", r.Kind, err)
+		}
+		registration, err := informer.AddEventHandler(handlers(
+			func(s *stored) { o.index.SetObject(s.view) },
+			func(key toolscache.ObjectName) {
+				o.index.DeleteObject(policy.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
+			},
+		))
+		if err != nil {
+			return nil, fmt.Errorf("watch %s: %w", r.Kind, err)
+		}
+		registrations = append(registrations, registration)
+	}
+	o.missing = missing
+	return registrations, nil
+}
+
+// NeedLeaderElection says that every replica watches.
+func (o *objects) NeedLeaderElection() bool { return false }
+
+// Start looks for the missing kinds until there are none or the context ends.
+func (o *objects) Start(ctx context.Context) error {
+	ticker := time.NewTicker(kindsRetry)
+	defer ticker.Stop()
+	for len(o.missing) > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if _, err := o.watch(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
