@@ -10,8 +10,8 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, golangci-lint shfmt, and two
-# that are not built: istio-crds (a file) and cert-manager-crds (a folder), which come with the modules.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, golangci-lint shfmt, and some
+# that are not built but come with the modules: istio-crds, gateway-crds, mcs-crds (files), cert-manager-crds (a folder).
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -60,6 +60,8 @@ provide() {
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
 	istio-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" ;;
+	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
+	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd/multicluster.x-k8s.io_serviceexports.yaml" ;;
 	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
 	*)
 		echo "build-tools: no tool is called \"$1\"" >&2

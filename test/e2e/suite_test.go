@@ -32,7 +32,7 @@ type suite struct {
 // start starts the suite once. It lives as long as the test bed.
 var start = sync.OnceValues(func() (*suite, error) {
 	ctx := context.Background()
-	cluster, err := testbed.Start(ctx, testbed.Options{Number: 2, Name: "m1c1"})
+	cluster, err := testbed.Start(ctx, testbed.Options{Number: 2, Name: "m1c1", Routes: true})
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,12 @@ func create(namespace, apiVersion, kind, name, rest string) attempt {
 	return attempt{args: "create -f - -n " + namespace, stdin: object}
 }
 
+// as has another user ask, who has the rights that Kubernetes gives it.
+func (a attempt) as(user string) attempt {
+	a.args += " --as=" + user
+	return a
+}
+
 func (a attempt) calls(entries ...string) attempt {
 	for _, e := range entries {
 		a.want = append(a.want, e+".meshfence.io")
@@ -142,6 +148,9 @@ func TestInterception(t *testing.T) {
 	// The API server's own Service is in there.
 	change(t, cluster, "label namespace default meshfence.io/fence=prefer", "label namespace default meshfence.io/fence-")
 	change(t, cluster, "create namespace meshfence-system", "delete namespace meshfence-system")
+	for _, rule := range []string{"own", "fenced-meshfence, labels: {app.kubernetes.io/managed-by: meshfence}"} {
+		apply(t, cluster, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: "+rule+"}, spec: {host: reviews}}", "apply", "-n", plain, "-f", "-")
+	}
 	r.register(t, cluster, "self-signed")
 
 	const (
@@ -152,11 +161,30 @@ func TestInterception(t *testing.T) {
 		pod     = "}, spec: {containers: [{name: a, image: none}]}}"
 	)
 	attempts := map[string]attempt{
-		"DestinationRule v1":       create(plain, "networking.istio.io/v1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
-		"DestinationRule v1beta1":  create(plain, "networking.istio.io/v1beta1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
-		"VirtualService v1alpha3":  create(strict, "networking.istio.io/v1alpha3", "VirtualService", "a", routes).calls("istio.mutate", "istio.validate"),
-		"ServiceEntry":             create(plain, "networking.istio.io/v1", "ServiceEntry", "a", entry).calls("istio.validate"),
-		"other Istio kind":         create(plain, "networking.istio.io/v1", "Sidecar", "a", "}, spec: {egress: [{hosts: ['*/*']}]}}"),
+		"DestinationRule v1":      create(plain, "networking.istio.io/v1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
+		"DestinationRule v1beta1": create(plain, "networking.istio.io/v1beta1", "DestinationRule", "a", rule).calls("istio.mutate", "istio.validate"),
+		"VirtualService v1alpha3": create(strict, "networking.istio.io/v1alpha3", "VirtualService", "a", routes).calls("istio.mutate", "istio.validate"),
+		"ServiceEntry":            create(plain, "networking.istio.io/v1", "ServiceEntry", "a", entry).calls("istio.validate"),
+		"Sidecar":                 create(plain, "networking.istio.io/v1", "Sidecar", "a", "}, spec: {egress: [{hosts: ['*/*']}]}}").calls("istio.validate"),
+		"WorkloadEntry":           create(plain, "networking.istio.io/v1", "WorkloadEntry", "a", "}, spec: {address: 10.9.9.9}}").calls("istio.validate"),
+		"WorkloadGroup":           create(plain, "networking.istio.io/v1", "WorkloadGroup", "a", "}, spec: {template: {}}}").calls("istio.validate"),
+		"Gateway":                 create(plain, "networking.istio.io/v1", "Gateway", "a", "}, spec: {servers: []}}").calls("warnings.validate"),
+		"EnvoyFilter":             create(plain, "networking.istio.io/v1alpha3", "EnvoyFilter", "a", "}, spec: {configPatches: []}}").calls("warnings.validate"),
+		"other Istio kind":        create(plain, "networking.istio.io/v1beta1", "ProxyConfig", "a", "}, spec: {concurrency: 1}}"),
+		"HTTPRoute":               create(plain, "gateway.networking.k8s.io/v1", "HTTPRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
+		"HTTPRoute v1beta1":       create(plain, "gateway.networking.k8s.io/v1beta1", "HTTPRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
+		"GRPCRoute":               create(plain, "gateway.networking.k8s.io/v1", "GRPCRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
+		"TCPRoute":                create(plain, "gateway.networking.k8s.io/v1alpha2", "TCPRoute", "a", "}, spec: {rules: [{backendRefs: [{name: a, port: 80}]}]}}").calls("routes.validate"),
+		"Ingress":                 create(plain, "networking.k8s.io/v1", "Ingress", "a", "}, spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}}").calls("routes.validate"),
+		"ServiceExport":           create(plain, "multicluster.x-k8s.io/v1alpha1", "ServiceExport", "a", "}}").calls("routes.validate"),
+		"Endpoints":               create(plain, "v1", "Endpoints", "a", "}, subsets: [{addresses: [{ip: 10.9.9.9}]}]}").calls("endpoints.validate"),
+		"EndpointSlice":           create(plain, "discovery.k8s.io/v1", "EndpointSlice", "a", "}, addressType: IPv4, endpoints: [{addresses: [10.9.9.9]}]}").calls("endpoints.validate"),
+		"EndpointSlice of the controller": create(plain, "discovery.k8s.io/v1", "EndpointSlice", "a", "}, addressType: IPv4, endpoints: [{addresses: [10.9.9.9]}]}").
+			as("system:serviceaccount:kube-system:endpointslice-controller"),
+		"companion": attempt{args: "delete destinationrule fenced-meshfence -n " + plain}.calls("companions.validate"),
+		"companion, by the garbage collector": attempt{args: "delete destinationrule fenced-meshfence -n " + plain}.
+			as("system:serviceaccount:kube-system:generic-garbage-collector"),
+		"DestinationRule deleted":  {args: "delete destinationrule own -n " + plain},
 		"rule in kube-system":      create("kube-system", "networking.istio.io/v1", "DestinationRule", "a", rule),
 		"Service":                  create(plain, "v1", "Service", "a", service).calls("services.mutate", "services.validate"),
 		"Service, fenced":          create(strict, "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
@@ -173,10 +201,13 @@ func TestInterception(t *testing.T) {
 		"Namespace, fence is gone": attempt{args: "label namespace " + strict + " meshfence.io/fence-"}.calls("namespaces.validate"),
 		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
 		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
-		"mesh ConfigMap":           create(plain, "v1", "ConfigMap", "istio", "}, data: {mesh: '{}'}}").calls("meshconfig.mutate"),
+		"mesh ConfigMap":           create(plain, "v1", "ConfigMap", "istio", "}, data: {mesh: '{}'}}").calls("meshconfig.mutate", "meshconfig.validate"),
 		"other ConfigMap":          create("meshfence-system", "v1", "ConfigMap", "other", "}}"),
-		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}"),
+		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}").calls("meshconfig.validate"),
 		"Pod":                      create(strict, "v1", "Pod", "a", pod),
+		"Pod with another label":   create(strict, "v1", "Pod", "a", ", labels: {app: a}"+pod),
+		"Pod of a network":         create(strict, "v1", "Pod", "a", ", labels: {topology.istio.io/network: n2}"+pod).calls("pods.validate"),
+		"Pod of a locality":        create(strict, "v1", "Pod", "a", ", labels: {istio-locality: r.z.s}"+pod).calls("pods.validate"),
 	}
 	eventually(t, "the webhook configurations are in force", func(context.Context) error {
 		err := attempts["DestinationRule v1"].run(t, cluster)

@@ -28,7 +28,7 @@ var start = sync.OnceValues(func() (*testbed.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return testbed.Start(context.Background(), testbed.Options{CRDs: []string{crds}})
+	return testbed.Start(context.Background(), testbed.Options{CRDs: []string{crds}, Routes: true})
 })
 
 func shared(t *testing.T) (*testbed.Cluster, *kubernetes.Clientset) {

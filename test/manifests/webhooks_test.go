@@ -125,11 +125,8 @@ func TestRoutes(t *testing.T) {
 					slices.Sort(got)
 					// The FenceConfig is in our namespace alone, nothing else of it is touched, and no mesh config is there.
 					want := slices.DeleteFunc(routed(path), func(r string) bool {
-						configMap := strings.HasSuffix(r, " configmaps")
-						if path == webhook.MutatePath {
-							configMap = false
-						}
-						return name == system || configMap != (name == own)
+						fenceConfig := path == webhook.ValidatePath && strings.HasSuffix(r, " /v1 configmaps")
+						return name == system || name == own && !fenceConfig
 					})
 					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 						t.Errorf("requests (-routes +manifests):\n%s", diff)
@@ -148,12 +145,17 @@ func TestRouteConditions(t *testing.T) {
 		webhook.ValidatePath: validating(t, "self-signed"),
 	} {
 		for _, r := range webhook.Routes() {
-			condition := r.MutateIf
-			if path == webhook.ValidatePath {
-				condition = r.ValidateIf
-			}
 			for _, e := range entries {
-				takes := slices.ContainsFunc(e.Rules, func(rule admissionv1.RuleWithOperations) bool { return slices.Contains(rule.Resources, r.Resource) })
+				condition := r.MutateIf
+				if path == webhook.ValidatePath {
+					condition = r.ValidateIf
+				}
+				takes := slices.ContainsFunc(e.Rules, func(rule admissionv1.RuleWithOperations) bool {
+					if slices.Contains(rule.Operations, admissionv1.Delete) {
+						condition = r.DeleteIf
+					}
+					return slices.Contains(rule.Resources, r.Resource)
+				})
 				narrowed := slices.ContainsFunc(e.Conditions, func(c admissionv1.MatchCondition) bool { return c.Expression == condition })
 				if takes && condition != "" && !narrowed {
 					t.Errorf("%s: must have the condition %s", e.Name, condition)
@@ -170,6 +172,12 @@ func policies() map[string]admissionv1.FailurePolicyType {
 		"services.mutate.meshfence.io":          admissionv1.Ignore,
 		"meshconfig.mutate.meshfence.io":        admissionv1.Ignore,
 		"istio.validate.meshfence.io":           admissionv1.Fail,
+		"companions.validate.meshfence.io":      admissionv1.Fail,
+		"warnings.validate.meshfence.io":        admissionv1.Ignore,
+		"routes.validate.meshfence.io":          admissionv1.Ignore,
+		"endpoints.validate.meshfence.io":       admissionv1.Ignore,
+		"pods.validate.meshfence.io":            admissionv1.Ignore,
+		"meshconfig.validate.meshfence.io":      admissionv1.Ignore,
 		"fenced-services.validate.meshfence.io": admissionv1.Fail,
 		"services.validate.meshfence.io":        admissionv1.Ignore,
 		"namespaces.validate.meshfence.io":      admissionv1.Ignore,

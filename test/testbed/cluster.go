@@ -24,6 +24,8 @@ type Options struct {
 	NodeLabels map[string]string
 	// WithoutIstio leaves Istio's CustomResourceDefinitions out.
 	WithoutIstio bool
+	// Routes adds the CustomResourceDefinitions of the Gateway API and of ServiceExports.
+	Routes bool
 }
 
 // Cluster is a running Kubernetes control plane with one Node, on which nothing runs: a Pod is what [Cluster.CreatePod]
@@ -79,13 +81,19 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	if err := c.writeCredentials(); err != nil {
 		return err
 	}
-	crds := slices.Clone(o.CRDs)
+	crds, wanted := slices.Clone(o.CRDs), []string{}
 	if !o.WithoutIstio {
-		istio, err := Tool("istio-crds")
+		wanted = append(wanted, "istio-crds")
+	}
+	if o.Routes {
+		wanted = append(wanted, "gateway-crds", "mcs-crds")
+	}
+	for _, name := range wanted {
+		path, err := Tool(name)
 		if err != nil {
 			return err
 		}
-		crds = append(crds, istio)
+		crds = append(crds, path)
 	}
 	steps := []func(context.Context) error{
 		c.startEtcd,

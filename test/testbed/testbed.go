@@ -113,5 +113,5 @@ func cacheDir() (string, error) {
 
 // controlPlaneTools names what Start needs.
 func controlPlaneTools() []string {
-	return []string{"kube-apiserver", "kube-controller-manager", "kubectl", "etcd", "istio-crds"}
+	return []string{"kube-apiserver", "kube-controller-manager", "kubectl", "etcd", "istio-crds", "gateway-crds", "mcs-crds"}
 }
