@@ -22,6 +22,9 @@ const (
 	stateFailed = "failed"
 )
 
+// maxNote is how much of the 1024 bytes that the note of an Event may have is used.
+const maxNote = 900
+
 // result is the state of an object and the reason for it.
 type result struct{ state, reason string }
 
@@ -107,8 +110,7 @@ func (b *board) set(j *job, r result) {
 	if r.state == stateFailed {
 		reason = "BackfillFailed"
 	}
-	const limit = 900 // of the 1024 bytes that the note of an Event takes
-	b.recorder.Eventf(j.stub, nil, corev1.EventTypeWarning, reason, "Backfill", "%s", r.reason[:min(len(r.reason), limit)])
+	b.recorder.Eventf(j.stub, nil, corev1.EventTypeWarning, reason, "Backfill", "%s", r.reason[:min(len(r.reason), maxNote)])
 }
 
 // reconsider lets refusals be tried again.

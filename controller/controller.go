@@ -1,6 +1,6 @@
-// Package controller keeps the objects of the cluster as the scope wants them, outside of admission: the
-// companions of fenced Services, and the objects that stood before their fence did. Only the leader among the
-// replicas runs it.
+// Package controller keeps the objects of the cluster as the scope wants them, outside of admission: the mesh
+// ConfigMaps, the companions of fenced Services, and the objects that stood before their fence did. And it audits
+// what stands. Only the leader among the replicas runs it.
 package controller
 
 import (
@@ -20,6 +20,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // fieldOwner is the manager of the fields that the controller writes.
@@ -38,13 +39,15 @@ type Options struct {
 	Index *policy.Index
 	// Synced says that the index holds the whole cluster; nothing is written before.
 	Synced func() bool
+	// Rules are those that the audit judges by.
+	Rules []leak.Rule
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 	// BackfillRate is how many objects a second the backfill writes at most; 0 means DefaultBackfillRate.
 	BackfillRate float64
 	// BackfillGitOps has the backfill write objects, too, that Argo CD or Flux own.
 	BackfillGitOps bool
-	// Resync is how often the backfill looks at everything again; 0 means DefaultResync.
+	// Resync is how often the backfill and the audit look at everything again; 0 means DefaultResync.
 	Resync time.Duration
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
@@ -56,7 +59,7 @@ func (o Options) validate() error {
 	for _, field := range []struct {
 		name string
 		set  bool
-	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Registerer", o.Registerer != nil}} {
+	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil}} {
 		if !field.set {
 			errs = append(errs, fmt.Errorf("%s must be set", field.name))
 		}
@@ -123,7 +126,7 @@ func (r *runner) Start(ctx context.Context) error {
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, together(ctx, newMeshConfigs(r).run, r.keepObjects))
+	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, r.keepObjects))
 }
 
 // keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.

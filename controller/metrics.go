@@ -19,6 +19,8 @@ type metrics struct {
 	companionBlocked prometheus.Gauge
 	backfill         *prometheus.GaugeVec
 	meshConfigInSync *prometheus.GaugeVec
+	standing         *prometheus.GaugeVec
+	deserted         prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -39,8 +41,18 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "meshfence_mesh_config_in_sync",
 			Help: "1 while a mesh ConfigMap holds what the scope wants, 0 while it does not.",
 		}, []string{"configmap"}),
+		standing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_standing_findings",
+			Help: "Findings in objects that stand, by what would become of them at admission.",
+		}, []string{"rule", "outcome"}),
+		deserted: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_strict_services_without_endpoints",
+			Help: "Strict Services that have no ready endpoint in this cluster, as of the last look at everything.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync} {
+	for _, c := range []prometheus.Collector{
+		m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync, m.standing, m.deserted,
+	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

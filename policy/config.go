@@ -70,6 +70,14 @@ func (e Exemption) Covers(rule, namespace, name string, now time.Time) bool {
 	return e.Rule == rule && e.Namespace == namespace && e.Name == name && now.Before(e.Until.AddDate(0, 0, 1))
 }
 
+// exemptionEndsSoon is how long before its last day an exemption is spoken of.
+const exemptionEndsSoon = 14 * 24 * time.Hour
+
+// EndsSoon says whether the exemption still counts and is about to end.
+func (e Exemption) EndsSoon(now time.Time) bool {
+	return e.Until.Sub(now) < exemptionEndsSoon && now.Before(e.Until.AddDate(0, 0, 1))
+}
+
 // Source says how to read a FenceConfig.
 type Source struct {
 	// File names the config in messages.

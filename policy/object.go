@@ -61,6 +61,7 @@ type Object struct {
 type Metadata struct {
 	Namespace   string            `json:"namespace"`
 	Name        string            `json:"name"`
+	UID         string            `json:"uid"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
@@ -77,6 +78,23 @@ type ServiceSpec struct {
 // ConfigMap is the part of a core/v1 ConfigMap that is read.
 type ConfigMap struct {
 	Data map[string]string `json:"data"`
+}
+
+// GroupOf returns the API group of a kind that has a view.
+func GroupOf(kind string) string {
+	switch kind {
+	case KindService, KindNamespace, KindConfigMap, KindPod, KindEndpoints:
+		return ""
+	case KindEndpointSlice:
+		return "discovery.k8s.io"
+	case KindIngress:
+		return "networking.k8s.io"
+	case KindServiceExport:
+		return multiclusterGroup
+	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy:
+		return gatewayGroup
+	}
+	return istioGroup
 }
 
 // Decode reads the view of an object of that kind. Field names are case-sensitive. The error says which

@@ -45,8 +45,8 @@ type Reference struct {
 
 // The groups and the kind of references that are not among the kinds with a view.
 const (
-	GatewayGroup      = "gateway.networking.k8s.io"
-	MulticlusterGroup = "multicluster.x-k8s.io"
+	gatewayGroup      = "gateway.networking.k8s.io"
+	multiclusterGroup = "multicluster.x-k8s.io"
 	istioGroup        = "networking.istio.io"
 	kindServiceImport = "ServiceImport"
 	kindHostname      = "Hostname"
@@ -65,7 +65,7 @@ func (r Reference) Service(namespace string) (host Host, ok bool) {
 
 // Import returns the Service whose ServiceImport a reference names; ok is false where it is to something else.
 func (r Reference) Import(namespace string) (host Host, ok bool) {
-	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(MulticlusterGroup, kindServiceImport)
+	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(multiclusterGroup, kindServiceImport)
 }
 
 // Hostname returns the host that a reference of Istio's kind Hostname names; ok is false where it is to
@@ -84,7 +84,7 @@ func deref(value *string, absent string) string {
 func (o *Object) Parents() iter.Seq2[[]string, Host] {
 	return func(yield func([]string, Host) bool) {
 		for i, parent := range o.Route.ParentRefs {
-			if deref(parent.Kind, KindGateway) != KindService || deref(parent.Group, GatewayGroup) != "" {
+			if deref(parent.Kind, KindGateway) != KindService || deref(parent.Group, gatewayGroup) != "" {
 				continue
 			}
 			host, _ := parent.Service(o.Metadata.Namespace)

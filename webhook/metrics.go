@@ -15,8 +15,8 @@ import (
 const (
 	outcomeAllowed    = "allowed"
 	outcomePatched    = "patched"
-	outcomeWarned     = "warned"
-	outcomeDenied     = "denied"
+	outcomeWarned     = leak.OutcomeWarned
+	outcomeDenied     = leak.OutcomeDenied
 	outcomeBadRequest = "bad_request"
 	outcomeNotReady   = "not_ready"
 	outcomeError      = "error"
@@ -96,9 +96,9 @@ func operationLabel(operation admissionv1.Operation) string {
 }
 
 func (m *Metrics) found(v leak.Verdict) {
-	for _, group := range byOutcome(v) {
-		for _, f := range group.findings {
-			m.findings.WithLabelValues(f.Rule, group.outcome).Inc()
+	for _, group := range v.ByOutcome() {
+		for _, f := range group.Findings {
+			m.findings.WithLabelValues(f.Rule, group.Outcome).Inc()
 		}
 	}
 }

@@ -24,8 +24,6 @@ const (
 	// maxWarnings is what the API server passes on of all warnings of a request together, in characters; the
 	// rest is for other webhooks.
 	maxWarnings = 4096 - 512
-	// endsSoon is how long before its end an exemption is spoken of.
-	endsSoon = 14 * 24 * time.Hour
 )
 
 // answer is a response and the name under which it is counted.
@@ -72,9 +70,9 @@ func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption,
 		warnings = append(warnings, f.Field+": "+f.Message)
 	}
 	for _, f := range inFieldOrder(v.Exempted) {
-		if until := lastDay(f, exemptions, now); until.Sub(now) < endsSoon {
+		if e := longest(f, exemptions, now); e.EndsSoon(now) {
 			warnings = append(warnings, fmt.Sprintf("%s: %s; accepted by an exemption until %s",
-				f.Field, f.Message, until.Format(time.DateOnly)))
+				f.Field, f.Message, e.Until.Format(time.DateOnly)))
 		}
 	}
 	ans.Warnings = shorten(warnings)
@@ -98,28 +96,28 @@ func fieldErrors(findings []leak.Finding) field.ErrorList {
 // before the keys.
 func annotations(v leak.Verdict) map[string]string {
 	var set map[string]string
-	for _, group := range byOutcome(v) {
-		if len(group.findings) == 0 {
+	for _, group := range v.ByOutcome() {
+		if len(group.Findings) == 0 {
 			continue
 		}
 		if set == nil {
 			set = map[string]string{}
 		}
-		places := make([]string, 0, len(group.findings))
-		for _, f := range inFieldOrder(group.findings) {
+		places := make([]string, 0, len(group.Findings))
+		for _, f := range inFieldOrder(group.Findings) {
 			places = append(places, f.Rule+" "+f.Field)
 		}
-		set[group.outcome] = strings.Join(places, ", ")
+		set[group.Outcome] = strings.Join(places, ", ")
 	}
 	return set
 }
 
-// lastDay returns the last day of the exemption that covers a finding the longest.
-func lastDay(f leak.Finding, exemptions []policy.Exemption, now time.Time) time.Time {
-	var last time.Time
+// longest returns the exemption that covers a finding the longest.
+func longest(f leak.Finding, exemptions []policy.Exemption, now time.Time) policy.Exemption {
+	var last policy.Exemption
 	for _, e := range exemptions {
-		if e.Covers(f.Rule, f.Namespace, f.Name, now) && e.Until.After(last) {
-			last = e.Until
+		if e.Covers(f.Rule, f.Namespace, f.Name, now) && e.Until.After(last.Until) {
+			last = e
 		}
 	}
 	return last
@@ -166,17 +164,4 @@ func digits(s string) int {
 		return i
 	}
 	return len(s)
-}
-
-// findingGroup is the findings of one outcome.
-type findingGroup struct {
-	outcome  string
-	findings []leak.Finding
-}
-
-// byOutcome lists all outcomes of findings: their names are labels of metrics and keys of audit annotations.
-func byOutcome(v leak.Verdict) []findingGroup {
-	return []findingGroup{
-		{outcomeDenied, v.Denied}, {outcomeWarned, v.Warned}, {"audited", v.Audited}, {"exempted", v.Exempted},
-	}
 }

@@ -52,8 +52,6 @@ func (r Route) Operations(path string) []admissionv1.Operation {
 	return []admissionv1.Operation{admissionv1.Create, admissionv1.Update}
 }
 
-const istioGroup = "networking.istio.io"
-
 // Routes returns the routing table. The slices in it are the caller's own.
 func Routes() []Route {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
@@ -67,37 +65,38 @@ func Routes() []Route {
 		},
 		{Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: carries(leak.PodLabels())},
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
-		{Group: "discovery.k8s.io", Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
-		{Group: "networking.k8s.io", Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Group: istioGroup, Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Group: istioGroup, Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
-		{Group: istioGroup, Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
-		{Group: policy.MulticlusterGroup, Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
-		{Group: policy.GatewayGroup, Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
-		{Group: policy.GatewayGroup, Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
-		{Group: policy.GatewayGroup, Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
-		{Group: policy.GatewayGroup, Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
-		{Group: policy.GatewayGroup, Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
+		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
+		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
+		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, Stored: true},
+		{Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
+		{Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
+		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, Stored: true},
+		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
+		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
+		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
+		{Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
+		{Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
+		{Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
+		{Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
+		{Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
 	}
 	for i, r := range routes {
-		routes[i].Versions = versions(r.Group)
+		routes[i].Group = policy.GroupOf(r.Kind)
+		routes[i].Versions = versions(r.Kind)
 	}
 	return routes
 }
 
-// versions lists the versions of a group that share one schema.
-func versions(group string) []string {
-	switch group {
-	case istioGroup:
+// versions lists the versions of a kind that share one schema.
+func versions(kind string) []string {
+	switch policy.GroupOf(kind) {
+	case policy.GroupOf(policy.KindVirtualService):
 		return []string{"v1", "v1beta1", "v1alpha3"}
-	case policy.GatewayGroup:
+	case policy.GroupOf(policy.KindHTTPRoute):
 		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
-	case policy.MulticlusterGroup:
+	case policy.GroupOf(policy.KindServiceExport):
 		return []string{"v1alpha1"}
 	}
 	return []string{"v1"}

@@ -160,6 +160,7 @@ func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manag
 	}
 	return mgr, controller.Setup(mgr, controller.Options{
 		Index:          index,
+		Rules:          rules,
 		Synced:         state.Synced,
 		Registerer:     metrics.Registry,
 		BackfillRate:   f.backfillRate,

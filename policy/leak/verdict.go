@@ -18,6 +18,25 @@ type Verdict struct {
 	Exempted []Finding
 }
 
+// The outcomes of findings: labels of metrics and keys of audit annotations.
+const (
+	OutcomeDenied   = "denied"
+	OutcomeWarned   = "warned"
+	OutcomeAudited  = "audited"
+	OutcomeExempted = "exempted"
+)
+
+// Group is the findings of one outcome.
+type Group struct {
+	Outcome  string
+	Findings []Finding
+}
+
+// ByOutcome returns the findings in groups, those that refuse first.
+func (v Verdict) ByOutcome() []Group {
+	return []Group{{OutcomeDenied, v.Denied}, {OutcomeWarned, v.Warned}, {OutcomeAudited, v.Audited}, {OutcomeExempted, v.Exempted}}
+}
+
 // Weigh sorts findings by severity, enforcement and exemptions.
 func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict

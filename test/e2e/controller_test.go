@@ -229,7 +229,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Index, o.Registerer = policy.NewIndex(fences), l.registry
+	o.Index, o.Rules, o.Registerer = policy.NewIndex(fences), rules, l.registry
 	state, err := webhook.Setup(t.Context(), mgr, webhook.Options{
 		Index: o.Index, Rules: rules, InstallNamespace: leaderNamespace, Metrics: counts,
 	})

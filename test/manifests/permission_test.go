@@ -144,8 +144,8 @@ func unseen(rights []string) []string {
 	for _, r := range rights {
 		verb, resource, _ := strings.Cut(r, " ")
 		switch {
-		// client-go lists only where the API server cannot stream a list as a watch; the backfill lists by itself.
-		case verb == "list" && !slices.Contains(backfilled(), resource):
+		// client-go lists only where the API server cannot stream a list as a watch; the backfill and the audit list by themselves.
+		case verb == "list" && !slices.Contains(listed(), resource):
 		// An event that is repeated for the same version of an object is counted by a patch.
 		case verb == "patch" && strings.HasSuffix(resource, "/events"):
 		default:
@@ -157,9 +157,10 @@ func unseen(rights []string) []string {
 	return out
 }
 
-// backfilled are the resources that the backfill reads.
-func backfilled() []string {
-	return []string{"/services", "networking.istio.io/destinationrules", "networking.istio.io/virtualservices"}
+// listed are the resources that the backfill and the audit list.
+func listed() []string {
+	return []string{"/services", "/namespaces", "/pods", "discovery.k8s.io/endpointslices",
+		"networking.istio.io/destinationrules", "networking.istio.io/virtualservices"}
 }
 
 // Meshfence itself, as the ServiceAccount of an overlay, is never forbidden anything, and it uses all of its rights.

@@ -1,0 +1,200 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// Auditor judges what stands by the rules of admission.
+type Auditor struct {
+	// Index knows the Namespaces, Services and stored objects of the cluster.
+	Index *policy.Index
+	// Guard is that of admission.
+	Guard *leak.Guard
+	// Reader reads Services, endpoints and Pods, past any cache.
+	Reader client.Reader
+	// Now returns the time, by which exemptions end.
+	Now func() time.Time
+}
+
+// FencedService is one Service whose fence is strict or prefer.
+type FencedService struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Host      string `json:"host"`
+	Fence     string `json:"fence"`
+	// By is the provenance.
+	By string `json:"by"`
+	// Ready is how many ready endpoints this cluster has.
+	Ready int `json:"ready"`
+}
+
+// Standing is what was found in one object that stands.
+type Standing struct {
+	Key policy.Key
+	// UID is that of the object.
+	UID string
+	leak.Verdict
+}
+
+// Report is the state of a whole cluster.
+type Report struct {
+	// Services are the fenced ones, by Namespace and name.
+	Services []FencedService
+	// Standing are the objects with findings, by kind, Namespace and name.
+	Standing []Standing
+}
+
+// Audit judges everything: the stored objects from the index, and the others page by page.
+func (a *Auditor) Audit(ctx context.Context) (Report, error) {
+	var report Report
+	add := func(s Standing) {
+		if s.any() {
+			report.Standing = append(report.Standing, s)
+		}
+	}
+	for _, key := range a.Index.Objects() {
+		add(a.Object(key))
+	}
+	ready, err := a.endpoints(ctx, add)
+	if err != nil {
+		return Report{}, err
+	}
+	if report.Services, err = a.services(ctx, ready, add); err != nil {
+		return Report{}, err
+	}
+	err = visit(ctx, a.Reader, &corev1.NamespaceList{}, nil, func(n *corev1.Namespace) error {
+		return a.judge(policy.KindNamespace, n, add)
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	for _, label := range leak.PodLabels() {
+		has, err := labels.NewRequirement(label, selection.Exists, nil)
+		if err != nil {
+			return Report{}, fmt.Errorf("select Pods: %w", err)
+		}
+		err = visit(ctx, a.Reader, &corev1.PodList{}, labels.NewSelector().Add(*has), func(p *corev1.Pod) error {
+			return a.judge(policy.KindPod, p, add)
+		})
+		if err != nil {
+			return Report{}, err
+		}
+	}
+	slices.SortFunc(report.Standing, func(x, y Standing) int { return x.Key.Compare(y.Key) })
+	report.Standing = slices.CompactFunc(report.Standing, func(x, y Standing) bool { return x.Key == y.Key })
+	return report, nil
+}
+
+func (s Standing) any() bool {
+	return len(s.Denied)+len(s.Warned)+len(s.Audited)+len(s.Exempted) > 0
+}
+
+// Object judges an object of the index; one that is gone has no findings.
+func (a *Auditor) Object(key policy.Key) Standing {
+	view := a.Index.View()
+	o, ok := view.Object(key)
+	if !ok {
+		return Standing{Key: key}
+	}
+	return a.standing(o, view)
+}
+
+// Service judges a Service.
+func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
+	var standing Standing
+	err := a.judge(policy.KindService, service, func(s Standing) { standing = s })
+	return standing, err
+}
+
+func (a *Auditor) standing(o *policy.Object, view *policy.View) Standing {
+	s := Standing{Key: o.Key(), UID: o.Metadata.UID}
+	if findings := a.Guard.Check(o, view); len(findings) > 0 {
+		s.Verdict = leak.Weigh(findings, view, a.Now())
+	}
+	return s
+}
+
+func (a *Auditor) judge(kind string, object runtime.Object, add func(Standing)) error {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", kind, err)
+	}
+	decoded, err := policy.Decode(kind, raw)
+	if err != nil {
+		return err
+	}
+	add(a.standing(decoded, a.Index.View()))
+	return nil
+}
+
+// services lists the fenced Services, and judges all.
+func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add func(Standing)) ([]FencedService, error) {
+	var fenced []FencedService
+	config := a.Index.Config()
+	err := visit(ctx, a.Reader, &corev1.ServiceList{}, nil, func(s *corev1.Service) error {
+		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		if d := a.Index.View().Service(host, s.Annotations); d.Fence != policy.None {
+			fenced = append(fenced, FencedService{
+				Namespace: s.Namespace, Name: s.Name, Host: host.FQDN(config.ClusterDomain),
+				Fence: d.Fence.String(), By: d.By, Ready: ready[host],
+			})
+		}
+		return a.judge(policy.KindService, s, add)
+	})
+	slices.SortFunc(fenced, func(x, y FencedService) int {
+		return cmp.Or(strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Name, y.Name))
+	})
+	return fenced, err
+}
+
+// endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
+func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]int, error) {
+	ready := map[policy.Host]int{}
+	err := visit(ctx, a.Reader, &discoveryv1.EndpointSliceList{}, nil, func(s *discoveryv1.EndpointSlice) error {
+		host := policy.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		for _, e := range s.Endpoints {
+			if e.Conditions.Ready == nil || *e.Conditions.Ready {
+				ready[host]++
+			}
+		}
+		return a.judge(policy.KindEndpointSlice, s, add)
+	})
+	return ready, err
+}
+
+// visit reads a list page by page and visits its items.
+func visit[T any](ctx context.Context, reader client.Reader, list client.ObjectList, selector labels.Selector, f func(*T) error) error {
+	for {
+		options := &client.ListOptions{Limit: pageSize, Continue: list.GetContinue(), LabelSelector: selector}
+		if err := reader.List(ctx, list, options); err != nil {
+			return fmt.Errorf("list %T: %w", list, err)
+		}
+		err := meta.EachListItem(list, func(o runtime.Object) error {
+			item, ok := any(o).(*T)
+			if !ok {
+				return fmt.Errorf("list %T: an item is %T", list, o)
+			}
+			return f(item)
+		})
+		if err != nil || list.GetContinue() == "" {
+			return err
+		}
+	}
+}

@@ -1,0 +1,245 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+const (
+	// auditGather is how long changes are gathered before what they touch is judged.
+	auditGather = 500 * time.Millisecond
+	// auditRetry is how soon an audit that could not read something is repeated.
+	auditRetry = 10 * time.Second
+)
+
+// audit judges every object again when it, or the fence of what it names, changes, and everything on a slow resync.
+// What it finds is an Event on the object and a metric.
+type audit struct {
+	Auditor
+	mapper   meta.RESTMapper
+	recorder events.EventRecorder
+	metrics  *metrics
+	resync   time.Duration
+
+	dirty *dirty
+	// told is what was found last, by object.
+	told map[policy.Key]Standing
+	// deserted are the strict Services without a ready endpoint here.
+	deserted map[policy.Key]bool
+	// ending are the exemptions that were spoken of.
+	ending map[policy.Exemption]bool
+}
+
+func newAudit(r *runner) *audit {
+	return &audit{
+		Auditor:  Auditor{Index: r.Index, Guard: leak.NewGuard(r.Rules), Reader: r.mgr.GetAPIReader(), Now: time.Now},
+		mapper:   r.mgr.GetRESTMapper(),
+		recorder: r.recorder,
+		metrics:  r.metrics,
+		resync:   r.Resync,
+		dirty:    &dirty{objects: map[policy.Key]bool{}, scope: newScope(), full: make(chan struct{}, 1)},
+		told:     map[policy.Key]Standing{},
+		deserted: map[policy.Key]bool{},
+		ending:   map[policy.Exemption]bool{},
+	}
+}
+
+// run audits until the context ends.
+func (a *audit) run(ctx context.Context) error {
+	log := logf.FromContext(ctx).WithName("audit")
+	a.Index.WatchObjects(a.dirty.object)
+	defer a.Index.Subscribe(a.dirty.change)()
+	a.dirty.change(policy.Change{})
+	for next := time.Now().Add(a.resync); ; {
+		if !sleep(ctx, time.Until(next), a.dirty.full) || !sleep(ctx, auditGather, nil) {
+			return nil
+		}
+		objects, changes := a.dirty.take()
+		everything := changes.all || len(changes.namespaces) > 0 || !time.Now().Before(next)
+		if everything {
+			next = time.Now().Add(a.resync)
+		}
+		if err := a.pass(ctx, everything, objects, changes.services); err != nil && ctx.Err() == nil {
+			log.Error(err, "objects cannot be audited")
+			next = time.Now().Add(auditRetry)
+		}
+		a.publish()
+	}
+}
+
+// pass judges everything, or the objects and Services given and what names them.
+func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Key]bool, services map[policy.Host]bool) error {
+	a.exemptions()
+	if everything {
+		report, err := a.Audit(ctx)
+		if err != nil {
+			return err
+		}
+		gone := maps.Clone(a.told)
+		for _, s := range report.Standing {
+			delete(gone, s.Key)
+			a.tell(s)
+		}
+		for key := range gone {
+			delete(a.told, key)
+		}
+		a.desert(report.Services)
+		return nil
+	}
+	for host := range services {
+		for _, o := range a.Index.View().Related(host) {
+			objects[o.Key()] = true
+		}
+		if err := a.service(ctx, host); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {
+		a.tell(a.Object(key))
+		if key.Kind != policy.KindVirtualService {
+			continue
+		}
+		for _, root := range a.Index.View().Delegators(key) {
+			a.tell(a.Object(root.Key()))
+		}
+	}
+	return nil
+}
+
+func (a *audit) service(ctx context.Context, host policy.Host) error {
+	var service corev1.Service
+	err := a.Reader.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
+	if apierrors.IsNotFound(err) {
+		delete(a.told, policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get Service %s/%s: %w", host.Namespace, host.Name, err)
+	}
+	standing, err := a.Service(&service)
+	if err == nil {
+		a.tell(standing)
+	}
+	return err
+}
+
+// tell makes an Event of each finding that was not there before.
+func (a *audit) tell(s Standing) {
+	old := a.told[s.Key]
+	if !s.any() {
+		delete(a.told, s.Key)
+		return
+	}
+	a.told[s.Key] = s
+	stood := map[[3]string]bool{}
+	for _, f := range old.findings() {
+		stood[[3]string{f.Rule, f.Field, f.Host}] = true
+	}
+	for _, f := range s.findings() {
+		if !stood[[3]string{f.Rule, f.Field, f.Host}] {
+			a.event(s.Key, s.UID, "Leak", f.Field+": "+f.Message)
+		}
+	}
+}
+
+// findings are those that nobody has accepted.
+func (s Standing) findings() []leak.Finding { return slices.Concat(s.Denied, s.Warned, s.Audited) }
+
+// desert tells of strict Services that have no ready endpoint here, so that calls fail.
+func (a *audit) desert(services []FencedService) {
+	deserted := map[policy.Key]bool{}
+	for _, s := range services {
+		key := policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}
+		if s.Ready > 0 || s.Fence != policy.Strict.String() {
+			continue
+		}
+		if deserted[key] = true; !a.deserted[key] {
+			a.event(key, "", "NoLocalEndpoint", s.Host+" is strict ("+s.By+") and has no ready endpoint in this cluster: calls fail")
+		}
+	}
+	a.deserted = deserted
+}
+
+// exemptions tells of those that end soon.
+func (a *audit) exemptions() {
+	for _, e := range a.Index.Config().Exemptions {
+		if e.EndsSoon(a.Now()) && !a.ending[e] {
+			a.ending[e] = true
+			a.recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindNamespace, Name: e.Namespace}, nil, corev1.EventTypeWarning,
+				"ExemptionEnds", "Audit", "the exemption of %s/%s from %s ends after %s", e.Namespace, e.Name, e.Rule, e.Until.Format(time.DateOnly))
+		}
+	}
+}
+
+func (a *audit) event(key policy.Key, uid, reason, note string) {
+	gk := schema.GroupKind{Group: policy.GroupOf(key.Kind), Kind: key.Kind}
+	mapping, err := a.mapper.RESTMapping(gk)
+	if err != nil {
+		return // the kind has gone, and its objects with it
+	}
+	about := &corev1.ObjectReference{
+		APIVersion: mapping.GroupVersionKind.GroupVersion().String(), Kind: key.Kind,
+		Namespace: key.Namespace, Name: key.Name, UID: types.UID(uid),
+	}
+	a.recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Audit", "%s", note[:min(len(note), maxNote)])
+}
+
+// publish counts what stands.
+func (a *audit) publish() {
+	a.metrics.standing.Reset()
+	for _, s := range a.told {
+		for _, group := range s.ByOutcome() {
+			for _, f := range group.Findings {
+				a.metrics.standing.WithLabelValues(f.Rule, group.Outcome).Inc()
+			}
+		}
+	}
+	a.metrics.deserted.Set(float64(len(a.deserted)))
+}
+
+// dirty collects what is to be judged again.
+type dirty struct {
+	mu      sync.Mutex
+	objects map[policy.Key]bool
+	scope   scope
+	// full holds a token while there is something to do.
+	full chan struct{}
+}
+
+func (d *dirty) object(key policy.Key) { d.put(func() { d.objects[key] = true }) }
+
+func (d *dirty) change(c policy.Change) { d.put(func() { d.scope.add(c) }) }
+
+func (d *dirty) put(add func()) {
+	d.mu.Lock()
+	add()
+	d.mu.Unlock()
+	select {
+	case d.full <- struct{}{}:
+	default:
+	}
+}
+
+func (d *dirty) take() (map[policy.Key]bool, scope) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	objects, changes := d.objects, d.scope
+	d.objects, d.scope = map[policy.Key]bool{}, newScope()
+	return objects, changes
+}
