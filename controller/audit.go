@@ -11,10 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
@@ -79,7 +80,7 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 	if report.Services, err = a.services(ctx, ready, add); err != nil {
 		return Report{}, err
 	}
-	err = visit(ctx, a.Reader, &corev1.NamespaceList{}, nil, func(n *corev1.Namespace) error {
+	err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(n *corev1.Namespace) error {
 		return a.judge(policy.KindNamespace, n, add)
 	})
 	if err != nil {
@@ -90,7 +91,7 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 		if err != nil {
 			return Report{}, fmt.Errorf("select Pods: %w", err)
 		}
-		err = visit(ctx, a.Reader, &corev1.PodList{}, labels.NewSelector().Add(*has), func(p *corev1.Pod) error {
+		err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.PodList{} }, labels.NewSelector().Add(*has), func(p *corev1.Pod) error {
 			return a.judge(policy.KindPod, p, add)
 		})
 		if err != nil {
@@ -144,11 +145,16 @@ func (a *Auditor) judge(kind string, object runtime.Object, add func(Standing)) 
 	return nil
 }
 
+// Fenced lists the fenced Services, by Namespace and name, without a count of their endpoints.
+func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
+	return a.services(ctx, nil, func(Standing) {})
+}
+
 // services lists the fenced Services, and judges all.
 func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add func(Standing)) ([]FencedService, error) {
 	var fenced []FencedService
 	config := a.Index.Config()
-	err := visit(ctx, a.Reader, &corev1.ServiceList{}, nil, func(s *corev1.Service) error {
+	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
 		if d := a.Index.View().Service(host, s.Annotations); d.Fence != policy.None {
 			fenced = append(fenced, FencedService{
@@ -167,7 +173,7 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add f
 // endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
 func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]int, error) {
 	ready := map[policy.Host]int{}
-	err := visit(ctx, a.Reader, &discoveryv1.EndpointSliceList{}, nil, func(s *discoveryv1.EndpointSlice) error {
+	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, nil, func(s *discoveryv1.EndpointSlice) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 		for _, e := range s.Endpoints {
 			if e.Conditions.Ready == nil || *e.Conditions.Ready {
@@ -180,21 +186,20 @@ func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy
 }
 
 // visit reads a list page by page and visits its items.
-func visit[T any](ctx context.Context, reader client.Reader, list client.ObjectList, selector labels.Selector, f func(*T) error) error {
-	for {
-		options := &client.ListOptions{Limit: pageSize, Continue: list.GetContinue(), LabelSelector: selector}
-		if err := reader.List(ctx, list, options); err != nil {
-			return fmt.Errorf("list %T: %w", list, err)
+func visit[T any](ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, f func(*T) error) error {
+	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		l := list()
+		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})
+	})
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
+		item, ok := any(o).(*T)
+		if !ok {
+			return fmt.Errorf("an item is %T", o)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
-			item, ok := any(o).(*T)
-			if !ok {
-				return fmt.Errorf("list %T: an item is %T", list, o)
-			}
-			return f(item)
-		})
-		if err != nil || list.GetContinue() == "" {
-			return err
-		}
+		return f(item)
+	})
+	if err != nil {
+		return fmt.Errorf("list %T: %w", list(), err)
 	}
+	return nil
 }

@@ -53,10 +53,18 @@ func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
 	return inject.Object(object, view).Edits, nil
 }
 
-// Validate judges an object. Findings that the old object had too do not count. For a Service that becomes
-// strict, what stands in its way is a warning. The error is a *BadRequest. Where the view is missing something afterwards, the answer counts only once that is loaded and Validate is
-// called again.
+// Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where
+// the view is missing something afterwards, the answer counts only once that is loaded and Validate is called again.
 func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	return s.weigh(guard.Judge, view, now)
+}
+
+// Standing judges what stands in the way of a Service that becomes strict. Such findings are warnings.
+func Standing(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	return s.weigh(guard.Standing, view, now)
+}
+
+func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
 	object, err := s.decode(s.Raw)
 	if err != nil {
 		return leak.Verdict{}, err
@@ -71,10 +79,7 @@ func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 			w.Old = old
 		}
 	}
-	findings := guard.Judge(w, view)
-	if object.Service != nil {
-		findings = append(findings, guard.Standing(w, view)...)
-	}
+	findings := judge(w, view)
 	if len(findings) == 0 {
 		return leak.Verdict{}, nil
 	}

@@ -153,15 +153,17 @@ func (s *State) namespaces() toolscache.ResourceEventHandler {
 
 func (s *State) services() toolscache.ResourceEventHandler {
 	return handlers(
-		func(o *service) {
-			host := policy.Host{Namespace: o.Namespace, Name: o.Name}
-			s.index.SetService(host, o.Annotations)
-			s.index.SetServiceSpec(host, o.spec)
-		},
+		func(o *service) { setService(s.index, o) },
 		func(key toolscache.ObjectName) {
 			s.index.DeleteService(policy.Host{Namespace: key.Namespace, Name: key.Name})
 		},
 	)
+}
+
+func setService(index *policy.Index, s *service) {
+	host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+	index.SetService(host, s.Annotations)
+	index.SetServiceSpec(host, s.spec)
 }
 
 func (s *State) configs() toolscache.ResourceEventHandler {

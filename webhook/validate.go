@@ -21,7 +21,12 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	now := a.Now()
 	var verdict leak.Verdict
 	err := a.decide(ctx, view, func() (err error) {
-		verdict, err = Validate(s, a.guard, view, now)
+		if verdict, err = Validate(s, a.guard, view, now); err != nil || s.Kind != policy.KindService {
+			return err
+		}
+		standing, err := Standing(s, a.guard, view, now)
+		verdict.Warned = append(verdict.Warned, standing.Warned...)
+		verdict.Audited = append(verdict.Audited, standing.Audited...)
 		return err
 	})
 	if err != nil {

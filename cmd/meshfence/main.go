@@ -47,6 +47,6 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newVerify())
+	root.AddCommand(newServe(), newRender(), newCheck(), newExplain(), newAudit(), newVerify())
 	return root
 }

@@ -65,8 +65,31 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 		case schema.GroupKind{Kind: policy.KindService}:
 			index.SetService(policy.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
 		}
+		if err := m.relate(index); err != nil {
+			return nil, err
+		}
 	}
 	return &scene{manifests: manifests, index: index, rules: rules}, nil
+}
+
+// relate tells an index what rules relate to other objects.
+func (m manifest) relate(index *policy.Index) error {
+	gk := m.groupKind()
+	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	if !ok || !route.Stored && route.Kind != policy.KindService {
+		return nil
+	}
+	object, err := policy.Decode(route.Kind, m.json)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.source, err)
+	}
+	if object.Service != nil {
+		index.SetServiceSpec(policy.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
+		return nil
+	}
+	object.Metadata.Namespace = m.Namespace
+	index.SetObject(object)
+	return nil
 }
 
 // parseConfig takes the FenceConfig from the file given, or else from the ConfigMap among the manifests.

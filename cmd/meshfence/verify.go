@@ -11,12 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/xds"
 )
 
 type verifyFlags struct {
-	kubeconfig
+	cluster          clusterFlags
 	scene            sceneFlags
 	istiod           xds.Options
 	sidecar, gateway xds.Proxy // the two kinds of client, as each cluster has them
@@ -25,7 +24,6 @@ type verifyFlags struct {
 	addresses        map[string]string
 	networks         map[string]string
 	localities       map[string]string
-	installNamespace string
 	byName           bool
 	timeout          time.Duration
 	output           string
@@ -57,7 +55,7 @@ Exit code 0: everything is held or empty; 1: something leaks; 2: an error.`,
 
 func (f *verifyFlags) addTo(command *cobra.Command) {
 	flags := command.Flags()
-	f.kubeconfig.addFlags(flags)
+	f.cluster.addTo(flags)
 	flags.StringVar(&f.istiod.Address, "istiod", "", "host:port of istiod, or of a port-forward to it (required)")
 	flags.BoolVar(&f.istiod.Plaintext, "plaintext", false, "speak without TLS, as port 15010 does")
 	flags.StringVar(&f.istiod.CAFile, "ca-file", "", "certificates that istiod's must chain to (default: the system's)")
@@ -77,8 +75,6 @@ func (f *verifyFlags) addTo(command *cobra.Command) {
 
 	flags.StringSliceVar(&f.hosts, "host", nil, "host to verify as strict (repeatable)")
 	flags.StringSliceVarP(&f.scene.paths, "filename", "f", nil, "files, folders or - for stdin with Services and Namespaces")
-	flags.StringVar(&f.scene.config, "config", "", "FenceConfig file; without it the ConfigMap "+policy.ConfigMapName+" counts")
-	flags.StringVar(&f.installNamespace, "install-namespace", policy.InstallNamespace, "namespace of that ConfigMap in the cluster")
 	flags.BoolVar(&f.byName, "by-name", false, "count clusters that no listener leads to as leaks, too")
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long istiod may take to answer one client")
 	flags.StringVarP(&f.output, "output", "o", "text", "text or json")

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// clusterFlags say which cluster a command looks at, and where its FenceConfig is.
+type clusterFlags struct {
+	kubeconfig
+	config           string
+	installNamespace string
+}
+
+func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
+	f.kubeconfig.addFlags(flags)
+	flags.StringVar(&f.config, "config", "", "FenceConfig file; without it the ConfigMap "+policy.ConfigMapName+" counts")
+	flags.StringVar(&f.installNamespace, "install-namespace", policy.InstallNamespace, "namespace of that ConfigMap in the cluster")
+}
+
+// scope reads the FenceConfig, the Namespaces and the Services.
+func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.Client, error) {
+	restConfig, err := f.kubeconfig.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := client.New(restConfig, client.Options{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the API server: %w", err)
+	}
+	config, err := f.readConfig(ctx, api)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
+	return a, api, webhook.ReadScope(ctx, api, a.Index)
+}
+
+// auditor reads what there is besides.
+func (f *clusterFlags) auditor(ctx context.Context) (*controller.Auditor, error) {
+	a, api, err := f.scope(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a, webhook.ReadObjects(ctx, api, api.RESTMapper(), a.Index)
+}
+
+func (f *clusterFlags) readConfig(ctx context.Context, reader client.Reader) (*policy.Config, error) {
+	rules := leak.Rules()
+	if f.config == "" {
+		return webhook.LoadConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+	}
+	data, err := os.ReadFile(f.config)
+	if err != nil {
+		return nil, err
+	}
+	return policy.ParseConfig(policy.Source{File: f.config, InstallNamespace: f.installNamespace, Rules: leak.IDs(rules)}, data)
+}

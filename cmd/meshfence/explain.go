@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+func newExplain() *cobra.Command {
+	var flags clusterFlags
+	var namespace string
+	command := &cobra.Command{
+		Use:   "explain [NAMESPACE/]SERVICE",
+		Short: "Show the fence of a Service, where it comes from, what holds it and what would leak",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, arguments []string) error {
+			host := policy.Host{Namespace: namespace, Name: arguments[0]}
+			if in, name, ok := strings.Cut(arguments[0], "/"); ok {
+				host = policy.Host{Namespace: in, Name: name}
+			}
+			auditor, err := flags.auditor(command.Context())
+			if err != nil {
+				return err
+			}
+			var service corev1.Service
+			if err := auditor.Reader.Get(command.Context(), client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service); err != nil {
+				return fmt.Errorf("get Service %s/%s: %w", host.Namespace, host.Name, err)
+			}
+			return explain(command.OutOrStdout(), auditor, &service)
+		},
+	}
+	flags.addTo(command.Flags())
+	command.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the Service")
+	return command
+}
+
+func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service) error {
+	view, config := auditor.Index.View(), auditor.Index.Config()
+	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
+	decision := view.Service(host, service.Annotations)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("Host", "%s", host.FQDN(config.ClusterDomain))
+	line("Fence", "%s (%s)", decision.Fence, decision.By)
+	if decision.Ignored != "" {
+		line("Ignored", "%s, whose value is unknown", decision.Ignored)
+	}
+	if decision.Locked {
+		line("Locked", "a locked entry of the FenceConfig matches: the fence can be tightened only")
+	}
+	line("Holds", "%s", config.Holds)
+	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
+	standing, err := auditor.Service(service)
+	if err != nil {
+		return err
+	}
+	found := []controller.Standing{standing}
+	for _, o := range view.Related(host) {
+		if what := injected(o); what != "" {
+			line("Injected", "%s %s/%s: %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what)
+		}
+		found = append(found, auditor.Object(o.Key()))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, s := range found {
+		if err := writeStanding(out, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// injected says what meshfence did to an object; empty where it did nothing.
+func injected(o *policy.Object) string {
+	if _, ok := inject.CompanionOf(o.Metadata.Name); ok && o.Metadata.Labels[inject.ManagedByLabel] == inject.ManagedBy {
+		return "companion"
+	}
+	return o.Metadata.Annotations[policy.InjectedAnnotation]
+}

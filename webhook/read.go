@@ -1,0 +1,81 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/pager"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
+func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) error {
+	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, func(o runtime.Object) error {
+		if n, ok := o.(*corev1.Namespace); ok {
+			index.SetNamespace(n.Name, n.Labels)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, func(o runtime.Object) error {
+		kept, err := strip(o)
+		if s, ok := kept.(*service); ok {
+			setService(index, s)
+		}
+		return err
+	})
+}
+
+// ReadObjects fills an index with the objects of the stored kinds that the cluster has.
+func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapper, index *policy.Index) error {
+	for _, r := range Routes() {
+		if !r.Stored {
+			continue
+		}
+		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+		if meta.IsNoMatchError(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look for %s: %w", r.Kind, err)
+		}
+		list := func() client.ObjectList {
+			l := &unstructured.UnstructuredList{}
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(r.Kind + "List"))
+			return l
+		}
+		err = each(ctx, reader, list, func(o runtime.Object) error {
+			kept, err := view(o)
+			if s, ok := kept.(*stored); ok {
+				index.SetObject(s.view)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each reads a list page by page and visits its items.
+func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, visit func(runtime.Object) error) error {
+	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		l := list()
+		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue})
+	})
+	if err := pages.EachListItem(ctx, metav1.ListOptions{}, visit); err != nil {
+		return fmt.Errorf("list %T: %w", list(), err)
+	}
+	return nil
+}
