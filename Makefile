@@ -50,6 +50,10 @@ bench: ## Run the benchmarks, and compare the cost of a request with its floor
 fuzz: ## Fuzz every target for FUZZTIME (1m)
 	hack/fuzz.sh
 
+.PHONY: generate
+generate: ## Write LEDGER.md and the table of rules in README.md from the code
+	go run ./hack/ledger
+
 .PHONY: lint
 lint: ## Run the linters
 	hack/verify-lint.sh

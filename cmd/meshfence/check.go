@@ -13,8 +13,9 @@ import (
 func newCheck() *cobra.Command {
 	var flags sceneFlags
 	var output string
+	var explain bool
 	command := &cobra.Command{
-		Use:   "check -f PATH...",
+		Use:   "check -f PATH... | --explain-rules",
 		Short: "Find what would leak in manifests, for CI and pre-commit",
 		Long: `Find what admission would refuse or warn of in manifests.
 
@@ -22,9 +23,12 @@ The Services and Namespaces among them and the FenceConfig give the scope; no cl
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			write, ok := map[string]func(io.Writer, []located) error{"text": writeText, "json": writeJSON}[output]
+			if explain {
+				return writeRules(command.OutOrStdout())
+			}
+			write, ok := map[string]func(io.Writer, []located) error{"text": writeText, "json": writeJSON, "sarif": writeSARIF}[output]
 			if !ok {
-				return fmt.Errorf("--output %q must be text or json", output)
+				return fmt.Errorf("--output %q must be text, json or sarif", output)
 			}
 			results, err := flags.judge(command.InOrStdin())
 			if err != nil {
@@ -38,7 +42,10 @@ Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unr
 		},
 	}
 	flags.addTo(command)
-	command.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	command.Flags().StringVarP(&output, "output", "o", "text", "text, json or sarif")
+	command.Flags().BoolVar(&explain, "explain-rules", false, "print every rule, and what closes each known way out of the cluster")
+	command.MarkFlagsOneRequired("filename", "explain-rules")
+	command.MarkFlagsMutuallyExclusive("filename", "explain-rules")
 	return command
 }
 

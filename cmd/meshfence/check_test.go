@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy/leak"
 )
 
 const (
@@ -176,11 +178,11 @@ func TestBadUsage(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"no files":                {[]string{"check"}, `required flag(s) "filename" not set`},
+		"no files":                {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
 		"absent file":             {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
 		"absent config":           {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
 		"no config":               {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
-		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text or json`},
+		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json or sarif`},
 		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
 		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
 		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},
@@ -191,5 +193,48 @@ func TestBadUsage(t *testing.T) {
 				t.Errorf("exit code %d, want 2 and %q\n%s", code, test.want, stderr)
 			}
 		})
+	}
+}
+
+func TestCheckSARIF(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	code, stdout, _ := meshfence(t, fencedService+"---\n"+leakyRule, "check", "-f", "-", "--config", path, "-o", "sarif")
+	var log struct {
+		Version string
+		Runs    []struct {
+			Results []struct {
+				RuleID, Level string
+				Message       struct{ Text string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(stdout), &log); err != nil {
+		t.Fatalf("%v in %s", err, stdout)
+	}
+	if code != exitDenied || log.Version != "2.1.0" || len(log.Runs) != 1 || len(log.Runs[0].Results) != 1 {
+		t.Fatalf("exit code %d, want 1 and one result of SARIF 2.1.0:\n%s", code, stdout)
+	}
+	if r := log.Runs[0].Results[0]; r.RuleID != "destinationrule-tunnel" || r.Level != "error" || !strings.HasPrefix(r.Message.Text, "spec.trafficPolicy.tunnel: must") {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// Every rule and every row is explained.
+func TestExplainRules(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := meshfence(t, "", "check", "--explain-rules")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, id := range leak.IDs(leak.Rules()) {
+		if !strings.Contains(stdout, "\n"+id+" (") && !strings.HasPrefix(stdout, id+" (") {
+			t.Errorf("%s is not explained", id)
+		}
+	}
+	for _, row := range leak.Catalogue() {
+		if !strings.Contains(stdout, "\n"+row.ID+" ") {
+			t.Errorf("row %s is not explained", row.ID)
+		}
 	}
 }

@@ -36,6 +36,9 @@ stderr. Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad confi
 		},
 	}
 	flags.addTo(command)
+	if err := command.MarkFlagRequired("filename"); err != nil {
+		panic(err) // the flag is defined above
+	}
 	return command
 }
 

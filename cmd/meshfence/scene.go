@@ -33,12 +33,9 @@ type sceneFlags struct {
 
 func (f *sceneFlags) addTo(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringSliceVarP(&f.paths, "filename", "f", nil, "files, folders or - for stdin (required)")
+	flags.StringSliceVarP(&f.paths, "filename", "f", nil, "files, folders or - for stdin")
 	flags.StringVar(&f.config, "config", "", "FenceConfig file; without it the ConfigMap "+policy.ConfigMapName+" among the manifests counts")
 	flags.StringVarP(&f.namespace, "namespace", "n", "default", "namespace of the objects that name none")
-	if err := command.MarkFlagRequired("filename"); err != nil {
-		panic(err) // the flag is defined above
-	}
 }
 
 // load reads the manifests and the config, and works out the scope.
