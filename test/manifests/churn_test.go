@@ -1,0 +1,101 @@
+package manifests_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// churned is how many Pods are created, each of which changes an EndpointSlice of its own.
+const churned = 1000
+
+// Ordinary endpoints and Pods never reach the webhook: while a real kube-controller-manager makes an EndpointSlice and
+// an Endpoints follow each of a thousand Pods, no entry is called.
+func TestChurn(t *testing.T) {
+	cluster, client := shared(t)
+	namespace := cluster.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
+	each(t, func(i int) error {
+		_, err := client.CoreV1().Services(namespace).Create(t.Context(), &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: "s" + strconv.Itoa(i)},
+			Spec: corev1.ServiceSpec{
+				Selector: map[string]string{"app": strconv.Itoa(i)}, ClusterIP: corev1.ClusterIPNone,
+				Ports: []corev1.ServicePort{{Name: "http", Port: 80}},
+			},
+		}, metav1.CreateOptions{})
+		return err
+	})
+	eventually(t, "every Service has an EndpointSlice", func(ctx context.Context) error { return slicesWith(ctx, client, namespace, 0) })
+	r := newRecorder(t)
+	r.register(t, cluster, "self-signed")
+	foreign := create(namespace, "discovery.k8s.io/v1", "EndpointSlice", "a", "}, addressType: IPv4, endpoints: [{addresses: [10.9.9.9]}]}").
+		calls("endpoints.validate")
+	inForce := func(context.Context) error {
+		err := foreign.run(t, cluster)
+		if diff := cmp.Diff(foreign.want, r.take()); diff != "" {
+			return errors.Join(err, errors.New(diff))
+		}
+		return err
+	}
+	eventually(t, "the webhook configurations are in force", inForce)
+
+	each(t, func(i int) error {
+		return cluster.CreatePod(t.Context(), namespace, "p"+strconv.Itoa(i), cluster.Host(1000+i), map[string]string{"app": strconv.Itoa(i)})
+	})
+	eventually(t, "every EndpointSlice has a Pod", func(ctx context.Context) error { return slicesWith(ctx, client, namespace, 1) })
+	if called := r.take(); len(called) > 0 {
+		t.Errorf("called %v for what Kubernetes itself does", called)
+	}
+	if err := inForce(t.Context()); err != nil {
+		t.Errorf("the webhook configurations are no longer in force: %v", err)
+	}
+}
+
+// each runs f for every number below churned, several at a time.
+func each(t *testing.T, f func(i int) error) {
+	t.Helper()
+	var group sync.WaitGroup
+	numbers := make(chan int)
+	for range 16 {
+		group.Go(func() {
+			for i := range numbers {
+				if err := f(i); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range churned {
+		numbers <- i
+	}
+	close(numbers)
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// slicesWith says how many EndpointSlices with that number of endpoints are missing.
+func slicesWith(ctx context.Context, client *kubernetes.Clientset, namespace string, endpoints int) error {
+	list, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, s := range list.Items {
+		if len(s.Endpoints) == endpoints {
+			found++
+		}
+	}
+	if found != churned {
+		return fmt.Errorf("%d of %d", found, churned)
+	}
+	return nil
+}
