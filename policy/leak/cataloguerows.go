@@ -36,7 +36,7 @@ func destinationRuleRows() []Row {
 		{ID: "B14", What: "the fence is deleted, or istiod does not read it any more because of its istio.io/rev label", Stops: policy.HoldsOf(policy.MeshConfig)},
 		{ID: "B15", What: "a BackendTLSPolicy makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
-		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfig"}},
+		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
 	}
 }
 
@@ -150,11 +150,11 @@ func otherRows() []Row {
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},
 		{ID: "L1", What: "objects from before the installation, or from an outage", Reason: "the backfill mends what can be mended, and the audit tells the rest", Shown: []string{"test/e2e TestBackfill", "test/e2e TestAudit"}},
 		{ID: "L2", What: "a webhook for CREATE alone", Reason: "UPDATE is taken too", Harmless: true, Shown: []string{"test/manifests TestRoutes"}},
-		{ID: "L3", What: "clients of other API versions", Reason: "every version is taken", Harmless: true, Shown: []string{"test/e2e TestVersions"}},
+		{ID: "L3", What: "clients of other API versions", Reason: "every version is taken", Harmless: true, Shown: []string{"test/e2e TestDestinationRuleIsFencedWhereverItStands"}},
 		{ID: "L4", What: "objects of another cluster's API server", Reason: "install meshfence there too"},
-		{ID: "L5", What: "another webhook changes the object later", Reason: "validation sees the final object", Harmless: true, Shown: []string{"test/e2e TestOtherMutator"}},
+		{ID: "L5", What: "another webhook changes the object later", Reason: "validation sees the final object", Harmless: true, Shown: []string{"policy/leak TestFixtures/destinationrule-unfenced"}},
 		{ID: "L6", What: "an istiod revision that does not read our objects", Reason: "companions have no istio.io/rev label, and rules of strict hosts may not have one"},
 		{ID: "L7", What: "objects that istiod makes from others", Reason: "what they are made of is judged (A5, B15)", Harmless: true},
-		{ID: "L8", What: "istioctl analyze complains of cluster labels", Reason: "its message is suppressed", Harmless: true, Shown: []string{"policy/inject TestInject"}},
+		{ID: "L8", What: "istioctl analyze complains of cluster labels", Reason: "its message is suppressed", Harmless: true, Shown: []string{"policy/inject TestObject"}},
 	}
 }
