@@ -3,10 +3,12 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -132,4 +134,33 @@ func (s *suite) run(t *testing.T, arguments ...string) (int, string) {
 		t.Fatal(err)
 	}
 	return command.ProcessState.ExitCode(), string(out)
+}
+
+// An exemption lets one object through, is counted as such by the audit too, and is spoken of before it ends.
+func TestExemption(t *testing.T) {
+	s := shared(t)
+	namespace := s.CreateNamespace(t, nil)
+	until := time.Now().Add(3 * 24 * time.Hour).UTC().Format(time.DateOnly)
+	s.configure(t, defaultConfig+fmt.Sprintf("exemptions: [{rule: serviceentry-fenced-host, namespace: %s, name: claims, until: %s, reason: moving}]\n", namespace, until))
+	services, entries, _ := strings.Cut(strings.ReplaceAll(auditScene, "NAMESPACE", namespace), "---")
+	s.kubectl(t, services, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence=strict")
+	eventually(t, "the exempted object passes with a warning", func(ctx context.Context) error {
+		_, stderr, err := s.Kubectl(ctx, entries, "create", "-n", namespace, "-f", "-", "--dry-run=server")
+		if err == nil && !strings.Contains(stderr, "accepted by an exemption until "+until) {
+			err = fmt.Errorf("no warning in %q", stderr)
+		}
+		return err
+	})
+	s.kubectl(t, entries, "create", "-n", namespace, "-f", "-")
+	eventually(t, "the audit counts it, and says that it ends", func(ctx context.Context) error {
+		events, _, err := s.Kubectl(ctx, "", "get", "events", "-A", "-o", "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}")
+		if err == nil && !strings.Contains(events, "ExemptionEnds the exemption of "+namespace+"/claims from serviceentry-fenced-host ends after "+until) {
+			err = errors.New("no Event")
+		}
+		if _, out := s.run(t, "audit"); err == nil && !strings.Contains(out, "exempted: ServiceEntry "+namespace+"/claims") {
+			err = errors.New(out)
+		}
+		return err
+	})
 }
