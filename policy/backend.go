@@ -45,15 +45,20 @@ func (b backend) selects(labels map[string]string) bool {
 	return len(b.selector) > 0
 }
 
-// overlaps says whether something may have both the labels that the Service selects and those given.
+// overlaps says whether the labels are bound to choose Pods of the Service: they contradict no label that it
+// selects, and have one of them or are empty. Labels without any of them, such as version: v1 for app: reviews,
+// may choose its Pods too, but are mostly meant for others.
 func (b backend) overlaps(labels map[string]string) bool {
+	shared := len(labels) == 0
 	for _, pair := range b.selector {
 		key, value, _ := strings.Cut(pair, "=")
-		if other, ok := labels[key]; ok && other != value {
+		other, ok := labels[key]
+		if ok && other != value {
 			return false
 		}
+		shared = shared || ok
 	}
-	return len(b.selector) > 0
+	return shared && len(b.selector) > 0
 }
 
 // backends are those of one Namespace.
@@ -145,8 +150,8 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 	return v.firstStrict(namespace, names, func(b backend) bool { return b.selects(labels) })
 }
 
-// StrictOverlapping returns the first strict Service of a Namespace whose Pods the labels may select too. It
-// looks at every Service of the Namespace that has a selector.
+// StrictOverlapping returns the first strict Service of a Namespace whose selector shares a label with those given
+// and contradicts none of them; no labels choose everything. It looks at every Service of the Namespace.
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()

@@ -14,6 +14,7 @@ func Rules() []Rule {
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
 		serviceEntryFencedHost(),
+		serviceEntrySelectsFencedPods(),
 		endpointSliceForeignWriter(),
 	}
 }

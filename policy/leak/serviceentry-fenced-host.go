@@ -2,7 +2,6 @@ package leak
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -20,11 +19,7 @@ func serviceEntryFencedHost() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
-				host, strict := claimed(h, o.Metadata.Namespace, view)
-				if !strict && !strings.Contains(h, ".") { // the short name of a Service, in every client's namespace
-					host, strict = view.StrictNamed(strings.ToLower(h))
-				}
-				if strict {
+				if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
 					found = append(found, breach{
 						path:  []string{"spec", "hosts", strconv.Itoa(i)},
 						value: h,

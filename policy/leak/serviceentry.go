@@ -1,0 +1,17 @@
+package leak
+
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// claimedByEntry returns a strict host whose traffic a ServiceEntry takes over with one of its hosts. A name
+// without a dot is the short name of a Service in every client's namespace.
+func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHost, bool) {
+	found, strict := claimed(host, namespace, view)
+	if !strict && !strings.Contains(host, ".") {
+		return view.StrictNamed(strings.ToLower(host))
+	}
+	return found, strict
+}
