@@ -12,6 +12,8 @@ type backend struct {
 	selector []string
 	// addresses are its ClusterIPs.
 	addresses []netip.Addr
+	// ports are those of its ClusterIPs; none where they are not known.
+	ports []int64
 }
 
 func newBackend(spec ServiceSpec) backend {
@@ -20,6 +22,9 @@ func newBackend(spec ServiceSpec) backend {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)
 		}
+	}
+	for _, p := range spec.Ports {
+		b.ports = append(b.ports, p.Port)
 	}
 	return b
 }
@@ -59,6 +64,11 @@ func (b backend) overlaps(labels map[string]string) bool {
 		shared = shared || ok
 	}
 	return shared && len(b.selector) > 0
+}
+
+// answers says whether the Service has one of the ports.
+func (b backend) answers(ports []int64) bool {
+	return len(b.ports) == 0 || slices.ContainsFunc(b.ports, func(p int64) bool { return slices.Contains(ports, p) })
 }
 
 // backends are those of one Namespace.
@@ -191,26 +201,40 @@ func (v *View) strict(host Host) (FencedHost, bool) {
 	return FencedHost{host.FQDN(v.config.ClusterDomain), d}, d.Fence == Strict
 }
 
-// StrictAddress returns the strict Service that has a ClusterIP in the prefix. A prefix of more than one
-// address looks at every ClusterIP.
-func (v *View) StrictAddress(prefix netip.Prefix) (FencedHost, bool) {
+// StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
+// prefix of more than one address looks at every ClusterIP.
+func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
+	var first FencedHost
+	offer := func(host Host, b backend) {
+		if !b.answers(ports) {
+			return
+		}
+		if h, strict := v.strict(host); strict && (first.Host == "" || h.Host < first.Host) {
+			first = h
+		}
+	}
+	for host, b := range v.backends {
+		if slices.ContainsFunc(b.addresses, prefix.Contains) {
+			offer(host, b)
+		}
+	}
 	if prefix.IsSingleIP() {
 		if host, ok := v.index.addresses[prefix.Addr()]; ok {
-			return v.strict(host)
+			offer(host, v.index.backend(host))
 		}
-		return FencedHost{}, false
+		return first, first.Host != ""
 	}
-	var first FencedHost
-	found := false
 	for address, host := range v.index.addresses {
-		if !prefix.Contains(address) {
-			continue
-		}
-		if h, strict := v.strict(host); strict && (!found || h.Host < first.Host) {
-			first, found = h, true
+		if prefix.Contains(address) {
+			offer(host, v.index.backend(host))
 		}
 	}
-	return first, found
+	return first, first.Host != ""
+}
+
+// backend returns that of a Service with an address.
+func (x *Index) backend(host Host) backend {
+	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }

@@ -36,7 +36,7 @@ type PortPolicy struct {
 	Port Port `json:"port"`
 }
 
-// Port is a port number of a Service.
+// Port is a port number of a Service or ServiceEntry.
 type Port struct {
 	Number int64 `json:"number"`
 }

@@ -73,6 +73,12 @@ type ServiceSpec struct {
 	Selector     map[string]string `json:"selector"`
 	ClusterIP    string            `json:"clusterIP"`
 	ClusterIPs   []string          `json:"clusterIPs"`
+	Ports        []ServicePort     `json:"ports"`
+}
+
+// ServicePort is one port of a Service.
+type ServicePort struct {
+	Port int64 `json:"port"`
 }
 
 // ConfigMap is the part of a core/v1 ConfigMap that is read.

@@ -4,6 +4,7 @@ package policy
 type ServiceEntry struct {
 	Hosts            []string          `json:"hosts"`
 	Addresses        []string          `json:"addresses"`
+	Ports            []Port            `json:"ports"`
 	Endpoints        []WorkloadEntry   `json:"endpoints"`
 	WorkloadSelector *WorkloadSelector `json:"workloadSelector"`
 }

@@ -15,6 +15,7 @@ func Rules() []Rule {
 		virtualServiceForeignHost(),
 		serviceEntryFencedHost(),
 		serviceEntrySelectsFencedPods(),
+		serviceEntryServiceIP(),
 		endpointSliceForeignWriter(),
 	}
 }
