@@ -16,6 +16,7 @@ func Rules() []Rule {
 		serviceEntryFencedHost(),
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),
+		serviceEntryForeignNetwork(),
 		endpointSliceForeignWriter(),
 	}
 }

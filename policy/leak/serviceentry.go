@@ -15,3 +15,13 @@ func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHos
 	}
 	return found, strict
 }
+
+// entryHost returns the first strict host that a ServiceEntry claims.
+func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	for _, h := range o.ServiceEntry.Hosts {
+		if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
+			return host, true
+		}
+	}
+	return policy.FencedHost{}, false
+}
