@@ -17,6 +17,7 @@ func Rules() []Rule {
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),
 		serviceEntryForeignNetwork(),
+		workloadEntryJoinsFencedService(),
 		endpointSliceForeignWriter(),
 	}
 }

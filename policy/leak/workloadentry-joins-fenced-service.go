@@ -1,0 +1,83 @@
+package leak
+
+import (
+	"maps"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// groupAnnotation names the WorkloadGroup that istiod made a WorkloadEntry for.
+const groupAnnotation = "istio.io/autoRegistrationGroup"
+
+// workloadEntryJoinsFencedService refuses a WorkloadEntry, or a WorkloadGroup that makes them, with the labels
+// that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7].
+// Which workloads are of this cluster is for a person to say, by an exemption. That of a WorkloadGroup covers
+// what istiod makes for it.
+func workloadEntryJoinsFencedService() Rule {
+	return Rule{
+		ID:       "workloadentry-joins-fenced-service",
+		Rows:     []string{"D5", "D6", "D7"},
+		Kinds:    []string{policy.KindWorkloadEntry, policy.KindWorkloadGroup},
+		Severity: Deny,
+		Leaks:    "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
+		Mend:     "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
+		check: func(o Write, view *policy.View) []breach {
+			b, joins := joining(o.Object, view)
+			if !joins || registered(o, b, view) {
+				return nil
+			}
+			return []breach{b}
+		},
+	}
+}
+
+// joining returns the breach of a WorkloadEntry or WorkloadGroup that a strict Service selects. Labels are merged
+// as istiod does (ConvertWorkloadEntry in Istio's pilot/pkg/serviceregistry/serviceentry/conversion.go and
+// workloadEntryFromGroup in pilot/pkg/autoregistration/controller.go).
+func joining(o *policy.Object, view *policy.View) (breach, bool) {
+	workload, over := o.WorkloadEntry, o.Metadata.Labels
+	path, overPath := []string{"spec", "labels"}, []string{"metadata", "labels"}
+	if g := o.WorkloadGroup; g != nil {
+		workload, over = &g.Template, g.Metadata.Labels
+		path, overPath = []string{"spec", "template", "labels"}, []string{"spec", "metadata", "labels"}
+	}
+	merged := map[string]string{}
+	maps.Copy(merged, workload.Labels)
+	maps.Copy(merged, over)
+	if _, alone := view.StrictSelecting(o.Metadata.Namespace, workload.Labels); !alone {
+		path = overPath
+	}
+	service, strict := view.StrictSelecting(o.Metadata.Namespace, merged)
+	return breach{
+		path:  path,
+		value: labels.FormatLabels(merged),
+		at:    strings.Join([]string{workload.Address, workload.Network, workload.Locality}, " "),
+		host:  service,
+		must:  "not have the labels that a strict Service selects",
+	}, strict
+}
+
+// registered says whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else
+// has changed it since.
+func registered(o Write, b breach, view *policy.View) bool {
+	group, ok := view.Object(policy.Key{
+		Kind: policy.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
+	})
+	if o.WorkloadEntry == nil || !ok {
+		return false
+	}
+	if same, joins := joining(group, view); !joins || same.host != b.host {
+		return false
+	}
+	if o.Writer == "" || strings.HasPrefix(o.Writer, "system:serviceaccount:"+view.Config().IstioNamespace+":istiod") {
+		return true
+	}
+	if o.Old == nil {
+		return false
+	}
+	before, _ := joining(o.Old, view)
+	return before.at == b.at && before.value == b.value
+}

@@ -1,0 +1,30 @@
+package leak_test
+
+import (
+	"testing"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// TestRegistered leaves a WorkloadEntry that istiod once made to the finding on its WorkloadGroup.
+func TestRegistered(t *testing.T) {
+	t.Parallel()
+	index := newIndex(t, "meshConfig")
+	index.SetNamespace("shop", nil)
+	host := policy.Host{Namespace: "shop", Name: "reviews"}
+	index.SetService(host, map[string]string{policy.FenceKey: "strict"})
+	index.SetServiceSpec(host, policy.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
+	group := fromYAML(t, policy.KindWorkloadGroup, "metadata: {name: vms, namespace: shop}\nspec: {template: {labels: {app: reviews}}}")
+	entry := fromYAML(t, policy.KindWorkloadEntry, "metadata: {name: it, namespace: shop, annotations: {istio.io/autoRegistrationGroup: vms}}\n"+
+		"spec: {address: 192.0.2.7, labels: {app: reviews}}")
+	guard := leak.NewGuard(leak.Rules())
+	if findings := guard.Check(entry, index.View()); len(findings) != 1 {
+		t.Errorf("without the WorkloadGroup: want one finding, found:\n%s", describe(findings))
+	}
+	index.SetObject(group)
+	refuseNone(t, "with the WorkloadGroup", guard.Check(entry, index.View()))
+	if findings := guard.Check(group, index.View()); len(findings) != 1 {
+		t.Errorf("the WorkloadGroup: want one finding, found:\n%s", describe(findings))
+	}
+}
