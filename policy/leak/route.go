@@ -1,0 +1,20 @@
+package leak
+
+import "github.com/meshfence/meshfence/policy"
+
+// routeKinds are the kinds of Gateway API routes.
+func routeKinds() []string {
+	return []string{policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute}
+}
+
+// backendMatch answers for the host that a reference of a Route leads to: a Service, or a host by its name. It
+// matches nothing for every other kind.
+func backendMatch(ref policy.Reference, namespace string, view *policy.View) policy.Match {
+	if service, ok := ref.Service(namespace); ok {
+		return view.Match(service.FQDN(view.Config().ClusterDomain))
+	}
+	if host, ok := ref.Hostname(); ok {
+		return view.Match(host)
+	}
+	return policy.Match{}
+}
