@@ -201,7 +201,9 @@ func (o *Object) names(domain string) []string {
 			service(host)
 		}
 		for _, ref := range o.Route.Backends() {
-			if name, ok := ref.Hostname(); ok {
+			if host, ok := ref.Import(namespace); ok {
+				service(host)
+			} else if name, ok := ref.Hostname(); ok {
 				add(name)
 			} else {
 				host, _ := ref.Service(namespace)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"strconv"
+	"strings"
 )
 
 // Route is the part of a Gateway API HTTPRoute, GRPCRoute, TCPRoute or TLSRoute that is read.
@@ -52,6 +53,9 @@ const (
 	kindHostname      = "Hostname"
 )
 
+// clusterSetDomain is the domain of the hosts that stand for Services in all clusters.
+const clusterSetDomain = "clusterset.local"
+
 // Is says whether the reference is to that kind, where a reference without group and kind is to a Service of
 // the core group, as backendRefs are.
 func (r Reference) Is(group, kind string) bool {
@@ -63,8 +67,12 @@ func (r Reference) Service(namespace string) (host Host, ok bool) {
 	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is("", KindService)
 }
 
-// Import returns the Service whose ServiceImport a reference names; ok is false where it is to something else.
+// Import returns the Service that a reference names as it is in all clusters, by its ServiceImport or by its host in
+// the cluster set; ok is false where it is to something else.
 func (r Reference) Import(namespace string) (host Host, ok bool) {
+	if name, ok := r.Hostname(); ok {
+		return ParseHost(strings.TrimSuffix(strings.ToLower(name), "."), clusterSetDomain)
+	}
 	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(multiclusterGroup, kindServiceImport)
 }
 

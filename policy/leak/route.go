@@ -18,3 +18,12 @@ func backendMatch(ref policy.Reference, namespace string, view *policy.View) pol
 	}
 	return policy.Match{}
 }
+
+// importMatch answers for the Service that a reference of a Route names as it is in all clusters.
+func importMatch(ref policy.Reference, namespace string, view *policy.View) policy.Match {
+	service, ok := ref.Import(namespace)
+	if !ok {
+		return policy.Match{}
+	}
+	return view.Match(service.FQDN(view.Config().ClusterDomain))
+}

@@ -20,6 +20,7 @@ func Rules() []Rule {
 		workloadEntryJoinsFencedService(),
 		endpointSliceForeignWriter(),
 		routeBypassesSubset(),
+		routeForeignBackend(),
 	}
 }
 
