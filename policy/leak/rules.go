@@ -21,6 +21,7 @@ func Rules() []Rule {
 		endpointSliceForeignWriter(),
 		routeBypassesSubset(),
 		routeForeignBackend(),
+		gatewayExposesFencedHost(),
 	}
 }
 
