@@ -22,6 +22,7 @@ func Rules() []Rule {
 		routeBypassesSubset(),
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),
+		sidecarEgressProxy(),
 	}
 }
 

@@ -1,0 +1,38 @@
+package leak
+
+import (
+	"fmt"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// sidecarEgressProxy refuses a Sidecar that sends what is for unknown hosts to a strict host without a subset, or
+// with the reserved one of another cluster, where subset is the only hold [I3].
+func sidecarEgressProxy() Rule {
+	return Rule{
+		ID:       "sidecar-egress-proxy",
+		Rows:     []string{"I3"},
+		Kinds:    []string{policy.KindSidecar},
+		Severity: Deny,
+		Leaks:    "what is for unknown hosts goes to that host's Pods in every cluster",
+		Mend:     fmt.Sprintf("name subset %s", policy.ReservedSubset),
+		check: func(o Write, view *policy.View) []breach {
+			outbound := o.Sidecar.OutboundTrafficPolicy
+			if outbound == nil || outbound.EgressProxy == nil {
+				return nil
+			}
+			proxy := outbound.EgressProxy
+			kept := proxy.Subset != "" && (!policy.IsReservedSubset(proxy.Subset) || proxy.Subset == policy.ReservedSubset)
+			match := view.Match(proxy.Host)
+			if kept || !match.Has(policy.Strict) {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"spec", "outboundTrafficPolicy", "egressProxy", "subset"},
+				value: proxy.Subset,
+				host:  match.Host(policy.Strict),
+				must:  "name a subset of this cluster",
+			}}
+		},
+	}
+}
