@@ -37,7 +37,7 @@ type filed struct {
 
 // SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
 func (x *Index) SetObject(o *Object) {
-	f := filed{o, o.names(x.Config().ClusterDomain)}
+	f := filed{o, o.names(x.Config())}
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
@@ -145,8 +145,8 @@ func delegateName(namespace, name string) string { return "delegate/" + namespac
 
 // names lists what an object may be found by: the hosts that it names as Istio compares them, in lower case, a
 // bare name of a ServiceEntry as it is, and the wildcard of its Namespace where it chooses workloads there.
-func (o *Object) names(domain string) []string {
-	namespace := o.Metadata.Namespace
+func (o *Object) names(config *Config) []string {
+	namespace, domain := o.Metadata.Namespace, config.ClusterDomain
 	var list []string
 	add := func(host string) {
 		list = append(list, strings.TrimSuffix(strings.ToLower(Resolve(host, namespace, domain)), "."))
@@ -176,6 +176,8 @@ func (o *Object) names(domain string) []string {
 		if len(o.ServiceEntry.Addresses) > 0 { // any Service may have them
 			add("*.svc." + domain)
 		}
+	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace: // it is for every workload
+		add("*.svc." + domain)
 	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
 		add("*." + namespace + ".svc." + domain)
 	case o.Sidecar != nil && o.Sidecar.OutboundTrafficPolicy != nil && o.Sidecar.OutboundTrafficPolicy.EgressProxy != nil:

@@ -23,6 +23,7 @@ func Rules() []Rule {
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),
 		sidecarEgressProxy(),
+		envoyFilterInFencedNamespace(),
 	}
 }
 
