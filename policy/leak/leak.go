@@ -29,6 +29,9 @@ type Rule struct {
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string
+	// Guards is the hold whose own state the rule protects; 0 where there is none. While it is active no other
+	// hold keeps the rule silent, because that hold keeps other rules silent.
+	Guards policy.Hold
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
 	// Deletions says that it judges deletions, and nothing else does.
@@ -103,6 +106,11 @@ type guarded struct {
 	stops policy.Holds
 }
 
+// silent says whether one of the active holds stops all that the rule looks for.
+func (g guarded) silent(active policy.Holds) bool {
+	return g.stops.Intersects(active.Routing()) && !active.Has(g.Guards)
+}
+
 // NewGuard returns a guard for the rules; see [Rules].
 func NewGuard(rules []Rule) *Guard {
 	g := &Guard{byKind: map[string][]guarded{}}
@@ -132,7 +140,7 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
 	for _, r := range g.byKind[w.Kind] {
-		if w.Deleted && !r.Deletions || r.stops.Intersects(view.Config().Holds.Routing()) {
+		if w.Deleted && !r.Deletions || r.silent(view.Config().Holds) {
 			continue
 		}
 		for _, b := range r.check(w, view) {

@@ -19,6 +19,7 @@ func Rules() []Rule {
 		serviceEntryForeignNetwork(),
 		workloadEntryJoinsFencedService(),
 		endpointSliceForeignWriter(),
+		meshConfigClusterLocalRemoved(),
 		routeBypassesSubset(),
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),

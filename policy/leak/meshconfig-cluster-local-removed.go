@@ -1,0 +1,99 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
+// although admission has mended what it could: another mutator took it out again, or the text cannot be edited
+// [F1, F2]. Every ConfigMap that the FenceConfig lists holds all entries, so whichever of them istiod prefers, the
+// shared one included, is judged by itself.
+func meshConfigClusterLocalRemoved() Rule {
+	return Rule{
+		ID:       "meshconfig-cluster-local-removed",
+		Rows:     []string{"F1", "F2"},
+		Guards:   policy.MeshConfig,
+		Kinds:    []string{policy.KindConfigMap},
+		Severity: Deny,
+		Leaks:    "clients in this cluster are sent to other clusters",
+		Mend:     "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
+		check: func(o Write, view *policy.View) []breach {
+			config := view.Config()
+			if o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
+				return nil
+			}
+			path := []string{"data", inject.MeshConfigKey}
+			now, err := unheld(o.Object, view)
+			if err != nil {
+				return []breach{{path: path, at: "unreadable", must: fmt.Sprintf("be readable, and is not: %s", err)}}
+			}
+			before := unheldHosts{}
+			if o.Old != nil {
+				before, _ = unheld(o.Old, view) // one that cannot be read excuses nothing
+			}
+			host, ok := now.firstBeside(before)
+			if !ok {
+				return nil
+			}
+			must := fmt.Sprintf("say clusterLocal: true of %s", host)
+			if now.reason != nil {
+				must += fmt.Sprintf(", which admission cannot do (%s)", now.reason)
+			}
+			match := view.Match(host)
+			return []breach{{path: path, value: host, host: match.Host(policy.Strict), must: must}}
+		},
+	}
+}
+
+// unheldHosts are the strict hosts and wildcards that a mesh config does not keep in the client's cluster.
+type unheldHosts struct {
+	hosts []string
+	// reason says why admission cannot mend it; nil where it can.
+	reason error
+}
+
+// firstBeside returns the first host that is not among the others.
+func (u unheldHosts) firstBeside(others unheldHosts) (string, bool) {
+	known := make(map[string]bool, len(others.hosts))
+	for _, h := range others.hosts {
+		known[h] = true
+	}
+	i := slices.IndexFunc(u.hosts, func(h string) bool { return !known[h] })
+	if i < 0 {
+		return "", false
+	}
+	return u.hosts[i], true
+}
+
+// unheld lists what the scope wants and the mesh config does not say, then what a person's entries say against
+// it. An entry that is missing for a host that is not strict lets nothing out. The error says why the mesh config
+// cannot be read.
+func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
+	want := slices.DeleteFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return !e.Local })
+	if len(want) == 0 {
+		return unheldHosts{}, nil
+	}
+	domain, data := view.Config().ClusterDomain, o.ConfigMap.Data
+	effective, err := inject.EffectiveClusterLocal(domain, data[inject.MeshConfigKey])
+	if err != nil {
+		return unheldHosts{}, err
+	}
+	var u unheldHosts
+	for _, e := range want {
+		if !effective.Has(e.Host) {
+			u.hosts = append(u.hosts, e.Host)
+		}
+	}
+	plan, err := inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
+	u.reason = err
+	for _, c := range plan.Contradictions {
+		if match := view.Match(c.Host); !c.Local && !effective.Has(c.Host) && match.Has(policy.Strict) {
+			u.hosts = append(u.hosts, c.Host)
+		}
+	}
+	return u, nil
+}
