@@ -63,6 +63,9 @@ func strip(object any) (any, error) {
 		kept := &service{bare(full), policy.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
 		}}
+		for _, port := range full.Spec.Ports {
+			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{Port: int64(port.Port)})
+		}
 		kept.Annotations = fenceOnly(full.Annotations)
 		return kept, nil
 	case *metav1.PartialObjectMetadata:

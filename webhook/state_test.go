@@ -136,7 +136,7 @@ func namespace(name string, labels map[string]string) *metav1.PartialObjectMetad
 func reviews(annotations map[string]string) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews", Annotations: annotations},
-		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.96.0.7"},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.96.0.7", Ports: []corev1.ServicePort{{Port: 9080}}},
 	}
 }
 
@@ -178,7 +178,7 @@ func TestState(t *testing.T) {
 			if _, selects := w.index.View().StrictSelecting("shop", map[string]string{"app": "reviews"}); selects != want {
 				t.Errorf("%s: a strict Service selects the Pods: %t", step.name, selects)
 			}
-			if _, has := w.index.View().StrictAddress(netip.MustParsePrefix("10.96.0.7/32")); has != want {
+			if _, has := w.index.View().StrictAddress(netip.MustParsePrefix("10.96.0.7/32"), []int64{9080}); has != want {
 				t.Errorf("%s: a strict Service has the address: %t", step.name, has)
 			}
 		}
