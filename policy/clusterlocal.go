@@ -89,10 +89,13 @@ const kubeSystem = "kube-system"
 // istioDefault says whether Istio makes the host local by itself
 // (onMeshUpdated in Istio's pilot/pkg/model/cluster_local.go).
 func (h Host) istioDefault(istioNamespace string) bool {
-	return h.Namespace == kubeSystem ||
-		h == Host{Namespace: "default", Name: "kubernetes"} ||
+	return h.Namespace == kubeSystem || h.IsAPIServer() ||
 		h.Namespace == istioNamespace && strings.HasPrefix(h.Name, "istiod")
 }
+
+// IsAPIServer says whether the host is the API server's, which has no selector: the API server writes its
+// endpoints.
+func (h Host) IsAPIServer() bool { return h == Host{Namespace: "default", Name: "kubernetes"} }
 
 // named maps every Namespace that the config names to the Services that it names there.
 func (s *scope) named() map[string][]string {

@@ -9,10 +9,11 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// EndpointWriters lists the users that keep the endpoints of Services: the controllers of kube-controller-manager,
-// with and without credentials of their own.
+// EndpointWriters lists the users that keep the endpoints of Services: the API server for its own, and the
+// controllers of kube-controller-manager, with and without credentials of their own.
 func EndpointWriters() []string {
 	return []string{
+		"system:apiserver",
 		"system:kube-controller-manager",
 		"system:serviceaccount:kube-system:endpoint-controller",
 		"system:serviceaccount:kube-system:endpointslice-controller",
@@ -39,30 +40,57 @@ func endpointSliceForeignWriter() Rule {
 		Leaks:    "its addresses receive the host's traffic and pass for local ones",
 		Mend:     "let the selector of the Service choose Pods",
 		check: func(o Write, view *policy.View) []breach {
-			path, name := []string{"metadata", "name"}, o.Metadata.Name
-			if o.EndpointSlice != nil {
-				path, name = []string{"metadata", "labels", serviceNameLabel}, o.Metadata.Labels[serviceNameLabel]
-			}
-			kept := strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
+			path, host := endpointsOf(o.Object)
+			addresses := newAddresses(o)
 			switch {
-			case name == "" || len(o.Addresses()) == 0:
+			case host.Name == "" || len(addresses) == 0:
 				return nil
 			case o.Writer != "" && slices.Contains(EndpointWriters(), o.Writer):
 				return nil
-			case o.Writer == "" && (kept || o.Endpoints != nil):
-				return nil // the controllers mirror no Endpoints but those of a Service without selector
+			case o.Writer == "" && keptByController(o.Object, host):
+				return nil
 			}
-			match := view.Match(policy.Host{Namespace: o.Metadata.Namespace, Name: name}.FQDN(view.Config().ClusterDomain))
+			match := view.Match(host.FQDN(view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) {
 				return nil
 			}
 			return []breach{{
 				path:  path,
-				value: name,
-				at:    strings.Join(o.Addresses(), ","),
+				value: host.Name,
+				at:    strings.Join(addresses, ","),
 				host:  match.Host(policy.Strict),
 				must:  fmt.Sprintf("not be the name of a strict Service in what %s writes", cmp.Or(o.Writer, "a person")),
 			}}
 		},
 	}
+}
+
+// endpointsOf returns the Service that a slice or Endpoints is for, and where that is said.
+func endpointsOf(o *policy.Object) (path []string, host policy.Host) {
+	if o.EndpointSlice == nil {
+		return []string{"metadata", "name"}, policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+	}
+	return []string{"metadata", "labels", serviceNameLabel},
+		policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Labels[serviceNameLabel]}
+}
+
+// newAddresses lists the addresses that the Service did not have in the old object.
+func newAddresses(o Write) []string {
+	addresses := o.Addresses()
+	if o.Old == nil {
+		return addresses
+	}
+	_, host := endpointsOf(o.Object)
+	if _, before := endpointsOf(o.Old); host != before {
+		return addresses
+	}
+	old := o.Old.Addresses()
+	return slices.DeleteFunc(addresses, func(address string) bool { return slices.Contains(old, address) })
+}
+
+// keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
+// no Endpoints but those of a Service without selector, and the API server signs nothing.
+func keptByController(o *policy.Object, host policy.Host) bool {
+	return o.Endpoints != nil || host.IsAPIServer() ||
+		strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
 }
