@@ -19,7 +19,7 @@ kind: FenceConfig
 controlPlane: {clusters: [m1c1]}
 holds: [subset]
 `
-	fencedService = `{apiVersion: v1, kind: Service, metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}, spec: {unknown: 1500ms}}
+	fencedService = `{apiVersion: v1, kind: Service, metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}, spec: {selector: {app: reviews}, unknown: 1500ms}}
 `
 	plainRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: reviews}, spec: {host: reviews, subsets: [{name: v1, odd: 1m}]}}
 `

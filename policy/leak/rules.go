@@ -6,6 +6,7 @@ func Rules() []Rule {
 	return []Rule{
 		serviceInvalidFence(),
 		serviceExternalName(),
+		serviceWithoutSelector(),
 		destinationRuleForeignSubset(),
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),

@@ -2,6 +2,9 @@ package leak
 
 import "github.com/meshfence/meshfence/policy"
 
+// externalName is the type of a Service that is but another name.
+const externalName = "ExternalName"
+
 // serviceExternalName refuses a strict Service that is only another name for something else [E3].
 func serviceExternalName() Rule {
 	return Rule{
@@ -12,19 +15,15 @@ func serviceExternalName() Rule {
 		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
 		Mend:     "use a Service with a selector, or loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
-			if o.Service.Type != "ExternalName" {
-				return nil
-			}
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-			decision := view.Service(host, o.Metadata.Annotations)
-			if decision.Fence != policy.Strict {
+			service, strict := strictService(o.Object, view)
+			if !strict || o.Service.Type != externalName {
 				return nil
 			}
 			return []breach{{
 				path:  []string{"spec", "type"},
 				value: o.Service.Type,
 				at:    o.Service.ExternalName,
-				host:  policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision},
+				host:  service,
 				must:  "not be ExternalName",
 			}}
 		},

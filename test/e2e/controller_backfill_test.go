@@ -34,7 +34,10 @@ func (b *leaderBed) makeService(t *testing.T, namespace, name string) {
 	t.Helper()
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": name},
+			Ports:    []corev1.ServicePort{{Name: "http", Port: 80}},
+		},
 	}
 	if err := b.Create(t.Context(), service); err != nil {
 		t.Fatal(err)
@@ -182,7 +185,7 @@ func TestBackfillSkipsWhatGitOpsOwns(t *testing.T) {
 apiVersion: v1
 kind: Service
 metadata: {name: argo, annotations: {"argocd.argoproj.io/tracking-id": "shop:/Service:shop/argo"}}
-spec: {ports: [{name: http, port: 80}]}
+spec: {selector: {app: argo}, ports: [{name: http, port: 80}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -197,7 +200,7 @@ spec: {hosts: [argo], http: [{route: [{destination: {host: argo}}]}]}
 apiVersion: v1
 kind: Service
 metadata: {name: flux, labels: {kustomize.toolkit.fluxcd.io/name: shop}}
-spec: {ports: [{name: http, port: 80}]}
+spec: {selector: {app: flux}, ports: [{name: http, port: 80}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

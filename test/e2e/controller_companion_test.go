@@ -29,7 +29,7 @@ const companionService = `
 apiVersion: v1
 kind: Service
 metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}
-spec: {ports: [{name: http, port: 9080}]}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
 `
 
 // quickly lets things settle in no time.
@@ -219,7 +219,7 @@ spec: {hosts: [%[1]s], exportTo: ["."], http: [{route: [{destination: {host: rev
 apiVersion: v1
 kind: Service
 metadata: {name: last, annotations: {meshfence.io/fence: strict}}
-spec: {ports: [{port: 80}]}
+spec: {selector: {app: last}, ports: [{port: 80}]}
 `, c.host()))
 	// The last Service comes after the others, so that all of them have been seen by then.
 	eventually(t, "the companions of the last Service stand", func(ctx context.Context) error {

@@ -272,7 +272,7 @@ metadata: {name: shop}
 apiVersion: v1
 kind: Service
 metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}
-spec: {ports: [{name: http, port: 9080}]}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
 ---
 apiVersion: v1
 kind: Namespace
@@ -291,7 +291,7 @@ spec: {hosts: [any.example.com], gateways: [any], http: [{route: [{destination: 
 apiVersion: v1
 kind: Service
 metadata: {name: ratings, namespace: client, annotations: {meshfence.io/fence: strict}}
-spec: {ports: [{name: http, port: 9080}]}
+spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
 `
 
 // provokeController brings about each write of the controller. The API server does not reach the webhook here, so
