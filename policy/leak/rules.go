@@ -8,6 +8,7 @@ func Rules() []Rule {
 		serviceExternalName(),
 		serviceWithoutSelector(),
 		serviceHeadless(),
+		serviceGlobalLabel(),
 		destinationRuleForeignSubset(),
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),
