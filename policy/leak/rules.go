@@ -9,6 +9,7 @@ func Rules() []Rule {
 		serviceWithoutSelector(),
 		serviceHeadless(),
 		serviceGlobalLabel(),
+		serviceIngressWaypoint(),
 		destinationRuleForeignSubset(),
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),

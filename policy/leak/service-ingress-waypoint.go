@@ -1,0 +1,56 @@
+package leak
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+const ingressWaypointLabel = "istio.io/ingress-use-waypoint"
+
+// serviceIngressWaypoint refuses to let ingress gateways send the traffic of a strict Service to a waypoint, by a
+// label on the Service or on its Namespace [E11].
+func serviceIngressWaypoint() Rule {
+	return Rule{
+		ID:       "service-ingress-waypoint",
+		Rows:     []string{"E11"},
+		Kinds:    []string{policy.KindService, policy.KindNamespace},
+		Severity: Deny,
+		Leaks:    "ingress gateways send its traffic to the waypoints of every cluster",
+		Mend:     "remove the label, or add hold meshConfig, which keeps waypoints to their cluster",
+		check: func(o Write, view *policy.View) []breach {
+			value := o.Metadata.Labels[ingressWaypointLabel]
+			if !usesIngressWaypoint(value) {
+				return nil
+			}
+			host, strict := strictBelow(o.Object, view)
+			if !strict {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "labels", ingressWaypointLabel},
+				value: value,
+				host:  host,
+				must:  "not be true",
+			}}
+		},
+	}
+}
+
+// usesIngressWaypoint reads the label as istiod does now, and as it did before
+// (ingressUseWaypointFromLabels in Istio's pilot/pkg/serviceregistry/ambient/services.go).
+func usesIngressWaypoint(value string) bool {
+	set, err := strconv.ParseBool(value)
+	return err == nil && set || strings.EqualFold(value, "true")
+}
+
+// strictBelow returns the Service that is written, or one in the Namespace that is, where its fence is strict.
+func strictBelow(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	if o.Service != nil {
+		return strictService(o, view)
+	}
+	all := policy.Host{Namespace: o.Metadata.Name, Name: "*"}
+	match := view.Match(all.FQDN(view.Config().ClusterDomain))
+	return match.Host(policy.Strict), match.Has(policy.Strict)
+}
