@@ -10,6 +10,7 @@ func Rules() []Rule {
 		serviceHeadless(),
 		serviceGlobalLabel(),
 		serviceIngressWaypoint(),
+		serviceForeignMeshAnnotation(),
 		destinationRuleForeignSubset(),
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),

@@ -1,0 +1,61 @@
+package leak
+
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// foreignMeshAnnotation is an annotation by which another network than Istio's joins a Service with those of the
+// same name in other clusters.
+type foreignMeshAnnotation struct {
+	key string
+	// joins says whether it does so with that value.
+	joins func(value string) bool
+}
+
+// foreignMeshAnnotations are those of Cilium's cluster mesh (its pkg/annotation reads them in any case), of
+// Calico's federated services and of Skupper. Cilium's service.cilium.io/shared and service.cilium.io/affinity
+// say nothing without the first.
+func foreignMeshAnnotations() []foreignMeshAnnotation {
+	isTrue := func(value string) bool { return strings.EqualFold(value, "true") }
+	isSet := func(value string) bool { return value != "" }
+	return []foreignMeshAnnotation{
+		{"service.cilium.io/global", isTrue},
+		{"io.cilium/global-service", isTrue},
+		{"federation.tigera.io/serviceSelector", isSet},
+		{"skupper.io/proxy", isSet},
+	}
+}
+
+// serviceForeignMeshAnnotation refuses a strict Service that a network below or beside Istio makes one of all
+// clusters [E15].
+func serviceForeignMeshAnnotation() Rule {
+	return Rule{
+		ID:       "service-foreign-mesh-annotation",
+		Rows:     []string{"E15"},
+		Kinds:    []string{policy.KindService},
+		Severity: Deny,
+		Leaks:    "that network sends its traffic to other clusters, where Istio cannot see it",
+		Mend:     "remove the annotation, or loosen the fence",
+		check: func(o Write, view *policy.View) []breach {
+			service, strict := strictService(o.Object, view)
+			if !strict {
+				return nil
+			}
+			var found []breach
+			for _, a := range foreignMeshAnnotations() {
+				if value := o.Metadata.Annotations[a.key]; a.joins(value) {
+					found = append(found, breach{
+						path:  []string{"metadata", "annotations", a.key},
+						value: value,
+						at:    a.key,
+						host:  service,
+						must:  "not join the Service with those of other clusters",
+					})
+				}
+			}
+			return found
+		},
+	}
+}
