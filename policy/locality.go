@@ -44,6 +44,29 @@ func isLocality(locality string) bool {
 	return last < 3 && !slices.Contains(parts, "") && !strings.Contains(strings.Join(parts, ""), "*")
 }
 
+// HasLocality says whether region/zone/subzone is in a locality of a control plane cluster. Which of several
+// clusters an object is in, nobody can tell from it.
+func (c *Config) HasLocality(locality string) bool {
+	for _, list := range c.Localities {
+		if slices.ContainsFunc(list, func(l string) bool { return localityCovers(l, locality) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// localityCovers follows Istio's own rule, by which what the locality leaves out is a wildcard
+// (LocalityMatch in its pilot/pkg/networking/util/util.go).
+func localityCovers(locality, place string) bool {
+	parts := strings.Split(place, "/")
+	for i, part := range strings.Split(locality, "/") {
+		if part != "*" && (i >= len(parts) || parts[i] != part) {
+			return false
+		}
+	}
+	return true
+}
+
 // localitiesOverlap says whether an endpoint can stand in both localities.
 func localitiesOverlap(a, b string) bool {
 	as, bs := strings.Split(a, "/"), strings.Split(b, "/")

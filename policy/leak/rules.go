@@ -25,6 +25,7 @@ func Rules() []Rule {
 		workloadEntryJoinsFencedService(),
 		endpointSliceForeignWriter(),
 		podForeignNetwork(),
+		podLocality(),
 		meshConfigClusterLocalRemoved(),
 		routeBypassesSubset(),
 		routeForeignBackend(),

@@ -1,0 +1,45 @@
+package leak
+
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// podLocality refuses a Pod of a strict Service that says that it is in a locality which is none of this
+// cluster's: the clients there take it for one of theirs [E7, D7].
+func podLocality() Rule {
+	return Rule{
+		ID:       "pod-locality",
+		Rows:     []string{"E7", "D7"},
+		Kinds:    []string{policy.KindPod},
+		Severity: Deny,
+		Leaks:    "hold locality takes the Pod for one of another cluster, and sends it the traffic from there",
+		Mend:     "remove the label, so that the labels of the Node count",
+		check: func(o Write, view *policy.View) []breach {
+			label, value := podLocalityLabel(o.Metadata.Labels)
+			if value == "" || view.Config().HasLocality(strings.ReplaceAll(value, ".", "/")) {
+				return nil
+			}
+			host, strict := view.StrictSelecting(o.Metadata.Namespace, o.Metadata.Labels)
+			if !strict {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "labels", label},
+				value: value,
+				host:  host,
+				must:  "be one of the localities of the FenceConfig, with dots for slashes",
+			}}
+		},
+	}
+}
+
+// podLocalityLabel returns the label that counts: the short one only where the other is absent
+// (GetLocalityLabel in Istio's pkg/model/proxy.go).
+func podLocalityLabel(labels map[string]string) (label, value string) {
+	if value, ok := labels[localityLabel]; ok {
+		return localityLabel, value
+	}
+	return shortLocalityLabel, labels[shortLocalityLabel]
+}
