@@ -27,6 +27,7 @@ func Rules() []Rule {
 		podForeignNetwork(),
 		podLocality(),
 		meshConfigClusterLocalRemoved(),
+		serviceExportFenced(),
 		routeBypassesSubset(),
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),

@@ -1,0 +1,29 @@
+package leak
+
+import "github.com/meshfence/meshfence/policy"
+
+// serviceExportFenced refuses to export a strict Service to other clusters, whoever does it: istiod exports by
+// itself where it is told to [G1, F10].
+func serviceExportFenced() Rule {
+	return Rule{
+		ID:       "serviceexport-fenced",
+		Rows:     []string{"G1", "F10"},
+		Kinds:    []string{policy.KindServiceExport},
+		Severity: Deny,
+		Leaks:    "every cluster finds its endpoints, also under the name in clusterset.local, which no fence covers",
+		Mend:     "do not export it, or loosen its fence",
+		check: func(o Write, view *policy.View) []breach {
+			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+			match := view.Match(host.FQDN(view.Config().ClusterDomain))
+			if !match.Has(policy.Strict) {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "name"},
+				value: o.Metadata.Name,
+				host:  match.Host(policy.Strict),
+				must:  "not be the name of a strict Service",
+			}}
+		},
+	}
+}
