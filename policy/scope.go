@@ -136,6 +136,12 @@ func tighter(floor, e entry) entry {
 	return floor
 }
 
+// Floor returns what locked entries demand of every Service of the Namespace, whatever it asks for itself: none
+// where there is no such entry.
+func (s NamespaceScope) Floor() Decision {
+	return Decision{Fence: s.floor.fence, By: s.floor.by, Locked: s.floor.locked}
+}
+
 // Service decides the fence of one Service from its annotations (section 3 of the design: the most
 // specific input that is present decides, then locked entries are a floor).
 func (s NamespaceScope) Service(name string, annotations map[string]string) Decision {

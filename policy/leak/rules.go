@@ -33,6 +33,7 @@ func Rules() []Rule {
 		gatewayExposesFencedHost(),
 		sidecarEgressProxy(),
 		envoyFilterInFencedNamespace(),
+		namespaceFenceLoosened(),
 	}
 }
 
