@@ -27,6 +27,9 @@ const (
 	Audit Enforcement = "audit"
 )
 
+// Enforcements lists the names of all enforcements, the hardest first.
+func Enforcements() []string { return []string{string(Enforce), string(Warn), string(Audit)} }
+
 // ParseEnforcement returns the enforcement of that exact name.
 func ParseEnforcement(name string) (Enforcement, bool) {
 	e := Enforcement(name)

@@ -85,7 +85,7 @@ func (f *configFile) build(d *document, src Source) *Config {
 		Enforcement:    Enforcement(f.Enforcement),
 	}
 	_, ok := ParseEnforcement(f.Enforcement)
-	d.check(ok, "enforcement", "%q must be one of enforce, warn, audit", f.Enforcement)
+	d.check(ok, "enforcement", "%q must be one of %s", f.Enforcement, strings.Join(Enforcements(), ", "))
 	for i, name := range f.Holds {
 		hold, ok := ParseHold(name)
 		d.check(ok, fmt.Sprintf("holds[%d]", i), "%q must be one of meshConfig, locality, subset", name)

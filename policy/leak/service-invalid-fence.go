@@ -7,28 +7,41 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// serviceInvalidFence refuses a fence that meshfence does not know, on a Service or a Namespace, before it
-// counts as absent.
+// serviceInvalidFence refuses a value that meshfence does not know, before it counts as absent: of the fence on a
+// Service or a Namespace, and of the enforcement on a Namespace.
 func serviceInvalidFence() Rule {
 	return Rule{
 		ID:       "service-invalid-fence",
 		Kinds:    []string{policy.KindService, policy.KindNamespace},
 		Severity: Deny,
-		Leaks:    "it counts as absent and fences nothing",
+		Leaks:    "it counts as absent",
 		check: func(o Write, _ *policy.View) []breach {
-			field, set := "annotations", o.Metadata.Annotations
-			if o.Kind == policy.KindNamespace {
-				field, set = "labels", o.Metadata.Labels
+			if o.Service != nil {
+				return unknownFence("annotations", o.Metadata.Annotations)
 			}
-			value, present := set[policy.FenceKey]
-			if _, known := policy.ParseFence(value); !present || known {
-				return nil
+			found := unknownFence("labels", o.Metadata.Labels)
+			value, present := o.Metadata.Labels[policy.EnforcementLabel]
+			if _, known := policy.ParseEnforcement(value); present && !known {
+				found = append(found, unknownValue("labels", policy.EnforcementLabel, value, policy.Enforcements()))
 			}
-			return []breach{{
-				path:  []string{"metadata", field, policy.FenceKey},
-				value: value,
-				must:  fmt.Sprintf("be one of %s", strings.Join(policy.Fences(), ", ")),
-			}}
+			return found
 		},
+	}
+}
+
+func unknownFence(field string, set map[string]string) []breach {
+	value, present := set[policy.FenceKey]
+	if _, known := policy.ParseFence(value); !present || known {
+		return nil
+	}
+	return []breach{unknownValue(field, policy.FenceKey, value, policy.Fences())}
+}
+
+func unknownValue(field, key, value string, known []string) breach {
+	return breach{
+		path:  []string{"metadata", field, key},
+		value: value,
+		at:    key,
+		must:  fmt.Sprintf("be one of %s", strings.Join(known, ", ")),
 	}
 }
