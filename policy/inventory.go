@@ -214,7 +214,8 @@ func (o *Object) names(config *Config) []string {
 		}
 	case o.BackendTLSPolicy != nil:
 		for _, ref := range o.BackendTLSPolicy.TargetRefs {
-			service(Host{Namespace: namespace, Name: ref.Name})
+			host, _ := ref.Service(namespace)
+			service(host)
 		}
 	}
 	slices.Sort(list)

@@ -3,78 +3,16 @@ package policy_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/types/known/wrapperspb"
-	networking "istio.io/api/networking/v1alpha3"
-	clientnetworking "istio.io/client-go/pkg/apis/networking/v1alpha3"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshfence/meshfence/policy"
 )
-
-// upstream returns for each kind an object of the upstream type in which every field that a view reads is
-// set.
-func upstream() map[string]any {
-	meta := metav1.ObjectMeta{
-		Namespace:   "shop",
-		Name:        "cart",
-		Labels:      map[string]string{"app": "cart"},
-		Annotations: map[string]string{policy.FenceKey: "strict"},
-	}
-	balancer := &networking.LoadBalancerSettings{
-		LbPolicy: &networking.LoadBalancerSettings_Simple{Simple: networking.LoadBalancerSettings_PASSTHROUGH},
-		LocalityLbSetting: &networking.LocalityLoadBalancerSetting{
-			Enabled:          wrapperspb.Bool(true),
-			Distribute:       []*networking.LocalityLoadBalancerSetting_Distribute{{From: "r1/*", To: map[string]uint32{"r1": 100}}},
-			Failover:         []*networking.LocalityLoadBalancerSetting_Failover{{From: "r1", To: "r2"}},
-			FailoverPriority: []string{"topology.istio.io/cluster"},
-		},
-		ZoneAwareLbSetting: &networking.ZoneAwareLoadBalancerSetting{Enabled: wrapperspb.Bool(true)},
-	}
-	outlier := &networking.OutlierDetection{Consecutive_5XxErrors: wrapperspb.UInt32(5)}
-	traffic := &networking.TrafficPolicy{
-		LoadBalancer:     balancer,
-		OutlierDetection: outlier,
-		PortLevelSettings: []*networking.TrafficPolicy_PortTrafficPolicy{{
-			Port: &networking.PortSelector{Number: 9080}, LoadBalancer: balancer, OutlierDetection: outlier,
-		}},
-		Tunnel: &networking.TrafficPolicy_TunnelSettings{Protocol: "CONNECT", TargetHost: "example.com", TargetPort: 443},
-	}
-	destination := &networking.Destination{Host: "cart", Subset: "v1", Port: &networking.PortSelector{Number: 9080}}
-	routes := []*networking.RouteDestination{{Destination: destination, Weight: 100}}
-	return map[string]any{
-		policy.KindNamespace: &corev1.Namespace{ObjectMeta: meta},
-		policy.KindService: &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
-			Selector: map[string]string{"app": "cart"}, ClusterIP: corev1.ClusterIPNone,
-		}},
-		policy.KindDestinationRule: &clientnetworking.DestinationRule{ObjectMeta: meta, Spec: networking.DestinationRule{
-			Host:          "cart",
-			TrafficPolicy: traffic,
-			Subsets:       []*networking.Subset{{Name: "v1", Labels: map[string]string{"version": "v1"}, TrafficPolicy: traffic}},
-		}},
-		policy.KindVirtualService: &clientnetworking.VirtualService{ObjectMeta: meta, Spec: networking.VirtualService{
-			Hosts:    []string{"cart"},
-			Gateways: []string{"mesh"},
-			Http: []*networking.HTTPRoute{{
-				Route:    []*networking.HTTPRouteDestination{{Destination: destination, Weight: 100}},
-				Mirror:   destination,
-				Mirrors:  []*networking.HTTPMirrorPolicy{{Destination: destination}},
-				Delegate: &networking.Delegate{Name: "more", Namespace: "shop"},
-			}},
-			Tcp: []*networking.TCPRoute{{Route: routes}},
-			Tls: []*networking.TLSRoute{{Route: routes}},
-		}},
-		policy.KindServiceEntry: &clientnetworking.ServiceEntry{ObjectMeta: meta, Spec: networking.ServiceEntry{
-			Hosts: []string{"example.com"},
-		}},
-	}
-}
 
 func marshal(t testing.TB, object any) []byte {
 	t.Helper()
@@ -88,61 +26,78 @@ func marshal(t testing.TB, object any) []byte {
 // TestViewsOfUpstreamTypes fails on a field of a view that upstream spells differently or does not have.
 func TestViewsOfUpstreamTypes(t *testing.T) {
 	t.Parallel()
+	// The routes that are not of HTTP share a view with those that are, and lack these.
+	lacking := map[string][]string{
+		policy.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		policy.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+	}
+	unseen := map[string]bool{}
+	for field := range reflect.TypeFor[policy.Object]().Fields() {
+		unseen[field.Name] = true
+	}
 	for kind, object := range upstream() {
+		delete(unseen, fieldOf(kind))
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			data := marshal(t, object)
-			view, err := policy.Decode(kind, data)
+			view, err := policy.Decode(kind, marshal(t, object))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if view.Kind != kind {
 				t.Errorf("kind is %q", view.Kind)
 			}
-			all := reflect.ValueOf(view).Elem()
-			for i := range all.NumField() {
-				name, field := all.Type().Field(i).Name, all.Field(i)
-				own := name == kind || name == kind+"Spec"
+			var empty []string
+			for field, value := range reflect.ValueOf(view).Elem().Fields() {
 				switch {
-				case name == "Metadata" || own:
-					checkFilled(t, name, field)
-				case name != "Kind" && !field.IsNil():
-					t.Errorf("%s is set", name)
+				case field.Name == "Metadata" || field.Name == fieldOf(kind):
+					empty = appendEmpty(empty, field.Name, value)
+				case field.Name != "Kind" && !value.IsNil():
+					t.Errorf("%s is set", field.Name)
 				}
+			}
+			if diff := cmp.Diff(lacking[kind], empty); diff != "" {
+				t.Errorf("empty fields (-want +got):\n%s", diff)
 			}
 		})
 	}
+	delete(unseen, "Kind")
+	delete(unseen, "Metadata")
+	if len(unseen) > 0 {
+		t.Errorf("upstream has no object for %v", sorted(unseen))
+	}
 }
 
-// checkFilled reports every empty field.
-func checkFilled(t *testing.T, path string, v reflect.Value) {
-	t.Helper()
+// appendEmpty lists every empty field.
+func appendEmpty(list []string, path string, v reflect.Value) []string {
 	if v.IsZero() {
-		t.Errorf("%s is empty", path)
-		return
+		return append(list, path)
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		checkFilled(t, path, v.Elem())
+		return appendEmpty(list, path, v.Elem())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			checkFilled(t, path+"."+v.Type().Field(i).Name, v.Field(i))
+		for field, value := range v.Fields() {
+			below := path
+			if !field.Anonymous {
+				below += "." + field.Name
+			}
+			list = appendEmpty(list, below, value)
 		}
 	case reflect.Slice:
-		if v.Len() == 0 {
-			t.Errorf("%s is empty", path)
-		}
 		for i := range v.Len() {
-			checkFilled(t, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
+			list = appendEmpty(list, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
 		}
+		fallthrough
 	case reflect.Map:
 		if v.Len() == 0 {
-			t.Errorf("%s is empty", path)
+			return append(list, path)
 		}
 	}
+	return list
 }
 
-// TestDecodeIsCaseSensitive: no field is read under another spelling.
+// TestDecodeIsCaseSensitive puts the name of each field of each object in upper case in turn: it is then as
+// absent as if it were not there.
 func TestDecodeIsCaseSensitive(t *testing.T) {
 	t.Parallel()
 	for kind, object := range upstream() {
@@ -152,42 +107,61 @@ func TestDecodeIsCaseSensitive(t *testing.T) {
 			if err := json.Unmarshal(marshal(t, object), &tree); err != nil {
 				t.Fatal(err)
 			}
-			tree = rename(tree, 0)
-			got, err := policy.Decode(kind, marshal(t, tree))
-			if err != nil {
-				t.Fatal(err)
+			view := func() *policy.Object {
+				o, err := policy.Decode(kind, marshal(t, tree))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return o
 			}
-			want, err := policy.Decode(kind, []byte(`{"metadata": {}, "spec": {}}`))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("view of an object in upper case (-want +got):\n%s", diff)
+			read := 0
+			whole := view()
+			eachField(tree, func(parent map[string]any, name string, value any) {
+				delete(parent, name)
+				want := view()
+				if !cmp.Equal(whole, want) {
+					read++
+				}
+				parent[strings.ToUpper(name)] = value
+				if diff := cmp.Diff(want, view()); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", strings.ToUpper(name), diff)
+				}
+				delete(parent, strings.ToUpper(name))
+				parent[name] = value
+			})
+			if wantRead := 5; read < wantRead {
+				t.Errorf("only %d fields are read", read)
 			}
 		})
 	}
 }
 
-// rename puts the names of all fields below metadata and spec in upper case.
-func rename(tree any, depth int) any {
-	object, ok := tree.(map[string]any)
-	if !ok {
-		return tree
-	}
-	renamed := map[string]any{}
-	for key, value := range object {
-		if depth > 0 {
-			key = strings.ToUpper(key)
+// eachField calls visit for every field below tree. Keys that people choose are no fields, and what a view keeps
+// as it is has none.
+func eachField(tree any, visit func(parent map[string]any, name string, value any)) {
+	switch parent := tree.(type) {
+	case map[string]any:
+		for _, name := range slices.Collect(maps.Keys(parent)) {
+			value := parent[name]
+			visit(parent, name, value)
+			switch name {
+			case "labels", "annotations", "selector", "matchLabels", "sourceLabels", "to", "data", // chosen
+				"outlierDetection", "zoneAwareLbSetting", "failover": // kept
+			default:
+				eachField(value, visit)
+			}
 		}
-		renamed[key] = rename(value, depth+1)
+	case []any:
+		for _, value := range parent {
+			eachField(value, visit)
+		}
 	}
-	return renamed
 }
 
 func TestDecodeErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ kind, data, want string }{
-		"unknown kind":    {"Pod", `{}`, "decode Pod: no such view"},
+		"unknown kind":    {"Deployment", `{}`, "decode Deployment: no such view"},
 		"no kind":         {"", `{}`, "decode : no such view"},
 		"not JSON":        {policy.KindService, `{`, "decode Service: unexpected EOF"},
 		"empty":           {policy.KindService, ``, "decode Service: unexpected EOF"},
@@ -211,6 +185,12 @@ func TestDecodeErrors(t *testing.T) {
 		"text for bool":   {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": "yes"}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.enabled: must be true or false, not a string"},
 		"text for weight": {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [{"to": {"r1": "100"}}]}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to.r1: must be a whole number, not a string"},
 		"nested lists":    {policy.KindVirtualService, `{"spec": {"http": [{}, {"route": [{"destination": {}}, {"destination": {"host": "a", "subset": [[1], {"b": 2}]}}]}]}}`, "decode VirtualService: spec.http[1].route[1].destination.subset: must be a string, not a list"},
+		"no spec":         {policy.KindConfigMap, `{"metadata": {"name": "a"}, "data": {"mesh": 1}}`, "decode ConfigMap: data.mesh: must be a string, not a number"},
+		"no spec, deep":   {policy.KindEndpointSlice, `{"endpoints": [null, {"addresses": ["a", {}]}]}`, "decode EndpointSlice: endpoints[1].addresses[1]: must be a string, not a mapping"},
+		"no spec, name":   {policy.KindEndpoints, `{"metadata": {"name": 1}, "subsets": 1}`, "decode Endpoints: metadata.name: must be a string, not a number"},
+		"shared view":     {policy.KindTLSRoute, `{"spec": {"rules": [{"backendRefs": [{"namespace": ["a"]}]}]}}`, "decode TLSRoute: spec.rules[0].backendRefs[0].namespace: must be a string, not a list"},
+		"embedded twice":  {policy.KindGRPCRoute, `{"spec": {"rules": [{"backendRefs": [{"kind": 1}]}]}}`, "decode GRPCRoute: spec.rules[0].backendRefs[0].kind: must be a string, not a number"},
+		"target":          {policy.KindBackendTLSPolicy, `{"spec": {"targetRefs": {}}}`, "decode BackendTLSPolicy: spec.targetRefs: must be a list, not a mapping"},
 		"after others":    {policy.KindVirtualService, "{\"spec\": {\"other\": [1, {\"a\": [2]}, \"\\\"}\"],\n \"gateways\": [\"\\u00e9\", 7]}}", "decode VirtualService: spec.gateways[1]: must be a string, not a number"},
 	}
 	for name, tc := range tests {
@@ -245,11 +225,7 @@ func TestDecodeNull(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%v in %s", err, data)
 				}
-				if view.VirtualService != nil {
-					for path, d := range view.VirtualService.Destinations() {
-						_ = fmt.Sprint(path, d)
-					}
-				}
+				walkAll(view)
 			})
 			if places < 4 {
 				t.Errorf("only %d places", places)
@@ -259,6 +235,26 @@ func TestDecodeNull(t *testing.T) {
 			}
 		})
 	}
+}
+
+// walkAll runs through everything that a view can list.
+func walkAll(o *policy.Object) {
+	switch {
+	case o.VirtualService != nil:
+		for range o.VirtualService.Destinations() {
+		}
+		for range o.VirtualService.Delegates(o.Metadata.Namespace) {
+		}
+	case o.Route != nil:
+		for range o.Parents() {
+		}
+		for range o.Route.Backends() {
+		}
+	case o.Ingress != nil:
+		for range o.Ingress.Backends() {
+		}
+	}
+	_ = o.Addresses()
 }
 
 // eachNull calls visit once for every value below tree, while that value is nil.

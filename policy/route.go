@@ -35,13 +35,17 @@ type RequestMirror struct {
 	BackendRef Reference `json:"backendRef"`
 }
 
-// Reference names another object; an empty Namespace is that of the object that holds it. What an empty group
-// and kind mean depends on the field.
+// LocalReference names an object of the same Namespace. What an empty group and kind mean depends on the field.
+type LocalReference struct {
+	Group *string `json:"group"`
+	Kind  *string `json:"kind"`
+	Name  string  `json:"name"`
+}
+
+// Reference names another object; an empty Namespace is that of the object that holds it.
 type Reference struct {
-	Group     *string `json:"group"`
-	Kind      *string `json:"kind"`
-	Namespace string  `json:"namespace"`
-	Name      string  `json:"name"`
+	LocalReference
+	Namespace string `json:"namespace"`
 }
 
 // The groups and the kind of references that are not among the kinds with a view.
@@ -58,13 +62,18 @@ const clusterSetDomain = "clusterset.local"
 
 // Is says whether the reference is to that kind, where a reference without group and kind is to a Service of
 // the core group, as backendRefs are.
-func (r Reference) Is(group, kind string) bool {
+func (r LocalReference) Is(group, kind string) bool {
 	return deref(r.Group, "") == group && deref(r.Kind, KindService) == kind
 }
 
 // Service returns the Service that a reference names; ok is false where it is to something else.
+func (r LocalReference) Service(namespace string) (host Host, ok bool) {
+	return Host{Namespace: namespace, Name: r.Name}, r.Is("", KindService)
+}
+
+// Service is that of the LocalReference in the Namespace that the reference names.
 func (r Reference) Service(namespace string) (host Host, ok bool) {
-	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is("", KindService)
+	return r.LocalReference.Service(cmp.Or(r.Namespace, namespace))
 }
 
 // Import returns the Service that a reference names as it is in all clusters, by its ServiceImport or by its host in
@@ -176,5 +185,5 @@ func (i *Ingress) Backends() iter.Seq2[[]string, string] {
 
 // BackendTLSPolicy is the part of a Gateway API BackendTLSPolicy that is read.
 type BackendTLSPolicy struct {
-	TargetRefs []Reference `json:"targetRefs"`
+	TargetRefs []LocalReference `json:"targetRefs"`
 }

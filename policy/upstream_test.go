@@ -1,0 +1,228 @@
+package policy_test
+
+import (
+	"maps"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
+	networking "istio.io/api/networking/v1alpha3"
+	istiotype "istio.io/api/type/v1beta1"
+	clientnetworking "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// upstream returns for each kind an object of the upstream type in which every field that a view reads is
+// set.
+func upstream() map[string]any {
+	all := map[string]any{}
+	for _, group := range []map[string]any{coreObjects(), trafficObjects(), workloadObjects(), routeObjects()} {
+		maps.Copy(all, group)
+	}
+	return all
+}
+
+// fieldOf returns the field of an Object that holds the view of a kind; empty for a kind that has metadata only.
+func fieldOf(kind string) string {
+	switch kind {
+	case policy.KindNamespace, policy.KindPod, policy.KindEnvoyFilter, policy.KindServiceExport:
+		return ""
+	case policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute:
+		return "Route"
+	}
+	return kind
+}
+
+// lacksSpec says whether the fields of a kind stand beside its metadata.
+func lacksSpec(kind string) bool {
+	return kind == policy.KindConfigMap || kind == policy.KindEndpoints || kind == policy.KindEndpointSlice
+}
+
+func upstreamMeta() metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:   "shop",
+		Name:        "cart",
+		Labels:      map[string]string{"app": "cart"},
+		Annotations: map[string]string{policy.FenceKey: "strict"},
+	}
+}
+
+func coreObjects() map[string]any {
+	meta := upstreamMeta()
+	return map[string]any{
+		policy.KindNamespace: &corev1.Namespace{ObjectMeta: meta},
+		policy.KindPod:       &corev1.Pod{ObjectMeta: meta},
+		policy.KindConfigMap: &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"mesh": "{}"}},
+		policy.KindService: &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
+			Selector:  map[string]string{"app": "cart"},
+			ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1", "fd00::1"},
+		}},
+		//nolint:staticcheck // deprecated, and still there to be written
+		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},
+		}}},
+		policy.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: meta, Endpoints: []discoveryv1.Endpoint{
+			{Addresses: []string{"10.1.0.1"}},
+		}},
+		// The API of ServiceExports is not among the dependencies. Its spec is not read.
+		policy.KindServiceExport: &metav1.PartialObjectMetadata{ObjectMeta: meta},
+	}
+}
+
+func upstreamTrafficPolicy() *networking.TrafficPolicy {
+	balancer := &networking.LoadBalancerSettings{
+		LbPolicy: &networking.LoadBalancerSettings_Simple{Simple: networking.LoadBalancerSettings_PASSTHROUGH},
+		LocalityLbSetting: &networking.LocalityLoadBalancerSetting{
+			Enabled:          wrapperspb.Bool(true),
+			Distribute:       []*networking.LocalityLoadBalancerSetting_Distribute{{From: "r1/*", To: map[string]uint32{"r1": 100}}},
+			Failover:         []*networking.LocalityLoadBalancerSetting_Failover{{From: "r1", To: "r2"}},
+			FailoverPriority: []string{"topology.istio.io/cluster"},
+		},
+		ZoneAwareLbSetting: &networking.ZoneAwareLoadBalancerSetting{Enabled: wrapperspb.Bool(true)},
+	}
+	outlier := &networking.OutlierDetection{Consecutive_5XxErrors: wrapperspb.UInt32(5)}
+	return &networking.TrafficPolicy{
+		LoadBalancer:     balancer,
+		OutlierDetection: outlier,
+		PortLevelSettings: []*networking.TrafficPolicy_PortTrafficPolicy{{
+			Port: &networking.PortSelector{Number: 9080}, LoadBalancer: balancer, OutlierDetection: outlier,
+		}},
+		Tunnel: &networking.TrafficPolicy_TunnelSettings{Protocol: "CONNECT", TargetHost: "example.com", TargetPort: 443},
+	}
+}
+
+func upstreamDestination() *networking.Destination {
+	return &networking.Destination{Host: "cart", Subset: "v1", Port: &networking.PortSelector{Number: 9080}}
+}
+
+func trafficObjects() map[string]any {
+	meta, traffic, destination := upstreamMeta(), upstreamTrafficPolicy(), upstreamDestination()
+	labels := map[string]string{"app": "till"}
+	routes := []*networking.RouteDestination{{Destination: destination, Weight: 100}}
+	return map[string]any{
+		policy.KindDestinationRule: &clientnetworking.DestinationRule{ObjectMeta: meta, Spec: networking.DestinationRule{
+			Host:             "cart",
+			TrafficPolicy:    traffic,
+			Subsets:          []*networking.Subset{{Name: "v1", Labels: map[string]string{"version": "v1"}, TrafficPolicy: traffic}},
+			ExportTo:         []string{"."},
+			WorkloadSelector: &istiotype.WorkloadSelector{MatchLabels: labels},
+		}},
+		policy.KindVirtualService: &clientnetworking.VirtualService{ObjectMeta: meta, Spec: networking.VirtualService{
+			Hosts:    []string{"cart"},
+			Gateways: []string{"mesh"},
+			ExportTo: []string{"."},
+			Http: []*networking.HTTPRoute{{
+				Name: "all",
+				Match: []*networking.HTTPMatchRequest{{
+					Name: "all", Port: 9080, Gateways: []string{"mesh"}, SourceLabels: labels, SourceNamespace: "shop",
+				}},
+				Route:    []*networking.HTTPRouteDestination{{Destination: destination, Weight: 100}},
+				Redirect: &networking.HTTPRedirect{Uri: "/", Authority: "example.com"},
+				Rewrite:  &networking.HTTPRewrite{Uri: "/", Authority: "example.com"},
+				Mirror:   destination,
+				Mirrors:  []*networking.HTTPMirrorPolicy{{Destination: destination}},
+				Delegate: &networking.Delegate{Name: "more", Namespace: "shop"},
+			}},
+			Tcp: []*networking.TCPRoute{{Route: routes, Match: []*networking.L4MatchAttributes{{
+				DestinationSubnets: []string{"10.0.0.0/8"}, Port: 9080, Gateways: []string{"mesh"}, SourceLabels: labels, SourceNamespace: "shop",
+			}}}},
+			Tls: []*networking.TLSRoute{{Route: routes, Match: []*networking.TLSMatchAttributes{{
+				SniHosts: []string{"cart"}, DestinationSubnets: []string{"10.0.0.0/8"}, Port: 9080, Gateways: []string{"mesh"},
+				SourceLabels: labels, SourceNamespace: "shop",
+			}}}},
+		}},
+		policy.KindSidecar: &clientnetworking.Sidecar{ObjectMeta: meta, Spec: networking.Sidecar{
+			WorkloadSelector: &networking.WorkloadSelector{Labels: labels},
+			OutboundTrafficPolicy: &networking.OutboundTrafficPolicy{
+				Mode: networking.OutboundTrafficPolicy_ALLOW_ANY, EgressProxy: destination,
+			},
+		}},
+		policy.KindGateway: &clientnetworking.Gateway{ObjectMeta: meta, Spec: networking.Gateway{
+			Selector: labels,
+			Servers: []*networking.Server{{
+				Port:  &networking.Port{Number: 15443, Protocol: "TLS", Name: "tls"},
+				Hosts: []string{"*.local"},
+				Tls:   &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_AUTO_PASSTHROUGH},
+			}},
+		}},
+		policy.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta},
+	}
+}
+
+func workloadObjects() map[string]any {
+	meta := upstreamMeta()
+	workload := &networking.WorkloadEntry{
+		Address: "10.1.0.1", Labels: map[string]string{"app": "cart"}, Network: "n1", Locality: "r1/z1", Ports: map[string]uint32{"http": 9080},
+	}
+	return map[string]any{
+		policy.KindServiceEntry: &clientnetworking.ServiceEntry{ObjectMeta: meta, Spec: networking.ServiceEntry{
+			Hosts:            []string{"example.com"},
+			Addresses:        []string{"10.0.0.1"},
+			Ports:            []*networking.ServicePort{{Number: 9080, Name: "http", Protocol: "HTTP"}},
+			Location:         networking.ServiceEntry_MESH_INTERNAL,
+			Resolution:       networking.ServiceEntry_STATIC,
+			Endpoints:        []*networking.WorkloadEntry{workload},
+			WorkloadSelector: &networking.WorkloadSelector{Labels: map[string]string{"app": "cart"}},
+			ExportTo:         []string{"."},
+		}},
+		policy.KindWorkloadEntry: &clientnetworking.WorkloadEntry{ObjectMeta: meta, Spec: *workload.DeepCopy()},
+		policy.KindWorkloadGroup: &clientnetworking.WorkloadGroup{ObjectMeta: meta, Spec: networking.WorkloadGroup{
+			Metadata: &networking.WorkloadGroup_ObjectMeta{Labels: map[string]string{"app": "cart"}},
+			Template: workload,
+		}},
+	}
+}
+
+func routeObjects() map[string]any {
+	meta := upstreamMeta()
+	backend := gatewayv1.BackendObjectReference{
+		Group: new(gatewayv1.Group("multicluster.x-k8s.io")), Kind: new(gatewayv1.Kind("ServiceImport")),
+		Namespace: new(gatewayv1.Namespace("shop")), Name: "cart", Port: new(gatewayv1.PortNumber(9080)),
+	}
+	common := gatewayv1.CommonRouteSpec{ParentRefs: []gatewayv1.ParentReference{{
+		Group: new(gatewayv1.Group("gateway.networking.k8s.io")), Kind: new(gatewayv1.Kind("Gateway")),
+		Namespace: new(gatewayv1.Namespace("shop")), Name: "front", Port: new(gatewayv1.PortNumber(80)),
+	}}}
+	mirror := &gatewayv1.HTTPRequestMirrorFilter{BackendRef: backend}
+	httpFilters := []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror}}
+	grpcFilters := []gatewayv1.GRPCRouteFilter{{Type: gatewayv1.GRPCRouteFilterRequestMirror, RequestMirror: mirror}}
+	ref := gatewayv1.BackendRef{BackendObjectReference: backend}
+	service := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "cart"}}
+	return map[string]any{
+		policy.KindHTTPRoute: &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: gatewayv1.HTTPRouteSpec{
+			CommonRouteSpec: common,
+			Rules: []gatewayv1.HTTPRouteRule{{
+				Filters: httpFilters, BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: ref, Filters: httpFilters}},
+			}},
+		}},
+		policy.KindGRPCRoute: &gatewayv1.GRPCRoute{ObjectMeta: meta, Spec: gatewayv1.GRPCRouteSpec{
+			CommonRouteSpec: common,
+			Rules: []gatewayv1.GRPCRouteRule{{
+				Filters: grpcFilters, BackendRefs: []gatewayv1.GRPCBackendRef{{BackendRef: ref, Filters: grpcFilters}},
+			}},
+		}},
+		policy.KindTCPRoute: &gatewayv1.TCPRoute{ObjectMeta: meta, Spec: gatewayv1.TCPRouteSpec{
+			CommonRouteSpec: common, Rules: []gatewayv1.TCPRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
+		}},
+		policy.KindTLSRoute: &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{
+			CommonRouteSpec: common, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
+		}},
+		policy.KindBackendTLSPolicy: &gatewayv1.BackendTLSPolicy{ObjectMeta: meta, Spec: gatewayv1.BackendTLSPolicySpec{
+			TargetRefs: []gatewayv1.LocalPolicyTargetReferenceWithSectionName{{
+				LocalPolicyTargetReference: gatewayv1.LocalPolicyTargetReference{Group: "gateway.networking.x-k8s.io", Kind: "XBackend", Name: "cart"},
+				SectionName:                new(gatewayv1.SectionName("http")),
+			}},
+		}},
+		policy.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
+			DefaultBackend: &service,
+			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
+				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Backend: service}}},
+			}}},
+		}},
+	}
+}
