@@ -198,7 +198,10 @@ func (v *View) firstStrict(namespace string, names []string, also func(backend) 
 
 func (v *View) strict(host Host) (FencedHost, bool) {
 	d := v.decide(host)
-	return FencedHost{host.FQDN(v.config.ClusterDomain), d}, d.Fence == Strict
+	if d.Fence != Strict {
+		return FencedHost{}, false
+	}
+	return FencedHost{host.FQDN(v.config.ClusterDomain), d}, true
 }
 
 // StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
@@ -206,13 +209,29 @@ func (v *View) strict(host Host) (FencedHost, bool) {
 func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	var first FencedHost
+	var first Host
+	var fenced FencedHost
+	found := false
 	offer := func(host Host, b backend) {
-		if !b.answers(ports) {
+		if !b.answers(ports) || found && host.Compare(first) >= 0 {
 			return
 		}
-		if h, strict := v.strict(host); strict && (first.Host == "" || h.Host < first.Host) {
-			first = h
+		if h, strict := v.strict(host); strict {
+			first, fenced, found = host, h, true
+		}
+	}
+	offerIndexed := func(address netip.Addr) {
+		if host, ok := v.index.addresses[address]; ok && !v.told(host) {
+			offer(host, v.index.backend(host))
+		}
+	}
+	if prefix.IsSingleIP() {
+		offerIndexed(prefix.Addr())
+	} else {
+		for address := range v.index.addresses {
+			if prefix.Contains(address) {
+				offerIndexed(address)
+			}
 		}
 	}
 	for host, b := range v.backends {
@@ -220,21 +239,16 @@ func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bo
 			offer(host, b)
 		}
 	}
-	if prefix.IsSingleIP() {
-		if host, ok := v.index.addresses[prefix.Addr()]; ok {
-			offer(host, v.index.backend(host))
-		}
-		return first, first.Host != ""
-	}
-	for address, host := range v.index.addresses {
-		if prefix.Contains(address) {
-			offer(host, v.index.backend(host))
-		}
-	}
-	return first, first.Host != ""
+	return fenced, found
 }
 
 // backend returns that of a Service with an address.
 func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
+}
+
+// told says whether the view was told itself what a Service selects and which addresses it has.
+func (v *View) told(host Host) bool {
+	_, ok := v.backends[host]
+	return ok
 }

@@ -1,0 +1,251 @@
+package policy_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// backendModel is a model that also knows what each Service selects, and its addresses.
+type backendModel struct {
+	*model
+	specs map[policy.Host]policy.ServiceSpec
+}
+
+func (m backendModel) setSpec(h policy.Host, spec policy.ServiceSpec) {
+	if _, exists := m.services[h]; exists {
+		m.specs[h] = spec
+	}
+	m.index.SetServiceSpec(h, spec)
+}
+
+func (m backendModel) deleteService(h policy.Host) {
+	delete(m.specs, h)
+	m.model.deleteService(h)
+}
+
+// load tells a view of a Service, and the model for the rest of its life.
+func (m backendModel) load(view *policy.View, h policy.Host, annotations map[string]string, spec policy.ServiceSpec) {
+	m.services[h], m.specs[h] = annotations, spec
+	view.LoadService(h, annotations)
+	view.LoadServiceSpec(h, spec)
+}
+
+// first returns the FQDN of the first strict Service, by a look at all of them, that is wanted; empty for none.
+func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
+	var hosts []policy.Host
+	for h, spec := range m.specs {
+		if m.decide(h, m.services[h]).Fence == policy.Strict && wanted(h, spec) {
+			hosts = append(hosts, h)
+		}
+	}
+	if len(hosts) == 0 {
+		return ""
+	}
+	return slices.MinFunc(hosts, policy.Host.Compare).FQDN("cluster.local")
+}
+
+func (m backendModel) selecting(namespace string, labels map[string]string) string {
+	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+		for key, value := range spec.Selector {
+			if have, ok := labels[key]; !ok || have != value {
+				return false
+			}
+		}
+		return h.Namespace == namespace && len(spec.Selector) > 0
+	})
+}
+
+func (m backendModel) overlapping(namespace string, labels map[string]string) string {
+	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+		shared := 0
+		for key, value := range spec.Selector {
+			have, ok := labels[key]
+			if ok && have != value {
+				return false
+			}
+			if ok {
+				shared++
+			}
+		}
+		return h.Namespace == namespace && len(spec.Selector) > 0 && (shared > 0 || len(labels) == 0)
+	})
+}
+
+func (m backendModel) addressed(prefix netip.Prefix) string {
+	return m.first(func(_ policy.Host, spec policy.ServiceSpec) bool {
+		return slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
+			address, err := netip.ParseAddr(text)
+			return err == nil && prefix.Contains(address)
+		})
+	})
+}
+
+var (
+	someLabels = []map[string]string{
+		nil, {}, {"app": "a"}, {"app": "b"}, {"app": "a", "tier": "x"}, {"tier": "x"}, {"app": "a", "tier": "y"}, {"app": "b", "tier": "x", "zone": ""},
+	}
+	somePrefixes = []string{
+		"0.0.0.0/0", "::/0", "10.0.0.0/16", "10.0.1.0/24", "10.0.1.0/28", "10.0.1.3/32", "10.0.1.19/32", "10.0.2.1/32", "fd00::/64", "fd00::3/128",
+	}
+)
+
+// addresses returns those that a Service may have. No other has them, as no API server gives an address twice.
+func addresses(h policy.Host, choice int) (ip string, all []string) {
+	n, m := slices.Index(someNamespaces, h.Namespace), slices.Index(someServices, h.Name)
+	four := netip.AddrFrom4([4]byte{10, 0, byte(n), byte(16*(choice%2) + m)}).String()
+	six := netip.AddrFrom16([16]byte{0: 0xfd, 14: byte(n), 15: byte(m)}).String()
+	switch choice % 6 {
+	case 0:
+		return "None", []string{"None"}
+	case 1:
+		return "", nil
+	case 2:
+		return four, nil // as an old client would write it
+	}
+	return four, []string{four, six}
+}
+
+// check compares every answer of a view with that of the model.
+func (m backendModel) check(t *testing.T, view *policy.View) {
+	t.Helper()
+	compare := func(question, want string, got policy.FencedHost, found bool) {
+		t.Helper()
+		if got.Host != want || found != (want != "") || found && got.Fence != policy.Strict {
+			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, got.Host, found, got.Fence, want, m.services, m.specs)
+		}
+	}
+	for _, namespace := range someNamespaces {
+		for _, labels := range someLabels {
+			got, found := view.StrictSelecting(namespace, labels)
+			compare("selecting", m.selecting(namespace, labels), got, found)
+			got, found = view.StrictOverlapping(namespace, labels)
+			compare("overlapping", m.overlapping(namespace, labels), got, found)
+		}
+	}
+	for _, text := range somePrefixes {
+		prefix := netip.MustParsePrefix(text)
+		got, found := view.StrictAddress(prefix, nil)
+		compare(text, m.addressed(prefix), got, found)
+	}
+}
+
+// FuzzBackends: after any sequence of changes the index answers as a walk over what is left does, and so does a
+// view that was told of Services itself.
+func FuzzBackends(f *testing.F) {
+	configs := []*policy.Config{
+		configOf(f, "{default: none}"),
+		configOf(f, "{default: strict, namespaces: [{name: shop, fence: none}]}"),
+		configOf(f, "{default: prefer, exemptNamespaces: [shop], services: [{namespace: prod, name: a-db, fence: strict, locked: true}]}"),
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 60 {
+		steps := make([]byte, 4*(3*i+1))
+		for j := range steps {
+			steps[j] = byte(random.Uint32())
+		}
+		f.Add(steps)
+	}
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		m := backendModel{newModel(configs[0]), map[policy.Host]policy.ServiceSpec{}}
+		for step := range slices.Chunk(steps[:min(len(steps), 800)/4*4], 4) {
+			namespace := someNamespaces[int(step[1])%len(someNamespaces)]
+			h := host(namespace, someServices[int(step[1]/16)%len(someServices)])
+			values, spec := someFences[int(step[2])%len(someFences)], specOf(h, int(step[3]))
+			switch step[0] % 16 {
+			case 0:
+				m.setConfig(configs[int(step[1])%len(configs)])
+			case 1, 2:
+				m.setNamespace(namespace, values)
+			case 3:
+				m.deleteNamespace(namespace)
+			case 4, 5, 6:
+				m.deleteService(h)
+			case 7, 8, 9, 10, 11:
+				m.setSpec(h, spec)
+			default:
+				m.setService(h, values)
+			}
+		}
+		m.check(t, m.index.View())
+		view := m.index.View()
+		for i, b := range steps[:min(len(steps), 4)] {
+			h := host(someNamespaces[int(b)%len(someNamespaces)], someServices[int(b/16)%len(someServices)])
+			m.load(view, h, someFences[(int(b)+i)%len(someFences)], specOf(h, int(b)+i))
+		}
+		m.check(t, view)
+	})
+}
+
+func specOf(h policy.Host, choice int) policy.ServiceSpec {
+	spec := policy.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
+	spec.ClusterIP, spec.ClusterIPs = addresses(h, choice/8)
+	return spec
+}
+
+// TestServiceSpecs: what the random changes do not meet.
+func TestServiceSpecs(t *testing.T) {
+	t.Parallel()
+	cart, till := host("shop", "cart"), host("shop", "till")
+	one := netip.MustParsePrefix("10.0.0.1/32")
+	spec := func(address string) policy.ServiceSpec {
+		return policy.ServiceSpec{ClusterIP: address, Selector: map[string]string{"app": "a"}}
+	}
+	tests := map[string]struct {
+		change              func(*policy.Index)
+		address, selectedBy string
+	}{
+		"an address goes over to another Service, which comes first": {
+			change: func(x *policy.Index) {
+				x.SetServiceSpec(till, spec("10.0.0.1"))
+				x.DeleteService(cart)
+			}, address: "till.shop" + domain, selectedBy: "till.shop" + domain,
+		},
+		"a Service gets another address": {
+			change: func(x *policy.Index) { x.SetServiceSpec(cart, spec("10.0.0.2")) }, selectedBy: "cart.shop" + domain,
+		},
+		"a Service is not there yet": {
+			change: func(x *policy.Index) {
+				x.DeleteService(cart)
+				x.SetServiceSpec(cart, spec("10.0.0.1"))
+				x.SetServiceSpec(host("new", "a"), spec("10.0.0.1"))
+			},
+		},
+		"a Service comes back without a spec": {
+			change: func(x *policy.Index) {
+				x.DeleteService(cart)
+				x.SetService(cart, nil)
+			},
+		},
+		"a fence changes, and the spec stays": {
+			change: func(x *policy.Index) {
+				x.SetService(cart, fenced("none"))
+				x.SetService(cart, fenced("strict"))
+			}, address: "cart.shop" + domain, selectedBy: "cart.shop" + domain,
+		},
+		"a Service is not strict any more": {change: func(x *policy.Index) { x.SetService(cart, fenced("none")) }},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := policy.NewIndex(configOf(t, "{default: strict}"))
+			x.SetService(cart, nil)
+			x.SetService(till, nil)
+			x.SetServiceSpec(cart, spec("10.0.0.1"))
+			tc.change(x)
+			got, _ := x.View().StrictAddress(one)
+			if diff := cmp.Diff(tc.address, got.Host); diff != "" {
+				t.Errorf("address (-want +got):\n%s", diff)
+			}
+			got, _ = x.View().StrictSelecting("shop", map[string]string{"app": "a", "version": "v1"})
+			if diff := cmp.Diff(tc.selectedBy, got.Host); diff != "" {
+				t.Errorf("selected by (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
