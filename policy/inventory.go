@@ -99,21 +99,10 @@ func (i *inventory) places(f filed, visit func(set map[string]map[Key]bool, name
 	}
 }
 
-// find returns the objects that have one of the names, or a wildcard for the last of them, sorted by key.
-func (i *inventory) find(names ...string) []*Object {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	found := map[Key]bool{}
-	for _, name := range names {
-		maps.Copy(found, i.byName[name])
-	}
-	host := names[len(names)-1]
-	for at := range host {
-		maps.Copy(found, i.byWildcard[host[at:]])
-	}
-	maps.Copy(found, i.byWildcard[""])
-	objects := make([]*Object, 0, len(found))
-	for _, key := range slices.SortedFunc(maps.Keys(found), Key.Compare) {
+// list returns the objects of the keys, sorted by key.
+func (i *inventory) list(keys map[Key]bool) []*Object {
+	objects := make([]*Object, 0, len(keys))
+	for _, key := range slices.SortedFunc(maps.Keys(keys), Key.Compare) {
 		objects = append(objects, i.objects[key].Object)
 	}
 	return objects
@@ -130,13 +119,26 @@ func (v *View) Object(k Key) (*Object, bool) {
 // Related returns the objects of the inventory that name a Service in any way, or that choose workloads in its
 // Namespace, sorted by key.
 func (v *View) Related(h Host) []*Object {
-	short := h.Name + "." + h.Namespace
-	return v.index.inventory.find(h.Name, short, short+".svc", h.FQDN(v.config.ClusterDomain))
+	i := &v.index.inventory
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	found := map[Key]bool{}
+	short, fqdn := h.Name+"."+h.Namespace, h.FQDN(v.config.ClusterDomain)
+	for _, name := range []string{h.Name, short, short + ".svc", fqdn} {
+		maps.Copy(found, i.byName[name])
+	}
+	for at := range len(fqdn) + 1 {
+		maps.Copy(found, i.byWildcard[fqdn[at:]])
+	}
+	return i.list(found)
 }
 
 // Delegators returns the VirtualServices that leave routes to a VirtualService, sorted by key.
 func (v *View) Delegators(k Key) []*Object {
-	return v.index.inventory.find(delegateName(k.Namespace, k.Name))
+	i := &v.index.inventory
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.list(i.byName[delegateName(k.Namespace, k.Name)])
 }
 
 // delegateName stands among the names of a VirtualService for another that it leaves routes to. No host looks

@@ -1,0 +1,329 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// someHosts are the Services that the tests of the inventory ask for. None of them has to exist.
+var someHosts = []policy.Host{
+	host("shop", "cart"), host("shop", "till"), host("prod", "cart"), host("prod", "till"), host("workshop", "cart"),
+}
+
+func objectOf(t testing.TB, kind, namespace, name, fields string) *policy.Object {
+	t.Helper()
+	o, err := policy.Decode(kind, fmt.Appendf(nil, `{"metadata": {"namespace": %q, "name": %q}, %s}`, namespace, name, fields))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// relatedTo lists the hosts for which the index finds the object, as name.namespace.
+func relatedTo(index *policy.Index, k policy.Key) []string {
+	var list []string
+	for _, h := range someHosts {
+		if slices.ContainsFunc(index.View().Related(h), func(o *policy.Object) bool { return o.Key() == k }) {
+			list = append(list, h.Name+"."+h.Namespace)
+		}
+	}
+	return list
+}
+
+func TestRelated(t *testing.T) {
+	t.Parallel()
+	all := []string{"cart.shop", "till.shop", "cart.prod", "till.prod", "cart.workshop"}
+	shop := []string{"cart.shop", "till.shop"}
+	one := []string{"cart.shop"}
+	tests := map[string]struct {
+		kind, fields string // of an object in shop
+		want         []string
+	}{
+		"DestinationRule":            {policy.KindDestinationRule, `"spec": {"host": "cart"}`, one},
+		"DestinationRule elsewhere":  {policy.KindDestinationRule, `"spec": {"host": "cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
+		"DestinationRule, two parts": {policy.KindDestinationRule, `"spec": {"host": "cart.prod"}`, []string{"cart.prod"}},
+		"DestinationRule, with svc":  {policy.KindDestinationRule, `"spec": {"host": "cart.prod.svc"}`, []string{"cart.prod"}},
+		"DestinationRule, upper":     {policy.KindDestinationRule, `"spec": {"host": "Cart.Prod.svc.cluster.local."}`, []string{"cart.prod"}},
+		"DestinationRule, no host":   {policy.KindDestinationRule, `"spec": {}`, nil},
+		"DestinationRule, outside":   {policy.KindDestinationRule, `"spec": {"host": "cart.example.com"}`, nil},
+		"everything":                 {policy.KindDestinationRule, `"spec": {"host": "*"}`, all},
+		"the domain":                 {policy.KindDestinationRule, `"spec": {"host": "*.svc.cluster.local"}`, all},
+		"end of the domain":          {policy.KindDestinationRule, `"spec": {"host": "*r.local"}`, all},
+		"a wildcard without a dot":   {policy.KindDestinationRule, `"spec": {"host": "*ill"}`, []string{"till.shop"}},
+		"a namespace":                {policy.KindDestinationRule, `"spec": {"host": "*.prod.svc.cluster.local"}`, []string{"cart.prod", "till.prod"}},
+		"end of namespaces":          {policy.KindDestinationRule, `"spec": {"host": "*shop.svc.cluster.local"}`, []string{"cart.shop", "till.shop", "cart.workshop"}},
+		"end of services":            {policy.KindDestinationRule, `"spec": {"host": "*ill.prod.svc.cluster.local"}`, []string{"till.prod"}},
+		"a whole name after a star":  {policy.KindDestinationRule, `"spec": {"host": "*cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
+		"more than a name":           {policy.KindDestinationRule, `"spec": {"host": "*xcart.prod.svc.cluster.local"}`, nil},
+		"a wildcard outside":         {policy.KindDestinationRule, `"spec": {"host": "*.example.com"}`, nil},
+		"a star inside":              {policy.KindDestinationRule, `"spec": {"host": "cart.*.svc.cluster.local"}`, nil},
+
+		"VirtualService, hosts":       {policy.KindVirtualService, `"spec": {"hosts": ["www.example.com", "till", "cart.prod.svc.cluster.local"]}`, []string{"till.shop", "cart.prod"}},
+		"VirtualService, destination": {policy.KindVirtualService, `"spec": {"hosts": ["*.example.com"], "http": [{"route": [{"destination": {"host": "cart"}}], "mirror": {"host": "till.prod"}}]}`, []string{"cart.shop", "till.prod"}},
+		"VirtualService, tcp and tls": {policy.KindVirtualService, `"spec": {"tcp": [{"route": [{"destination": {"host": "cart"}}]}], "tls": [{"route": [{"destination": {"host": "till"}}]}]}`, shop},
+		"VirtualService, delegate":    {policy.KindVirtualService, `"spec": {"hosts": ["x.example.com"], "http": [{"delegate": {"name": "cart", "namespace": "shop"}}]}`, nil},
+
+		"ServiceEntry, bare name":  {policy.KindServiceEntry, `"spec": {"hosts": ["Cart"]}`, []string{"cart.shop", "cart.prod", "cart.workshop"}},
+		"ServiceEntry, wildcard":   {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com", "*.prod.svc.cluster.local"]}`, []string{"cart.prod", "till.prod"}},
+		"ServiceEntry, selector":   {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "workloadSelector": {"labels": {"app": "a"}}}`, shop},
+		"ServiceEntry, addresses":  {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "addresses": ["10.0.0.1"]}`, all},
+		"ServiceEntry, endpoints":  {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "endpoints": [{"address": "10.1.0.1"}]}`, nil},
+		"WorkloadEntry":            {policy.KindWorkloadEntry, `"spec": {"address": "10.1.0.1"}`, shop},
+		"WorkloadGroup":            {policy.KindWorkloadGroup, `"spec": {}`, shop},
+		"EnvoyFilter":              {policy.KindEnvoyFilter, `"spec": {}`, shop},
+		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, one},
+		"Sidecar without a proxy":  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {}}`, nil},
+		"Sidecar without a policy": {policy.KindSidecar, `"spec": {}`, nil},
+		"Gateway":                  {policy.KindGateway, `"spec": {"servers": [{"hosts": ["prod/cart.prod.svc.cluster.local"]}, {"hosts": ["./cart.shop.svc.cluster.local"]}]}`, []string{"cart.shop", "cart.prod"}},
+		"Gateway, wildcard":        {policy.KindGateway, `"spec": {"servers": [{"hosts": ["*/*.prod.svc.cluster.local"]}]}`, []string{"cart.prod", "till.prod"}},
+		"Gateway, everything":      {policy.KindGateway, `"spec": {"servers": [{"hosts": ["*"]}]}`, all},
+		"ServiceExport":            {policy.KindServiceExport, `"spec": {}`, nil},
+
+		"Ingress":              {policy.KindIngress, `"spec": {"defaultBackend": {"service": {"name": "cart"}}, "rules": [{"http": {"paths": [{"backend": {"service": {"name": "till"}}}]}}]}`, shop},
+		"a backend":            {policy.KindHTTPRoute, `"spec": {"rules": [{"backendRefs": [{"name": "cart"}, {"name": "till", "namespace": "prod"}]}]}`, []string{"cart.shop", "till.prod"}},
+		"a mirror":             {policy.KindGRPCRoute, `"spec": {"rules": [{"filters": [{"requestMirror": {"backendRef": {"name": "cart"}}}]}]}`, one},
+		"a ServiceImport":      {policy.KindTCPRoute, `"spec": {"rules": [{"backendRefs": [{"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": "cart"}]}]}`, one},
+		"a Hostname":           {policy.KindTLSRoute, `"spec": {"rules": [{"backendRefs": [{"group": "networking.istio.io", "kind": "Hostname", "name": "cart.prod.svc.cluster.local"}]}]}`, []string{"cart.prod"}},
+		"a parent":             {policy.KindHTTPRoute, `"spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "till"}, {"name": "cart"}]}`, []string{"till.shop"}},
+		"BackendTLSPolicy":     {policy.KindBackendTLSPolicy, `"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "till"}]}`, []string{"till.shop"}},
+		"what nothing relates": {policy.KindPod, `"spec": {}`, nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			index := policy.NewIndex(configOf(t, "{}"))
+			o := objectOf(t, tc.kind, "shop", "it", tc.fields)
+			index.SetObject(o)
+			if diff := cmp.Diff(tc.want, relatedTo(index, o.Key())); diff != "" {
+				t.Errorf("related to (-want +got):\n%s", diff)
+			}
+			index.DeleteObject(o.Key())
+			if got := relatedTo(index, o.Key()); got != nil {
+				t.Errorf("still related to %v after it is gone", got)
+			}
+		})
+	}
+}
+
+// TestRelatedOfEveryKind: the object of each kind that names shop/cart in each field is found by it. What is not
+// kept in the inventory is named here.
+func TestRelatedOfEveryKind(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{}"))
+	want := []policy.Key{}
+	for kind, object := range upstream() {
+		o, err := policy.Decode(kind, marshal(t, object))
+		if err != nil {
+			t.Fatal(err)
+		}
+		index.SetObject(o)
+		switch kind {
+		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindConfigMap, policy.KindEndpoints, policy.KindEndpointSlice:
+		default:
+			want = append(want, o.Key())
+		}
+	}
+	slices.SortFunc(want, policy.Key.Compare)
+	got := []policy.Key{}
+	for _, o := range index.View().Related(host("shop", "cart")) {
+		got = append(got, o.Key())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("related to cart.shop (-want +got):\n%s", diff)
+	}
+}
+
+func TestDelegators(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{}"))
+	for _, o := range []*policy.Object{
+		objectOf(t, policy.KindVirtualService, "shop", "b", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}, {"delegate": {"name": "routes"}}]}`),
+		objectOf(t, policy.KindVirtualService, "prod", "a", `"spec": {"hosts": ["cart"], "http": [{}, {"delegate": {"name": "routes", "namespace": "shop"}}]}`),
+		objectOf(t, policy.KindVirtualService, "prod", "other", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}]}`),
+		objectOf(t, policy.KindVirtualService, "shop", "wide", `"spec": {"hosts": ["*"]}`),
+		objectOf(t, policy.KindDestinationRule, "shop", "wide", `"spec": {"host": "*s"}`),
+	} {
+		index.SetObject(o)
+	}
+	for of, want := range map[policy.Key][]policy.Key{
+		{policy.KindVirtualService, "shop", "routes"}: {{policy.KindVirtualService, "prod", "a"}, {policy.KindVirtualService, "shop", "b"}},
+		{policy.KindVirtualService, "shop", "none"}:   nil,
+	} {
+		var got []policy.Key
+		for _, o := range index.View().Delegators(of) {
+			got = append(got, o.Key())
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", of, diff)
+		}
+	}
+}
+
+func TestWatchObjects(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{}"))
+	rule := objectOf(t, policy.KindDestinationRule, "shop", "it", `"spec": {"host": "cart"}`)
+	key := rule.Key()
+	var told []string
+	for _, watcher := range []string{"first", "second"} {
+		index.WatchObjects(func(k policy.Key) { // may use the index
+			_, stands := index.View().Object(k)
+			told = append(told, fmt.Sprintf("%s %s %t", watcher, k.Name, stands))
+		})
+	}
+	index.SetObject(rule)
+	index.DeleteObject(key)
+	want := []string{"first it true", "second it true", "first it false", "second it false"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// inventoryModel is an index, and the objects that were put into it.
+type inventoryModel struct {
+	index   *policy.Index
+	objects map[policy.Key]*policy.Object
+}
+
+// hostsOf reads what the objects of the model name.
+func hostsOf(o *policy.Object) []string {
+	switch {
+	case o.DestinationRule != nil:
+		return []string{o.DestinationRule.Host}
+	case o.VirtualService != nil:
+		return o.VirtualService.Hosts
+	}
+	return o.ServiceEntry.Hosts
+}
+
+// related walks over all objects.
+func (m inventoryModel) related(h policy.Host) []policy.Key {
+	keys := []policy.Key{}
+	fqdn := h.FQDN("cluster.local")
+	for k, o := range m.objects {
+		if slices.ContainsFunc(hostsOf(o), func(text string) bool {
+			text = strings.TrimSuffix(strings.ToLower(text), ".")
+			suffix, wildcard := strings.CutPrefix(text, "*")
+			switch {
+			case text == "":
+				return false
+			case wildcard && suffix != "" && !strings.Contains(suffix, "."):
+				return strings.HasSuffix(fqdn, suffix+"."+k.Namespace+domain) || o.ServiceEntry != nil && strings.HasSuffix(fqdn, suffix)
+			case wildcard:
+				return strings.HasSuffix(fqdn, suffix)
+			case strings.Contains(text, "."):
+				return slices.Contains([]string{h.Name + "." + h.Namespace, h.Name + "." + h.Namespace + ".svc", fqdn}, text)
+			}
+			return text == h.Name && (k.Namespace == h.Namespace || o.ServiceEntry != nil)
+		}) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, policy.Key.Compare)
+	return keys
+}
+
+// TestInventory: after any sequence of changes the inventory answers as a walk over what is left does.
+func TestInventory(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(list ...string) string { return list[random.IntN(len(list))] }
+	text := func() string {
+		h := someHosts[random.IntN(len(someHosts))].FQDN("cluster.local")
+		switch random.IntN(5) {
+		case 0:
+			return "*" + h[random.IntN(len(h)+1):]
+		case 1:
+			return pick("cart", "till", "Cart", "cart.prod", "till.shop.svc", "", "*", "cart.example.com", "*.com", "cart.shop.svc.cluster.local.")
+		}
+		return h
+	}
+	m := inventoryModel{policy.NewIndex(configOf(t, "{}")), map[policy.Key]*policy.Object{}}
+	found := 0
+	for range 3000 {
+		k := policy.Key{Kind: pick(policy.KindDestinationRule, policy.KindVirtualService, policy.KindServiceEntry), Namespace: pick("shop", "prod"), Name: pick("a", "b", "c")}
+		if random.IntN(4) == 0 {
+			m.index.DeleteObject(k)
+			delete(m.objects, k)
+		} else {
+			list, err := json.Marshal([]string{text(), text()}[:1+random.IntN(2)])
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := objectOf(t, k.Kind, k.Namespace, k.Name, fmt.Sprintf(`"spec": {"hosts": %s, "host": %q}`, list, text()))
+			m.index.SetObject(o)
+			m.objects[k] = o
+		}
+		view := m.index.View()
+		for _, h := range someHosts {
+			got := []policy.Key{}
+			for _, o := range view.Related(h) {
+				if o != m.objects[o.Key()] {
+					t.Fatalf("%v is not what was set last", o.Key())
+				}
+				got = append(got, o.Key())
+			}
+			if diff := cmp.Diff(m.related(h), got); diff != "" {
+				t.Fatalf("%v (-walk +inventory):\n%s", h, diff)
+			}
+			found += len(got)
+		}
+		if o, ok := view.Object(k); o != m.objects[k] || ok != (o != nil) {
+			t.Fatalf("%v: got %v, %t", k, o, ok)
+		}
+		if got := m.index.Objects(); len(got) != len(m.objects) || !slices.IsSortedFunc(got, policy.Key.Compare) {
+			t.Fatalf("objects %v, want those of %v", got, m.objects)
+		}
+	}
+	if found < 1000 {
+		t.Errorf("only %d related objects", found)
+	}
+}
+
+// TestInventoryConcurrently is for the race detector.
+func TestInventoryConcurrently(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{}"))
+	var mu sync.Mutex
+	told := 0
+	var group sync.WaitGroup
+	for i := range 4 {
+		name := fmt.Sprint("rule-", i)
+		o := objectOf(t, policy.KindDestinationRule, "shop", name, `"spec": {"host": "*.local"}`)
+		group.Go(func() {
+			index.WatchObjects(func(policy.Key) {
+				mu.Lock()
+				defer mu.Unlock()
+				told++
+			})
+			for range 200 {
+				index.SetObject(o)
+				view := index.View()
+				view.Related(host("shop", "cart"))
+				view.Delegators(o.Key())
+				index.Objects()
+				if got, ok := view.Object(o.Key()); !ok || got != o {
+					t.Errorf("%s is not there", name)
+				}
+				index.SetConfig(index.Config())
+				index.DeleteObject(o.Key())
+			}
+		})
+	}
+	group.Wait()
+	if left := index.Objects(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if told < 4*200*2 {
+		t.Errorf("told %d times", told)
+	}
+}
