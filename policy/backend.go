@@ -147,17 +147,18 @@ func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
 func (v *View) StrictSelecting(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	var names []string
+	s := strictSearch{view: v}
 	if n, ok := v.index.namespaces[namespace]; ok {
 		for key, value := range labels {
 			for _, name := range n.backends.byPair[key+"="+value] {
 				if n.backends.byName[name].selects(labels) {
-					names = append(names, name)
+					s.offerIndexed(Host{namespace, name})
 				}
 			}
 		}
 	}
-	return v.firstStrict(namespace, names, func(b backend) bool { return b.selects(labels) })
+	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
+	return s.fenced, s.found
 }
 
 // StrictOverlapping returns the first strict Service of a Namespace whose selector shares a label with those given
@@ -165,43 +166,16 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	var names []string
+	s := strictSearch{view: v}
 	if n, ok := v.index.namespaces[namespace]; ok {
 		for name, b := range n.backends.byName {
 			if b.overlaps(labels) {
-				names = append(names, name)
+				s.offerIndexed(Host{namespace, name})
 			}
 		}
 	}
-	return v.firstStrict(namespace, names, func(b backend) bool { return b.overlaps(labels) })
-}
-
-// firstStrict returns the first of the Services by name that is strict, those that were loaded included.
-func (v *View) firstStrict(namespace string, names []string, also func(backend) bool) (FencedHost, bool) {
-	for host, b := range v.backends {
-		if host.Namespace != namespace {
-			continue
-		}
-		names = slices.DeleteFunc(names, func(name string) bool { return name == host.Name })
-		if also(b) {
-			names = append(names, host.Name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if found, strict := v.strict(Host{Namespace: namespace, Name: name}); strict {
-			return found, true
-		}
-	}
-	return FencedHost{}, false
-}
-
-func (v *View) strict(host Host) (FencedHost, bool) {
-	d := v.decide(host)
-	if d.Fence != Strict {
-		return FencedHost{}, false
-	}
-	return FencedHost{host.FQDN(v.config.ClusterDomain), d}, true
+	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.overlaps(labels) })
+	return s.fenced, s.found
 }
 
 // StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
@@ -209,37 +183,22 @@ func (v *View) strict(host Host) (FencedHost, bool) {
 func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	var first Host
-	var fenced FencedHost
-	found := false
-	offer := func(host Host, b backend) {
-		if !b.answers(ports) || found && host.Compare(first) >= 0 {
-			return
-		}
-		if h, strict := v.strict(host); strict {
-			first, fenced, found = host, h, true
-		}
-	}
-	offerIndexed := func(address netip.Addr) {
-		if host, ok := v.index.addresses[address]; ok && !v.told(host) {
-			offer(host, v.index.backend(host))
-		}
-	}
+	s := strictSearch{view: v}
 	if prefix.IsSingleIP() {
-		offerIndexed(prefix.Addr())
+		if host, ok := v.index.addresses[prefix.Addr()]; ok && v.index.backend(host).answers(ports) {
+			s.offerIndexed(host)
+		}
 	} else {
-		for address := range v.index.addresses {
-			if prefix.Contains(address) {
-				offerIndexed(address)
+		for address, host := range v.index.addresses {
+			if prefix.Contains(address) && v.index.backend(host).answers(ports) {
+				s.offerIndexed(host)
 			}
 		}
 	}
-	for host, b := range v.backends {
-		if slices.ContainsFunc(b.addresses, prefix.Contains) {
-			offer(host, b)
-		}
-	}
-	return fenced, found
+	s.offerTold(func(_ Host, b backend) bool {
+		return b.answers(ports) && slices.ContainsFunc(b.addresses, prefix.Contains)
+	})
+	return s.fenced, s.found
 }
 
 // backend returns that of a Service with an address.
@@ -247,8 +206,56 @@ func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }
 
-// told says whether the view was told itself what a Service selects and which addresses it has.
-func (v *View) told(host Host) bool {
-	_, ok := v.backends[host]
+// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
+// a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
+func (v *View) StrictNamed(name string) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	s := strictSearch{view: v}
+	for namespace, n := range v.index.namespaces {
+		if _, exists := n.services[name]; exists {
+			s.offerIndexed(Host{namespace, name})
+		}
+	}
+	s.offerTold(func(h Host, _ backend) bool { return h.Name == name })
+	return s.fenced, s.found
+}
+
+// strictSearch keeps the first strict Service of those that are offered, in whatever order.
+type strictSearch struct {
+	view   *View
+	found  bool
+	host   Host
+	fenced FencedHost
+}
+
+func (s *strictSearch) offer(h Host) {
+	if s.found && h.Compare(s.host) >= 0 {
+		return
+	}
+	if d := s.view.decide(h); d.Fence == Strict {
+		s.found, s.host, s.fenced = true, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
+	}
+}
+
+// offerIndexed offers a Service of the index, unless the view was told otherwise.
+func (s *strictSearch) offerIndexed(h Host) {
+	if !s.view.told(h) {
+		s.offer(h)
+	}
+}
+
+// offerTold offers the Services that the view was told of.
+func (s *strictSearch) offerTold(wanted func(Host, backend) bool) {
+	for h, b := range s.view.backends {
+		if wanted(h, b) {
+			s.offer(h)
+		}
+	}
+}
+
+// told says whether the view was told what a Service is. Then the index does not count for it.
+func (v *View) told(h Host) bool {
+	_, ok := v.backends[h]
 	return ok
 }

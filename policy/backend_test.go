@@ -238,7 +238,7 @@ func TestServiceSpecs(t *testing.T) {
 			x.SetService(till, nil)
 			x.SetServiceSpec(cart, spec("10.0.0.1"))
 			tc.change(x)
-			got, _ := x.View().StrictAddress(one)
+			got, _ := x.View().StrictAddress(one, nil)
 			if diff := cmp.Diff(tc.address, got.Host); diff != "" {
 				t.Errorf("address (-want +got):\n%s", diff)
 			}

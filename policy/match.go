@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -64,19 +65,30 @@ func firstHost(a, b Host) int {
 	return a.Compare(b)
 }
 
-// offerServices offers the Services whose names end in suffix.
-func (s *search) offerServices(n *namespaceIndex, scope NamespaceScope, suffix string) {
+// offerServices offers the indexed Services of a Namespace whose names end in suffix, apart from those that the
+// view was told of.
+func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope, suffix string) {
+	offered := func(name string) bool { return strings.HasSuffix(name, suffix) && !v.told(Host{scope.name, name}) }
 	if suffix == "" && scope == n.scope {
 		for _, names := range n.byFence {
-			if len(names) > 0 {
-				s.offer(Host{scope.name, names[0]}, scope.decide(names[0], n.services[names[0]]))
+			if i := slices.IndexFunc(names, offered); i >= 0 {
+				s.offer(Host{scope.name, names[i]}, scope.decide(names[i], n.services[names[i]]))
 			}
 		}
 		return
 	}
 	for name, annotation := range n.services {
-		if strings.HasSuffix(name, suffix) {
+		if offered(name) {
 			s.offer(Host{scope.name, name}, scope.decide(name, annotation))
+		}
+	}
+}
+
+// offerTold offers the Services that the view was told of whose FQDNs end in suffix.
+func (v *View) offerTold(s *search, suffix string) {
+	for h := range v.backends {
+		if strings.HasSuffix(h.FQDN(v.config.ClusterDomain), suffix) {
+			s.offer(h, v.decide(h))
 		}
 	}
 }
@@ -86,7 +98,7 @@ func (s *search) offerServices(n *namespaceIndex, scope NamespaceScope, suffix s
 func (v *View) matchWildcard(pattern, suffix string) Match {
 	domain := ".svc." + v.config.ClusterDomain
 	if strings.HasSuffix(domain, suffix) { // *, *.local, *.svc.cluster.local
-		return v.matchNamespaces(pattern, "")
+		return v.matchNamespaces(pattern, suffix, "")
 	}
 	rest, ok := strings.CutSuffix(suffix, domain)
 	if !ok {
@@ -94,7 +106,7 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 	}
 	dot := strings.LastIndexByte(rest, '.')
 	if dot < 0 { // *prod.svc.cluster.local
-		return v.matchNamespaces(pattern, rest)
+		return v.matchNamespaces(pattern, suffix, rest)
 	}
 	service, namespace := rest[:dot], rest[dot+1:]
 	if strings.Contains(service, ".") || !isLabel(namespace) {
@@ -103,16 +115,17 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 	var s search
 	scope := v.scope(namespace)
 	if n, ok := v.index.namespaces[namespace]; ok {
-		s.offerServices(n, scope, service)
+		v.offerServices(&s, n, scope, service)
 	}
+	v.offerTold(&s, suffix)
 	return s.match(v.config, pattern, scope.decide("", absent))
 }
 
-// matchNamespaces covers the Namespaces whose names end in suffix, and those that will.
-func (v *View) matchNamespaces(pattern, suffix string) Match {
+// matchNamespaces covers the Namespaces whose names end in end, and those that will.
+func (v *View) matchNamespaces(pattern, suffix, end string) Match {
 	var s search
 	for name, n := range v.index.namespaces {
-		if !strings.HasSuffix(name, suffix) {
+		if !strings.HasSuffix(name, end) {
 			continue
 		}
 		scope, ok := v.namespaces[name]
@@ -122,8 +135,9 @@ func (v *View) matchNamespaces(pattern, suffix string) Match {
 		if d := scope.decide("", absent); d.Fence != None {
 			s.offer(Host{name, anyName}, d)
 		}
-		s.offerServices(n, scope, "")
+		v.offerServices(&s, n, scope, "")
 	}
+	v.offerTold(&s, suffix)
 	toCome := v.config.Namespace("", nil)
 	return s.match(v.config, pattern, toCome.decide("", absent))
 }

@@ -42,13 +42,13 @@ func (v *View) LoadNamespace(name string, labels map[string]string) {
 }
 
 // LoadService tells the view the annotations of a missing Service; nil where there is none. Wildcards do
-// not see it.
+// not see it before [View.LoadServiceSpec].
 func (v *View) LoadService(host Host, annotations map[string]string) {
 	put(&v.services, host, ask(annotations))
 	delete(v.missingServices, host)
 }
 
-// LoadServiceSpec tells the view what a loaded Service selects.
+// LoadServiceSpec tells the view that a loaded Service exists, what it selects, and its addresses.
 func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
 
 func put[K comparable, V any](m *map[K]V, key K, value V) {
@@ -107,27 +107,6 @@ func (v *View) Known(h Host) bool {
 	}
 	_, exists := n.services[h.Name]
 	return n.known || exists
-}
-
-// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
-// a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
-func (v *View) StrictNamed(name string) (FencedHost, bool) {
-	v.index.mu.RLock()
-	defer v.index.mu.RUnlock()
-	first := ""
-	var found FencedHost
-	for namespace, n := range v.index.namespaces {
-		annotation, exists := n.services[name]
-		if !exists || first != "" && first < namespace {
-			continue
-		}
-		scope := v.indexed(n)
-		if d := scope.decide(name, annotation); d.Fence == Strict {
-			first = namespace
-			found = FencedHost{Host{Namespace: namespace, Name: name}.FQDN(v.config.ClusterDomain), d}
-		}
-	}
-	return found, first != ""
 }
 
 func (v *View) scope(namespace string) NamespaceScope {

@@ -101,6 +101,50 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoadServiceSpec: a Service that exists counts for wildcards and bare names as the view was told, and no
+// more as the index says.
+func TestLoadServiceSpec(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{default: none}"))
+	index.SetNamespace("shop", nil)
+	index.SetNamespace("new", nil)
+	index.SetService(host("shop", "cart"), nil)
+	index.SetService(host("shop", "till"), fenced("prefer"))
+	view := index.View()
+	for h, annotations := range map[policy.Host]map[string]string{
+		host("shop", "cart"): fenced("strict"), host("shop", "till"): nil, host("new", "cart"): fenced("strict"), host("late", "a"): fenced("prefer"),
+	} {
+		view.LoadService(h, annotations)
+		view.LoadServiceSpec(h, policy.ServiceSpec{})
+	}
+	view.LoadService(host("shop", "ghost"), fenced("strict")) // which may not exist
+	cart := "cart.shop" + domain + ", service annotation"
+	till := "till.shop" + domain + ", config scope.default"
+	for name, want := range map[string]answer{
+		"cart.shop" + domain: {"strict": cart},
+		"*.shop" + domain:    {"strict": cart, "none": till},
+		"*t.shop" + domain:   {"strict": cart},
+		"*l.shop" + domain:   {"none": till},
+		"*op" + domain:       {"strict": cart, "none": till},
+		"*.local":            {"strict": "cart.new" + domain + ", service annotation", "prefer": "a.late" + domain + ", service annotation", "none": till},
+		"*.new" + domain:     {"strict": "cart.new" + domain + ", service annotation"},
+		"*.late" + domain:    {"prefer": "a.late" + domain + ", service annotation"},
+	} {
+		if diff := cmp.Diff(want, answerOf(view.Match(name))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for name, want := range map[string]string{"cart": "cart.new" + domain, "till": "", "a": "", "ghost": ""} {
+		if got, _ := view.StrictNamed(name); got.Host != want {
+			t.Errorf("StrictNamed(%s) is %q, want %q", name, got.Host, want)
+		}
+	}
+	match := index.View().Match("*" + domain)
+	if match.Has(policy.Strict) || !match.Has(policy.Prefer) {
+		t.Errorf("another view answers %v", answerOf(match))
+	}
+}
+
 func TestRelabel(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{namespaces: [{selector: {matchLabels: {tier: data}}, fence: prefer}]}"))
