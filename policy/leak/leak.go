@@ -154,7 +154,7 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 // with this write: the Service comes second, and nothing can be mended by refusing it.
 func (g *Guard) Standing(w Write, view *policy.View) []Finding {
 	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
-	if view.Service(host, w.Metadata.Annotations).Fence != policy.Strict ||
+	if w.Deleted || view.Service(host, w.Metadata.Annotations).Fence != policy.Strict ||
 		w.Old != nil && view.Service(host, w.Old.Metadata.Annotations).Fence == policy.Strict {
 		return nil
 	}
