@@ -14,6 +14,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	admissionmetrics "sigs.k8s.io/controller-runtime/pkg/webhook/admission/metrics"
 
 	"github.com/meshfence/meshfence/policy"
@@ -49,8 +50,8 @@ func TestBadRequests(t *testing.T) {
 		change func(*admissionv1.AdmissionRequest)
 		want   string
 	}{
-		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Gateway" },
-			`CREATE of kind "networking.istio.io/v1, Kind=Gateway" and resource "virtualservices" is not for /validate` + asked},
+		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "ProxyConfig" },
+			`CREATE of kind "networking.istio.io/v1, Kind=ProxyConfig" and resource "virtualservices" is not for /validate` + asked},
 		"unknown version": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
 			`CREATE of kind "networking.istio.io/v2, Kind=VirtualService" and resource "virtualservices" is not for /validate` + asked},
 		"kind and resource disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },
@@ -66,6 +67,22 @@ func TestBadRequests(t *testing.T) {
 		}, `CREATE of kind "networking.istio.io/v1, Kind=ServiceEntry" and resource "serviceentries" is not for /mutate` + asked},
 		"no object": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Object = runtime.RawExtension{} },
 			"CREATE VirtualService: object must not be empty"},
+		"deletion of nothing": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Operation = admissionv1.Delete // what Object holds does not count
+		}, "DELETE VirtualService: object must not be empty"},
+		"deletion of null": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.OldObject.Raw = admissionv1.Delete, []byte("null")
+		}, "DELETE VirtualService: object must not be empty"},
+		"deletion of a list": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.OldObject.Raw = admissionv1.Delete, []byte("[]")
+		}, "decode VirtualService: must be a mapping"},
+		"deletion to be mutated": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.OldObject = admissionv1.Delete, r.Object
+		}, `DELETE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
+		"deletion of a kind that is free to go": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Operation, r.OldObject = admissionv1.Delete, r.Object
+			r.Kind.Kind, r.Resource.Resource = policy.KindSidecar, "sidecars"
+		}, `DELETE of kind "networking.istio.io/v1, Kind=Sidecar" and resource "sidecars" is not for /validate` + asked},
 		"null": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
 			"CREATE VirtualService: object must not be empty"},
 		"a list": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") },
@@ -82,6 +99,79 @@ func TestBadRequests(t *testing.T) {
 			response := serve(t, fenced).ask(t, test.path, r)
 			assertRefused(t, response, http.StatusBadRequest, metav1.StatusReasonBadRequest, test.want)
 		})
+	}
+}
+
+// TestDelete: the object that goes is not judged as one that comes.
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	r := request(t, passthrough, "")
+	if response := serve(t, fenced).ask(t, webhook.ValidatePath, r); response.Allowed {
+		t.Fatal("the object may be created")
+	}
+	r.Operation, r.OldObject, r.Object = admissionv1.Delete, r.Object, runtime.RawExtension{}
+	if response := serve(t, fenced).ask(t, webhook.ValidatePath, r); !response.Allowed || len(response.Warnings) > 0 {
+		t.Errorf("it may not go: %+v, %v", response.Result, response.Warnings)
+	}
+}
+
+func TestSubject(t *testing.T) {
+	t.Parallel()
+	a, err := webhook.New(webhook.Options{
+		Index: policy.NewIndex(nil), Rules: leak.Rules(), InstallNamespace: install, Metrics: &webhook.Metrics{},
+		Reader: &reader{}, Synced: func() bool { return true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, old := runtime.RawExtension{Raw: []byte("new")}, runtime.RawExtension{Raw: []byte("old")}
+	tests := map[string]struct {
+		operation   admissionv1.Operation
+		object, old runtime.RawExtension
+		user        string
+		want        webhook.Subject
+	}{
+		"creation": {admissionv1.Create, object, runtime.RawExtension{}, "alice", webhook.Subject{Raw: object.Raw, Writer: "alice"}},
+		"change":   {admissionv1.Update, object, old, "alice", webhook.Subject{Raw: object.Raw, Old: old.Raw, Writer: "alice"}},
+		"deletion": {admissionv1.Delete, runtime.RawExtension{}, old, "alice", webhook.Subject{Raw: old.Raw, Deleted: true, Writer: "alice"}},
+		"own": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:meshfence",
+			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:meshfence", Own: true}},
+		"another account of the namespace": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:default",
+			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:default"}},
+		"an account of that name elsewhere": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:shop:meshfence",
+			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:shop:meshfence"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+				Kind: metav1.GroupVersionKind{Kind: policy.KindService}, Namespace: "shop", Operation: test.operation, Object: test.object, OldObject: test.old,
+			}}
+			r.UserInfo.Username = test.user
+			test.want.Kind, test.want.Namespace = policy.KindService, "shop"
+			if diff := cmp.Diff(test.want, a.Subject(r)); diff != "" {
+				t.Errorf("subject (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestWriter: who asks counts for the rules.
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	const slice = `
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: x, namespace: shop, labels: {kubernetes.io/service-name: reviews}}
+endpoints: [{addresses: [10.1.0.1]}]
+`
+	for writer, allowed := range map[string]bool{"alice": false, "system:serviceaccount:kube-system:endpointslice-controller": true} {
+		r := request(t, slice, "")
+		r.UserInfo.Username = writer
+		response := serve(t, fenced).ask(t, webhook.ValidatePath, r)
+		if response.Allowed != allowed || !allowed && !strings.Contains(response.Result.Message, "in what alice writes") {
+			t.Errorf("%s: allowed = %t, result %+v", writer, response.Allowed, response.Result)
+		}
 	}
 }
 

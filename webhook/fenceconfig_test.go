@@ -45,7 +45,6 @@ scope:
 	}{
 		"good":                          {object: configMap(install, "meshfence", fenced)},
 		"of another name":               {object: configMap(install, "other", wrong)},
-		"of another namespace":          {object: configMap("default", "meshfence", wrong)},
 		"wrong before":                  {object: configMap(install, "meshfence", wrong) + "immutable: true\n", old: configMap(install, "meshfence", wrong)},
 		"right after having been wrong": {object: configMap(install, "meshfence", fenced), old: configMap(install, "meshfence", wrong)},
 		"wrong after an unreadable one": {object: configMap(install, "meshfence", ""), old: "data: 1", causes: []metav1.StatusCause{cause("must have the key config.yaml")}},
@@ -73,6 +72,34 @@ scope:
 				t.Errorf("allowed = %t", response.Allowed)
 			}
 			assertCauses(t, response.Result, test.causes)
+		})
+	}
+}
+
+// TestValidateOtherConfigMaps: a ConfigMap outside of the install namespace is for the guard, which needs the index,
+// whatever its name.
+func TestValidateOtherConfigMaps(t *testing.T) {
+	t.Parallel()
+	for name, object := range map[string]string{
+		"named like the FenceConfig": configMap("default", "meshfence", "kind: unknown"),
+		"a mesh config":              "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: istio-system, name: istio}, data: {mesh: '{}'}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			if response := c.ask(t, webhook.ValidatePath, request(t, object, "")); !response.Allowed {
+				t.Errorf("refused: %+v", response.Result)
+			}
+			c.synced = false
+			response := c.ask(t, webhook.ValidatePath, request(t, object, ""))
+			if response.Allowed || !strings.Contains(response.Result.Message, "not ready") {
+				t.Errorf("allowed = %t without an index: %+v", response.Allowed, response.Result)
+			}
+			wrong := request(t, object, "")
+			wrong.Object.Raw = []byte(`{"metadata": {"name": "it"}, "data": {"mesh": 1}}`)
+			c.synced = true
+			assertRefused(t, c.ask(t, webhook.ValidatePath, wrong), http.StatusBadRequest, metav1.StatusReasonBadRequest,
+				"decode ConfigMap: data.mesh: must be a string, not a number")
 		})
 	}
 }

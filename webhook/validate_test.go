@@ -183,6 +183,53 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestValidateStanding: a Service that becomes strict is let in, with a warning of each object that stands in its
+// way. What its Namespace or the config make of findings counts for them too.
+func TestValidateStanding(t *testing.T) {
+	t.Parallel()
+	const rule = "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"
+	strict, loose := service("default", "web", "strict"), service("default", "web", "")
+	tests := map[string]struct {
+		config, object, old string
+		warned              bool
+		audit               map[string]string
+	}{
+		"becomes strict":   {object: strict, old: loose, warned: true, audit: map[string]string{"warned": rule}},
+		"created strict":   {object: strict, warned: true, audit: map[string]string{"warned": rule}},
+		"was strict":       {object: strict, old: strict},
+		"is not strict":    {object: loose, old: strict},
+		"only for the log": {config: "enforcement: audit\n", object: strict, audit: map[string]string{"audited": rule}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced+test.config)
+			standing, err := policy.Decode(policy.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
+				"spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}, "subsets": [{"name": "meshfence-local", "labels": {"topology.istio.io/cluster": "m1c1"}}]}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.index.SetObject(standing)
+			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			if !response.Allowed {
+				t.Errorf("refused: %+v", response.Result)
+			}
+			_, place, _ := strings.Cut(rule, " ")
+			for _, w := range response.Warnings {
+				if !strings.HasPrefix(w, place+": must not be PASSTHROUGH: web.default.svc.cluster.local is strict") {
+					t.Errorf("warning %q", w)
+				}
+			}
+			if got := len(response.Warnings); got > 1 || (got == 1) != test.warned {
+				t.Errorf("%d warnings", got)
+			}
+			if diff := cmp.Diff(test.audit, response.AuditAnnotations); diff != "" {
+				t.Errorf("audit annotations (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestValidateNamesTheObject(t *testing.T) {
 	t.Parallel()
 	response := serve(t, fenced).ask(t, webhook.ValidatePath, request(t, passthrough, ""))

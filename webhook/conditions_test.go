@@ -1,0 +1,130 @@
+package webhook_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/cel/environment"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// conditionsOf returns the CEL conditions of a route by what they are about: the two paths, and deletions.
+func conditionsOf(r webhook.Route) map[string]string {
+	return map[string]string{"mutate": r.MutateIf, "validate": r.ValidateIf, "delete": r.DeleteIf}
+}
+
+// compile returns the matcher that the oldest supported API server makes of a condition.
+func compile(t *testing.T, expression string) matchconditions.Matcher {
+	t.Helper()
+	compiler := cel.NewConditionCompiler(environment.MustBaseEnvSet(version.MajorMinor(1, 30)))
+	condition := &matchconditions.MatchCondition{Name: "it", Expression: expression}
+	compiled := compiler.CompileCondition([]cel.ExpressionAccessor{condition}, cel.OptionalVariableDeclarations{HasAuthorizer: true}, environment.NewExpressions)
+	for _, err := range compiled.CompilationErrors() {
+		t.Errorf("%s: %v", expression, err)
+	}
+	return matchconditions.NewMatcher(compiled, nil, "webhook", "test", "test") // a failure fails the request
+}
+
+// TestConditions: every condition compiles, and lets through what must reach admission and nothing else.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	type question struct {
+		kind, about string
+	}
+	type request struct {
+		question
+
+		writer, object string
+		want           bool
+	}
+	pods, endpoints, slices := question{policy.KindPod, "validate"}, question{policy.KindEndpoints, "validate"}, question{policy.KindEndpointSlice, "validate"}
+	mutated, validated := question{policy.KindConfigMap, "mutate"}, question{policy.KindConfigMap, "validate"}
+	rules, routes := question{policy.KindDestinationRule, "delete"}, question{policy.KindVirtualService, "delete"}
+	const companion = "metadata: {name: it, labels: {app.kubernetes.io/managed-by: meshfence}}"
+	requests := map[string]request{
+		"a Pod without labels":              {pods, "", "metadata: {name: it}", false},
+		"a Pod with another label":          {pods, "", "metadata: {name: it, labels: {app: network}}", false},
+		"a Pod with a network":              {pods, "", "metadata: {name: it, labels: {app: a, topology.istio.io/network: n2}}", true},
+		"a Pod with an empty locality":      {pods, "", "metadata: {name: it, labels: {topology.istio.io/locality: ''}}", true},
+		"a Pod with a locality, short":      {pods, "", "metadata: {name: it, labels: {istio-locality: r1.z1}}", true},
+		"Endpoints by their controller":     {endpoints, "system:serviceaccount:kube-system:endpoint-controller", "metadata: {name: it}", false},
+		"Endpoints by a person":             {endpoints, "alice", "metadata: {name: it}", true},
+		"a slice by its controller":         {slices, "system:serviceaccount:kube-system:endpointslice-controller", "metadata: {name: it}", false},
+		"a slice by one that is named like": {slices, "system:serviceaccount:shop:endpointslice-controller", "metadata: {name: it}", true},
+		"a mesh config":                     {mutated, "", "{metadata: {name: istio}, data: {mesh: ''}}", true},
+		"other data":                        {mutated, "", "{metadata: {name: istio}, data: {meshNetworks: ''}}", false},
+		"no data":                           {mutated, "", "metadata: {name: meshfence}", false},
+		"a FenceConfig":                     {validated, "", "metadata: {name: meshfence}", true},
+		"a mesh config, to validate":        {validated, "", "{metadata: {name: istio-canary}, data: {mesh: ''}}", true},
+		"an ordinary ConfigMap":             {validated, "", "{metadata: {name: it}, data: {a: b}}", false},
+		"a ConfigMap without data":          {validated, "", "metadata: {name: it}", false},
+		"a companion rule":                  {rules, "", companion, true},
+		"a person's rule":                   {rules, "", "metadata: {name: it}", false},
+		"a rule of another manager":         {rules, "", "metadata: {name: it, labels: {app.kubernetes.io/managed-by: helm}}", false},
+		"companion routes":                  {routes, "", companion, true},
+		"a person's routes":                 {routes, "", "metadata: {name: it, labels: {app: a}}", false},
+	}
+	answers := map[question]map[bool]bool{}
+	for name, r := range requests {
+		if answers[r.question] == nil {
+			answers[r.question] = map[bool]bool{}
+		}
+		answers[r.question][r.want] = true
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, route := range webhook.Routes() {
+				if route.Kind != r.kind {
+					continue
+				}
+				result := compile(t, conditionsOf(route)[r.about]).Match(t.Context(), attributes(t, route, r.about == "delete", r.writer, r.object), nil, nil)
+				if result.Error != nil || result.Matches != r.want {
+					t.Errorf("matches = %t (%v), want %t", result.Matches, result.Error, r.want)
+				}
+			}
+		})
+	}
+	for _, route := range webhook.Routes() {
+		for about, expression := range conditionsOf(route) {
+			got := answers[question{route.Kind, about}]
+			if (expression != "") != (got != nil) || got != nil && len(got) < 2 {
+				t.Errorf("%s, %s: must be asked with both answers where there is a condition: %q", route.Kind, about, expression)
+			}
+		}
+	}
+}
+
+// attributes returns a request as the API server asks its conditions about it.
+func attributes(t *testing.T, r webhook.Route, deleted bool, writer, object string) *admission.VersionedAttributes {
+	t.Helper()
+	data, err := yaml.YAMLToJSON([]byte(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &unstructured.Unstructured{}
+	if err := json.Unmarshal(data, &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	kind := schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind}
+	resource := kind.GroupVersion().WithResource(r.Resource)
+	o.SetGroupVersionKind(kind)
+	who := &user.DefaultInfo{Name: writer}
+	written := admission.NewAttributesRecord(o, nil, kind, "shop", o.GetName(), resource, "", admission.Create, nil, false, who)
+	if deleted {
+		written = admission.NewAttributesRecord(nil, o, kind, "shop", o.GetName(), resource, "", admission.Delete, nil, false, who)
+	}
+	versioned, err := admission.NewVersionedAttributes(written, kind, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return versioned
+}
