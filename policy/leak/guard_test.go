@@ -130,8 +130,24 @@ func TestDeletions(t *testing.T) {
 	}
 }
 
+// TestTouched: who changes what others wrote is not refused for it, and the new part is.
+func TestTouched(t *testing.T) {
+	t.Parallel()
+	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
+	endpoints := func(rest string) *policy.Object {
+		return decode(t, policy.KindEndpoints, []byte(`{"metadata": {"namespace": "shop", "name": "cart"}, "subsets": [{"addresses": [{"ip": "10.1.0.1"}]}`+rest+`]}`))
+	}
+	guard := leak.NewGuard(leak.Rules())
+	for rest, want := range map[string][]string{"": nil, `, {"addresses": [{"ip": "10.1.0.2"}]}`: {"endpointslice-foreign-writer"}} {
+		w := leak.Write{Object: endpoints(rest), Old: endpoints(""), Writer: "alice"}
+		if diff := cmp.Diff(want, rulesFound(guard.Judge(w, index.View()))); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", rest, diff)
+		}
+	}
+}
+
 // standing are objects that let the traffic of shop/cart out, and one of shop/till.
-func standing(t *testing.T, index *policy.Index) {
+func standing(t testing.TB, index *policy.Index) {
 	t.Helper()
 	for _, o := range []struct{ kind, namespace, name, spec string }{
 		{policy.KindDestinationRule, "app", "exact", `{"host": "cart.shop.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},

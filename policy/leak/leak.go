@@ -129,7 +129,7 @@ func (g *Guard) Judge(w Write, view *policy.View) []Finding {
 	if len(findings) == 0 || w.Old == nil {
 		return findings
 	}
-	return introduced(findings, g.Check(w.Old, view))
+	return introduced(findings, g.check(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view))
 }
 
 // Check returns the findings for an object that stands, in the order of the rules.
