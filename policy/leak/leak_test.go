@@ -124,7 +124,7 @@ func TestFixturesAreComplete(t *testing.T) {
 	}
 }
 
-func load(t *testing.T) []fixtures.Case {
+func load(t testing.TB) []fixtures.Case {
 	t.Helper()
 	cases, err := fixtures.Load(os.DirFS("testdata"))
 	if err != nil {
@@ -136,7 +136,7 @@ func load(t *testing.T) []fixtures.Case {
 	return cases
 }
 
-func decode(t *testing.T, kind string, data []byte) *policy.Object {
+func decode(t testing.TB, kind string, data []byte) *policy.Object {
 	t.Helper()
 	object, err := policy.Decode(kind, data)
 	if err != nil {
