@@ -46,6 +46,7 @@ func upstreamMeta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:   "shop",
 		Name:        "cart",
+		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
 		Annotations: map[string]string{policy.FenceKey: "strict"},
 	}
@@ -61,6 +62,7 @@ func coreObjects() map[string]any {
 			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
 			Selector:  map[string]string{"app": "cart"},
 			ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1", "fd00::1"},
+			Ports: []corev1.ServicePort{{Port: 9080}},
 		}},
 		//nolint:staticcheck // deprecated, and still there to be written
 		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{

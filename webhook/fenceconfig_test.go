@@ -76,13 +76,12 @@ scope:
 	}
 }
 
-// TestValidateOtherConfigMaps: a ConfigMap outside of the install namespace is for the guard, which needs the index,
-// whatever its name.
+// TestValidateOtherConfigMaps: a mesh ConfigMap is for the guard, which needs the index, and any other ConfigMap for
+// nobody.
 func TestValidateOtherConfigMaps(t *testing.T) {
 	t.Parallel()
 	for name, object := range map[string]string{
-		"named like the FenceConfig": configMap("default", "meshfence", "kind: unknown"),
-		"a mesh config":              "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: istio-system, name: istio}, data: {mesh: '{}'}}",
+		"a mesh config": "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: istio-system, name: istio}, data: {mesh: '{}'}}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +100,16 @@ func TestValidateOtherConfigMaps(t *testing.T) {
 			assertRefused(t, c.ask(t, webhook.ValidatePath, wrong), http.StatusBadRequest, metav1.StatusReasonBadRequest,
 				"decode ConfigMap: data.mesh: must be a string, not a number")
 		})
+	}
+}
+
+func TestValidateConfigMapOfNobody(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	c.synced = false
+	response := c.ask(t, webhook.ValidatePath, request(t, configMap("default", "meshfence", "kind: unknown"), ""))
+	if !response.Allowed {
+		t.Errorf("refused: %+v", response.Result)
 	}
 }
 

@@ -188,7 +188,10 @@ func TestValidate(t *testing.T) {
 func TestValidateStanding(t *testing.T) {
 	t.Parallel()
 	const rule = "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"
-	strict, loose := service("default", "web", "strict"), service("default", "web", "")
+	selecting := func(fence string) string {
+		return strings.Replace(service("default", "web", fence), "spec: {", "spec: {selector: {app: web}, ", 1)
+	}
+	strict, loose := selecting("strict"), selecting("")
 	tests := map[string]struct {
 		config, object, old string
 		warned              bool

@@ -72,6 +72,8 @@ type breach struct {
 	host policy.FencedHost
 	// must completes the sentence "<field> must ...".
 	must string
+	// unsure makes a warning of it, whatever the severity of the rule.
+	unsure bool
 }
 
 // Finding is one leak in one object.
@@ -199,6 +201,9 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Value:     b.value,
 		Locked:    b.host.Locked,
 		key:       fmt.Sprintf("%s %s %s %#v", r.ID, b.host.Host, b.at, b.value),
+	}
+	if b.unsure {
+		f.Severity = Warn
 	}
 	f.Message = "must " + b.must
 	if b.host.Host != "" {

@@ -7,7 +7,8 @@ import (
 )
 
 // podForeignNetwork refuses a Pod of a strict Service that says that it is in another network than this
-// cluster's: istiod puts a gateway of that network in its place, which counts as local wherever it is [E6].
+// cluster's: istiod puts a gateway of that network in its place, which counts as local wherever it is [E6]. Where the
+// FenceConfig names no network, it can only warn: in a mesh of several networks the injector labels every Pod.
 func podForeignNetwork() Rule {
 	return Rule{
 		ID:       "pod-foreign-network",
@@ -25,16 +26,16 @@ func podForeignNetwork() Rule {
 			if !strict {
 				return nil
 			}
-			must := fmt.Sprintf("be this cluster's network %q", own)
-			if own == "" {
-				must = "not be set, because the FenceConfig names no network of this cluster"
-			}
-			return []breach{{
+			b := breach{
 				path:  []string{"metadata", "labels", networkLabel},
 				value: network,
 				host:  host,
-				must:  must,
-			}}
+				must:  fmt.Sprintf("be this cluster's network %q", own),
+			}
+			if own == "" {
+				b.must, b.unsure = "be this cluster's network, which the FenceConfig does not name", true
+			}
+			return []breach{b}
 		},
 	}
 }

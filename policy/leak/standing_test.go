@@ -9,7 +9,7 @@ import (
 )
 
 // TestStanding finds what names a Service, chooses its Pods or claims its address, when the Service comes second.
-func TestStanding(t *testing.T) {
+func TestStandingRelations(t *testing.T) {
 	t.Parallel()
 	const shop = "metadata: {name: it, namespace: shop}\n"
 	for name, test := range map[string]struct{ kind, object, hold, want string }{

@@ -198,6 +198,8 @@ func TestInterception(t *testing.T) {
 		"Namespace, fence":         create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/fence: strict}}}").calls("namespaces.validate"),
 		"Namespace, enforcement":   create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/enforcement: warn}}}").calls("namespaces.validate"),
 		"Namespace, other labels":  create("default", "v1", "Namespace", "shop", ", labels: {team: shop}}}"),
+		"Namespace, label changed": attempt{args: "label namespace " + plain + " team=shop"}.calls("namespaces.validate"),
+		"Namespace, annotated":     {args: "annotate namespace " + plain + " team=shop"},
 		"Namespace, fence is gone": attempt{args: "label namespace " + strict + " meshfence.io/fence-"}.calls("namespaces.validate"),
 		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
 		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
