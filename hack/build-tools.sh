@@ -52,7 +52,11 @@ provide() {
 	case $1 in
 	kube-apiserver | kube-controller-manager | kubectl) build kubernetes "$1" "k8s.io/kubernetes/cmd/$1" ;;
 	etcd) build etcd etcd go.etcd.io/etcd/server/v3 ;;
-	pilot-discovery) build istio pilot-discovery istio.io/istio/pilot/cmd/pilot-discovery ;;
+	pilot-discovery)
+		same_version istio istio.io/api
+		same_version istio istio.io/client-go
+		build istio pilot-discovery istio.io/istio/pilot/cmd/pilot-discovery
+		;;
 	cert-manager)
 		same_version cert-manager github.com/cert-manager/cert-manager
 		build cert-manager cert-manager .
@@ -110,13 +114,13 @@ kubernetes_version() {
 	printf ' -X k8s.io/component-base/version.%s' "gitVersion=$version" "gitMajor=$major" "gitMinor=$minor"
 }
 
-# same_version TOOL MODULE fails where hack/tools/TOOL requires another version of a module than the root does.
+# same_version TOOL MODULE fails where hack/tools/TOOL uses another version of a module than the root does.
 same_version() {
-	local root_version tool_version
-	root_version=$(go list -C "$root" -m -f '{{.Version}}' "$2")
-	tool_version=$(go list -C "$root/hack/tools/$1" -m -f '{{.Version}}' "$2")
+	local root_version tool_version used='{{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}'
+	root_version=$(go list -C "$root" -m -f "$used" "$2")
+	tool_version=$(go list -C "$root/hack/tools/$1" -m -f "$used" "$2")
 	if [[ $root_version != "$tool_version" ]]; then
-		echo "build-tools: hack/tools/$1 requires $2 $tool_version, the root module $root_version" >&2
+		echo "build-tools: hack/tools/$1 uses $2 $tool_version, the root module $root_version" >&2
 		return 1
 	fi
 }

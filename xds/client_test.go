@@ -32,6 +32,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/meshfence/meshfence"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -217,7 +218,7 @@ func TestFetch(t *testing.T) {
 		t.Errorf("node id: want %s, got %s", want, server.node.GetId())
 	}
 	wantMetadata := map[string]any{
-		"CLUSTER_ID": "m1c1", "DNS_CAPTURE": "true", "INSTANCE_IPS": "192.0.2.1", "ISTIO_VERSION": "1.31.0",
+		"CLUSTER_ID": "m1c1", "DNS_CAPTURE": "true", "INSTANCE_IPS": "192.0.2.1", "ISTIO_VERSION": meshfence.IstioVersion(),
 		"LABELS": map[string]any{"app": "productpage"}, "NAME": "meshfence-verify", "NAMESPACE": "default", "NETWORK": "net1",
 	}
 	if diff := cmp.Diff(wantMetadata, server.node.GetMetadata().AsMap()); diff != "" {

@@ -9,6 +9,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/meshfence/meshfence"
 )
 
 // Kind is the kind of proxy that a client is.
@@ -26,7 +28,6 @@ const (
 const (
 	defaultAddress = "192.0.2.1"
 	defaultDomain  = "cluster.local"
-	defaultVersion = "1.31.0"
 )
 
 // Proxy describes the client whose configuration is asked for.
@@ -48,7 +49,7 @@ type Proxy struct {
 	DNSCapture bool
 	// Domain is the DNS domain of Services; cluster.local unless set.
 	Domain string
-	// Version is the Istio version that the client claims; EnvoyFilters can depend on it.
+	// Version is the Istio version that the client claims, the one of go.mod unless set; EnvoyFilters can depend on it.
 	Version string
 }
 
@@ -84,7 +85,7 @@ func (p Proxy) node() (*corev3.Node, error) {
 	fields := map[string]any{
 		"CLUSTER_ID":    p.Cluster,
 		"INSTANCE_IPS":  ip,
-		"ISTIO_VERSION": cmp.Or(p.Version, defaultVersion),
+		"ISTIO_VERSION": cmp.Or(p.Version, meshfence.IstioVersion()),
 		"LABELS":        labels,
 		"NAME":          "meshfence-verify",
 		"NAMESPACE":     p.Namespace,
