@@ -81,8 +81,20 @@ func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (
 		view.LoadService(host, service.Annotations)
 		want = inject.CompanionsOf(host, service.Spec.Ports, view)
 	}
+	if want.RuleStays {
+		want.Rule = asItStands(stands.rule)
+	}
 	after, err := c.align(ctx, &service, stands, want)
 	return reconcile.Result{RequeueAfter: after}, err
+}
+
+// asItStands returns what a companion holds, nil where there is none.
+func asItStands(u *unstructured.Unstructured) *inject.Companion {
+	if u == nil {
+		return nil
+	}
+	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	return &inject.Companion{Annotations: u.GetAnnotations(), Spec: spec}
 }
 
 func fenced(view *policy.View, host policy.Host) bool {

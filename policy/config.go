@@ -50,7 +50,8 @@ type Config struct {
 	Network string
 	// Holds are the active holds.
 	Holds Holds
-	// Localities maps a cluster to its localities (region/zone/subzone, or with a closing wildcard).
+	// Localities maps a cluster of the mesh to its localities (region/zone/subzone, or with a closing wildcard).
+	// Those of the one control plane cluster may be absent; see [Config.NeedsNodes].
 	Localities map[string][]string
 	// Enforcement is the default for every namespace.
 	Enforcement Enforcement
@@ -58,6 +59,10 @@ type Config struct {
 	Exemptions []Exemption
 
 	scope scope
+
+	// nodeShares are what the Nodes gave, nodeError says why they gave nothing.
+	nodeShares Shares
+	nodeError  error
 }
 
 // Exemption accepts the findings of one rule for one object until a day has passed.

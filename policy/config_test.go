@@ -211,7 +211,7 @@ func TestParseConfigOdd(t *testing.T) {
 		"many problems":     {minimal + strings.Repeat("kind: FenceConfig\n", 20000), "config.yaml:20004: kind: duplicate key"},
 		"one long line":     {minimal + "colour: " + strings.Repeat("x", 1<<20), "config.yaml:5: colour: unknown field"},
 		"many localities":   {minimal + "localities: {m1c1: [" + strings.Repeat("r/z/*,", 5000) + "]}", "must list 1 to 100"},
-		"key with brackets": {minimal + "localities: {\"a[0]\": [x], a: [b]}", `localities.a[0]: "a[0]" must be one of`},
+		"key with brackets": {minimal + "localities: {\"a[0]\": [x], a: [b]}", `localities.a[0]: "a[0]" must be a cluster id`},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

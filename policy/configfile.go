@@ -112,8 +112,7 @@ func (d *document) checkControlPlane(c *Config) {
 	d.check(len(c.Clusters) > 0, "controlPlane.clusters", "must list at least one cluster id (istiod's CLUSTER_ID)")
 	for i, id := range c.Clusters {
 		field := fmt.Sprintf("controlPlane.clusters[%d]", i)
-		d.check(id != "" && len(validation.IsValidLabelValue(id)) == 0, field,
-			"%q must be a cluster id, which is a valid label value", id)
+		d.checkCluster(field, id)
 		d.check(!slices.Contains(c.Clusters[:i], id), field, "%q must not stand twice", id)
 		if len(c.Clusters) > 1 && c.Holds.Has(Subset) {
 			d.check(isLabel(strings.ToLower(reservedPrefix+id)), field, "%q must be at most %d letters, digits and "+
@@ -131,8 +130,8 @@ func (d *document) checkHolds(c *Config, written []string) {
 		"must list at least one ConfigMap, because hold meshConfig edits it")
 	for _, cluster := range c.Clusters {
 		_, listed := c.Localities[cluster]
-		d.check(listed || !c.Holds.Has(Locality), "localities",
-			"must list the localities of cluster %q, because hold locality needs them", cluster)
+		d.check(listed || !c.Holds.Has(Locality) || len(c.Clusters) == 1, "localities",
+			"must list the localities of cluster %q, because hold locality needs them, and Nodes tell those of one cluster alone", cluster)
 	}
 }
 
@@ -217,6 +216,11 @@ func (d *document) checkFence(field, name string) Fence {
 	fence, ok := ParseFence(name)
 	d.check(ok, field, "%q must be one of %s", name, strings.Join(Fences(), ", "))
 	return fence
+}
+
+func (d *document) checkCluster(field, id string) {
+	d.check(id != "" && len(validation.IsValidLabelValue(id)) == 0, field,
+		"%q must be a cluster id, which is a valid label value", id)
 }
 
 func (d *document) checkLabel(field, kind, name string) {

@@ -11,14 +11,14 @@ import (
 const maxLocalities = 100
 
 // checkLocalities demands what Istio demands of the localities of a distribute (validateLocalities in its
-// pkg/config/validation/agent), over all clusters at once.
+// pkg/config/validation/agent), over all clusters of the mesh at once.
 func (d *document) checkLocalities(c *Config) {
 	type place struct{ locality, cluster string }
 	var seen []place
 	for _, cluster := range slices.Sorted(maps.Keys(c.Localities)) {
 		field := "localities." + cluster
 		list := c.Localities[cluster]
-		d.check(slices.Contains(c.Clusters, cluster), field, "%q must be one of controlPlane.clusters", cluster)
+		d.checkCluster(field, cluster)
 		d.check(0 < len(list) && len(list) <= maxLocalities, field, "must list 1 to %d localities", maxLocalities)
 		for i, locality := range list[:min(len(list), maxLocalities)] {
 			at := fmt.Sprintf("%s[%d]", field, i)

@@ -35,6 +35,9 @@ func CompanionOf(name string) (service string, ok bool) {
 type Companions struct {
 	// Rule is a DestinationRule, Route a VirtualService; nil where the Service needs none.
 	Rule, Route *Companion
+	// RuleStays says that nobody can tell for now what Rule must hold, because the localities of this cluster
+	// are not known: one that stands stays as it is, and none is made.
+	RuleStays bool
 }
 
 // Companion is what one object must hold besides its name, its labels and its owner.
@@ -52,6 +55,13 @@ func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.Vie
 	match := view.Match(fqdn)
 	strict := match.Has(policy.Strict)
 	var c Companions
+	if strict && config.Holds.Has(policy.Locality) {
+		_, err := Distribute(config)
+		c.RuleStays = err != nil
+	}
+	if c.RuleStays {
+		return c
+	}
 	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || config.Holds.Has(policy.Subset) && len(config.Clusters) == 1) {
 		c.Rule = companionRule(host.Namespace, fqdn, view)
 	}

@@ -156,6 +156,23 @@ func TestCompanionRouteTakesTLS(t *testing.T) {
 	}
 }
 
+// TestCompanionRuleStays says when the rule of a Service must stay as it stands.
+func TestCompanionRuleStays(t *testing.T) {
+	t.Parallel()
+	for fence, want := range map[string]bool{"strict": true, "prefer": false, "none": false} {
+		config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [locality]\nscope: {default: "+fence+"}\n")
+		c := inject.CompanionsOf(reviews, nil, policy.NewIndex(config).View())
+		if c.RuleStays != want || want && c.Rule != nil {
+			t.Errorf("%s: rule stays: %t, want %t; rule %+v", fence, c.RuleStays, want, c.Rule)
+		}
+		known := config.WithShares(policy.Shares{"r1/*": 100})
+		c = inject.CompanionsOf(reviews, nil, policy.NewIndex(known).View())
+		if c.RuleStays || (c.Rule != nil) != (fence != "none") {
+			t.Errorf("%s, with localities: rule stays: %t; rule %+v", fence, c.RuleStays, c.Rule)
+		}
+	}
+}
+
 func TestCompanionName(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{

@@ -27,6 +27,8 @@ type ruleEditor struct {
 	subsets []string
 	// had is what earlier admissions added, as recorded; has is what stands after this one.
 	had, has record
+	// unknown says why nobody knows the localities that hold locality needs.
+	unknown error
 	// bare says that a level that subsets inherit from ends up without outlierDetection.
 	bare bool
 }
@@ -56,7 +58,7 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 	e.subsetLabels(strict && config.Holds.Has(policy.Subset) && len(config.Clusters) == 1)
 	var distribute []policy.Distribute
 	if strict && config.Holds.Has(policy.Locality) {
-		distribute = Distribute(config)
+		distribute, e.unknown = Distribute(config)
 	}
 	for _, l := range levels(e.rule, e.subsets) {
 		e.level(l, distribute, prefer)

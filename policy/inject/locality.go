@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -10,37 +11,32 @@ import (
 // Distribute returns the distribute list that keeps each cluster's clients in its localities. With one
 // cluster every client of this control plane is in it. With several there is one entry for each locality,
 // and a closing one that gives clients of unknown locality nothing, so that they fail closed (catalogue
-// section 2.2).
-func Distribute(config *policy.Config) []policy.Distribute {
-	if len(config.Clusters) == 1 {
-		return []policy.Distribute{{From: "*", To: shares(config.Localities[config.Clusters[0]])}}
-	}
+// section 2.2). The error is a *policy.LocalityError.
+func Distribute(config *policy.Config) ([]policy.Distribute, error) {
 	var list []policy.Distribute
 	for _, cluster := range config.Clusters {
-		localities := config.Localities[cluster]
-		for _, from := range localities {
-			list = append(list, policy.Distribute{From: from, To: shares(localities)})
+		to, err := config.Shares(cluster)
+		if err != nil {
+			return nil, err
+		}
+		if len(config.Clusters) == 1 {
+			return []policy.Distribute{{From: "*", To: to}}, nil
+		}
+		for _, from := range config.Localities[cluster] {
+			list = append(list, policy.Distribute{From: from, To: to})
 		}
 	}
-	return append(list, policy.Distribute{From: "*", To: map[string]int64{"none/none/none": 100}})
-}
-
-// shares splits 100 percent evenly; what does not divide goes to the first.
-func shares(localities []string) map[string]int64 {
-	n := int64(len(localities))
-	to := make(map[string]int64, n)
-	for i, l := range localities {
-		to[l] = 100 / n
-		if int64(i) < 100%n {
-			to[l]++
-		}
-	}
-	return to
+	return append(list, policy.Distribute{From: "*", To: map[string]int64{"none/none/none": 100}}), nil
 }
 
 // distribute sends the clients of each cluster to its own localities only; wanted is nil where a level must
-// hold no distribute of ours. It cannot mend settings that beat or disable it: those stay gaps.
+// hold no distribute of ours. It cannot mend settings that beat or disable it: those stay gaps. Other weights
+// than the wanted ones are no gap, because they let nothing out.
 func (e *ruleEditor) distribute(l level, had added, has *added, wanted []policy.Distribute) {
+	if e.unknown != nil {
+		e.leave(l, had, has)
+		return
+	}
 	have := l.locality().Distribute
 	path := l.at("loadBalancer", "localityLbSetting", "distribute")
 	ours := e.ours(l, had)
@@ -54,7 +50,9 @@ func (e *ruleEditor) distribute(l level, had added, has *added, wanted []policy.
 	case blocked || !applies:
 	case !equalDistribute(have, wanted):
 		e.add(path, distributeValue(wanted))
-		e.gap(policy.Locality, path, nil, l.id, "send each cluster's clients to its own localities")
+		if !slices.EqualFunc(have, wanted, sameLocalities) {
+			e.gap(policy.Locality, path, nil, l.id, toOwn)
+		}
 		has.Distribute, has.Replaced = true, have
 		if ours {
 			has.Replaced = had.Replaced
@@ -65,6 +63,29 @@ func (e *ruleEditor) distribute(l level, had added, has *added, wanted []policy.
 	if has.Distribute {
 		e.has.Distribute = wanted
 	}
+}
+
+// toOwn completes "must".
+const toOwn = "send each cluster's clients to its own localities"
+
+// leave changes nothing at a level while nobody knows the localities: what an earlier admission put there
+// stays, and so does its record. The value of the gap tells what stands from what replaces it, so that
+// nobody can take it away meanwhile.
+func (e *ruleEditor) leave(l level, had added, has *added) {
+	have := l.locality().Distribute
+	if e.ours(l, had) {
+		has.Distribute, has.Replaced = true, had.Replaced
+		e.has.Distribute = e.had.Distribute
+	}
+	if !l.replaces() || e.blocked(l) {
+		return
+	}
+	var value any
+	if len(have) > 0 {
+		value = distributeValue(have)
+	}
+	path := l.at("loadBalancer", "localityLbSetting", "distribute")
+	e.gap(policy.Locality, path, value, l.id, fmt.Sprintf("%s, but %s", toOwn, e.unknown))
 }
 
 // ours says that the level holds the distribute that an earlier admission put there.
@@ -90,6 +111,11 @@ func (e *ruleEditor) blocked(l level) bool {
 
 func equalDistribute(a, b []policy.Distribute) bool {
 	return slices.EqualFunc(a, b, func(x, y policy.Distribute) bool { return x.From == y.From && maps.Equal(x.To, y.To) })
+}
+
+// sameLocalities says that both send the same clients to the same localities, however they weigh them.
+func sameLocalities(a, b policy.Distribute) bool {
+	return a.From == b.From && maps.EqualFunc(a.To, b.To, func(int64, int64) bool { return true })
 }
 
 // distributeValue is the list as an edit holds it.

@@ -108,11 +108,6 @@ type guarded struct {
 	stops policy.Holds
 }
 
-// silent says whether one of the active holds stops all that the rule looks for.
-func (g guarded) silent(active policy.Holds) bool {
-	return g.stops.Intersects(active.Routing()) && !active.Has(g.Guards)
-}
-
 // NewGuard returns a guard for the rules; see [Rules].
 func NewGuard(rules []Rule) *Guard {
 	g := &Guard{byKind: map[string][]guarded{}}
@@ -141,8 +136,10 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 
 func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
+	config := view.Config()
+	routing := config.Holds.Routing() & config.Holding()
 	for _, r := range g.byKind[w.Kind] {
-		if w.Deleted && !r.Deletions || r.silent(view.Config().Holds) {
+		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
 		}
 		for _, b := range r.check(w, view) {
