@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -30,6 +31,9 @@ type Options struct {
 	// Reader reads Services and Namespaces that the index does not know yet, past any cache. Setup takes the
 	// manager's where it is nil.
 	Reader client.Reader
+	// Nodes lists and watches the metadata of the Nodes, while the FenceConfig needs their localities. Setup takes
+	// those of the manager's cluster where it is nil.
+	Nodes toolscache.ListerWatcher
 	// Synced says that the index holds the whole cluster. Setup sets it.
 	Synced func() bool
 }

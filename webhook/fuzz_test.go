@@ -31,6 +31,7 @@ func fuzzIndexes(f *testing.F) []*policy.Index {
 		one + "holds: [subset]\n" + strict,
 		one + "holds: [subset]\n" + prefer,
 		one + "holds: [locality, subset]\n" + locality + prefer,
+		one + "holds: [locality]\n" + strict,
 		one + "holds: [meshConfig]\n" + strict,
 		two + "holds: [locality, subset]\nlocalities: {m1c1: [east/a], m1c2: [east/b, west]}\n" + strict,
 		two + "holds: [meshConfig, subset]\n" + prefer,

@@ -39,6 +39,8 @@ type Metrics struct {
 	findings *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
 	reloaded prometheus.Gauge
+	// localities is a gauge like reloaded.
+	localities prometheus.Gauge
 
 	registerer prometheus.Registerer
 }
@@ -68,13 +70,18 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "meshfence_config_last_reload_success",
 			Help: "1 while the FenceConfig in the cluster is the one in force, 0 while an older one is.",
 		}),
+		localities: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_localities_known",
+			Help: "1 while hold locality knows the localities of this cluster or does not need to, 0 while older ones are in force, or none.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	m.reloaded.Set(1)
+	m.localities.Set(1)
 	return m, nil
 }
 
@@ -109,6 +116,14 @@ func (m *Metrics) configReloaded(outcome string) {
 		m.reloaded.Set(1)
 	} else {
 		m.reloaded.Set(0)
+	}
+}
+
+func (m *Metrics) localitiesKnown(known bool) {
+	if known {
+		m.localities.Set(1)
+	} else {
+		m.localities.Set(0)
 	}
 }
 

@@ -27,6 +27,7 @@ type State struct {
 	metrics  *Metrics
 	recorder events.EventRecorder
 	log      logr.Logger
+	nodes    *nodes
 
 	registrations []toolscache.ResourceEventHandlerRegistration
 
@@ -96,6 +97,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		metrics:  o.Metrics,
 		recorder: recorder,
 		log:      log,
+		nodes:    newNodes(o, recorder, log),
 	}
 	for _, watch := range []struct {
 		object  client.Object
@@ -129,14 +131,15 @@ func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
 	return mgr.Add(o)
 }
 
-// Synced says that everything that stood in the cluster when the caches were filled is in the index.
+// Synced says that everything that stood in the cluster when the caches were filled is in the index, and so
+// are the localities of its Nodes where the FenceConfig needs them and they can be read.
 func (s *State) Synced() bool {
 	for _, r := range s.registrations {
 		if !r.HasSynced() {
 			return false
 		}
 	}
-	return true
+	return s.nodes.settled()
 }
 
 // Check is a readyz check: it fails until Synced.
@@ -209,20 +212,20 @@ func (s *State) reload(object *corev1.ConfigMap) {
 	s.seen = &now
 	config, err := parseConfig(object.Data, s.source)
 	if err != nil {
+		s.nodes.outdated()
 		s.metrics.configReloaded(reloadInvalid)
 		s.log.Error(err, "FenceConfig is not valid, the last good one stays in force")
 		s.recorder.Eventf(object, nil, corev1.EventTypeWarning, "InvalidFenceConfig", "Reload", "%s", summary(err))
 		return
 	}
-	s.index.SetConfig(config)
-	s.metrics.configReloaded(reloadSuccess)
-	s.log.Info("FenceConfig is in force", "holds", config.Holds.String(), "enforcement", config.Enforcement)
+	s.nodes.use(config, object)
 }
 
 func (s *State) deleted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = nil
+	s.nodes.outdated()
 	s.metrics.configReloaded(reloadDeleted)
 	s.log.Info("FenceConfig was deleted, the last good one stays in force")
 }

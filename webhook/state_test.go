@@ -65,6 +65,12 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
+	return newWatchedWith(t, fenced, nil)
+}
+
+// newWatchedWith has another FenceConfig, and a source of Nodes.
+func newWatchedWith(t *testing.T, text string, nodes toolscache.ListerWatcher) *watched {
+	t.Helper()
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
 			policy.KindService: fcache.NewFakeControllerSource(), policy.KindNamespace: fcache.NewFakeControllerSource(),
@@ -79,7 +85,7 @@ func newWatched(t *testing.T) *watched {
 		}
 	})
 	rules := leak.Rules()
-	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(fenced))
+	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +94,7 @@ func newWatched(t *testing.T) *watched {
 		t.Fatal(err)
 	}
 	w.index = policy.NewIndex(config)
-	o := webhook.Options{Index: w.index, Rules: rules, InstallNamespace: install, Metrics: metrics}
+	o := webhook.Options{Index: w.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Nodes: nodes}
 	if w.State, err = webhook.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +244,7 @@ func TestStateReloads(t *testing.T) {
 				other := object(fenced)
 				other.Name = "other"
 				configs.Add(other)
-				configs.Delete(other)
+				configs.Delete(other.DeepCopy())
 			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
 			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1}, ""},
 			{"a good one again", func() { configs.Add(object(fenced)) }, "strict", 1,

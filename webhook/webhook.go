@@ -7,15 +7,23 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // Setup registers both admission paths on the manager's webhook server, the state on its cache, readiness
-// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been made with
-// CacheOptions. The Reader and Synced of the options are the manager's and the state's own.
+// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been
+// made with CacheOptions. The Reader, Nodes and Synced of the options are the manager's and the state's own.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Reader == nil {
 		o.Reader = mgr.GetAPIReader()
+	}
+	if o.Nodes == nil {
+		client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return nil, fmt.Errorf("client for Nodes: %w", err)
+		}
+		o.Nodes = nodesOf(client)
 	}
 	var state *State // set before the manager starts to serve
 	o.Synced = func() bool { return state.Synced() }
@@ -29,6 +37,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	}
 	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err
+	}
+	if err := mgr.Add(state); err != nil {
+		return nil, fmt.Errorf("add the watch of Nodes: %w", err)
 	}
 	if err := o.Metrics.RegisterServices(o.Index.Count); err != nil {
 		return nil, err

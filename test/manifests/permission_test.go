@@ -353,6 +353,8 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 	})
 	run("", "annotate", "service", "reviews", "-n", "shop", "meshfence.io/fence-")
 	exists(false)
+	// Only hold locality without localities reads the Nodes.
+	configure("locality")
 }
 
 // get asks for a URL, by POST where there is a body, and expects success.
