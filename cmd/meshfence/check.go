@@ -19,7 +19,8 @@ func newCheck() *cobra.Command {
 		Short: "Find what would leak in manifests, for CI and pre-commit",
 		Long: `Find what admission would refuse or warn of in manifests.
 
-The Services and Namespaces among them and the FenceConfig give the scope; no cluster is needed.
+The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
+no cluster is needed.
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -25,6 +25,13 @@ holds: [subset]
 `
 	leakyRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: leaky}, spec: {host: reviews, trafficPolicy: {tunnel: {targetHost: a.example.com, targetPort: 443}}}}
 `
+	nodesConfig = `apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [locality]
+`
+	labelledNode = `{apiVersion: v1, kind: Node, metadata: {name: a, labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a}}}
+`
 	asConfigMap = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: meshfence, namespace: elsewhere}
@@ -74,6 +81,9 @@ func TestCheck(t *testing.T) {
 		"warn":                    {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-: document 2: warn: DestinationRule"},
 		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-: document 2: warn: DestinationRule"},
 		"other kinds":             {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
+		"localities of Nodes":     {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
+		"shared localities":       {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
+		"unknown localities":      {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
 		"bad YAML":                {stdin: "a: [", code: 2, want: "-: document 1: "},
 		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "document 1: "},
 		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},

@@ -17,8 +17,8 @@ func newRender() *cobra.Command {
 		Short: "Print manifests as admission would store them",
 		Long: `Print manifests as admission would store them, as YAML documents in the order of the input.
 
-The Services and Namespaces among them and the FenceConfig give the scope; no cluster is needed. Findings go to
-stderr. Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
+The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
+no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			results, err := flags.judge(command.InOrStdin())

@@ -54,6 +54,9 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config, err = withNodes(config, manifests); err != nil {
+		return nil, err
+	}
 	index := policy.NewIndex(config)
 	for _, m := range manifests {
 		switch m.groupKind() {
@@ -87,6 +90,25 @@ func (m manifest) relate(index *policy.Index) error {
 	object.Metadata.Namespace = m.Namespace
 	index.SetObject(object)
 	return nil
+}
+
+// withNodes returns the config with the localities of the Nodes among the manifests. Without any Node a config
+// that needs them stays without localities, so that hold locality holds nothing.
+func withNodes(config *policy.Config, manifests []manifest) (*policy.Config, error) {
+	nodes := policy.NodeLocalities{}
+	for _, m := range manifests {
+		if m.groupKind() == (schema.GroupKind{Kind: "Node"}) {
+			nodes[policy.NodeLocalityOf(m.Labels)]++
+		}
+	}
+	if !config.NeedsNodes() || len(nodes) == 0 {
+		return config, nil
+	}
+	shares, err := config.NodeShares(nodes)
+	if err != nil {
+		return nil, err
+	}
+	return config.WithShares(shares), nil
 }
 
 // parseConfig takes the FenceConfig from the file given, or else from the ConfigMap among the manifests.
