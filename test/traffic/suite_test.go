@@ -70,11 +70,14 @@ func (h holds) config(fallback string) string {
 	return fmt.Sprintf("holds: [%s]\nscope: {default: %s}\n", strings.Join(h, ", "), fallback)
 }
 
-// fenceConfig returns the FenceConfig of one cluster. Its localities are those of the Nodes.
+// fenceConfig returns the FenceConfig of one cluster. It lists the localities of every Node that meshfence cannot read:
+// of the other clusters, or of all where they share an istiod.
 func (w *world) fenceConfig(c *testbed.Cluster, shared string) string {
 	var localities []string
-	for _, name := range w.ControlPlane(c) {
-		localities = append(localities, fmt.Sprintf("%s: [%s]", name, w.locality(name)))
+	for _, other := range w.Clusters {
+		if other != c || len(w.ControlPlane(c)) > 1 {
+			localities = append(localities, fmt.Sprintf("%s: [%s]", other.Name, w.locality(other.Name)))
+		}
 	}
 	return fmt.Sprintf("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\ncontrolPlane: {clusters: [%s]}\nlocalities: {%s}\n%s",
 		strings.Join(w.ControlPlane(c), ", "), strings.Join(localities, ", "), shared)
