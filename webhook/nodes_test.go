@@ -21,7 +21,6 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // byNodes is a FenceConfig that needs Nodes, with the localities of other clusters.
@@ -181,7 +180,7 @@ func TestStateReadsNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := newNodeSource(t)
 		w := newWatchedWith(t, byNodes("m1c2: [r2]"), nodes)
-		configs := w.sources[webhook.KindConfigMap]
+		configs := w.sources[policy.KindConfigMap]
 		configs.Add(fenceConfig(byNodes("m1c2: [r2]")))
 		nodes.Add(node("a", "r1/z1"))
 		var changes atomic.Int32
@@ -280,7 +279,7 @@ func TestStateWithoutNodes(t *testing.T) {
 				nodes.refuse(test.err)
 				nodes.Add(node("a", "r1"))
 				w := newWatchedWith(t, byNodes(""), nodes)
-				w.sources[webhook.KindConfigMap].Add(fenceConfig(byNodes("")))
+				w.sources[policy.KindConfigMap].Add(fenceConfig(byNodes("")))
 				w.runAll(t)
 				if w.Synced() != test.synced || w.shares() != test.shares {
 					t.Errorf("synced %t, want %t; shares %s, want %s", w.Synced(), test.synced, w.shares(), test.shares)
@@ -305,7 +304,7 @@ func TestStateReloadsWithNodes(t *testing.T) {
 		nodes.refuse(errors.New("connection refused"))
 		nodes.Add(node("a", "r1/z/s"))
 		w := newWatchedWith(t, fenced, nodes)
-		configs := w.sources[webhook.KindConfigMap]
+		configs := w.sources[policy.KindConfigMap]
 		configs.Add(fenceConfig(fenced))
 		w.runAll(t)
 		configs.Modify(fenceConfig(byNodes("")))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller"
@@ -41,6 +42,19 @@ func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.C
 	config, err := f.readConfig(ctx, api)
 	if err != nil {
 		return nil, nil, err
+	}
+	if config.NeedsNodes() {
+		var list corev1.NodeList
+		if err := api.List(ctx, &list); err != nil {
+			return nil, nil, fmt.Errorf("list Nodes: %w", err)
+		}
+		var nodes []map[string]string
+		for _, n := range list.Items {
+			nodes = append(nodes, n.Labels)
+		}
+		if config, err = withNodes(config, nodes); err != nil {
+			return nil, nil, err
+		}
 	}
 	a := &controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
 	return a, api, webhook.ReadScope(ctx, api, a.Index)

@@ -54,8 +54,17 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config, err = withNodes(config, manifests); err != nil {
-		return nil, err
+	var nodes []map[string]string
+	for _, m := range manifests {
+		if m.groupKind() == (schema.GroupKind{Kind: "Node"}) {
+			nodes = append(nodes, m.Labels)
+		}
+	}
+	// Without any Node a config that needs them stays without localities, so that hold locality holds nothing.
+	if len(nodes) > 0 {
+		if config, err = withNodes(config, nodes); err != nil {
+			return nil, err
+		}
 	}
 	index := policy.NewIndex(config)
 	for _, m := range manifests {
@@ -92,17 +101,14 @@ func (m manifest) relate(index *policy.Index) error {
 	return nil
 }
 
-// withNodes returns the config with the localities of the Nodes among the manifests. Without any Node a config
-// that needs them stays without localities, so that hold locality holds nothing.
-func withNodes(config *policy.Config, manifests []manifest) (*policy.Config, error) {
-	nodes := policy.NodeLocalities{}
-	for _, m := range manifests {
-		if m.groupKind() == (schema.GroupKind{Kind: "Node"}) {
-			nodes[policy.NodeLocalityOf(m.Labels)]++
-		}
-	}
-	if !config.NeedsNodes() || len(nodes) == 0 {
+// withNodes returns the config with the localities of Nodes, given by their labels, where it needs them.
+func withNodes(config *policy.Config, labels []map[string]string) (*policy.Config, error) {
+	if !config.NeedsNodes() {
 		return config, nil
+	}
+	nodes := policy.NodeLocalities{}
+	for _, l := range labels {
+		nodes[policy.NodeLocalityOf(l)]++
 	}
 	shares, err := config.NodeShares(nodes)
 	if err != nil {
