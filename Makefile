@@ -30,8 +30,8 @@ race: ## Run the tests that need no API server under the race detector (needs a 
 	CGO_ENABLED=1 $(TEST) -race $(UNIT)
 
 .PHONY: e2e
-e2e: ## Run the tests against real API servers, with their names
-	$(TEST) -v -count=1 ./test/e2e/...
+e2e: ## Run the tests against a real API server with every fixture, and with their names (half an hour)
+	$(TEST) -v -count=1 -timeout 60m ./test/e2e/... -full
 
 .PHONY: matrix
 matrix: ## Prove every hold in every kind of mesh by calls and by verify, and print the matrix (ten minutes)
