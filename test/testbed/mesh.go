@@ -29,6 +29,8 @@ type MeshOptions struct {
 	NodeLabels map[string]map[string]string
 	// Env is added to the environment of every istiod.
 	Env []string
+	// Envoy lets [Mesh.StartEnvoy] start proxies: every istiod leaves out what only Istio's own build of Envoy has.
+	Envoy bool
 }
 
 // Mesh is one Istio mesh of the clusters m1c1 and m1c2, which share one flat network.
@@ -73,9 +75,18 @@ func (m *Mesh) start(ctx context.Context) error {
 	}
 	primaries := m.Primaries()
 	m.istiods = make([]*Process, len(primaries))
+	env := m.options.Env
+	if m.options.Envoy {
+		env = slices.Concat(stockEnvoyEnv(), env)
+	}
 	return each(primaries, func(i int, c *Cluster) error {
 		if err := c.InstallMeshConfig(ctx); err != nil {
 			return err
+		}
+		if m.options.Envoy {
+			if err := c.EditMeshConfig(ctx, withoutAutoMTLS); err != nil {
+				return err
+			}
 		}
 		for _, remote := range m.Clusters {
 			if remote != c {
@@ -85,7 +96,7 @@ func (m *Mesh) start(ctx context.Context) error {
 			}
 		}
 		var err error
-		m.istiods[i], err = c.startIstiod(ctx, m.options.Env)
+		m.istiods[i], err = c.startIstiod(ctx, env)
 		return err
 	})
 }

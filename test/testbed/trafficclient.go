@@ -34,12 +34,14 @@ type ClientOptions struct {
 	Locality string
 }
 
-// Client is the proxyless gRPC client of one workload: istiod tells it over xDS where to send what, as it tells
-// Envoy. It honours subsets, weights, matches and priorities; it has no outlier detection by errors of calls, no
-// TCP routes and no mutual TLS.
+// Client is the gRPC client of one workload. One that [Mesh.Client] makes is proxyless: istiod tells it over xDS where
+// to send what, as it tells Envoy. It honours subsets, weights, matches and priorities; it has no outlier detection by
+// errors of calls, no TCP routes and no mutual TLS. One that [Envoy.Client] makes leaves all that to its proxy.
 type Client struct {
 	namespace string
 	resolver  resolver.Builder
+	// proxy takes all calls where it is set.
+	proxy netip.Addr
 
 	mu          sync.Mutex
 	connections map[string]*grpc.ClientConn
@@ -57,15 +59,7 @@ type Request struct {
 
 // Client makes the client of a workload. Close ends it.
 func (m *Mesh) Client(o ClientOptions) (*Client, error) {
-	if o.Namespace == "" {
-		o.Namespace = "default"
-	}
-	if o.Name == "" {
-		o.Name = "client"
-	}
-	if !o.Address.IsValid() {
-		o.Address = m.address(o.Cluster)
-	}
+	o = m.complete(o)
 	bootstrap, err := json.Marshal(m.bootstrap(o))
 	if err != nil {
 		return nil, fmt.Errorf("encode bootstrap: %w", err)
@@ -79,28 +73,44 @@ func (m *Mesh) Client(o ClientOptions) (*Client, error) {
 	return &Client{namespace: o.Namespace, resolver: builder, connections: map[string]*grpc.ClientConn{}}, nil
 }
 
+// complete sets what is unset.
+func (m *Mesh) complete(o ClientOptions) ClientOptions {
+	o.Namespace = cmp.Or(o.Namespace, "default")
+	o.Name = cmp.Or(o.Name, "client")
+	if !o.Address.IsValid() {
+		o.Address = m.address(o.Cluster)
+	}
+	return o
+}
+
 // bootstrap is what Istio's agent would write for a workload without a proxy.
 func (m *Mesh) bootstrap(o ClientOptions) map[string]any {
-	locality := append(strings.Split(o.Locality, "/"), "", "")
+	node := o.node()
+	node["metadata"].(map[string]any)["GENERATOR"] = "grpc"
 	return map[string]any{
 		"xds_servers": []any{map[string]any{
 			"server_uri":      m.XDS(o.Cluster),
 			"channel_creds":   []any{map[string]any{"type": "insecure"}},
 			"server_features": []any{"xds_v3"},
 		}},
-		"node": map[string]any{
-			"id": fmt.Sprintf("sidecar~%s~%s.%s~%[3]s.svc.cluster.local", o.Address, o.Name, o.Namespace),
-			"locality": map[string]any{
-				"region": locality[0], "zone": locality[1], "sub_zone": locality[2],
-			},
-			"metadata": map[string]any{
-				"GENERATOR":    "grpc",
-				"CLUSTER_ID":   o.Cluster.Name,
-				"NAMESPACE":    o.Namespace,
-				"NAME":         o.Name,
-				"INSTANCE_IPS": o.Address.String(),
-				"LABELS":       maps.Clone(o.Labels),
-			},
+		"node": node,
+	}
+}
+
+// node is what a workload says of itself to istiod.
+func (o ClientOptions) node() map[string]any {
+	locality := append(strings.Split(o.Locality, "/"), "", "")
+	return map[string]any{
+		"id": fmt.Sprintf("sidecar~%s~%s.%s~%[3]s.svc.cluster.local", o.Address, o.Name, o.Namespace),
+		"locality": map[string]any{
+			"region": locality[0], "zone": locality[1], "sub_zone": locality[2],
+		},
+		"metadata": map[string]any{
+			"CLUSTER_ID":   o.Cluster.Name,
+			"NAMESPACE":    o.Namespace,
+			"NAME":         o.Name,
+			"INSTANCE_IPS": o.Address.String(),
+			"LABELS":       maps.Clone(o.Labels),
 		},
 	}
 }
@@ -115,13 +125,19 @@ func (c *Client) Close() {
 	clear(c.connections)
 }
 
-// connection returns the one connection to a port of a Service.
+// connection returns the one connection to a port of a Service, or a new one to the proxy.
 func (c *Client) connection(r Request) (*grpc.ClientConn, error) {
 	host := r.Service
 	if !strings.Contains(host, ".") {
 		host += "." + c.namespace + ".svc.cluster.local"
 	}
-	target := fmt.Sprintf("xds:///%s:%d", host, cmp.Or(r.Port, servicePort))
+	port := cmp.Or(r.Port, servicePort)
+	if c.proxy.IsValid() {
+		target := netip.AddrPortFrom(c.proxy, port)
+		return grpc.NewClient("passthrough:///"+target.String(),
+			grpc.WithAuthority(fmt.Sprintf("%s:%d", host, port)), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	}
+	target := fmt.Sprintf("xds:///%s:%d", host, port)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if connection, ok := c.connections[target]; ok {
@@ -153,6 +169,9 @@ func (c *Client) call(ctx context.Context, r Request) (Answer, error) {
 	connection, err := c.connection(r)
 	if err != nil {
 		return Answer{}, err
+	}
+	if c.proxy.IsValid() {
+		defer func() { _ = connection.Close() }() // as in Close
 	}
 	reply := &wrapperspb.StringValue{}
 	if err := connection.Invoke(ctx, cmp.Or(r.Path, "/"+r.Service)+method, &wrapperspb.StringValue{}, reply); err != nil {
