@@ -178,6 +178,11 @@ func (h holds) leakTCP(o objects) bool {
 func byService(t *testing.T, w *world, h holds, o objects) {
 	s := w.newShop(t, "reviews")
 	s.tcpLeaks = h.leakTCP(o)
+	fencedAndFreed(t, w, s, o)
+}
+
+// fencedAndFreed fences reviews, with the objects around it, and takes the fence away.
+func fencedAndFreed(t *testing.T, w *world, s *shop, o objects) {
 	for namespace, manifests := range map[string]string{s.namespace: o.own, s.callers: o.callers, "istio-system": o.root} {
 		if manifests == "" {
 			continue

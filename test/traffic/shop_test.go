@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,39 +27,52 @@ type shop struct {
 	servers    map[string]map[string]*testbed.Server
 	clients    map[string]*testbed.Client
 	localities map[string]string
+	// edges are clients of the ingress gateways, by cluster; nil where calls do not go through Envoy.
+	edges map[string]*testbed.Client
 	// tcpLeaks says that the fence is known not to hold the port for TCP.
 	tcpLeaks bool
 }
 
-// ports are those of every Service that a proxyless client can call; both lead to the same servers. A third one, tcp,
-// is for verify alone.
+// tcpPort is that of every Service for TCP, which proxyless clients cannot call.
+const tcpPort = 9000
+
+// ports are those of every Service that a proxyless client can call; all lead to the same servers.
 func ports() []uint16 { return []uint16{9080, 9081} }
 
 // service returns a Service with those ports.
 func service(app string) string {
 	return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %[1]s, labels: {app: %[1]s}}, "+
-		"spec: {selector: {app: %[1]s}, ports: [{name: http, port: 9080}, {name: http-second, port: 9081, targetPort: 9080}, "+
-		"{name: tcp, port: 9000, targetPort: 9080}]}}", app)
+		"spec: {selector: {app: %[1]s}, ports: [{name: grpc, port: 9080}, {name: grpc-second, port: 9081, targetPort: 9080}, "+
+		"{name: tcp, port: %d, targetPort: 9080}]}}", app, tcpPort)
 }
 
-// edge returns what lets an ingress gateway take requests for a Service: the first port of it alone.
-func edge(app string) string {
-	return strings.ReplaceAll(`
+// edgePort is that of ingress gateways.
+const edgePort = 8080
+
+// edgeAddress is that of a cluster's ingress gateway.
+func edgeAddress(c *testbed.Cluster) netip.Addr { return c.Host(20) }
+
+// edgeHost is what those call who reach a Service through an ingress gateway.
+func (s *shop) edgeHost(app string) string { return app + "." + s.namespace + ".example.com" }
+
+// edge returns what lets the ingress gateway of a cluster take requests for a Service: the first port of it alone.
+func (s *shop) edge(c *testbed.Cluster, app string) string {
+	return strings.NewReplacer("APP", app, "HOST", s.edgeHost(app), "PORT", strconv.Itoa(edgePort), "ADDRESS", edgeAddress(c).String()).Replace(`
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: APP-edge}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [APP.example.com]}]
+  servers: [{port: {number: PORT, name: http, protocol: HTTP}, bind: ADDRESS, hosts: [HOST]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: APP-edge}
 spec:
-  hosts: [APP.example.com]
+  hosts: [HOST]
   gateways: [APP-edge]
   http: [{route: [{destination: {host: APP, port: {number: 9080}}}]}]
-`, "APP", app)
+`)
 }
 
 // newNamespace makes a namespace in every cluster. Nothing deletes it before the clusters go.
@@ -83,7 +97,7 @@ func newShop(t *testing.T, m *testbed.Mesh, localities map[string]string, apps .
 	newNamespace(t, m, s.callers)
 	for _, c := range m.Primaries() {
 		for _, app := range apps {
-			apply(t, c, s.namespace, edge(app))
+			apply(t, c, s.namespace, s.edge(c, app))
 		}
 	}
 	for _, c := range m.Clusters {
@@ -111,17 +125,11 @@ func (s *shop) host(app string) string { return app + "." + s.namespace + ".svc.
 
 func (s *shop) request(app string) testbed.Request { return testbed.Request{Service: s.host(app)} }
 
-// decided waits until calls from a cluster to every port of a Service are answered by the clusters given, or fail with
-// the gRPC codes given, and then until istiod, asked as a sidecar and as a gateway of that cluster, gives the same
-// result for the fence.
+// decided waits until an app is reached, and then until istiod, asked as a sidecar and as a gateway of that cluster,
+// gives the same result for the fence.
 func (s *shop) decided(t *testing.T, app string, from *testbed.Cluster, fence policy.Fence, result xds.Result, want ...string) {
 	t.Helper()
-	for _, port := range ports() {
-		request := testbed.Request{Service: s.host(app), Port: port}
-		if _, err := s.clients[from.Name].Expect(t.Context(), request, calls, want...); err != nil {
-			t.Fatalf("from %s, port %d: %v", from.Name, port, err)
-		}
-	}
+	s.reached(t, app, from, want...)
 	for _, proxy := range []xds.Proxy{
 		{Kind: xds.Sidecar, Namespace: s.callers},
 		{Kind: xds.Gateway, Namespace: "istio-system", Labels: map[string]string{"istio": "ingressgateway"}},
@@ -133,6 +141,31 @@ func (s *shop) decided(t *testing.T, app string, from *testbed.Cluster, fence po
 		if err != nil {
 			t.Fatalf("verify as %s of %s: %v", proxy.Kind, from.Name, err)
 		}
+	}
+}
+
+// reached waits until calls from a cluster, in every way there is to a Service, are answered by the clusters given, or
+// fail with the gRPC codes given.
+func (s *shop) reached(t *testing.T, app string, from *testbed.Cluster, want ...string) {
+	t.Helper()
+	for _, port := range ports() {
+		s.answers(t, from, s.clients, testbed.Request{Service: s.host(app), Port: port}, want...)
+	}
+	if s.edges == nil {
+		return
+	}
+	s.answers(t, from, s.edges, testbed.Request{Service: s.edgeHost(app), Port: edgePort}, want...)
+	if s.tcpLeaks {
+		want = s.serving(app)
+	}
+	s.answers(t, from, s.clients, testbed.Request{Service: s.host(app), Port: tcpPort}, want...)
+}
+
+// answers waits until calls of one of the clients are answered by the clusters given, or fail with the gRPC codes given.
+func (s *shop) answers(t *testing.T, from *testbed.Cluster, clients map[string]*testbed.Client, r testbed.Request, want ...string) {
+	t.Helper()
+	if _, err := clients[from.Name].Expect(t.Context(), r, calls, want...); err != nil {
+		t.Fatalf("from %s, port %d: %v", from.Name, r.Port, err)
 	}
 }
 
@@ -189,6 +222,17 @@ func (s *shop) verify(ctx context.Context, app string, proxy xds.Proxy, fence po
 		return fmt.Errorf("want %s, got %+v", want, report)
 	}
 	return nil
+}
+
+// serving returns the clusters where the server of an app is up.
+func (s *shop) serving(app string) []string {
+	var names []string
+	for name, servers := range s.servers {
+		if servers[app].Serving() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (s *shop) down(t *testing.T, c *testbed.Cluster, app string) {
