@@ -58,6 +58,8 @@ type Gap struct {
 	Host policy.FencedHost
 	// Must completes the sentence "<field> must ...".
 	Must string
+	// Blocked says that a person's setting stands in the way, which admission leaves to that person.
+	Blocked bool
 }
 
 // Object plans the edits for an object of any kind that admission changes.

@@ -66,16 +66,11 @@ func promised(t *testing.T, kind string, plan inject.Plan, result []byte, index 
 		t.Fatal(err)
 	}
 	for _, finding := range guard.Check(object, index.View()) {
-		if finding.Rule != "destinationrule-unfenced" && finding.Rule != "virtualservice-foreign-subset" {
-			continue
-		}
-		blocked := false
-		for _, gap := range inject.Object(object, index.View()).Gaps {
-			last := gap.Path[len(gap.Path)-1]
-			blocked = blocked || last == "enabled" || last == "failover" || last == "zoneAwareLbSetting" ||
-				strings.Contains(gap.Must, "not known")
-		}
-		if !blocked {
+		// Nothing is mended while the localities are not known.
+		unknown := slices.ContainsFunc(inject.Object(object, index.View()).Gaps, func(g inject.Gap) bool {
+			return strings.Contains(g.Must, "not known")
+		})
+		if !unknown && (finding.Rule == "destinationrule-unfenced" || finding.Rule == "virtualservice-foreign-subset") {
 			t.Errorf("%s must be mended by:\n%s", finding.Field, describe(t, plan, result))
 		}
 	}

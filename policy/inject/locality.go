@@ -98,15 +98,22 @@ func (e *ruleEditor) ours(l level, had added) bool {
 func (e *ruleEditor) blocked(l level) bool {
 	n := len(e.Gaps)
 	if l.zoneAware() {
-		e.gap(policy.Locality, l.at("loadBalancer", "zoneAwareLbSetting"), nil, l.id, "not be set, because it replaces localityLbSetting")
+		e.block(l, nil, "not be set, because it replaces localityLbSetting", "zoneAwareLbSetting")
 	}
 	if l.disabled() {
-		e.gap(policy.Locality, l.at("loadBalancer", "localityLbSetting", "enabled"), false, l.id, "not be false")
+		e.block(l, false, "not be false", "localityLbSetting", "enabled")
 	}
 	if len(l.locality().Failover) > 0 {
-		e.gap(policy.Locality, l.at("loadBalancer", "localityLbSetting", "failover"), nil, l.id, "not be set, because Istio refuses it beside distribute")
+		e.block(l, nil, "not be set, because Istio refuses it beside distribute", "localityLbSetting", "failover")
 	}
 	return len(e.Gaps) > n
+}
+
+// block reports a setting of a level's loadBalancer.
+func (e *ruleEditor) block(l level, value any, must string, fields ...string) {
+	path := l.at(append([]string{"loadBalancer"}, fields...)...)
+	e.gap(policy.Locality, path, value, l.id+" "+fields[len(fields)-1], must)
+	e.Gaps[len(e.Gaps)-1].Blocked = true
 }
 
 func equalDistribute(a, b []policy.Distribute) bool {

@@ -14,6 +14,7 @@ func Rules() []Rule {
 		destinationRuleForeignSubset(),
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),
+		destinationRuleLocalityOverride(),
 		destinationRuleWildcardMixed(),
 		destinationRuleUnfenced(),
 		virtualServiceForeignSubset(),
