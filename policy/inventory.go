@@ -133,6 +133,12 @@ func (v *View) Related(h Host) []*Object {
 	return i.list(found)
 }
 
+// Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that
+// covers it, sorted by key.
+func (v *View) Covering(host string) []*Object {
+	return v.index.inventory.find(strings.ToLower(strings.TrimSuffix(host, ".")))
+}
+
 // Delegators returns the VirtualServices that leave routes to a VirtualService, sorted by key.
 func (v *View) Delegators(k Key) []*Object {
 	i := &v.index.inventory

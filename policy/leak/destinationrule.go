@@ -2,6 +2,7 @@ package leak
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -10,6 +11,21 @@ import (
 func strictHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 	match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 	return match.Host(policy.Strict), match.Has(policy.Strict)
+}
+
+// inNamespace says that the host of a DestinationRule, or all that a wildcard covers, lies in its own Namespace.
+func inNamespace(o *policy.Object, view *policy.View) bool {
+	domain := view.Config().ClusterDomain
+	host := strings.ToLower(strings.TrimSuffix(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), "."))
+	return strings.HasSuffix(host, "."+o.Metadata.Namespace+".svc."+domain)
+}
+
+// replacesCompanion says that the controller makes no companion beside a DestinationRule for a strict host. One
+// with a workloadSelector leaves the clients that it does not select to the companion (row B6), and a wildcard
+// yields to an exact host (row B7).
+func replacesCompanion(o *policy.Object, view *policy.View) bool {
+	_, wildcard := policy.Wildcard(o.DestinationRule.Host)
+	return inNamespace(o, view) && !wildcard && o.DestinationRule.WorkloadSelector == nil
 }
 
 // trafficPolicy is one trafficPolicy of a DestinationRule: the top one, or that of a subset.

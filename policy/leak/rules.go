@@ -15,6 +15,7 @@ func Rules() []Rule {
 		destinationRulePassthrough(),
 		destinationRuleTunnel(),
 		destinationRuleLocalityOverride(),
+		destinationRuleExport(),
 		destinationRuleWildcardMixed(),
 		destinationRuleUnfenced(),
 		virtualServiceForeignSubset(),
