@@ -109,6 +109,14 @@ func (v *View) Known(h Host) bool {
 	return n.known || exists
 }
 
+// Exists says whether the index has the Service.
+func (v *View) Exists(h Host) bool {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	_, ok := v.index.service(h)
+	return ok
+}
+
 func (v *View) scope(namespace string) NamespaceScope {
 	if s, ok := v.namespaces[namespace]; ok {
 		return s

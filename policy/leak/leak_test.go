@@ -60,6 +60,7 @@ func TestFixtures(t *testing.T) {
 func judge(t *testing.T, guard *leak.Guard, index *policy.Index, c fixtures.Case, object []byte) []leak.Finding {
 	t.Helper()
 	w := leak.Write{Object: decode(t, c.Object.Kind, object), Deleted: c.Deleted, Writer: c.Writer}
+	w.Own = c.Writer == "system:serviceaccount:meshfence-system:meshfence"
 	if c.Old != nil {
 		w.Old = decode(t, c.Object.Kind, c.Old.JSON)
 	}

@@ -18,6 +18,7 @@ func Rules() []Rule {
 		destinationRuleExport(),
 		destinationRuleWildcardMixed(),
 		destinationRuleUnfenced(),
+		companionRemoved(),
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
 		serviceEntryFencedHost(),

@@ -50,7 +50,7 @@ func virtualServiceForeignHost() Rule {
 // gateways only routes what arrives there, so a wildcard in it takes over nothing.
 func routedStrictHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 	vs := o.VirtualService
-	mesh := len(vs.Gateways) == 0 || slices.Contains(vs.Gateways, "mesh")
+	mesh := forMesh(vs)
 	for _, h := range vs.Hosts {
 		if _, wildcard := policy.Wildcard(h); wildcard && !mesh {
 			continue
@@ -60,4 +60,9 @@ func routedStrictHost(o *policy.Object, view *policy.View) (policy.FencedHost, b
 		}
 	}
 	return policy.FencedHost{}, false
+}
+
+// forMesh says that a VirtualService is for sidecars, and not for gateways alone.
+func forMesh(vs *policy.VirtualService) bool {
+	return len(vs.Gateways) == 0 || slices.Contains(vs.Gateways, "mesh")
 }

@@ -1,0 +1,104 @@
+package leak
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// revisionLabel names the istiod revision that reads an object; where it is absent every istiod does.
+const revisionLabel = "istio.io/rev"
+
+// deleters are the controllers of Kubernetes that delete what belongs to a Service or to a Namespace.
+func deleters() []string {
+	return []string{
+		"system:kube-controller-manager",
+		"system:serviceaccount:kube-system:generic-garbage-collector",
+		"system:serviceaccount:kube-system:namespace-controller",
+	}
+}
+
+// companionRemoved refuses the deletion of a companion that its Service needs, and the label istio.io/rev on what
+// takes the place of the companion of a strict Service: an istiod of another revision would have neither [B14].
+func companionRemoved() Rule {
+	return Rule{
+		ID:        "companion-removed",
+		Rows:      []string{"B14"},
+		Kinds:     []string{policy.KindDestinationRule, policy.KindVirtualService},
+		Deletions: true,
+		Severity:  Deny,
+		Leaks:     "the host's clients are sent to every cluster",
+		check: func(o Write, view *policy.View) []breach {
+			switch {
+			case o.Own:
+				return nil
+			case o.Deleted:
+				return deletedCompanion(o, view)
+			}
+			revision, labelled := o.Metadata.Labels[revisionLabel]
+			host, found := companionReplaced(o.Object, view)
+			if !labelled || !found {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "labels", revisionLabel},
+				value: revision,
+				host:  host,
+				must:  "not be set, so that every istiod reads the object",
+			}}
+		},
+	}
+}
+
+func deletedCompanion(o Write, view *policy.View) []breach {
+	service, named := inject.CompanionOf(o.Metadata.Name)
+	host := policy.Host{Namespace: o.Metadata.Namespace, Name: service}
+	if !named || o.Metadata.Labels[inject.ManagedByLabel] != inject.ManagedBy || slices.Contains(deleters(), o.Writer) ||
+		!view.Exists(host) || !needsCompanion(o.Kind, host, view) {
+		return nil
+	}
+	match := view.Match(host.FQDN(view.Config().ClusterDomain))
+	fence := policy.Prefer
+	if match.Has(policy.Strict) {
+		fence = policy.Strict
+	}
+	return []breach{{
+		path:  []string{"metadata", "name"},
+		value: o.Metadata.Name,
+		host:  match.Host(fence),
+		must:  "stay while the Service is fenced; meshfence removes it when the fence is none",
+	}}
+}
+
+// needsCompanion says that a Service has a companion of that kind where nobody wrote such an object for it.
+func needsCompanion(kind string, host policy.Host, view *policy.View) bool {
+	companions := inject.CompanionsOf(host, nil, view)
+	if kind == policy.KindVirtualService {
+		return companions.Route != nil
+	}
+	return companions.Rule != nil
+}
+
+// companionReplaced returns the strict host whose companion an object takes the place of, if it does.
+func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	if o.DestinationRule != nil {
+		host, strict := strictHost(o, view)
+		return host, strict && replacesCompanion(o, view)
+	}
+	domain := view.Config().ClusterDomain
+	if !forMesh(o.VirtualService) || !public(o.VirtualService.ExportTo) {
+		return policy.FencedHost{}, false
+	}
+	for _, name := range o.VirtualService.Hosts {
+		fqdn := strings.ToLower(policy.Resolve(name, o.Metadata.Namespace, domain))
+		host, inside := policy.ParseHost(fqdn, domain)
+		match := view.Match(fqdn)
+		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
+			needsCompanion(o.Kind, host, view) {
+			return match.Host(policy.Strict), true
+		}
+	}
+	return policy.FencedHost{}, false
+}
