@@ -108,6 +108,21 @@ func (i *inventory) list(keys map[Key]bool) []*Object {
 	return objects
 }
 
+// find returns the objects that have one of the names, or a wildcard for the last of them, sorted by key.
+func (i *inventory) find(names ...string) []*Object {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	found := map[Key]bool{}
+	for _, name := range names {
+		maps.Copy(found, i.byName[name])
+	}
+	host := names[len(names)-1]
+	for at := range len(host) + 1 {
+		maps.Copy(found, i.byWildcard[host[at:]])
+	}
+	return i.list(found)
+}
+
 // Object returns an object of the inventory.
 func (v *View) Object(k Key) (*Object, bool) {
 	v.index.inventory.mu.RLock()
@@ -119,18 +134,8 @@ func (v *View) Object(k Key) (*Object, bool) {
 // Related returns the objects of the inventory that name a Service in any way, or that choose workloads in its
 // Namespace, sorted by key.
 func (v *View) Related(h Host) []*Object {
-	i := &v.index.inventory
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	found := map[Key]bool{}
-	short, fqdn := h.Name+"."+h.Namespace, h.FQDN(v.config.ClusterDomain)
-	for _, name := range []string{h.Name, short, short + ".svc", fqdn} {
-		maps.Copy(found, i.byName[name])
-	}
-	for at := range len(fqdn) + 1 {
-		maps.Copy(found, i.byWildcard[fqdn[at:]])
-	}
-	return i.list(found)
+	short := h.Name + "." + h.Namespace
+	return v.index.inventory.find(h.Name, short, short+".svc", h.FQDN(v.config.ClusterDomain))
 }
 
 // Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that

@@ -185,5 +185,11 @@ func (i *Ingress) Backends() iter.Seq2[[]string, string] {
 
 // BackendTLSPolicy is the part of a Gateway API BackendTLSPolicy that is read.
 type BackendTLSPolicy struct {
-	TargetRefs []LocalReference `json:"targetRefs"`
+	TargetRefs []TargetReference `json:"targetRefs"`
+}
+
+// TargetReference names what a policy is for: an object of its own Namespace, or a port of it.
+type TargetReference struct {
+	LocalReference
+	SectionName string `json:"sectionName"`
 }

@@ -34,7 +34,7 @@ func destinationRuleRows() []Row {
 		{ID: "B12", What: "loadBalancer.simple: PASSTHROUGH lets the client choose any address"},
 		{ID: "B13", What: "trafficPolicy.tunnel sends the traffic to another target"},
 		{ID: "B14", What: "the fence is deleted, or istiod does not read it any more because of its istio.io/rev label", Stops: policy.HoldsOf(policy.MeshConfig)},
-		{ID: "B15", What: "a BackendTLSPolicy makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
+		{ID: "B15", What: "a BackendTLSPolicy for one port makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
 		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
 	}

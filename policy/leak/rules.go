@@ -35,6 +35,7 @@ func Rules() []Rule {
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),
 		sidecarEgressProxy(),
+		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
 		namespaceFenceLoosened(),
 	}
