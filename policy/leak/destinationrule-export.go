@@ -51,7 +51,7 @@ func destinationRuleExport() Rule {
 			}
 			return []breach{{
 				path:  []string{"spec", "workloadSelector"},
-				value: selected(o.DestinationRule.WorkloadSelector),
+				value: labelList(o.DestinationRule.WorkloadSelector.MatchLabels),
 				host:  host,
 				must: fmt.Sprintf("stand beside a rule for %s in namespace %s that has none, and has exportTo %q, for the other clients there",
 					o.DestinationRule.Host, own, own),
@@ -90,14 +90,4 @@ func forOthers(o *policy.Object, view *policy.View) bool {
 		return len(exportTo) == 1 && exportTo[0] == own
 	}
 	return public(exportTo) || slices.Contains(exportTo, own) || slices.Contains(exportTo, ".") && len(exportTo) > 1
-}
-
-// selected lists the labels of a workloadSelector.
-func selected(s *policy.RuleSelector) string {
-	pairs := make([]string, 0, len(s.MatchLabels))
-	for key, value := range s.MatchLabels {
-		pairs = append(pairs, key+"="+value)
-	}
-	slices.Sort(pairs)
-	return strings.Join(pairs, ",")
 }
