@@ -21,6 +21,7 @@ func Rules() []Rule {
 		companionRemoved(),
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
+		virtualServiceMirror(),
 		serviceEntryFencedHost(),
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),

@@ -1,0 +1,19 @@
+package leak
+
+import "github.com/meshfence/meshfence/policy"
+
+// virtualServiceMirror refuses a VirtualService that takes over the traffic of a strict host and copies it to a
+// host that is not strict, by itself or through a delegate, and a delegate that does [C4, C5].
+func virtualServiceMirror() Rule {
+	return Rule{
+		ID:       "virtualservice-mirror",
+		Rows:     []string{"C4", "C5"},
+		Kinds:    []string{policy.KindVirtualService},
+		Severity: Deny,
+		Leaks:    "a copy of the host's requests goes where no fence keeps it in this cluster",
+		Mend:     "fence that destination too, or name another one",
+		check: func(o Write, view *policy.View) []breach {
+			return foreignDestinations(o.Object, view, true)
+		},
+	}
+}
