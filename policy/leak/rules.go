@@ -23,6 +23,7 @@ func Rules() []Rule {
 		virtualServiceForeignHost(),
 		virtualServiceMirror(),
 		virtualServiceSourceLabels(),
+		virtualServiceRedirect(),
 		serviceEntryFencedHost(),
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),
