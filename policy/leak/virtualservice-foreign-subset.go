@@ -8,12 +8,12 @@ import (
 )
 
 // virtualServiceForeignSubset refuses a destination of a strict host that names no subset, or the reserved
-// subset of another cluster, where subset is the only hold [A2, C1, C2, C6]. Every other subset is fenced in
+// subset of another cluster, where subset is the only hold [A2, C1, C2, C6, C13]. Every other subset is fenced in
 // its DestinationRule.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-subset",
-		Rows:     []string{"A2", "C1", "C2", "C6"},
+		Rows:     []string{"A2", "C1", "C2", "C6", "C13"},
 		Kinds:    []string{policy.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the route sends traffic to every cluster",
