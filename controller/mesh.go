@@ -226,10 +226,12 @@ func (m *mesh) ruleHost(rule *unstructured.Unstructured) string {
 
 // rules says whether a DestinationRule takes the place of a companion of the host. One with a workload
 // selector does not: it leaves the clients that it does not select to the companion (row B6). Nor does a
-// wildcard, which yields to an exact host (row B7).
+// wildcard, which yields to an exact host (row B7), nor what spells the host in another case: Istio looks for
+// it as it is written (MostSpecificHostMatch in its pilot/pkg/model).
 func (m *mesh) rules(rule *unstructured.Unstructured, fqdn string) bool {
 	selector, selects, _ := unstructured.NestedFieldNoCopy(rule.Object, "spec", "workloadSelector")
-	return m.ruleHost(rule) == fqdn && (!selects || selector == nil)
+	host := policy.Resolve(strings.Join(values(rule, hostField), ""), rule.GetNamespace(), m.index.Config().ClusterDomain)
+	return host == fqdn && (!selects || selector == nil)
 }
 
 // routes says whether a VirtualService takes the place of a companion of the host. One that is bound to

@@ -207,6 +207,11 @@ metadata: {name: for-some}
 spec: {host: reviews, workloadSelector: {matchLabels: {app: web}}}
 ---
 apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: loud}
+spec: {host: Reviews}
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: at-the-gateway}
 spec: {hosts: [%[1]s], gateways: [front], http: [{route: [{destination: {host: reviews}}]}]}
