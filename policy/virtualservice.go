@@ -2,7 +2,9 @@ package policy
 
 import (
 	"cmp"
+	"encoding/json"
 	"iter"
+	"slices"
 	"strconv"
 )
 
@@ -12,26 +14,27 @@ type VirtualService struct {
 	Gateways []string    `json:"gateways"`
 	ExportTo []string    `json:"exportTo"`
 	HTTP     []HTTPRoute `json:"http"`
-	TCP      []L4Route   `json:"tcp"`
-	TLS      []L4Route   `json:"tls"`
+	TLS      []TLSRoute  `json:"tls"`
+	TCP      []TCPRoute  `json:"tcp"`
+}
+
+// MeshGateway stands among the gateways of a VirtualService for the sidecars.
+const MeshGateway = "mesh"
+
+// InMesh says that the VirtualService routes what sidecars send.
+func (v *VirtualService) InMesh() bool {
+	return len(v.Gateways) == 0 || slices.Contains(v.Gateways, MeshGateway)
 }
 
 // HTTPRoute is one entry of http.
 type HTTPRoute struct {
+	Match    []HTTPMatch           `json:"match"`
 	Route    []WeightedDestination `json:"route"`
 	Mirror   *Destination          `json:"mirror"`
 	Mirrors  []WeightedDestination `json:"mirrors"`
 	Delegate *Delegate             `json:"delegate"`
-	Match    []HTTPMatch           `json:"match"`
 	Redirect *HTTPRedirect         `json:"redirect"`
 	Rewrite  *HTTPRewrite          `json:"rewrite"`
-}
-
-// HTTPMatch is one of the conditions of an HTTP route: what says which clients it is for.
-type HTTPMatch struct {
-	Gateways        []string          `json:"gateways"`
-	SourceLabels    map[string]string `json:"sourceLabels"`
-	SourceNamespace string            `json:"sourceNamespace"`
 }
 
 // HTTPRedirect sends the client elsewhere.
@@ -44,9 +47,55 @@ type HTTPRewrite struct {
 	Authority string `json:"authority"`
 }
 
-// L4Route is one entry of tcp or tls.
-type L4Route struct {
+// ClientMatch is what istiod itself decides of a match, for each client and port. What does not match is not
+// in the config of that client.
+type ClientMatch struct {
+	Gateways        []string          `json:"gateways"`
+	Port            int64             `json:"port"`
+	SourceLabels    map[string]string `json:"sourceLabels"`
+	SourceNamespace string            `json:"sourceNamespace"`
+}
+
+// HTTPMatch is one match of an HTTPRoute.
+type HTTPMatch struct {
+	ClientMatch
+	RequestMatch
+}
+
+// RequestMatch is what the client's Envoy decides of a match, for each request.
+type RequestMatch struct {
+	URI            json.RawMessage `json:"uri"`
+	Scheme         json.RawMessage `json:"scheme"`
+	Method         json.RawMessage `json:"method"`
+	Authority      json.RawMessage `json:"authority"`
+	Headers        json.RawMessage `json:"headers"`
+	WithoutHeaders json.RawMessage `json:"withoutHeaders"`
+	QueryParams    json.RawMessage `json:"queryParams"`
+}
+
+// TLSRoute is one entry of tls.
+type TLSRoute struct {
+	Match []TLSMatch            `json:"match"`
 	Route []WeightedDestination `json:"route"`
+}
+
+// TLSMatch is one match of a TLSRoute.
+type TLSMatch struct {
+	ClientMatch
+	SNIHosts           []string `json:"sniHosts"`
+	DestinationSubnets []string `json:"destinationSubnets"`
+}
+
+// TCPRoute is one entry of tcp.
+type TCPRoute struct {
+	Match []TCPMatch            `json:"match"`
+	Route []WeightedDestination `json:"route"`
+}
+
+// TCPMatch is one match of a TCPRoute.
+type TCPMatch struct {
+	ClientMatch
+	DestinationSubnets []string `json:"destinationSubnets"`
 }
 
 // WeightedDestination is one of several destinations.
