@@ -10,7 +10,8 @@ const (
 	FencedLabel = "meshfence.io/fenced"
 	// FencedByAnnotation names, on a fenced Service, what fences it.
 	FencedByAnnotation = "meshfence.io/fenced-by"
-	// InjectedAnnotation records on a DestinationRule what admission added, so that it can be taken back.
+	// InjectedAnnotation records on a DestinationRule or VirtualService what admission added, so that it can
+	// be taken back.
 	InjectedAnnotation = "meshfence.io/injected"
 	// EnforcementLabel is the label on a Namespace that overrides the enforcement of the FenceConfig.
 	EnforcementLabel = "meshfence.io/enforcement"

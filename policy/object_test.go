@@ -146,7 +146,8 @@ func eachField(tree any, visit func(parent map[string]any, name string, value an
 			visit(parent, name, value)
 			switch name {
 			case "labels", "annotations", "selector", "matchLabels", "sourceLabels", "to", "data", // chosen
-				"outlierDetection", "zoneAwareLbSetting", "failover": // kept
+				"outlierDetection", "zoneAwareLbSetting", "failover",
+				"uri", "scheme", "method", "authority", "headers", "withoutHeaders", "queryParams": // kept
 			default:
 				eachField(value, visit)
 			}

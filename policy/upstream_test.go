@@ -106,6 +106,8 @@ func trafficObjects() map[string]any {
 	meta, traffic, destination := upstreamMeta(), upstreamTrafficPolicy(), upstreamDestination()
 	labels := map[string]string{"app": "till"}
 	routes := []*networking.RouteDestination{{Destination: destination, Weight: 100}}
+	exact := &networking.StringMatch{MatchType: &networking.StringMatch_Exact{Exact: "x"}}
+	exacts := map[string]*networking.StringMatch{"x": exact}
 	return map[string]any{
 		policy.KindDestinationRule: &clientnetworking.DestinationRule{ObjectMeta: meta, Spec: networking.DestinationRule{
 			Host:             "cart",
@@ -122,6 +124,8 @@ func trafficObjects() map[string]any {
 				Name: "all",
 				Match: []*networking.HTTPMatchRequest{{
 					Name: "all", Port: 9080, Gateways: []string{"mesh"}, SourceLabels: labels, SourceNamespace: "shop",
+					Uri: exact, Scheme: exact, Method: exact, Authority: exact,
+					Headers: exacts, WithoutHeaders: exacts, QueryParams: exacts,
 				}},
 				Route:    []*networking.HTTPRouteDestination{{Destination: destination, Weight: 100}},
 				Redirect: &networking.HTTPRedirect{Uri: "/", Authority: "example.com"},

@@ -69,7 +69,8 @@ func build(kind string, data []byte) map[string]any {
 		m := map[string]any{}
 		b.text(m, policy.FenceKey, "strict", "prefer", "none", "no")
 		b.text(m, policy.FencedByAnnotation, "x")
-		b.text(m, policy.InjectedAnnotation, "", "{", `{"labels":{"v1":"m1c1","v2":"m1c2"},"analyzeSuppress":true}`, `{"levels":{"top":{}}}`)
+		b.text(m, policy.InjectedAnnotation, "", "{", `{"labels":{"v1":"m1c1","v2":"m1c2"},"analyzeSuppress":true}`, `{"levels":{"top":{}}}`,
+			`{"routes":{"http":[{}],"tcp":[{"route":[{"destination":{"host":"reviews","subset":"meshfence-local"}}]}]},"analyzeSuppress":true}`)
 		b.text(m, "galley.istio.io/analyze-suppress", "", "IST0173", "IST0001, IST0173", "*")
 		return m
 	})
@@ -162,9 +163,23 @@ func (b *builder) virtualService(spec map[string]any) {
 		b.set(m, "destination", destination)
 		return m
 	}
+	match := func() any {
+		m := map[string]any{}
+		b.set(m, "port", func() any { return b.pick(3) })
+		b.set(m, "gateways", func() any { return b.list(2, func() any { return b.one("mesh", "gateway") }) })
+		b.set(m, "sourceLabels", func() any { return map[string]any{"app": "x"} })
+		b.set(m, "sourceNamespace", func() any { return b.one("", "shop") })
+		b.set(m, "uri", func() any { return map[string]any{} })
+		b.set(m, "sniHosts", func() any { return b.list(2, b.host) })
+		b.set(m, "destinationSubnets", func() any { return b.list(1, func() any { return "10.0.0.0/8" }) })
+		return m
+	}
+	b.set(spec, "gateways", func() any { return b.list(2, func() any { return b.one("mesh", "gateway") }) })
+	b.set(spec, "exportTo", func() any { return b.list(2, func() any { return b.one("*", ".") }) })
 	b.set(spec, "http", func() any {
 		return b.list(2, func() any {
 			m := map[string]any{}
+			b.set(m, "match", func() any { return b.list(2, match) })
 			b.set(m, "route", func() any { return b.list(2, weighted) })
 			b.set(m, "mirror", destination)
 			b.set(m, "mirrors", func() any { return b.list(2, weighted) })
@@ -175,6 +190,7 @@ func (b *builder) virtualService(spec map[string]any) {
 		b.set(spec, protocol, func() any {
 			return b.list(2, func() any {
 				m := map[string]any{}
+				b.set(m, "match", func() any { return b.list(2, match) })
 				b.set(m, "route", func() any { return b.list(2, weighted) })
 				return m
 			})

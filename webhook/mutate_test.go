@@ -82,6 +82,20 @@ spec:
 			object: virtualService("shop", "reviews", "", "meshfence-local"),
 			old:    virtualService("shop", "reviews", "", "meshfence-local"),
 		},
+		"VirtualService with routes of one protocol": {
+			object: httpRoute("", ""),
+			want:   httpRoute(restRecord, restRoutes),
+		},
+		"VirtualService with routes that nothing needs any more": {
+			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
+			object: httpRoute(restRecord, restRoutes),
+			want:   httpRoute("", ""),
+		},
+		"VirtualService with a record that nothing needs any more": {
+			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
+			object: httpRoute(", annotations: {meshfence.io/injected: '{}'}", ""),
+			want:   httpRoute("", ""),
+		},
 		"VirtualService of a host without a fence": {
 			object: virtualService("default", "web", "", ""),
 		},
@@ -178,8 +192,8 @@ func destinationRule(namespace, name, host string) string {
 		"spec:\n  host: " + host + "\n  x-unknown: 12345678901234567890\n  subsets:\n  - {name: v1, labels: {version: v1}}\n"
 }
 
-// virtualService routes a host to itself over HTTP and TCP, the first through one subset, the others through
-// another.
+// virtualService routes a host to itself over HTTP, TLS and TCP, the first through one subset, the others
+// through another.
 func virtualService(namespace, host, first, others string) string {
 	destination := func(subset string) string {
 		if subset == "" {
@@ -192,5 +206,26 @@ func virtualService(namespace, host, first, others string) string {
 	}
 	return "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: " + host + ", namespace: " + namespace + "}\n" +
 		"spec:\n  hosts: [" + host + "]\n  http:\n  - timeout: 1500ms\n    route: [" + destination(first) + "]\n" +
+		"  tls:\n  - match: [{sniHosts: [" + host + "]}]\n    route: [" + destination(others) + "]\n" +
 		"  tcp:\n  - route: [" + destination(others) + "]\n"
 }
+
+// httpRoute routes a host over HTTP alone, and what else is given.
+func httpRoute(annotations, more string) string {
+	return "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: reviews, namespace: shop" + annotations + "}\n" +
+		"spec:\n  hosts: [reviews]\n  http:\n  - route: [{destination: {host: reviews, subset: v1}}]\n" + more
+}
+
+// The annotations and the routes that an httpRoute is given.
+const (
+	restRecord = `, annotations: {galley.istio.io/analyze-suppress: IST0112, meshfence.io/injected: ` +
+		`'{"routes":{"tcp":[{"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}],` +
+		`"tls":[{"match":[{"sniHosts":["reviews"]}],"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}]},"analyzeSuppress":true}'}`
+	restRoutes = `
+  tls:
+  - match: [{sniHosts: [reviews]}]
+    route: [{destination: {host: reviews.shop.svc.cluster.local, subset: meshfence-local}}]
+  tcp:
+  - route: [{destination: {host: reviews.shop.svc.cluster.local, subset: meshfence-local}}]
+`
+)

@@ -118,7 +118,7 @@ const ist0112 = "IST0112"
 // tcp for the others and for what turns out not to be HTTP (buildSidecarOutboundListener in Istio's
 // pilot/pkg/networking/core/listener.go).
 func companionRoute(host policy.Host, fqdn string, ports []corev1.ServicePort) *Companion {
-	to := []any{map[string]any{"destination": map[string]any{"host": fqdn, "subset": policy.ReservedSubset}}}
+	to := toReserved(fqdn)
 	names := serverNames(host, fqdn, ports)
 	return &Companion{
 		Annotations: map[string]string{analyzeSuppress: ist0112},

@@ -5,17 +5,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
-// analyzeSuppress is the annotation that silences istioctl analyze; IST0173 is its message about subsets
-// that select no pods, which it reports for every cluster label (row L8).
-const (
-	analyzeSuppress = "galley.istio.io/analyze-suppress"
-	ist0173         = "IST0173"
-)
+// ist0173 is the message of istioctl analyze about subsets that select no pods, which it reports for every
+// cluster label (row L8).
+const ist0173 = "IST0173"
 
 // ruleEditor collects what one DestinationRule needs.
 type ruleEditor struct {
@@ -68,7 +64,8 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 		reserved = policy.ReservedSubsets(config.Clusters)
 	}
 	e.reservedSubsets(reserved)
-	e.suppress(o.Metadata.Annotations[analyzeSuppress], len(e.has.Labels) > 0 || len(reserved) > 0)
+	list, wanted := o.Metadata.Annotations[analyzeSuppress], len(e.has.Labels) > 0 || len(reserved) > 0
+	e.has.Suppress = e.suppress(list, ist0173, wanted, e.had.Suppress)
 	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, o.Metadata.Annotations, e.has.String())
 	return e.Plan
 }
@@ -154,26 +151,4 @@ func isReserved(s policy.RuleSubset) bool {
 
 func (e *ruleEditor) gap(hold policy.Hold, path []string, value any, at, must string) {
 	e.Gaps = append(e.Gaps, Gap{Hold: hold, Path: path, Value: value, At: at, Host: e.host, Must: must})
-}
-
-// suppress keeps IST0173 in the list of suppressed messages while there are cluster labels of ours. Istio
-// splits the list at commas and does not trim (pkg/config/analysis/local), so the rest of it stays as it is.
-func (e *ruleEditor) suppress(list string, wanted bool) {
-	path := []string{"metadata", "annotations", analyzeSuppress}
-	codes := strings.Split(list, ",")
-	i := slices.Index(codes, ist0173)
-	switch {
-	case wanted && list == "":
-		e.add(path, ist0173)
-		e.has.Suppress = true
-	case wanted && i < 0 && !slices.Contains(codes, "*"):
-		e.add(path, list+","+ist0173)
-		e.has.Suppress = true
-	case wanted:
-		e.has.Suppress = e.had.Suppress && i >= 0
-	case e.had.Suppress && len(codes) == 1 && i == 0:
-		e.remove(path, 1)
-	case e.had.Suppress && i >= 0:
-		e.add(path, strings.Join(slices.Delete(codes, i, i+1), ","))
-	}
 }

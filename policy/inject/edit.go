@@ -4,6 +4,7 @@ package inject
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -45,6 +46,33 @@ func (p *Plan) setString(parent []string, key string, have map[string]string, wa
 	case want != "" && value != want:
 		p.add(path, want)
 	}
+}
+
+// analyzeSuppress is the annotation that silences istioctl analyze.
+const analyzeSuppress = "galley.istio.io/analyze-suppress"
+
+// suppress keeps a message in the list of suppressed ones while that is wanted, and takes it out again if an
+// earlier admission put it in. It returns whether it stands there because of ours. Istio splits the list at
+// commas and does not trim (pkg/config/analysis/local), so the rest of it stays as it is.
+func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
+	path := []string{"metadata", "annotations", analyzeSuppress}
+	codes := strings.Split(list, ",")
+	i := slices.Index(codes, message)
+	switch {
+	case wanted && list == "":
+		p.add(path, message)
+		return true
+	case wanted && i < 0 && !slices.Contains(codes, "*"):
+		p.add(path, list+","+message)
+		return true
+	case wanted:
+		return had && i >= 0
+	case had && len(codes) == 1 && i == 0:
+		p.remove(path, 1)
+	case had && i >= 0:
+		p.add(path, strings.Join(slices.Delete(codes, i, i+1), ","))
+	}
+	return false
 }
 
 // Gap is one place where an active hold is not true.

@@ -3,6 +3,7 @@ package inject_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -115,8 +116,18 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 		})
 	case policy.KindVirtualService:
 		spec["hosts"] = []any{m.host()}
+		if m.one(4) {
+			spec["hosts"] = []any{m.host(), m.host()}
+		}
+		m.maybe(spec, "gateways", func() any { return []any{m.pick("mesh", "gateway"), m.pick("mesh", "gateway")} })
+		m.maybe(spec, "exportTo", func() any { return []any{m.pick("*", ".")} })
 		m.list(spec, "http", func(int) any {
 			route := fields{}
+			m.list(route, "match", func(int) any {
+				match := m.match()
+				m.maybe(match, "uri", func() any { return fields{"prefix": "/x"} })
+				return match
+			})
 			m.list(route, "route", m.weighted)
 			m.list(route, "mirrors", m.weighted)
 			m.maybe(route, "mirror", m.destination)
@@ -125,6 +136,14 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 		for _, field := range []string{"tcp", "tls"} {
 			m.list(spec, field, func(int) any {
 				route := fields{}
+				m.list(route, "match", func(int) any {
+					match := m.match()
+					m.maybe(match, "destinationSubnets", func() any { return []any{"10.0.0.0/8"} })
+					if field == "tls" {
+						m.list(match, "sniHosts", func(int) any { return m.host() })
+					}
+					return match
+				})
 				m.list(route, "route", m.weighted)
 				return route
 			})
@@ -135,6 +154,21 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+func (m *maker) match() fields {
+	match := fields{}
+	for _, condition := range []fields{
+		{"gateways": []any{m.pick("mesh", "gateway")}},
+		{"port": 80 + m.IntN(2)},
+		{"sourceLabels": fields{"app": m.pick("x", "y")}},
+		{"sourceNamespace": m.pick("shop", "app")},
+	} {
+		if m.one(4) {
+			maps.Copy(match, condition)
+		}
+	}
+	return match
 }
 
 func (m *maker) trafficPolicy() any {

@@ -2,29 +2,60 @@ package inject
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
+// routeEditor collects what one VirtualService needs.
+type routeEditor struct {
+	Plan
+	metadata policy.Metadata
+	route    *policy.VirtualService
+	view     *policy.View
+	config   *policy.Config
+	// ours are the routes that an earlier admission appended and that stand as it did.
+	ours standing
+}
+
 // virtualService sends the destinations of strict hosts that name no subset to the reserved one, where
-// subset is the only hold (rows A2, C1, C4 and C6). From every other destination the reserved subset goes
-// again: another hold needs no route, and the DestinationRule that had the subset may be gone.
+// subset is the only hold (rows A2, C1, C4 and C6), and what no route of the VirtualService takes too (rows
+// A3 and C9). From every other destination the reserved subset goes again, and so do the routes: another hold
+// needs none, and the DestinationRule that had the subset may be gone.
 func virtualService(o *policy.Object, view *policy.View) Plan {
-	config := view.Config()
-	var plan Plan
-	for path, destination := range o.VirtualService.Destinations() {
-		if destination.Subset != "" && destination.Subset != policy.ReservedSubset {
+	annotations := o.Metadata.Annotations
+	had := parseRoutes(annotations[policy.InjectedAnnotation])
+	e := routeEditor{
+		metadata: o.Metadata, route: o.VirtualService, view: view, config: view.Config(),
+		ours: standingRoutes(o.VirtualService, &had.Routes),
+	}
+	e.destinations()
+	t, wanted := e.lacking()
+	has := routeRecord{Routes: wanted}
+	want := parseRoutes(has.String())
+	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, standingRoutes(e.route, &want.Routes), slices.Equal) {
+		e.replace(wanted, t)
+	}
+	has.Suppress = e.suppress(annotations[analyzeSuppress], ist0112, len(wanted) > 0, had.Suppress)
+	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, annotations, has.String())
+	return e.Plan
+}
+
+// destinations gives the destinations of a person's routes the reserved subset, or takes it from them.
+func (e *routeEditor) destinations() {
+	for path, destination := range e.route.Destinations() {
+		if destination.Subset != "" && destination.Subset != policy.ReservedSubset || e.ours.holds(path) {
 			continue
 		}
-		host := policy.Resolve(destination.Host, o.Metadata.Namespace, config.ClusterDomain)
-		match := view.Match(host)
-		wanted := config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
+		host := policy.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain)
+		match := e.view.Match(host)
+		wanted := e.config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
 		switch {
 		case wanted && destination.Subset == "":
 			subset := slices.Concat(path, []string{"subset"})
-			plan.add(subset, policy.ReservedSubset)
-			plan.Gaps = append(plan.Gaps, Gap{
+			e.add(subset, policy.ReservedSubset)
+			e.Gaps = append(e.Gaps, Gap{
 				Hold:  policy.Subset,
 				Path:  subset,
 				Value: "",
@@ -33,8 +64,33 @@ func virtualService(o *policy.Object, view *policy.View) Plan {
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
 			})
 		case !wanted && destination.Subset != "":
-			plan.remove(slices.Concat(path, []string{"subset"}), 0)
+			e.remove(slices.Concat(path, []string{"subset"}), 0)
 		}
 	}
-	return plan
+}
+
+// replace takes away the routes of earlier admissions, from the last one on so that the indexes of the others
+// stay, and appends those that are wanted.
+func (e *routeEditor) replace(wanted appended, t takeover) {
+	for _, section := range sections {
+		for _, i := range e.ours[section] {
+			e.remove(route(section, i), 1)
+		}
+		for _, item := range wanted[section] {
+			e.add([]string{"spec", section, "-"}, item)
+		}
+		if len(wanted[section]) > 0 {
+			e.lacks(section, t.host, fmt.Sprintf("for example to the subset %q", policy.ReservedSubset))
+		}
+	}
+}
+
+func (e *routeEditor) lacks(section string, host policy.FencedHost, how string) {
+	e.Gaps = append(e.Gaps, Gap{
+		Hold: policy.Subset,
+		Path: []string{"spec", section},
+		At:   "the rest of " + section,
+		Host: host,
+		Must: "hold a route for every client and port, " + how,
+	})
 }

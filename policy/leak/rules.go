@@ -22,6 +22,7 @@ func Rules() []Rule {
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
 		virtualServiceMirror(),
+		virtualServiceShadowsFence(),
 		virtualServiceSourceLabels(),
 		virtualServiceRedirect(),
 		serviceEntryFencedHost(),

@@ -216,9 +216,11 @@ func unfencedSubset() map[string]any {
 	return rule
 }
 
-// virtualService has twelve routes with matches, retries and headers, each with one destination; only the last
-// one has another subset than meshfence-local, so that an edit or a refusal is about one place.
+// virtualService has twelve routes with matches, retries and headers, each with one destination, and one for each
+// other protocol; only the last of the twelve has another subset than meshfence-local, so that an edit or a refusal is
+// about one place.
 func virtualService(namespace, host, subset string) map[string]any {
+	local := []any{map[string]any{"destination": map[string]any{"host": host, "subset": policy.ReservedSubset}}}
 	var routes []any
 	for i := range 12 {
 		destination := map[string]any{"host": host, "port": map[string]any{"number": 9080}, "subset": "meshfence-local"}
@@ -242,6 +244,10 @@ func virtualService(namespace, host, subset string) map[string]any {
 	}
 	return map[string]any{
 		"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata(namespace, host),
-		"spec": map[string]any{"hosts": []any{host}, "http": routes},
+		"spec": map[string]any{
+			"hosts": []any{host}, "http": routes,
+			"tls": []any{map[string]any{"match": []any{map[string]any{"sniHosts": []any{host}}}, "route": local}},
+			"tcp": []any{map[string]any{"route": local}},
+		},
 	}
 }

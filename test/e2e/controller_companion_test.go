@@ -254,8 +254,8 @@ func TestCompanionsAreRepaired(t *testing.T) {
 	if err := c.Update(t.Context(), spoilt); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a spoilt route is mended", func(ctx context.Context) error {
-		return errors.Join(c.read(ctx, c.route), mustHold(c.route, "sniHosts"))
+	eventually(t, "the controller mends a spoilt route", func(ctx context.Context) error {
+		return errors.Join(c.read(ctx, c.route), mustHold(c.route, "exportTo"))
 	})
 	for _, u := range []*unstructured.Unstructured{c.route, c.rule} {
 		if err := c.Delete(t.Context(), u); err != nil {

@@ -39,11 +39,9 @@ func TestEnvoy(t *testing.T) {
 	} {
 		t.Run(one.holds.String()+", "+one.objects, func(t *testing.T) {
 			w.configure(t, one.holds, "none")
-			o := all[one.objects]
 			s := w.newShop(t, "reviews")
 			s.throughEnvoy(t, edges)
-			s.tcpLeaks = one.holds.leakTCP(o)
-			fencedAndFreed(t, w, s, o)
+			fencedAndFreed(t, w, s, all[one.objects])
 		})
 	}
 	t.Run("prefer", func(t *testing.T) { failsOver(t, w, edges) })

@@ -16,10 +16,10 @@ type matrix struct {
 	results       map[[2]string]string
 }
 
-// add records a result; text is what a test that did not fail has shown.
-func (m *matrix) add(column, row, text string, ok bool) {
+func (m *matrix) add(column, row string, ok bool) {
+	result := "ok"
 	if !ok {
-		text = "FAILED"
+		result = "FAILED"
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -32,7 +32,7 @@ func (m *matrix) add(column, row, text string, ok bool) {
 	if m.results == nil {
 		m.results = map[[2]string]string{}
 	}
-	m.results[[2]string{column, row}] = text
+	m.results[[2]string{column, row}] = result
 }
 
 // String returns a table with numbers for the columns, which are listed below it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,8 +28,6 @@ type shop struct {
 	localities map[string]string
 	// edges are clients of the ingress gateways, by cluster; nil where calls do not go through Envoy.
 	edges map[string]*testbed.Client
-	// tcpLeaks says that the fence is known not to hold the port for TCP.
-	tcpLeaks bool
 }
 
 // tcpPort is that of every Service for TCP, which proxyless clients cannot call.
@@ -155,9 +152,6 @@ func (s *shop) reached(t *testing.T, app string, from *testbed.Cluster, want ...
 		return
 	}
 	s.answers(t, from, s.edges, testbed.Request{Service: s.edgeHost(app), Port: edgePort}, want...)
-	if s.tcpLeaks {
-		want = s.serving(app)
-	}
 	s.answers(t, from, s.clients, testbed.Request{Service: s.host(app), Port: tcpPort}, want...)
 }
 
@@ -212,12 +206,6 @@ func (s *shop) verify(ctx context.Context, app string, proxy xds.Proxy, fence po
 	}
 	reports := xds.Verify(snapshot, []xds.Host{{FQDN: s.host(app), Fence: fence}}, xds.Rules{Addresses: addresses})
 	report := reports[0]
-	if s.tcpLeaks && proxy.Kind == xds.Sidecar && want != xds.Leaks {
-		want = xds.Leaks
-		if slices.ContainsFunc(report.Leaks, func(l xds.Leak) bool { return l.Via != "tcp" }) {
-			return fmt.Errorf("want leaks of TCP alone, got %+v", report)
-		}
-	}
 	if report.Result != want || !report.Known {
 		return fmt.Errorf("want %s, got %+v", want, report)
 	}

@@ -1,0 +1,238 @@
+package inject
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
+// a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
+// it makes one of its own that names no subset (rows A3 and C9). Any Service may have ports of every
+// protocol. What cannot be mended is only a gap.
+func (e *routeEditor) lacking() (takeover, appended) {
+	if !e.config.Holds.Only(policy.Subset) || !e.route.InMesh() {
+		return takeover{}, nil
+	}
+	t, ok := e.takeover()
+	if !ok {
+		return takeover{}, nil
+	}
+	own := e.ours.without(e.route)
+	c := catchAll{
+		to:    toReserved(t.host.Host),
+		hosts: own.Hosts,
+		mesh:  slices.ContainsFunc(own.Gateways, func(g string) bool { return g != policy.MeshGateway }),
+	}
+	wanted := appended{}
+	for _, section := range []struct {
+		name   string
+		covers bool
+		routes func() []any
+	}{
+		{sectionHTTP, slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
+		{sectionTLS, slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
+		{sectionTCP, slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
+	} {
+		if section.covers {
+			continue
+		}
+		routes := section.routes()
+		switch {
+		case t.sole && routes != nil:
+			wanted[section.name] = routes
+		case t.alone && t.sole:
+			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
+		case t.alone:
+			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service; write one VirtualService for each")
+		}
+	}
+	return t, wanted
+}
+
+// takeover is what a VirtualService of the mesh takes over.
+type takeover struct {
+	host policy.FencedHost
+	// sole says that the host is the only Service.
+	sole bool
+	// alone says that no companion stands beside the VirtualService. Beside any other there is one, or a
+	// VirtualService that this holds for, and Istio takes from it what the first one lacks.
+	alone bool
+}
+
+// takeover returns a strict host that the VirtualService takes over. Wildcards take over none, because Istio
+// prefers the companion's exact host for HTTP, and adds up what both have for TLS and TCP
+// (MostSpecificWildcardVirtualServiceIndex in Istio's pilot/pkg/model, getConfigsForHost in its
+// pilot/pkg/networking/core/tls.go). Names outside the cluster are aliases.
+func (e *routeEditor) takeover() (t takeover, ok bool) {
+	domain := e.config.ClusterDomain
+	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
+	var services []policy.Host
+	others := false
+	for _, name := range e.route.Hosts {
+		name = strings.ToLower(policy.Resolve(name, e.metadata.Namespace, domain))
+		if suffix, wildcard := policy.Wildcard(name); wildcard {
+			inside := ".svc." + domain
+			others = others || strings.HasSuffix(suffix, inside) || strings.HasSuffix(inside, suffix)
+			continue
+		}
+		service, inside := policy.ParseHost(name, domain)
+		if !inside || slices.Contains(services, service) {
+			continue
+		}
+		services = append(services, service)
+		match := e.view.Match(name)
+		if alone := public && service.Namespace == e.metadata.Namespace; match.Has(policy.Strict) && (!ok || alone && !t.alone) {
+			t, ok = takeover{host: match.Host(policy.Strict), alone: alone}, true
+		}
+	}
+	t.sole = len(services) == 1 && !others
+	return t, ok
+}
+
+// forAll says that a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's
+// pilot/pkg/networking/core/tls.go).
+func forAll(m policy.ClientMatch) bool {
+	return len(m.SourceLabels) == 0 && m.SourceNamespace == "" && m.Port == 0 && forMesh(m)
+}
+
+func forMesh(m policy.ClientMatch) bool {
+	return len(m.Gateways) == 0 || slices.Contains(m.Gateways, policy.MeshGateway)
+}
+
+// httpCovers says that Istio makes of the route one for every client and port. What that one does not match
+// is answered with 404. With gateways Istio ignores the labels and the namespace (row C8; sourceMatchHTTP in
+// Istio's pilot/pkg/networking/core/route). What a delegate matches is not known here.
+func httpCovers(r policy.HTTPRoute) bool {
+	return r.Delegate == nil && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m policy.HTTPMatch) bool {
+		return forAll(m.ClientMatch) || m.Port == 0 && len(m.Gateways) > 0 && forMesh(m.ClientMatch)
+	}))
+}
+
+// tlsCovers says the same: where a match is for a client and port, a connection with another name leaves the
+// mesh, see serverNames.
+func tlsCovers(r policy.TLSRoute) bool {
+	return len(r.Route) > 0 && slices.ContainsFunc(r.Match, func(m policy.TLSMatch) bool { return forAll(m.ClientMatch) })
+}
+
+// tcpCovers says the same. A connection to other subnets is not covered.
+func tcpCovers(r policy.TCPRoute) bool {
+	return len(r.Route) > 0 && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m policy.TCPMatch) bool {
+		return forAll(m.ClientMatch) && len(m.DestinationSubnets) == 0
+	}))
+}
+
+// catchAll builds routes for what no other takes.
+type catchAll struct {
+	to    []any
+	hosts []string
+	// mesh says that the routes must be for sidecars alone, so that no gateway opens to more than before.
+	mesh bool
+}
+
+// match returns a match for sidecars alone where that makes a difference, and nothing otherwise.
+func (c catchAll) match() map[string]any {
+	if c.mesh {
+		return map[string]any{"gateways": []any{policy.MeshGateway}}
+	}
+	return map[string]any{}
+}
+
+func (c catchAll) route(match map[string]any) map[string]any {
+	if len(match) == 0 {
+		return map[string]any{"route": c.to}
+	}
+	return map[string]any{"match": []any{match}, "route": c.to}
+}
+
+// http returns a route for the clients and ports for which there is none. The others keep getting 404 for
+// what theirs do not match.
+func (c catchAll) http(own []policy.HTTPRoute) []any {
+	var served []any
+	for _, r := range own {
+		for _, m := range r.Match {
+			if r.Delegate == nil && forMesh(m.ClientMatch) && requests(m.RequestMatch) {
+				served = add(served, c.client(m.ClientMatch))
+			}
+		}
+	}
+	all := c.route(c.match())
+	if len(served) == 0 {
+		return []any{all}
+	}
+	return []any{map[string]any{"match": served, "directResponse": map[string]any{"status": http.StatusNotFound}}, all}
+}
+
+// requests says that a match leaves out some requests of its clients.
+func requests(m policy.RequestMatch) bool {
+	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
+}
+
+// add appends what is not in the list yet.
+func add(list []any, value any) []any {
+	if slices.ContainsFunc(list, func(one any) bool { return reflect.DeepEqual(one, value) }) {
+		return list
+	}
+	return append(list, value)
+}
+
+// client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.
+func (c catchAll) client(m policy.ClientMatch) map[string]any {
+	match := map[string]any{}
+	if m.Port != 0 {
+		match["port"] = m.Port
+	}
+	switch {
+	case len(m.Gateways) > 0:
+		match["gateways"] = []any{policy.MeshGateway}
+	case len(m.SourceLabels) == 0 && m.SourceNamespace == "":
+		maps.Copy(match, c.match())
+	}
+	if len(m.SourceLabels) > 0 && len(m.Gateways) == 0 {
+		match["sourceLabels"] = m.SourceLabels
+	}
+	if m.SourceNamespace != "" && len(m.Gateways) == 0 {
+		match["sourceNamespace"] = m.SourceNamespace
+	}
+	return match
+}
+
+// tls returns a route for the names of the VirtualService, or where there are routes for some clients and
+// ports for the names of those. Envoy takes no listener in which a name stands in two places, and Istio only
+// leaves out a list of names that is the same. So there is none where lists differ or go with subnets
+// (buildSidecarOutboundTLSFilterChainOpts in Istio's pilot/pkg/networking/core/tls.go).
+func (c catchAll) tls(own []policy.TLSRoute) []any {
+	var lists [][]string
+	for _, r := range own {
+		for _, m := range r.Match {
+			switch {
+			case len(r.Route) == 0 || !forMesh(m.ClientMatch):
+			case len(m.SNIHosts) == 0 || len(m.DestinationSubnets) > 0:
+				return nil
+			default:
+				lists = append(lists, m.SNIHosts)
+			}
+		}
+	}
+	names := c.hosts
+	if lists = slices.CompactFunc(lists, slices.Equal); len(lists) == 1 {
+		names = lists[0]
+	} else if len(lists) > 1 {
+		return nil
+	}
+	match := c.match()
+	match["sniHosts"] = names
+	return []any{c.route(match)}
+}
+
+func (c catchAll) tcp() []any { return []any{c.route(c.match())} }
+
+// toReserved returns the destination that is the reserved subset of a host.
+func toReserved(fqdn string) []any {
+	return []any{map[string]any{"destination": map[string]any{"host": fqdn, "subset": policy.ReservedSubset}}}
+}

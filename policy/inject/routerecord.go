@@ -1,0 +1,117 @@
+package inject
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// The sections of a VirtualService: each is the list of routes of one protocol.
+const (
+	sectionHTTP = "http"
+	sectionTLS  = "tls"
+	sectionTCP  = "tcp"
+)
+
+var sections = [...]string{sectionHTTP, sectionTLS, sectionTCP}
+
+// routeRecord says what admission added to a VirtualService, so that it can be taken back when nothing needs
+// it any more. It is the value of policy.InjectedAnnotation. A route that no longer is what was appended is a
+// person's own.
+type routeRecord struct {
+	// Routes are what was appended to each section.
+	Routes appended `json:"routes,omitempty"`
+	// Suppress says that IST0112 was added to the suppressed messages.
+	Suppress bool `json:"analyzeSuppress,omitempty"`
+}
+
+type appended map[string][]any
+
+// String returns the annotation's value; empty when there is nothing to record.
+func (r routeRecord) String() string {
+	data, err := json.Marshal(r)
+	if err != nil || string(data) == "{}" {
+		return ""
+	}
+	return string(data)
+}
+
+// readRecord is a routeRecord as it is read back. One that a person has spoilt counts as empty.
+type readRecord struct {
+	Routes   policy.VirtualService `json:"routes"`
+	Suppress bool                  `json:"analyzeSuppress"`
+}
+
+func parseRoutes(value string) readRecord {
+	var r readRecord
+	if value == "" || json.Unmarshal([]byte(value), &r) != nil {
+		return readRecord{}
+	}
+	return r
+}
+
+// standing lists the indexes of appended routes in each section, the last one first.
+type standing map[string][]int
+
+// standingRoutes finds recorded routes.
+func standingRoutes(vs, recorded *policy.VirtualService) standing {
+	return standing{
+		sectionHTTP: find(vs.HTTP, recorded.HTTP),
+		sectionTLS:  find(vs.TLS, recorded.TLS),
+		sectionTCP:  find(vs.TCP, recorded.TCP),
+	}
+}
+
+func find[Route any](routes, recorded []Route) (found []int) {
+	for _, r := range slices.Backward(recorded) {
+		for i, one := range slices.Backward(routes) {
+			if reflect.DeepEqual(one, r) {
+				found, routes = append(found, i), routes[:i]
+				break
+			}
+		}
+	}
+	return found
+}
+
+// route returns the path of a route.
+func route(section string, i int) []string { return []string{"spec", section, strconv.Itoa(i)} }
+
+// holds says that a path leads into one of the routes.
+func (s standing) holds(path []string) bool {
+	return slices.ContainsFunc(s[path[1]], func(i int) bool { return strconv.Itoa(i) == path[2] })
+}
+
+// end says that the sections end with the routes, as many as are wanted.
+func (s standing) end(vs *policy.VirtualService, wanted appended) bool {
+	for section, length := range map[string]int{sectionHTTP: len(vs.HTTP), sectionTLS: len(vs.TLS), sectionTCP: len(vs.TCP)} {
+		ours := s[section]
+		if len(ours) != len(wanted[section]) || len(ours) > 0 && ours[len(ours)-1] != length-len(ours) {
+			return false
+		}
+	}
+	return true
+}
+
+// without returns a VirtualService as a person wrote it.
+func (s standing) without(vs *policy.VirtualService) *policy.VirtualService {
+	own := *vs
+	own.HTTP, own.TLS, own.TCP = except(vs.HTTP, s[sectionHTTP]), except(vs.TLS, s[sectionTLS]), except(vs.TCP, s[sectionTCP])
+	return &own
+}
+
+func except[Route any](routes []Route, ours []int) []Route {
+	if len(ours) == 0 {
+		return routes
+	}
+	var own []Route
+	for i, r := range routes {
+		if !slices.Contains(ours, i) {
+			own = append(own, r)
+		}
+	}
+	return own
+}

@@ -1,0 +1,25 @@
+package leak
+
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// virtualServiceShadowsFence refuses a VirtualService that takes the place of a companion and has no route for some
+// client or port of a strict host, where subset is the only hold: Istio sends those to no subset [A3, C7, C9].
+func virtualServiceShadowsFence() Rule {
+	return Rule{
+		ID:       "virtualservice-shadows-fence",
+		Rows:     []string{"A3", "C7", "C9"},
+		Kinds:    []string{policy.KindVirtualService},
+		Severity: Deny,
+		Leaks:    "what no route is for goes to every cluster",
+		Mend:     "apply the object again so that admission adds what it can",
+		check: func(o Write, view *policy.View) []breach {
+			return gaps(o.Object, view, lacksRoutes)
+		},
+	}
+}
+
+// lacksRoutes tells a whole section of a VirtualService that lacks routes from a destination that lacks a subset.
+func lacksRoutes(g inject.Gap) bool { return g.Hold == policy.Subset && len(g.Path) == 2 }
