@@ -111,7 +111,7 @@ func (b *backfill) watch(ctx context.Context) error {
 			return
 		}
 		domain := b.index.Config().ClusterDomain
-		for _, name := range append(b.resolve(u, hostField), b.resolve(u, destinationsField)...) {
+		for _, name := range b.named(u) {
 			host, ok := policy.ParseHost(name, domain)
 			if _, wildcard := policy.Wildcard(name); ok || wildcard { // a wildcard asks for everything
 				b.inbox.put(policy.Change{Namespace: host.Namespace, Service: host.Name})

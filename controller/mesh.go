@@ -219,6 +219,11 @@ func (m *mesh) resolve(u *unstructured.Unstructured, field string) []string {
 	return hosts
 }
 
+// named returns the hosts by which admission decides what an object needs.
+func (m *mesh) named(u *unstructured.Unstructured) []string {
+	return slices.Concat(m.resolve(u, hostField), m.resolve(u, hostsField), m.resolve(u, destinationsField))
+}
+
 // ruleHost returns the host of a DestinationRule.
 func (m *mesh) ruleHost(rule *unstructured.Unstructured) string {
 	return strings.Join(m.resolve(rule, hostField), "")

@@ -40,19 +40,16 @@ func (b *backfill) scan(ctx context.Context, s scope) (jobs, error) {
 		}
 		return nil
 	}
-	for _, kind := range []struct {
-		gvk   schema.GroupVersionKind
-		field string
-	}{{b.rule, hostField}, {b.route, destinationsField}} {
-		if err := b.scanMesh(ctx, kind.gvk, kind.field, s, visit); err != nil {
+	for _, gvk := range []schema.GroupVersionKind{b.rule, b.route} {
+		if err := b.scanMesh(ctx, gvk, s, visit); err != nil {
 			return jobs{}, err
 		}
 	}
 	return found, b.scanServices(ctx, s, visit)
 }
 
-// scanMesh visits the objects of one of Istio's kinds whose field names a host of the scope, companions apart.
-func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, field string, s scope, visit func(client.Object) error) error {
+// scanMesh visits the objects of one of Istio's kinds that name a host of the scope, companions apart.
+func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, s scope, visit func(client.Object) error) error {
 	if s.all {
 		return b.pages(ctx, listOf(gvk), func(o client.Object) error {
 			if u, ok := o.(*unstructured.Unstructured); ok && isCompanion(u) {
@@ -69,7 +66,7 @@ func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, fi
 	chosen := map[client.ObjectKey]bool{}
 	for i := range cached {
 		u := &cached[i]
-		if !isCompanion(u) && slices.ContainsFunc(b.resolve(u, field), func(host string) bool { return s.touches(host, domain) }) {
+		if !isCompanion(u) && slices.ContainsFunc(b.named(u), func(host string) bool { return s.touches(host, domain) }) {
 			chosen[client.ObjectKeyFromObject(u)] = true
 		}
 	}

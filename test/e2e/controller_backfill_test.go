@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -178,6 +179,71 @@ func TestBackfillTakesBack(t *testing.T) {
 	if l.backfill(t, "failed") != 0 {
 		t.Error("some failed")
 	}
+}
+
+// TestBackfillAppendsRoutes has a VirtualService that takes a Service over and sends no request to it: what it lacks
+// is appended behind the DestinationRule, and taken back.
+func TestBackfillAppendsRoutes(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.makeService(t, namespace, "svc-00")
+	b.apply(t, namespace, `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: closed}
+spec: {hosts: [svc-00], http: [{directResponse: {status: 503}}]}
+`)
+	route, rule := istio(policy.KindVirtualService, namespace, "closed"), istio(policy.KindDestinationRule, namespace, "svc-00-meshfence")
+	if err := b.read(t.Context(), route); err != nil {
+		t.Fatal(err)
+	}
+	before := route.DeepCopy()
+	first := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "first", Annotations: map[string]string{policy.FenceKey: "strict"}},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}
+	if err := b.Create(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
+	eventually(t, "the pass over everything has looked at all", func(ctx context.Context) error {
+		if err := b.read(ctx, first); err != nil || first.Labels[policy.FencedLabel] == "" {
+			return errors.Join(fmt.Errorf("labels %v", first.Labels), err)
+		}
+		return nil
+	})
+	fence := func(value string) {
+		t.Helper()
+		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "svc-00"}}
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, policy.FenceKey, value)
+		eventually(t, "the Service is "+value, func(ctx context.Context) error {
+			return b.Patch(ctx, service, client.RawPatch("application/merge-patch+json", []byte(patch)))
+		})
+	}
+	fence("strict")
+	eventually(t, "the routes stand", func(ctx context.Context) error {
+		if err := errors.Join(b.read(ctx, route), mustHold(route, policy.ReservedSubset)); err != nil {
+			return err
+		}
+		if err := errors.Join(b.read(ctx, rule), mustHold(rule, policy.ReservedSubset)); err != nil {
+			t.Fatalf("routes lead to a subset that is not there: %v", err)
+		}
+		return nil
+	})
+	fence("none")
+	eventually(t, "the routes are gone, and then the rule", func(ctx context.Context) error {
+		err := b.gone(ctx, rule)
+		if err := b.read(ctx, route); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if diff := cmp.Diff(before.Object["spec"], route.Object["spec"]); diff != "" || len(route.GetAnnotations()) != len(before.GetAnnotations()) {
+			t.Fatalf("annotations %v, spec (-want +got):\n%s", route.GetAnnotations(), diff)
+		}
+		return nil
+	})
 }
 
 func TestBackfillSkipsWhatGitOpsOwns(t *testing.T) {
