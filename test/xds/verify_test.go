@@ -28,6 +28,7 @@ func TestVerify(t *testing.T) {
 		"locality":      testLocality,
 		"command":       testCommand,
 		"external-name": testExternalName,
+		"rest":          testRest,
 	}
 	for name, shared := range map[string]bool{"multi-primary": false, "one-istiod": true} {
 		t.Run(name, func(t *testing.T) {
