@@ -17,7 +17,7 @@ var full = flag.Bool("full", false, "go through every hold in every mesh, and no
 
 // TestFences goes through the holds in the kinds of mesh where they can hold. make matrix goes through all of them.
 func TestFences(t *testing.T) {
-	results := &matrix{}
+	results := &testbed.Matrix{}
 	t.Cleanup(func() { t.Logf("\n%s", results) })
 	for _, mesh := range []struct {
 		name    string
@@ -64,13 +64,13 @@ func TestFences(t *testing.T) {
 
 // through goes through every scenario with one set of holds: one after the other where they change what all share,
 // and then the rest at once.
-func (w *world) through(t *testing.T, h holds, results *matrix, column string) {
+func (w *world) through(t *testing.T, h holds, results *testbed.Matrix, column string) {
 	for _, s := range scenarios() {
 		if s.needs != "" && !slices.Contains(h, s.needs) {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
-			t.Cleanup(func() { results.add(column, s.name, !t.Failed()) })
+			t.Cleanup(func() { results.Add(column, s.name, "ok", !t.Failed()) })
 			w.configure(t, h, "none")
 			s.run(t, w, h)
 		})
@@ -78,7 +78,7 @@ func (w *world) through(t *testing.T, h holds, results *matrix, column string) {
 	w.configure(t, h, "none")
 	for name, o := range userObjects() {
 		t.Run(name, func(t *testing.T) {
-			t.Cleanup(func() { results.add(column, "strict, "+name, !t.Failed()) })
+			t.Cleanup(func() { results.Add(column, "strict, "+name, "ok", !t.Failed()) })
 			t.Parallel()
 			byService(t, w, o)
 		})

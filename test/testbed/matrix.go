@@ -1,4 +1,4 @@
-package traffic_test
+package testbed
 
 import (
 	"cmp"
@@ -9,17 +9,17 @@ import (
 	"text/tabwriter"
 )
 
-// matrix collects results by column and row; columns come in the order of their first result.
-type matrix struct {
+// Matrix collects results by column and row; columns come in the order of their first result. Its zero value is empty.
+type Matrix struct {
 	mu            sync.Mutex
 	columns, rows []string
 	results       map[[2]string]string
 }
 
-func (m *matrix) add(column, row string, ok bool) {
-	result := "ok"
+// Add records a result; text is what a test that did not fail has shown.
+func (m *Matrix) Add(column, row, text string, ok bool) {
 	if !ok {
-		result = "FAILED"
+		text = "FAILED"
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -32,11 +32,11 @@ func (m *matrix) add(column, row string, ok bool) {
 	if m.results == nil {
 		m.results = map[[2]string]string{}
 	}
-	m.results[[2]string{column, row}] = result
+	m.results[[2]string{column, row}] = text
 }
 
 // String returns a table with numbers for the columns, which are listed below it.
-func (m *matrix) String() string {
+func (m *Matrix) String() string {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for i := range m.columns {
