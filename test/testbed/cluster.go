@@ -24,7 +24,7 @@ type Options struct {
 	NodeLabels map[string]string
 	// WithoutIstio leaves Istio's CustomResourceDefinitions out.
 	WithoutIstio bool
-	// Routes adds the CustomResourceDefinitions of the Gateway API and of ServiceExports.
+	// Routes adds the CustomResourceDefinitions of the Gateway API and of Multi-Cluster Services.
 	Routes bool
 }
 

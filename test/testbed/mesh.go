@@ -31,6 +31,8 @@ type MeshOptions struct {
 	Env []string
 	// Envoy lets [Mesh.StartEnvoy] start proxies: every istiod leaves out what only Istio's own build of Envoy has.
 	Envoy bool
+	// Routes adds the CustomResourceDefinitions of the Gateway API and of Multi-Cluster Services to every cluster.
+	Routes bool
 }
 
 // Mesh is one Istio mesh of the clusters m1c1 and m1c2, which share one flat network.
@@ -60,7 +62,9 @@ func (m *Mesh) start(ctx context.Context) error {
 	clusters := make([]*Cluster, len(names))
 	err := each(names, func(i int, name string) error {
 		var err error
-		clusters[i], err = Start(ctx, Options{Number: i + 1, Name: name, NodeLabels: m.options.NodeLabels[name]})
+		clusters[i], err = Start(ctx, Options{
+			Number: i + 1, Name: name, NodeLabels: m.options.NodeLabels[name], Routes: m.options.Routes,
+		})
 		return err
 	})
 	m.Clusters = slices.DeleteFunc(clusters, func(c *Cluster) bool { return c == nil })

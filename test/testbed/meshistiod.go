@@ -68,6 +68,23 @@ func (c *Cluster) startIstiod(ctx context.Context, env []string) (*Process, erro
 	})
 }
 
+// Debug returns what the istiod that serves a cluster's workloads answers under /debug, such as configz: what it has
+// read so far.
+func (m *Mesh) Debug(ctx context.Context, c *Cluster, page string) ([]byte, error) {
+	if m.options.Shared {
+		c = m.Clusters[0]
+	}
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: "http://" + c.istiodAddress(istiodHTTP), QPS: -1})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.RESTClient().Get().AbsPath("/debug/" + page).DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask istiod of %s for %s: %w", c.Name, page, err)
+	}
+	return answer, nil
+}
+
 // addRemote lets the istiod of c read another cluster, as `istioctl create-remote-secret` does.
 func (c *Cluster) addRemote(ctx context.Context, remote *Cluster) error {
 	config, err := clientcmd.LoadFromFile(remote.Kubeconfig)
