@@ -1,7 +1,7 @@
 # Every target that people run has a ## line, which `make help` shows.
 
 # Packages whose tests need no API server.
-UNIT = $$(go list ./... | grep -Ev '/test/(e2e|manifests|testbed|traffic|xds)$$')
+UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|manifests|testbed|traffic|xds)$$')
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
@@ -42,6 +42,10 @@ matrix: ## Prove every hold in every kind of mesh by calls and by verify, and pr
 .PHONY: envoy
 envoy: ## Prove every hold by calls through real Envoys (needs python3 with pip)
 	$(TEST) -v -count=1 -run TestEnvoy ./test/traffic -envoy
+
+.PHONY: conformance
+conformance: ## Hold the catalogue of leaks against istiod, under every hold, and print what each row does (five minutes)
+	$(TEST) -v -count=1 ./test/conformance -full
 
 .PHONY: demo
 demo: ## Show on two clusters what meshfence is for
