@@ -10,7 +10,7 @@ func nothingInjected() []Row {
 	return []Row{
 		{ID: "A1", What: "a Service without DestinationRule and VirtualService is one pool over all clusters", Stops: policy.HoldsOf(policy.MeshConfig), Repairs: policy.HoldsOf(policy.Locality, policy.Subset)},
 		{ID: "A2", What: "routes lead to no subset of a fenced DestinationRule", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
-		{ID: "A3", What: "a VirtualService has only http routes, and TCP and TLS ports take no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "hold subset makes no routes for the ports that a person's VirtualService leaves out"},
+		{ID: "A3", What: "a VirtualService has only http routes, and TCP and TLS ports take no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "A4", What: "a cluster is named by itself: extension providers, Telemetry, JWKS, rate limits", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "no route leads there, so that hold subset alone cannot keep it", Shown: []string{"test/xds TestVerify/access-log"}},
 		{ID: "A5", What: "Ingress and Gateway API routes know no subsets", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
 		{ID: "A6", What: "the fence is set in one cluster alone, and the istiod of another still sends its clients here", Reason: "another cluster's API server: install meshfence there too"},
@@ -51,7 +51,7 @@ func virtualServiceRows() []Row {
 		{ID: "C6", What: "tcp and tls routes name no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C7", What: "a VirtualService elsewhere takes over a host's requests", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C8", What: "sourceLabels beside gateways are ignored", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
-		{ID: "C9", What: "no route is for the client, and the default route names no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
+		{ID: "C9", What: "no route is for the client, and the default route names no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C10", What: "waypoints drop every route with sourceLabels", Reason: "nothing of meshfence rests on sourceLabels", Harmless: true},
 		{ID: "C11", What: "a redirect, or another authority beyond a gateway, sends the client elsewhere"},
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},

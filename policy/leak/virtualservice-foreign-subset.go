@@ -2,6 +2,7 @@ package leak
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -21,21 +22,41 @@ func virtualServiceForeignSubset() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o.Object, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
 			for path, d := range o.VirtualService.Destinations() {
-				if !policy.IsReservedSubset(d.Subset) || d.Subset == policy.ReservedSubset {
+				if d.Subset == "" || d.Subset == policy.ReservedSubset {
 					continue
 				}
-				match := view.Match(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-				if match.Has(policy.Strict) {
+				host := policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
+				match := view.Match(host)
+				if !match.Has(policy.Strict) {
+					continue
+				}
+				if must := foreignSubset(host, d.Subset, view); must != "" {
 					found = append(found, breach{
-						path:  append(path, "subset"),
-						value: d.Subset,
-						at:    "destination " + d.Host,
-						host:  match.Host(policy.Strict),
-						must:  fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset),
+						path: append(path, "subset"), value: d.Subset, at: "destination " + d.Host, host: match.Host(policy.Strict), must: must,
 					})
 				}
 			}
 			return found
 		},
 	}
+}
+
+// foreignSubset says what is wrong with a subset of a host that is of another cluster; empty for any other. One
+// without a cluster label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
+func foreignSubset(host, subset string, view *policy.View) string {
+	if policy.IsReservedSubset(subset) {
+		return fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset)
+	}
+	for _, o := range view.Covering(host) {
+		if o.DestinationRule == nil {
+			continue
+		}
+		for _, s := range o.DestinationRule.Subsets {
+			cluster, labelled := s.Labels[policy.ClusterLabel]
+			if s.Name == subset && labelled && !slices.Contains(view.Config().Clusters, cluster) {
+				return fmt.Sprintf("not be a subset of cluster %q, as DestinationRule %s/%s has it", cluster, o.Metadata.Namespace, o.Metadata.Name)
+			}
+		}
+	}
+	return ""
 }

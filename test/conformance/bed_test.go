@@ -17,9 +17,6 @@ import (
 	"github.com/meshfence/meshfence/xds"
 )
 
-// gatewayAPI is the tool with the CustomResourceDefinitions of the Gateway API.
-const gatewayAPI = "gateway-api-crds"
-
 // bed is a multi-primary mesh of two clusters with meshfence in both. The clients that are asked for are in the first
 // one.
 type bed struct {
@@ -42,10 +39,6 @@ func meshes() map[string][]string {
 // startBed starts a mesh with one hold and a guard that refuses. The clusters share no locality.
 func startBed(t *testing.T, hold policy.Hold, env []string) *bed {
 	t.Helper()
-	crds, err := testbed.Tool(gatewayAPI)
-	if err != nil {
-		t.Fatal(err)
-	}
 	labels := map[string]map[string]string{}
 	for _, cluster := range []string{testbed.FirstCluster, testbed.SecondCluster} {
 		labels[cluster] = map[string]string{
@@ -56,7 +49,8 @@ func startBed(t *testing.T, hold policy.Hold, env []string) *bed {
 		hold: hold, meshfence: map[*testbed.Cluster]*testbed.Meshfence{},
 		mappers: map[*testbed.Cluster]meta.RESTMapper{},
 	}
-	b.Mesh, err = testbed.StartMesh(t.Context(), testbed.MeshOptions{NodeLabels: labels, CRDs: []string{crds, "crds"}, Env: append([]string{
+	var err error
+	b.Mesh, err = testbed.StartMesh(t.Context(), testbed.MeshOptions{NodeLabels: labels, Routes: true, Env: append([]string{
 		"PILOT_ENABLE_GATEWAY_API=true", "PILOT_ENABLE_GATEWAY_API_STATUS=false",
 		"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER=false", "PILOT_ENABLE_GATEWAY_API_GATEWAYCLASS_CONTROLLER=false",
 		// Cases change something all the time: a push must not wait for a quiet moment.
@@ -103,7 +97,7 @@ func region(cluster string) string { return "region-" + cluster }
 func (b *bed) fenceConfig(c *testbed.Cluster, enforcement policy.Enforcement) string {
 	return fmt.Sprintf(`apiVersion: config.meshfence.io/v1alpha1
 kind: FenceConfig
-controlPlane: {clusters: [%s]}
+controlPlane: {clusters: [%s], network: own}
 holds: [%s]
 localities: {%s: [%s/*]}
 enforcement: %s

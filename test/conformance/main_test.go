@@ -15,5 +15,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	testbed.Main(m, testbed.ToolIstiod, testbed.ToolMeshfence, gatewayAPI)
+	testbed.Main(m, testbed.ToolIstiod, testbed.ToolMeshfence)
 }

@@ -52,6 +52,12 @@ metadata: {name: fence-leader}
 rules:
 - {apiGroups: [""], resources: [services, namespaces], verbs: [get, list, watch]}
 - {apiGroups: [""], resources: [services], verbs: [patch]}
+- {apiGroups: [""], resources: [pods, nodes], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
+- apiGroups: [networking.istio.io]
+  resources: [serviceentries, workloadentries, workloadgroups, sidecars, gateways, envoyfilters]
+  verbs: [list, watch]
 - apiGroups: [networking.istio.io]
   resources: [destinationrules, virtualservices]
   verbs: [get, list, watch, create, update, patch, delete]
