@@ -29,12 +29,12 @@ const (
 )
 
 // endpointSliceForeignWriter refuses endpoints of a strict Service that somebody else writes than the
-// controllers which follow its selector: they count as local whatever their addresses [E2]. Where nobody writes,
+// controllers which follow its selector: they count as local whatever their addresses [E1, E2]. Where nobody writes,
 // what a slice says of its manager counts.
 func endpointSliceForeignWriter() Rule {
 	return Rule{
 		ID:       "endpointslice-foreign-writer",
-		Rows:     []string{"E2"},
+		Rows:     []string{"E1", "E2"},
 		Kinds:    []string{policy.KindEndpointSlice, policy.KindEndpoints},
 		Severity: Deny,
 		Leaks:    "its addresses receive the host's traffic and pass for local ones",

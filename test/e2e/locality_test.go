@@ -116,7 +116,7 @@ func (l *located) restart(t *testing.T) {
 func TestLocalitiesOfNodes(t *testing.T) {
 	const (
 		shared  = `the localities of cluster "m1c7" are not known: it has Nodes in "us/b/*", which overlaps "us/*" of cluster m1c2`
-		service = "{apiVersion: v1, kind: Service, metadata: {name: %s, annotations: {meshfence.io/fence: %s}}, spec: {ports: [{name: http, port: 80}]}}"
+		service = "{apiVersion: v1, kind: Service, metadata: {name: %s, annotations: {meshfence.io/fence: %s}}, spec: {selector: {app: any}, ports: [{name: http, port: 80}]}}"
 		old     = `{"ap/*":100}`
 	)
 	l := newLocated(t)
