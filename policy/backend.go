@@ -113,10 +113,10 @@ func (s *backends) remove(name string) {
 func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n, ok := x.namespaces[host.Namespace]
-	if _, exists := x.service(host); !ok || !exists {
+	if !x.has(host) {
 		return
 	}
+	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
 	x.forgetAddresses(host, n)
 	n.backends.set(host.Name, b)
@@ -125,13 +125,14 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	}
 }
 
-func (x *Index) service(host Host) (asked, bool) {
+// has says whether the Service is in the index.
+func (x *Index) has(host Host) bool {
 	n, ok := x.namespaces[host.Namespace]
 	if !ok {
-		return absent, false
+		return false
 	}
-	annotation, ok := n.services[host.Name]
-	return annotation, ok
+	_, ok = n.services[host.Name]
+	return ok
 }
 
 // forgetAddresses drops those that are still the Service's own.

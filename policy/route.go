@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -132,9 +133,8 @@ func (r *Route) Backends() iter.Seq2[[]string, Reference] {
 }
 
 func yieldMirrors(yield func([]string, Reference) bool, at []string, filters []RouteFilter) bool {
-	n := len(at)
 	for i, filter := range filters {
-		mirror := append(at[:n:n], "filters", strconv.Itoa(i), "requestMirror", "backendRef")
+		mirror := slices.Concat(at, []string{"filters", strconv.Itoa(i), "requestMirror", "backendRef"})
 		if filter.RequestMirror != nil && !yield(mirror, filter.RequestMirror.BackendRef) {
 			return false
 		}

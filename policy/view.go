@@ -113,8 +113,7 @@ func (v *View) Known(h Host) bool {
 func (v *View) Exists(h Host) bool {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	_, ok := v.index.service(h)
-	return ok
+	return v.index.has(h)
 }
 
 func (v *View) scope(namespace string) NamespaceScope {

@@ -148,13 +148,13 @@ func (n *nodes) answered(err error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	before := n.failed
+	before := n.failed != nil
 	if refused {
 		n.failed = err
 	} else if n.counts != nil { // otherwise they are about to be counted
 		n.failed = nil
 	}
-	if n.failed != before {
+	if (n.failed != nil) != before {
 		n.apply()
 	}
 }

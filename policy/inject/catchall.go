@@ -3,13 +3,15 @@ package inject
 import (
 	"encoding/json"
 	"maps"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
+
+// notFound is the HTTP status that Istio answers with where no route matches.
+const notFound = 404
 
 // lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
@@ -165,7 +167,7 @@ func (c catchAll) http(own []policy.HTTPRoute) []any {
 	if len(served) == 0 {
 		return []any{all}
 	}
-	return []any{map[string]any{"match": served, "directResponse": map[string]any{"status": http.StatusNotFound}}, all}
+	return []any{map[string]any{"match": served, "directResponse": map[string]any{"status": notFound}}, all}
 }
 
 // requests says that a match leaves out some requests of its clients.

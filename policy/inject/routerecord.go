@@ -16,6 +16,7 @@ const (
 	sectionTCP  = "tcp"
 )
 
+//nolint:gochecknoglobals // a table that nothing writes
 var sections = [...]string{sectionHTTP, sectionTLS, sectionTCP}
 
 // routeRecord says what admission added to a VirtualService, so that it can be taken back when nothing needs

@@ -132,13 +132,6 @@ func (s *Server) Up(ctx context.Context) error {
 // Crash ends the server as a crash would; its Pod stays Ready.
 func (s *Server) Crash() { s.halt((*grpc.Server).Stop) }
 
-// Serving says whether the server is up.
-func (s *Server) Serving() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.serving != nil
-}
-
 // Stop ends the server and its client. The Pod stays.
 func (s *Server) Stop() {
 	s.halt((*grpc.Server).Stop)

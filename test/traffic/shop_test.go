@@ -212,17 +212,6 @@ func (s *shop) verify(ctx context.Context, app string, proxy xds.Proxy, fence po
 	return nil
 }
 
-// serving returns the clusters where the server of an app is up.
-func (s *shop) serving(app string) []string {
-	var names []string
-	for name, servers := range s.servers {
-		if servers[app].Serving() {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 func (s *shop) down(t *testing.T, c *testbed.Cluster, app string) {
 	t.Helper()
 	if err := s.servers[c.Name][app].Down(t.Context()); err != nil {
