@@ -61,7 +61,7 @@ fuzz: ## Fuzz every target for FUZZTIME (1m)
 	hack/fuzz.sh
 
 .PHONY: generate
-generate: ## Write LEDGER.md and the table of rules in README.md from the code
+generate: ## Write LEDGER.md from the rules and the catalogue
 	go run ./hack/ledger
 
 .PHONY: lint

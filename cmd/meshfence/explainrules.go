@@ -15,7 +15,7 @@ func writeRules(out io.Writer) error {
 	for _, r := range leak.Rules() {
 		fmt.Fprintf(out, "%s (%s)\n", r.ID, r.Severity)
 		for _, line := range []struct{ name, value string }{
-			{"kinds", strings.Join(r.Kinds, ", ")}, {"rows", strings.Join(r.Rows, ", ")}, {"silent under", r.Stops().String()},
+			{"kinds", strings.Join(r.Kinds, ", ")}, {"rows", strings.Join(r.Rows, ", ")}, {"silent under", r.Silence()},
 			{"otherwise", r.Leaks}, {"instead", r.Mend},
 		} {
 			if line.value != "" {

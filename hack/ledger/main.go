@@ -1,5 +1,5 @@
-// Command ledger writes LEDGER.md and the table of rules in README.md from the rules and the catalogue in
-// policy/leak. With -check it writes nothing and fails where they are not up to date.
+// Command ledger writes LEDGER.md from the rules and the catalogue in policy/leak. With -check it writes nothing and
+// fails where the file is not up to date.
 package main
 
 import (
@@ -14,49 +14,56 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
-const (
-	begin = "<!-- rules: make generate -->\n"
-	end   = "<!-- end of rules -->\n"
-)
+const file = "LEDGER.md"
 
 func main() {
-	check := flag.Bool("check", false, "fail where the files are not up to date, and write nothing")
+	check := flag.Bool("check", false, "fail where "+file+" is not up to date, and write nothing")
 	flag.Parse()
-	ledger, err := ledger()
+	want, err := ledger()
 	if err != nil {
 		log.Fatal(err)
 	}
-	readme, err := readme()
-	if err != nil {
-		log.Fatal(err)
-	}
-	stale := false
-	for file, content := range map[string][]byte{"LEDGER.md": ledger, "README.md": readme} {
-		have, err := os.ReadFile(file)
-		switch {
-		case bytes.Equal(have, content):
-		case *check:
-			stale = true
-			log.Printf("%s is not up to date: run make generate (%v)", file, err)
-		default:
-			if err := os.WriteFile(file, content, 0o644); err != nil {
-				log.Fatal(err)
-			}
+	if !*check {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			log.Fatal(err)
 		}
+		return
 	}
-	if stale {
-		os.Exit(1)
+	have, err := os.ReadFile(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if !bytes.Equal(have, want) {
+		log.Fatalf("%s is not up to date: run make generate", file)
 	}
 }
 
 func ledger() ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString(`# The ledger
+	b.WriteString(`# Rules and ledger
 
-Every known way out of the cluster, and what becomes of it. ` + "`make generate`" + ` writes this page from policy/leak; the
-cases under test/conformance hold it against real istiods. "Held" says which holds keep the traffic in whatever the
-object says; "mended" for which hold admission or the controller changes the object so that it is kept in. A rule speaks
-only where no active hold stops the row. The last column names the cases and tests that show it.
+` + "`make generate`" + ` writes this page from policy/leak.
+
+## The rules
+
+A rule is silent while a hold of its last column is active; `+"`subset`"+` counts where it is the only one.
+
+| rule | kinds | what would happen | rows | silent under |
+|---|---|---|---|---|
+`)
+	for _, r := range leak.Rules() {
+		id := "`" + r.ID + "`"
+		if r.Severity == leak.Warn {
+			id += " (warning)"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", id, strings.Join(r.Kinds, ", "), r.Leaks, strings.Join(r.Rows, ", "), r.Silence())
+	}
+	b.WriteString(`
+## The ledger
+
+Every known way out of the cluster, and what becomes of it; the cases under test/conformance hold it against real
+istiods. "Held" says which holds keep the traffic in whatever the object says; "mended" for which hold admission or the
+controller changes the object so that it is kept in. The last column names the cases and tests that show it.
 
 | row | what lets traffic out | verdict | shown by |
 |---|---|---|---|
@@ -89,27 +96,4 @@ func shownBy(e leak.Entry) ([]string, error) {
 		shown = append(shown, "fixtures "+r.ID)
 	}
 	return shown, nil
-}
-
-// readme returns README.md with its table of rules.
-func readme() ([]byte, error) {
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		return nil, err
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		return nil, fmt.Errorf("README.md must have the lines %q and %q", begin, end)
-	}
-	var b strings.Builder
-	b.WriteString("| rule | kinds | otherwise | rows | silent under |\n|---|---|---|---|---|\n")
-	for _, r := range leak.Rules() {
-		id := "`" + r.ID + "`"
-		if r.Severity == leak.Warn {
-			id += " (warning)"
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", id, strings.Join(r.Kinds, ", "), r.Leaks, strings.Join(r.Rows, ", "), r.Stops())
-	}
-	return []byte(before + begin + b.String() + end + after), nil
 }

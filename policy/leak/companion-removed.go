@@ -88,7 +88,7 @@ func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, 
 		return host, strict && replacesCompanion(o, view)
 	}
 	domain := view.Config().ClusterDomain
-	if !forMesh(o.VirtualService) || !public(o.VirtualService.ExportTo) {
+	if !o.VirtualService.InMesh() || !public(o.VirtualService.ExportTo) {
 		return policy.FencedHost{}, false
 	}
 	for _, name := range o.VirtualService.Hosts {

@@ -3,6 +3,8 @@ package leak
 import (
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // Entry is a row of the catalogue with the rules that cover it.
@@ -24,6 +26,15 @@ func Ledger(rules []Rule) []Entry {
 		entries = append(entries, e)
 	}
 	return entries
+}
+
+// Silence says under which holds the rule does not speak; empty where it always does.
+func (r Rule) Silence() string {
+	text := r.Stops().String()
+	if r.Guards != 0 && text != "" {
+		text += " (not while " + policy.HoldsOf(r.Guards).String() + " is active)"
+	}
+	return text
 }
 
 // Verdict says what closes the row, or why nothing does.

@@ -8,11 +8,6 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// forMesh says that a VirtualService is for sidecars, and not for gateways alone.
-func forMesh(vs *policy.VirtualService) bool {
-	return len(vs.Gateways) == 0 || slices.Contains(vs.Gateways, "mesh")
-}
-
 // takenHost is a strict host whose traffic a VirtualService takes over.
 type takenHost struct {
 	policy.FencedHost
@@ -25,7 +20,7 @@ type takenHost struct {
 // covers only the first. One that is bound to gateways only routes what arrives there, so a wildcard in it takes
 // over nothing.
 func takenOver(o *policy.Object, view *policy.View) []takenHost {
-	mesh := forMesh(o.VirtualService)
+	mesh := o.VirtualService.InMesh()
 	var taken []takenHost
 	for _, name := range o.VirtualService.Hosts {
 		host := takenHost{}
