@@ -122,11 +122,17 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 	return nil
 }
 
+// service judges a Service that is strict, or was found to leak before.
 func (a *audit) service(ctx context.Context, host policy.Host) error {
+	key := policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}
+	match := a.Index.View().Match(host.FQDN(a.Index.Config().ClusterDomain))
+	if _, told := a.told[key]; !told && !match.Has(policy.Strict) {
+		return nil
+	}
 	var service corev1.Service
 	err := a.Reader.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
 	if apierrors.IsNotFound(err) {
-		delete(a.told, policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name})
+		delete(a.told, key)
 		return nil
 	}
 	if err != nil {
