@@ -36,6 +36,7 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cases = slices.DeleteFunc(cases, func(c fixtures.Case) bool { return c.Standing }) // for the audit alone
 	if !*full {
 		sent := map[string]bool{}
 		cases = slices.DeleteFunc(cases, func(c fixtures.Case) bool {
