@@ -54,7 +54,7 @@ demo: ## Show on two clusters what meshfence is for
 .PHONY: bench
 bench: ## Run the benchmarks, and compare the cost of a request with its floor
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
-	go test -vet=off -run '^TestRatios$$' -ratios -v ./test/bench
+	go test -vet=off ./test/bench -run '^TestRatios$$' -v -args -ratios
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (1m)

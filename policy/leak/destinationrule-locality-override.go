@@ -16,7 +16,7 @@ func destinationRuleLocalityOverride() Rule {
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "remove the setting, and admission adds the localities of this cluster",
 		check: func(o Write, view *policy.View) []breach {
-			return gaps(o.Object, view, func(g inject.Gap) bool { return g.Hold == policy.Locality && g.Blocked })
+			return gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Locality && g.Blocked })
 		},
 	}
 }

@@ -20,7 +20,7 @@ func destinationRuleUnfenced() Rule {
 			if view.Config().Holds.Has(policy.Locality) {
 				hold = policy.Locality
 			}
-			return gaps(o.Object, view, func(g inject.Gap) bool { return g.Hold == hold && !g.Blocked })
+			return gaps(o, view, func(g inject.Gap) bool { return g.Hold == hold && !g.Blocked })
 		},
 	}
 }

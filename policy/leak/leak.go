@@ -57,6 +57,8 @@ type Write struct {
 	Writer string
 	// Own says that meshfence itself writes.
 	Own bool
+
+	gaps *foundGaps
 }
 
 // breach is what the check of a rule reports: where, on which host, and what must be there instead.
@@ -136,6 +138,7 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 
 func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
+	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Holds.Routing() & config.Holding()
 	for _, r := range g.byKind[w.Kind] {

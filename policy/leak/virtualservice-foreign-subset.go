@@ -20,7 +20,7 @@ func virtualServiceForeignSubset() Rule {
 		Leaks:    "the route sends traffic to every cluster",
 		Mend:     "apply the object again so that admission mends it, or name a subset",
 		check: func(o Write, view *policy.View) []breach {
-			found := gaps(o.Object, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
+			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
 			for path, d := range o.VirtualService.Destinations() {
 				if d.Subset == "" || d.Subset == policy.ReservedSubset {
 					continue

@@ -16,7 +16,7 @@ func virtualServiceShadowsFence() Rule {
 		Leaks:    "what no route is for goes to every cluster",
 		Mend:     "apply the object again so that admission adds what it can",
 		check: func(o Write, view *policy.View) []breach {
-			return gaps(o.Object, view, lacksRoutes)
+			return gaps(o, view, lacksRoutes)
 		},
 	}
 }
