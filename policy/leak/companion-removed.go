@@ -38,8 +38,11 @@ func companionRemoved() Rule {
 				return deletedCompanion(o, view)
 			}
 			revision, labelled := o.Metadata.Labels[revisionLabel]
+			if !labelled {
+				return nil
+			}
 			host, found := companionReplaced(o.Object, view)
-			if !labelled || !found {
+			if !found {
 				return nil
 			}
 			return []breach{{
