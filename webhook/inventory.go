@@ -17,7 +17,7 @@ import (
 )
 
 // kindsRetry is how often the API server is asked for the kinds that it did not have.
-const kindsRetry = 30 * time.Second
+const kindsRetry = 15 * time.Second
 
 // stored is what a cache holds of an object of a stored kind.
 type stored struct {

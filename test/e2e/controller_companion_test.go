@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -408,5 +409,14 @@ func TestCompanionsWaitForIstio(t *testing.T) {
 	eventually(t, "the companions stand", func(ctx context.Context) error {
 		return errors.Join(b.read(ctx, istio(policy.KindDestinationRule, namespace, "reviews-meshfence")),
 			b.read(ctx, istio(policy.KindVirtualService, namespace, "reviews-meshfence")))
+	})
+	// Rules can relate objects of the kinds that have appeared.
+	b.apply(t, namespace, "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: late}, spec: {egress: [{hosts: ['*/*']}]}}")
+	late := policy.Key{Kind: policy.KindSidecar, Namespace: namespace, Name: "late"}
+	eventually(t, "the new kinds are in the index", func(context.Context) error {
+		if !slices.Contains(l.index.Objects(), late) {
+			return fmt.Errorf("only %v", l.index.Objects())
+		}
+		return nil
 	})
 }

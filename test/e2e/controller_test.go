@@ -195,6 +195,7 @@ func (b *leaderBed) configure(t *testing.T, config string) {
 
 // leader is meshfence in this process: admission and the controller.
 type leader struct {
+	index    *policy.Index
 	registry *prometheus.Registry
 	cancel   context.CancelFunc
 	ended    chan error
@@ -242,7 +243,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Synced = state.Synced
+	o.Synced, l.index = state.Synced, o.Index
 	if err := controller.Setup(mgr, o); err != nil {
 		t.Fatal(err)
 	}
