@@ -31,7 +31,7 @@ race: ## Run the tests that need no API server under the race detector (needs a 
 	CGO_ENABLED=1 $(TEST) -race $(UNIT)
 
 .PHONY: e2e
-e2e: ## Run the tests against a real API server with every fixture, and with their names (half an hour)
+e2e: ## Run the tests against a real API server with every fixture, and with their names (ten minutes)
 	$(TEST) -v -count=1 -timeout 60m ./test/e2e/... -full
 
 .PHONY: matrix
