@@ -46,7 +46,7 @@ func ledger() ([]byte, error) {
 
 ## The rules
 
-A rule is silent while a hold of its last column is active; `+"`subset`"+` counts where it is the only one.
+A rule is silent while a hold of its last column is active; ` + "`subset`" + ` counts where it is the only one.
 
 | rule | kinds | what would happen | rows | silent under |
 |---|---|---|---|---|
