@@ -47,9 +47,15 @@ func isLocality(locality string) bool {
 // HasLocality says whether region/zone/subzone is in a locality of a control plane cluster. Which of several
 // clusters an object is in, nobody can tell from it.
 func (c *Config) HasLocality(locality string) bool {
-	for _, list := range c.Localities {
-		if slices.ContainsFunc(list, func(l string) bool { return localityCovers(l, locality) }) {
-			return true
+	for _, cluster := range c.Clusters {
+		shares, err := c.Shares(cluster)
+		if err != nil {
+			continue // what nobody knows covers nothing
+		}
+		for l := range shares {
+			if localityCovers(l, locality) {
+				return true
+			}
 		}
 	}
 	return false

@@ -252,3 +252,29 @@ func TestShares(t *testing.T) {
 		}
 	}
 }
+
+// TestHasLocality: what the Nodes say counts as what is listed does, and what is listed for another cluster does not.
+func TestHasLocality(t *testing.T) {
+	t.Parallel()
+	const others = "m1c2: [us/*]"
+	unread := byNodes(t, others)
+	for name, test := range map[string]struct {
+		config *policy.Config
+		place  string
+		want   bool
+	}{
+		"of the Nodes":       {unread.WithShares(policy.Shares{"eu/a/*": 100}), "eu/a/s", true},
+		"beside the Nodes":   {unread.WithShares(policy.Shares{"eu/a/*": 100}), "eu/b/s", false},
+		"not read yet":       {unread, "eu/a/s", false},
+		"another cluster":    {unread.WithShares(policy.Shares{"eu/a/*": 100}), "us/a/s", false},
+		"listed":             {byNodes(t, "m1c1: [eu/*], "+others), "eu/a/s", true},
+		"listed for another": {byNodes(t, "m1c1: [eu/*], "+others), "us/a/s", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := test.config.HasLocality(test.place); got != test.want {
+				t.Errorf("HasLocality(%q) = %t, want %t", test.place, got, test.want)
+			}
+		})
+	}
+}

@@ -29,7 +29,7 @@ func podLocality() Rule {
 				path:  []string{"metadata", "labels", label},
 				value: value,
 				host:  host,
-				must:  "be one of the localities of the FenceConfig, with dots for slashes",
+				must:  "be one of the localities of this control plane, with dots for slashes",
 			}}
 		},
 	}
