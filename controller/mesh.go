@@ -172,8 +172,7 @@ func destinationsOf(route *unstructured.Unstructured) (destinations, reserved []
 
 // isCompanion says that an object is one of ours; any other of such a name is a person's.
 func isCompanion(u *unstructured.Unstructured) bool {
-	_, named := inject.CompanionOf(u.GetName())
-	return named && u.GetLabels()[inject.ManagedByLabel] == inject.ManagedBy
+	return inject.IsCompanion(u.GetName(), u.GetLabels())
 }
 
 // mesh answers from the cache of slim DestinationRules and VirtualServices.

@@ -85,7 +85,7 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 
 // injected says what meshfence did to an object; empty where it did nothing.
 func injected(o *policy.Object) string {
-	if _, ok := inject.CompanionOf(o.Metadata.Name); ok && o.Metadata.Labels[inject.ManagedByLabel] == inject.ManagedBy {
+	if inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels) {
 		return "companion"
 	}
 	return o.Metadata.Annotations[policy.InjectedAnnotation]

@@ -22,6 +22,13 @@ const (
 // CompanionName returns the name of the companions of a Service.
 func CompanionName(service string) string { return service + companionSuffix }
 
+// IsCompanion says that an object of that name and with those labels is one of ours; any other of such a name is a
+// person's.
+func IsCompanion(name string, labels map[string]string) bool {
+	_, named := CompanionOf(name)
+	return named && labels[ManagedByLabel] == ManagedBy
+}
+
 // CompanionOf returns the Service whose companions have that name, if it is one of theirs.
 func CompanionOf(name string) (service string, ok bool) {
 	service, ok = strings.CutSuffix(name, companionSuffix)

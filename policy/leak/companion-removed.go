@@ -56,9 +56,9 @@ func companionRemoved() Rule {
 }
 
 func deletedCompanion(o Write, view *policy.View) []breach {
-	service, named := inject.CompanionOf(o.Metadata.Name)
+	service, _ := inject.CompanionOf(o.Metadata.Name)
 	host := policy.Host{Namespace: o.Metadata.Namespace, Name: service}
-	if !named || o.Metadata.Labels[inject.ManagedByLabel] != inject.ManagedBy || slices.Contains(deleters(), o.Writer) ||
+	if !inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels) || slices.Contains(deleters(), o.Writer) ||
 		!view.Exists(host) || !needsCompanion(o.Kind, host, view) {
 		return nil
 	}
