@@ -26,16 +26,22 @@ type stored struct {
 	view *policy.Object
 }
 
-// view keeps of an object of a stored kind what rules read. Other objects pass as they are.
-func view(object any) (any, error) {
-	full, ok := object.(*unstructured.Unstructured)
-	if !ok {
+// transform returns what keeps of an object of a stored kind what rules read. Other objects pass as they are.
+func transform(routes []Route) toolscache.TransformFunc {
+	return func(object any) (any, error) {
+		full, ok := object.(*unstructured.Unstructured)
+		if !ok {
+			return object, nil
+		}
+		if route, ok := find(routes, full.GroupVersionKind().Group, full.GetKind()); ok && route.Stored {
+			return view(full, route)
+		}
 		return object, nil
 	}
-	route, ok := RouteFor(full.GroupVersionKind().Group, full.GetKind())
-	if !ok || !route.Stored {
-		return object, nil
-	}
+}
+
+// view keeps of an object what rules read.
+func view(full *unstructured.Unstructured, route Route) (*stored, error) {
 	raw, err := json.Marshal(full.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", route.Kind, err)

@@ -55,9 +55,13 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			return l
 		}
 		err = each(ctx, reader, list, func(o runtime.Object) error {
-			kept, err := view(o)
-			if s, ok := kept.(*stored); ok {
-				index.SetObject(s.view)
+			full, ok := o.(*unstructured.Unstructured)
+			if !ok {
+				return fmt.Errorf("an item is %T", o)
+			}
+			kept, err := view(full, r)
+			if err == nil {
+				index.SetObject(kept.view)
 			}
 			return err
 		})

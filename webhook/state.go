@@ -40,7 +40,7 @@ type State struct {
 func CacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
 	return cache.Options{
-		DefaultTransform: view,
+		DefaultTransform: transform(Routes()),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}:   {Transform: strip},
 			&corev1.Namespace{}: {Transform: strip},
