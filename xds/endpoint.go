@@ -67,6 +67,7 @@ type pool struct {
 type judge struct {
 	own       string
 	addresses Addresses
+	services  map[netip.Addr]bool
 	snapshot  *Snapshot
 }
 

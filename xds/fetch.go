@@ -15,6 +15,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // The resource types of one stream.
@@ -175,17 +177,27 @@ func (f *fetch) store(response *discoveryv3.DiscoveryResponse) error {
 	case routeType:
 		err = decodeEach(resources, func(r *routev3.RouteConfiguration) { f.snapshot.Routes[r.GetName()] = r })
 	case nameType:
-		f.snapshot.Names = map[string][]string{}
-		for _, resource := range resources {
-			table, tableErr := decodeNameTable(resource.GetValue())
-			if tableErr != nil {
-				return tableErr
-			}
-			maps.Copy(f.snapshot.Names, table)
-		}
+		return f.storeNames(resources)
 	}
 	if err != nil {
 		return fmt.Errorf("decode %s: %w", short(response.GetTypeUrl()), err)
+	}
+	return nil
+}
+
+func (f *fetch) storeNames(resources []*anypb.Any) error {
+	f.snapshot.Names, f.snapshot.NamedServices = map[string][]string{}, map[string]policy.Host{}
+	for _, resource := range resources {
+		table, err := decodeNameTable(resource.GetValue())
+		if err != nil {
+			return err
+		}
+		for name, info := range table {
+			f.snapshot.Names[name] = info.addresses
+			if info.service != (policy.Host{}) {
+				f.snapshot.NamedServices[name] = info.service
+			}
+		}
 	}
 	return nil
 }

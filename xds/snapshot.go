@@ -5,6 +5,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // Snapshot is the configuration of one proxy at one moment.
@@ -19,6 +21,9 @@ type Snapshot struct {
 	Endpoints map[string]*endpointv3.ClusterLoadAssignment
 	// Names is istiod's name table: host to addresses. Gateways have none.
 	Names map[string][]string
+	// NamedServices are the names in it that are those of Services, or of their Pods. Where it is nil, all names below
+	// svc.<domain> are.
+	NamedServices map[string]policy.Host
 }
 
 // endpointsName returns the name under which a cluster's endpoints are asked for; ok is false where they come in

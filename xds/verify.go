@@ -3,11 +3,15 @@ package xds
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
+
+// behindTunnel is why nobody can tell where a tunnel ends.
+const behindTunnel = "a tunnel: what is behind its other end is out of sight"
 
 // Result is the verdict on one host for one client.
 type Result string
@@ -56,6 +60,8 @@ type Rules struct {
 	// Addresses tell the cluster of an endpoint whose metadata does not, and are compared with that which does. An
 	// endpoint that neither places counts as a leak: nobody can say that it is local.
 	Addresses Addresses
+	// Services are the addresses of Services: what comes there is sent to the client's own cluster, by kube-proxy.
+	Services map[netip.Addr]bool
 	// ByName judges clusters that no path leads to like all others. They always are where no path leads to the host.
 	ByName bool
 }
@@ -155,8 +161,7 @@ func (v verifier) verdict(host Host, path Path) verdict {
 		return verdict{leaks: []Leak{{Path: path, Endpoints: []Endpoint{}, Reason: pool.open}}}
 	}
 	if path.Via == viaTunnel {
-		reason := "a tunnel: what is behind its other end is out of sight"
-		return verdict{leaks: []Leak{{Path: path, Endpoints: pool.endpoints, Reason: reason}}}
+		return verdict{leaks: []Leak{{Path: path, Endpoints: pool.endpoints, Reason: behindTunnel}}}
 	}
 	first, ready := firstLocal(pool.endpoints, v.judge.own)
 	result := verdict{ready: ready, failover: map[string]bool{}}
