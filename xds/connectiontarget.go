@@ -138,6 +138,9 @@ func (r *Resolver) request(path Path, end *chainEnd, p Probe) []Outcome {
 		}
 		outcomes = append(outcomes, r.cluster(path, p, 0)...)
 	}
+	for i := range outcomes {
+		outcomes[i].AnyName = host == r.hostsOf(config).all
+	}
 	return outcomes
 }
 

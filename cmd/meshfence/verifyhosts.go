@@ -56,5 +56,5 @@ func (f *verifyFlags) ofManifests(in io.Reader) (hosts []xds.Host, domain string
 		}
 	}
 	slices.SortFunc(hosts, func(a, b xds.Host) int { return strings.Compare(a.FQDN, b.FQDN) })
-	return slices.Compact(hosts), domain, nil
+	return slices.CompactFunc(hosts, func(a, b xds.Host) bool { return a.FQDN == b.FQDN }), domain, nil
 }
