@@ -237,7 +237,7 @@ type strictSearch struct {
 }
 
 func (s *strictSearch) offer(h Host) {
-	if r := s.view.rank(h); r.decision.Fence == Strict {
+	if r := s.view.ranked(h); r.decision.Fence == Strict {
 		s.tightest.offer(r)
 	}
 }
