@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,8 +13,16 @@ type backend struct {
 	selector []string
 	// addresses are its ClusterIPs.
 	addresses []netip.Addr
-	// ports are those of its ClusterIPs; none where they are not known.
-	ports []int64
+	// ports are those of its ClusterIPs that sidecars listen for; none where they are not known.
+	ports []backendPort
+	// exports are the Namespaces whose clients know the Service; none where all do.
+	exports []string
+}
+
+// backendPort is one port, as small as it can be kept.
+type backendPort struct {
+	number    int32
+	transport Transport
 }
 
 func newBackend(spec ServiceSpec) backend {
@@ -24,7 +33,12 @@ func newBackend(spec ServiceSpec) backend {
 		}
 	}
 	for _, p := range spec.Ports {
-		b.ports = append(b.ports, p.Port)
+		if t := p.Transport(); t != TransportNone {
+			b.ports = append(b.ports, backendPort{int32(p.Port), t}) //nolint:gosec // the API server takes none above 65535
+		}
+	}
+	if !Exported(spec.ExportTo, "", "") {
+		b.exports = spec.ExportTo
 	}
 	return b
 }
@@ -64,11 +78,6 @@ func (b backend) overlaps(labels map[string]string) bool {
 		shared = shared || ok
 	}
 	return shared && len(b.selector) > 0
-}
-
-// answers says whether the Service has one of the ports.
-func (b backend) answers(ports []int64) bool {
-	return len(b.ports) == 0 || slices.ContainsFunc(b.ports, func(p int64) bool { return slices.Contains(ports, p) })
 }
 
 // backends are those of one Namespace.
@@ -118,8 +127,10 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	}
 	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
-	x.forgetAddresses(host, n)
-	n.backends.set(host.Name, b)
+	x.around(host, n, func() {
+		x.forgetAddresses(host, n)
+		n.backends.set(host.Name, b)
+	})
 	for _, address := range b.addresses {
 		x.addresses[address] = host
 	}
@@ -179,29 +190,6 @@ func (v *View) StrictOverlapping(namespace string, labels map[string]string) (Fe
 	return s.fenced, s.found
 }
 
-// StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
-// prefix of more than one address looks at every ClusterIP.
-func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
-	v.index.mu.RLock()
-	defer v.index.mu.RUnlock()
-	s := strictSearch{view: v}
-	if prefix.IsSingleIP() {
-		if host, ok := v.index.addresses[prefix.Addr()]; ok && v.index.backend(host).answers(ports) {
-			s.offerIndexed(host)
-		}
-	} else {
-		for address, host := range v.index.addresses {
-			if prefix.Contains(address) && v.index.backend(host).answers(ports) {
-				s.offerIndexed(host)
-			}
-		}
-	}
-	s.offerTold(func(_ Host, b backend) bool {
-		return b.answers(ports) && slices.ContainsFunc(b.addresses, prefix.Contains)
-	})
-	return s.fenced, s.found
-}
-
 // backend returns that of a Service with an address.
 func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
@@ -222,21 +210,28 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 	return s.fenced, s.found
 }
 
-// strictSearch keeps the first strict Service of those that are offered, in whatever order.
+// strictSearch keeps the first strict Service, of the first rank, of those that are offered in whatever order.
 type strictSearch struct {
 	view   *View
 	found  bool
+	rank   rank
 	host   Host
 	fenced FencedHost
 }
 
-func (s *strictSearch) offer(h Host) {
-	if s.found && h.Compare(s.host) >= 0 {
-		return
+// offer reports whether the Service is strict.
+func (s *strictSearch) offer(h Host) bool {
+	d := s.view.decide(h)
+	if d.Fence != Strict {
+		return false
 	}
-	if d := s.view.decide(h); d.Fence == Strict {
-		s.found, s.host, s.fenced = true, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
+	scope := s.view.scope(h.Namespace)
+	r := scope.rank(d)
+	if s.found && cmp.Or(cmp.Compare(r, s.rank), h.Compare(s.host)) >= 0 {
+		return true
 	}
+	s.found, s.rank, s.host, s.fenced = true, r, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
+	return true
 }
 
 // offerIndexed offers a Service of the index, unless the view was told otherwise.

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,18 +37,46 @@ func (m backendModel) load(view *policy.View, h policy.Host, annotations map[str
 	view.LoadServiceSpec(h, spec)
 }
 
-// first returns the FQDN of the first strict Service, by a look at all of them, that is wanted; empty for none.
-func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
+// strict returns the strict Services, by a look at all of them, that are wanted, the first first: those that a locked
+// entry fences go before the others.
+func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) []policy.Host {
 	var hosts []policy.Host
 	for h, spec := range m.specs {
 		if m.decide(h, m.services[h]).Fence == policy.Strict && wanted(h, spec) {
 			hosts = append(hosts, h)
 		}
 	}
+	locked := func(h policy.Host) int {
+		if m.decide(h, m.services[h]).Locked {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(hosts, func(a, b policy.Host) int {
+		if order := locked(a) - locked(b); order != 0 {
+			return order
+		}
+		return a.Compare(b)
+	})
+	return hosts
+}
+
+// first returns the FQDN of the first of them; empty for none.
+func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
+	hosts := m.strict(wanted)
 	if len(hosts) == 0 {
 		return ""
 	}
-	return slices.MinFunc(hosts, policy.Host.Compare).FQDN("cluster.local")
+	return hosts[0].FQDN("cluster.local")
+}
+
+// alone returns a view of an index that has one Service of the model alone.
+func (m backendModel) alone(h policy.Host) *policy.View {
+	index := policy.NewIndex(m.config)
+	index.SetNamespace(h.Namespace, m.namespaces[h.Namespace])
+	index.SetService(h, m.services[h])
+	index.SetServiceSpec(h, m.specs[h])
+	return index.View()
 }
 
 func (m backendModel) selecting(namespace string, labels map[string]string) string {
@@ -77,12 +106,21 @@ func (m backendModel) overlapping(namespace string, labels map[string]string) st
 	})
 }
 
-func (m backendModel) addressed(prefix netip.Prefix) string {
-	return m.first(func(_ policy.Host, spec policy.ServiceSpec) bool {
-		return slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
+func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []policy.Host {
+	return m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool {
+		return hasPort(spec, ports) && slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
 			address, err := netip.ParseAddr(text)
 			return err == nil && prefix.Contains(address)
 		})
+	})
+}
+
+func hasPort(spec policy.ServiceSpec, ports policy.Ports) bool {
+	if len(spec.Ports) == 0 {
+		return !ports.HTTP
+	}
+	return slices.ContainsFunc(spec.Ports, func(p policy.ServicePort) bool {
+		return (len(ports.Numbers) == 0 || slices.Contains(ports.Numbers, p.Port)) && (!ports.HTTP || strings.HasPrefix(p.Name, "http"))
 	})
 }
 
@@ -128,11 +166,41 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 			compare("overlapping", m.overlapping(namespace, labels), got, found)
 		}
 	}
-	for _, text := range somePrefixes {
-		prefix := netip.MustParsePrefix(text)
-		got, found := view.StrictAddress(prefix, nil)
-		compare(text, m.addressed(prefix), got, found)
+	for _, ports := range []policy.Ports{{}, {HTTP: true}, {Numbers: []int64{80}}, {Numbers: []int64{80, 90}, HTTP: true}, {Numbers: []int64{90, 91, 92, 93, 94, 95, 96, 97, 98, 99}}} {
+		for _, text := range somePrefixes {
+			prefix := netip.MustParsePrefix(text)
+			got, found := view.StrictAddress(prefix, ports)
+			want := m.addressed(prefix, ports)
+			if found != (len(want) > 0) || found && !m.oneOf(want, got) {
+				t.Fatalf("%s %v: got %q (%t), want one of %v", text, ports, got.Host, found, want)
+			}
+		}
+		got, found := view.StrictPort(ports)
+		compare("port", m.first(func(_ policy.Host, spec policy.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
+		for _, text := range someSidecars {
+			clients := view.ClientsIn("shop", objectOf(t, policy.KindSidecar, "shop", "it", `"spec": `+text))
+			got, found := view.StrictHidden(&clients, ports)
+			compare(text, m.first(func(h policy.Host, _ policy.ServiceSpec) bool {
+				_, hidden := m.alone(h).StrictHidden(&clients, ports)
+				return hidden
+			}), got, found)
+		}
 	}
+}
+
+// someSidecars import some of the Services, on some of their ports.
+var someSidecars = []string{
+	`{}`, `{"egress": [{"hosts": ["./*"]}]}`, `{"egress": [{"hosts": ["*/*-db.prod.svc.cluster.local", "shop/b.shop.svc.cluster.local"]}]}`,
+	`{"egress": [{"port": {"number": 80, "protocol": "TCP"}, "hosts": ["a/*"]}, {"hosts": ["*/*", "~prod/b.prod.svc.cluster.local"]}]}`,
+	`{"egress": [{"port": {"number": 90, "protocol": "HTTP"}, "hosts": ["*/*"]}, {"bind": "10.9.9.9", "hosts": ["*/*"]}]}`,
+}
+
+// oneOf reports whether an answer is one of the Services of the first of them's kind.
+func (m backendModel) oneOf(hosts []policy.Host, got policy.FencedHost) bool {
+	return slices.ContainsFunc(hosts, func(h policy.Host) bool {
+		d := m.decide(h, m.services[h])
+		return got.Host == h.FQDN("cluster.local") && d.Locked == m.decide(hosts[0], m.services[hosts[0]]).Locked
+	})
 }
 
 // FuzzBackends: after any sequence of changes the index answers as a walk over what is left does, and so does a
@@ -185,6 +253,10 @@ func FuzzBackends(f *testing.F) {
 func specOf(h policy.Host, choice int) policy.ServiceSpec {
 	spec := policy.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
 	spec.ClusterIP, spec.ClusterIPs = addresses(h, choice/8)
+	spec.Ports = [][]policy.ServicePort{
+		nil, {{Port: 80, Name: "http"}}, {{Port: 80, Name: "tcp"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "tcp"}}, {{Port: 53, Name: "dns", Protocol: "UDP"}, {Port: 90, Name: "http"}},
+	}[choice%5]
+	spec.ExportTo = [][]string{nil, nil, {"."}, {"shop", "a"}, {"~"}, {"*"}}[choice%6]
 	return spec
 }
 
@@ -238,7 +310,7 @@ func TestServiceSpecs(t *testing.T) {
 			x.SetService(till, nil)
 			x.SetServiceSpec(cart, spec("10.0.0.1"))
 			tc.change(x)
-			got, _ := x.View().StrictAddress(one, nil)
+			got, _ := x.View().StrictAddress(one, policy.Ports{})
 			if diff := cmp.Diff(tc.address, got.Host); diff != "" {
 				t.Errorf("address (-want +got):\n%s", diff)
 			}

@@ -74,11 +74,16 @@ type ServiceSpec struct {
 	ClusterIP    string            `json:"clusterIP"`
 	ClusterIPs   []string          `json:"clusterIPs"`
 	Ports        []ServicePort     `json:"ports"`
+	// ExportTo are the Namespaces whose clients know the Service, as its annotation names them; none where all do.
+	ExportTo []string `json:"-"`
 }
 
 // ServicePort is one port of a Service.
 type ServicePort struct {
-	Port int64 `json:"port"`
+	Port        int64   `json:"port"`
+	Name        string  `json:"name"`
+	Protocol    string  `json:"protocol"`
+	AppProtocol *string `json:"appProtocol"`
 }
 
 // ConfigMap is the part of a core/v1 ConfigMap that is read.
@@ -112,7 +117,9 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
-		object.Service, err = decode[ServiceSpec](data, object)
+		if object.Service, err = decode[ServiceSpec](data, object); err == nil {
+			object.Service.ExportTo = ExportTo(object.Metadata.Annotations)
+		}
 	case KindConfigMap:
 		object.ConfigMap, err = decodeWhole[ConfigMap](data, object)
 	case KindEndpoints:
@@ -126,7 +133,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindVirtualService:
 		object.VirtualService, err = decode[VirtualService](data, object)
 	case KindServiceEntry:
-		object.ServiceEntry, err = decode[ServiceEntry](data, object)
+		object.ServiceEntry, err = decodeServiceEntry(data, object)
 	case KindWorkloadEntry:
 		object.WorkloadEntry, err = decode[WorkloadEntry](data, object)
 	case KindWorkloadGroup:

@@ -79,5 +79,17 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 			return nil, err
 		}
 	}
-	return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &view)
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
+		return object, err
+	}
+	switch {
+	case object.Service != nil:
+		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
+	case object.ServiceEntry != nil:
+		status := struct {
+			Status *policy.EntryStatus `json:"status"`
+		}{&object.ServiceEntry.Status}
+		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+	}
+	return object, nil
 }
