@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -155,7 +154,7 @@ func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
 	}
 }
 
-// StrictSelecting returns the first strict Service of a Namespace that selects what has the labels.
+// StrictSelecting returns the tightest strict Service of a Namespace that selects what has the labels.
 func (v *View) StrictSelecting(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
@@ -170,10 +169,10 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// StrictOverlapping returns the first strict Service of a Namespace whose selector shares a label with those given
+// StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given
 // and contradicts none of them; no labels choose everything. It looks at every Service of the Namespace.
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -187,7 +186,7 @@ func (v *View) StrictOverlapping(namespace string, labels map[string]string) (Fe
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.overlaps(labels) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
 // backend returns that of a Service with an address.
@@ -195,7 +194,7 @@ func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }
 
-// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
+// StrictNamed returns the tightest strict Service of that name, for a host that stands for such
 // a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
 func (v *View) StrictNamed(name string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -207,31 +206,33 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 		}
 	}
 	s.offerTold(func(h Host, _ backend) bool { return h.Name == name })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// strictSearch keeps the first strict Service, of the first rank, of those that are offered in whatever order.
+// strictSearch keeps the tightest of the strict Services that are offered, each once.
 type strictSearch struct {
-	view   *View
-	found  bool
-	rank   rank
-	host   Host
-	fenced FencedHost
+	view *View
+	tightest
+
+	seen map[Host]bool
 }
 
 // offer reports whether the Service is strict.
 func (s *strictSearch) offer(h Host) bool {
-	d := s.view.decide(h)
-	if d.Fence != Strict {
-		return false
+	r := s.view.rank(h)
+	if r.decision.Fence == Strict && !s.seen[h] {
+		put(&s.seen, h, true)
+		s.tightest.offer(r)
 	}
-	scope := s.view.scope(h.Namespace)
-	r := scope.rank(d)
-	if s.found && cmp.Or(cmp.Compare(r, s.rank), h.Compare(s.host)) >= 0 {
-		return true
+	return r.decision.Fence == Strict
+}
+
+// fencedHost returns the tightest, if there is one.
+func (s *strictSearch) fencedHost() (FencedHost, bool) {
+	if s.count == 0 {
+		return FencedHost{}, false
 	}
-	s.found, s.rank, s.host, s.fenced = true, r, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
-	return true
+	return s.tightest.fencedHost(s.view.config.ClusterDomain), true
 }
 
 // offerIndexed offers a Service of the index, unless the view was told otherwise.

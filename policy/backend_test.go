@@ -37,37 +37,25 @@ func (m backendModel) load(view *policy.View, h policy.Host, annotations map[str
 	view.LoadServiceSpec(h, spec)
 }
 
-// strict returns the strict Services, by a look at all of them, that are wanted, the first first: those that a locked
-// entry fences go before the others.
-func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) []policy.Host {
-	var hosts []policy.Host
+// strict returns the strict Services, by a look at all of them, that are wanted, the tightest first.
+func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) []covered {
+	var hosts []covered
 	for h, spec := range m.specs {
-		if m.decide(h, m.services[h]).Fence == policy.Strict && wanted(h, spec) {
-			hosts = append(hosts, h)
+		if c := m.cover(h, m.services[h]); c.Fence == policy.Strict && wanted(h, spec) {
+			hosts = append(hosts, c)
 		}
 	}
-	locked := func(h policy.Host) int {
-		if m.decide(h, m.services[h]).Locked {
-			return 0
-		}
-		return 1
-	}
-	slices.SortFunc(hosts, func(a, b policy.Host) int {
-		if order := locked(a) - locked(b); order != 0 {
-			return order
-		}
-		return a.Compare(b)
-	})
+	slices.SortFunc(hosts, func(a, b covered) int { return strings.Compare(a.rank(), b.rank()) })
 	return hosts
 }
 
-// first returns the FQDN of the first of them; empty for none.
+// first says which of them is the tightest, and what else it stands for; empty for none.
 func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
 	hosts := m.strict(wanted)
 	if len(hosts) == 0 {
 		return ""
 	}
-	return hosts[0].FQDN("cluster.local")
+	return whole(hosts)
 }
 
 // alone returns a view of an index that has one Service of the model alone.
@@ -106,7 +94,7 @@ func (m backendModel) overlapping(namespace string, labels map[string]string) st
 	})
 }
 
-func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []policy.Host {
+func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []covered {
 	return m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool {
 		return hasPort(spec, ports) && slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
 			address, err := netip.ParseAddr(text)
@@ -154,9 +142,18 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 	t.Helper()
 	compare := func(question, want string, got policy.FencedHost, found bool) {
 		t.Helper()
-		if got.Host != want || found != (want != "") || found && got.Fence != policy.Strict {
-			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, got.Host, found, got.Fence, want, m.services, m.specs)
+		if found != (want != "") || found && (wholeOf(got) != want || got.Fence != policy.Strict) {
+			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, wholeOf(got), found, got.Fence, want, m.services, m.specs)
 		}
+	}
+	somewhat := func(question string, want []covered, got policy.FencedHost, found bool) { // not how many more
+		t.Helper()
+		text := ""
+		if len(want) > 0 {
+			text = whole(want[:min(len(want), 10)])
+		}
+		got.More = 0
+		compare(question, text, got, found)
 	}
 	for _, namespace := range someNamespaces {
 		for _, labels := range someLabels {
@@ -171,16 +168,16 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 			prefix := netip.MustParsePrefix(text)
 			got, found := view.StrictAddress(prefix, ports)
 			want := m.addressed(prefix, ports)
-			if found != (len(want) > 0) || found && !m.oneOf(want, got) {
+			if found != (len(want) > 0) || found && !oneOf(want, got) {
 				t.Fatalf("%s %v: got %q (%t), want one of %v", text, ports, got.Host, found, want)
 			}
 		}
 		got, found := view.StrictPort(ports)
-		compare("port", m.first(func(_ policy.Host, spec policy.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
+		somewhat("port", m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
 		for _, text := range someSidecars {
 			clients := view.ClientsIn("shop", objectOf(t, policy.KindSidecar, "shop", "it", `"spec": `+text))
 			got, found := view.StrictHidden(&clients, ports)
-			compare(text, m.first(func(h policy.Host, _ policy.ServiceSpec) bool {
+			somewhat(text, m.strict(func(h policy.Host, _ policy.ServiceSpec) bool {
 				_, hidden := m.alone(h).StrictHidden(&clients, ports)
 				return hidden
 			}), got, found)
@@ -195,12 +192,20 @@ var someSidecars = []string{
 	`{"egress": [{"port": {"number": 90, "protocol": "HTTP"}, "hosts": ["*/*"]}, {"bind": "10.9.9.9", "hosts": ["*/*"]}]}`,
 }
 
-// oneOf reports whether an answer is one of the Services of the first of them's kind.
-func (m backendModel) oneOf(hosts []policy.Host, got policy.FencedHost) bool {
-	return slices.ContainsFunc(hosts, func(h policy.Host) bool {
-		d := m.decide(h, m.services[h])
-		return got.Host == h.FQDN("cluster.local") && d.Locked == m.decide(hosts[0], m.services[hosts[0]]).Locked
+// oneOf reports whether an answer is one of the hosts that are as tight as the first.
+func oneOf(hosts []covered, got policy.FencedHost) bool {
+	return slices.ContainsFunc(hosts, func(h covered) bool {
+		return got.Host == h.FQDN("cluster.local") && h.Locked == hosts[0].Locked && h.enforcement == hosts[0].enforcement &&
+			got.Locked == h.Locked && got.Enforcement == hardest(hosts)
 	})
+}
+
+func hardest(hosts []covered) policy.Enforcement {
+	all := policy.Enforcements()
+	for _, h := range hosts {
+		all = all[:min(len(all), slices.Index(policy.Enforcements(), string(h.enforcement))+1)]
+	}
+	return policy.Enforcement(all[len(all)-1])
 }
 
 // FuzzBackends: after any sequence of changes the index answers as a walk over what is left does, and so does a

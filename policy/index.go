@@ -27,10 +27,20 @@ type namespaceIndex struct {
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
 	services map[string]asked
-	byFence  [len(fenceNames)][]string // the names of services, sorted
+	byFence  [len(fenceNames)]fencedNames
 	backends backends
-	ranks    map[string]rank // of the strict Services
+	tiers    map[string]tier // of the strict Services
 }
+
+// fencedNames are the sorted names of the Services of a Namespace that have one fence.
+type fencedNames struct {
+	locked, free []string
+}
+
+// lists returns those that differ in nothing but their names together.
+func (f *fencedNames) lists() [2][]string { return [2][]string{f.locked, f.free} }
+
+func (f *fencedNames) count() int { return len(f.locked) + len(f.free) }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
@@ -94,7 +104,7 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 	}
 	changed = true
 	x.around(host, n, func() { n.services[host.Name] = annotation })
-	names := &n.byFence[n.fence(host.Name)]
+	names := n.names(host.Name)
 	i, _ := slices.BinarySearch(*names, host.Name)
 	*names = slices.Insert(*names, i, host.Name)
 }
@@ -124,7 +134,7 @@ func (x *Index) Count() map[string]int {
 	for fence, name := range fenceNames {
 		counts[name] = 0
 		for _, n := range x.namespaces {
-			counts[name] += len(n.byFence[fence])
+			counts[name] += n.byFence[fence].count()
 		}
 	}
 	return counts
@@ -157,13 +167,14 @@ func (x *Index) setScope(n *namespaceIndex, scope NamespaceScope) (changed bool)
 	for service := range n.services {
 		x.list(Host{scope.name, service}, n)
 	}
-	n.byFence = [len(fenceNames)][]string{}
+	n.byFence = [len(fenceNames)]fencedNames{}
 	for service := range n.services {
-		f := n.fence(service)
-		n.byFence[f] = append(n.byFence[f], service)
+		names := n.names(service)
+		*names = append(*names, service)
 	}
 	for _, names := range n.byFence {
-		slices.Sort(names)
+		slices.Sort(names.locked)
+		slices.Sort(names.free)
 	}
 	return true
 }
@@ -172,8 +183,17 @@ func (n *namespaceIndex) fence(service string) Fence {
 	return n.scope.decide(service, n.services[service]).Fence
 }
 
+// names returns the list that a Service belongs to.
+func (n *namespaceIndex) names(service string) *[]string {
+	d := n.scope.decide(service, n.services[service])
+	if d.Locked {
+		return &n.byFence[d.Fence].locked
+	}
+	return &n.byFence[d.Fence].free
+}
+
 func (n *namespaceIndex) remove(service string) {
-	names := &n.byFence[n.fence(service)]
+	names := n.names(service)
 	if i, ok := slices.BinarySearch(*names, service); ok {
 		*names = slices.Delete(*names, i, i+1)
 	}

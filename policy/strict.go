@@ -5,26 +5,16 @@ import (
 	"slices"
 )
 
-// rank orders strict Services by what becomes of a finding about them, the hardest first. Where a question has several
-// answers it has the one of the first rank, so that a Service that is there for show hides no other.
-type rank uint8
-
-const ranks = 6
-
-func rankOf(enforcement Enforcement, locked bool) rank {
-	r := rank(2 * slices.Index([]Enforcement{Enforce, Warn, Audit}, enforcement))
-	if locked {
-		return r
-	}
-	return r + 1
+// tier is what makes strict Services tighter than others. Of each tier some are found, so that Services that are there
+// for show hide no other.
+type tier struct {
+	locked      bool
+	enforcement Enforcement
 }
 
-// rank returns that of a Service of the Namespace.
-func (s *NamespaceScope) rank(d Decision) rank {
-	if d.Locked {
-		return rankOf(s.config.Enforcement, true)
-	}
-	return rankOf(s.enforcement, false)
+// tiers lists all of them.
+func tiers() []tier {
+	return []tier{{true, Enforce}, {false, Enforce}, {true, Warn}, {false, Warn}, {true, Audit}, {false, Audit}}
 }
 
 // The ports of a strictKey that are none.
@@ -35,9 +25,9 @@ const (
 	noPort = 0
 )
 
-// strictKey names a set of strict Services: those of a rank that have a port, one of HTTP or another.
+// strictKey names a set of strict Services: those of a tier that have a port, one of HTTP or another.
 type strictKey struct {
-	rank rank
+	tier tier
 	port int64
 	http bool
 }
@@ -59,22 +49,22 @@ type strictNames struct {
 type strictSets map[strictKey]*strictSet
 
 // keys returns the ports under which a Service stands.
-func (b backend) keys(r rank) []strictKey {
-	whole := strictKey{rank: r, port: anyPort}
+func (b backend) keys(t tier) []strictKey {
+	whole := strictKey{tier: t, port: anyPort}
 	if len(b.ports) == 0 {
-		return []strictKey{whole, {rank: r, port: noPort}}
+		return []strictKey{whole, {tier: t, port: noPort}}
 	}
 	keys := make([]strictKey, 1, len(b.ports)+1)
 	for _, p := range b.ports {
-		keys = append(keys, strictKey{r, int64(p.number), p.transport == TransportHTTP})
+		keys = append(keys, strictKey{t, int64(p.number), p.transport == TransportHTTP})
 		whole.http = whole.http || p.transport == TransportHTTP
 	}
 	keys[0] = whole
 	return keys
 }
 
-func (x *Index) addStrict(host Host, b backend, r rank) {
-	for _, key := range b.keys(r) {
+func (x *Index) addStrict(host Host, b backend, t tier) {
+	for _, key := range b.keys(t) {
 		set := x.strict[key]
 		if set == nil {
 			set = &strictSet{namespaces: map[string]*strictNames{}}
@@ -97,8 +87,8 @@ func (x *Index) addStrict(host Host, b backend, r rank) {
 	}
 }
 
-func (x *Index) removeStrict(host Host, b backend, r rank) {
-	for _, key := range b.keys(r) {
+func (x *Index) removeStrict(host Host, b backend, t tier) {
+	for _, key := range b.keys(t) {
 		set := x.strict[key]
 		if set == nil || set.namespaces[host.Namespace] == nil {
 			continue
@@ -140,9 +130,9 @@ func (x *Index) around(host Host, n *namespaceIndex, change func()) {
 
 // unlist takes a Service out of the sets of strict ones.
 func (x *Index) unlist(host Host, n *namespaceIndex) {
-	if r, listed := n.ranks[host.Name]; listed {
-		x.removeStrict(host, n.backends.byName[host.Name], r)
-		delete(n.ranks, host.Name)
+	if t, listed := n.tiers[host.Name]; listed {
+		x.removeStrict(host, n.backends.byName[host.Name], t)
+		delete(n.tiers, host.Name)
 	}
 }
 
@@ -153,16 +143,13 @@ func (x *Index) list(host Host, n *namespaceIndex) {
 	if !exists || !known {
 		return
 	}
-	d := n.scope.decide(host.Name, annotation)
-	if d.Fence != Strict {
+	r := n.scope.rank(host.Name, annotation)
+	if r.decision.Fence != Strict {
 		return
 	}
-	if n.ranks == nil {
-		n.ranks = map[string]rank{}
-	}
-	r := n.scope.rank(d)
-	n.ranks[host.Name] = r
-	x.addStrict(host, b, r)
+	t := tier{r.decision.Locked, r.enforcement}
+	put(&n.tiers, host.Name, t)
+	x.addStrict(host, b, t)
 }
 
 // Ports says which ports of strict Services a question is about.
@@ -217,10 +204,10 @@ func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) 
 	if len(p.Numbers) > 0 {
 		numbers = append(p.Numbers[:len(p.Numbers):len(p.Numbers)], noPort)
 	}
-	for r := range rank(ranks) {
+	for _, tier := range tiers() {
 		for _, number := range numbers {
 			for _, http := range []bool{true, false} {
-				key := strictKey{r, number, http}
+				key := strictKey{tier, number, http}
 				if set := v.index.strict[key]; set != nil && (http || !p.HTTP) {
 					visit(key, set)
 				}
@@ -229,8 +216,8 @@ func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) 
 	}
 }
 
-// StrictAddress returns a strict Service that has a ClusterIP in the prefix and one of the ports there, whatever is
-// in the index.
+// StrictAddress returns the tightest of strict Services that have a ClusterIP in the prefix and one of the ports there;
+// where there are many, of some of each tier.
 func (v *View) StrictAddress(prefix netip.Prefix, ports Ports) (FencedHost, bool) {
 	return v.strictAddress(prefix, ports, func(Host, backend) bool { return true })
 }
@@ -239,15 +226,15 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	s := strictSearch{view: v}
-	offer := func(host Host) (next bool) {
-		return v.told(host) || !wanted(host, v.index.backend(host)) || !s.offer(host)
+	offer := func(host Host) (strict bool) {
+		return !v.told(host) && wanted(host, v.index.backend(host)) && s.offer(host)
 	}
 	if prefix.IsSingleIP() {
 		if host, ok := v.index.addresses[prefix.Addr()]; ok && ports.has(v.index.backend(host)) {
 			offer(host)
 		}
 	} else {
-		v.sets(ports, true, func(_ strictKey, set *strictSet) { set.addresses.within(prefix, offer) })
+		v.sets(ports, true, func(_ strictKey, set *strictSet) { set.addresses.within(prefix, upTo(maxHosts, offer)) })
 		v.offerUnlisted(func(host Host, b backend) {
 			if ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) {
 				offer(host)
@@ -257,10 +244,10 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 	s.offerTold(func(host Host, b backend) bool {
 		return ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) && wanted(host, b)
 	})
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// StrictPort returns the first strict Service that has one of the ports. It looks once at each Namespace, whatever is
+// StrictPort returns the tightest of strict Services that have one of the ports. It looks once at each Namespace, whatever is
 // in it.
 func (v *View) StrictPort(ports Ports) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -268,7 +255,7 @@ func (v *View) StrictPort(ports Ports) (FencedHost, bool) {
 	s := strictSearch{view: v}
 	v.sets(ports, false, func(_ strictKey, set *strictSet) {
 		for namespace, names := range set.namespaces {
-			s.offerFirst(namespace, names.all, func(string) bool { return true })
+			s.offerNames(namespace, names.all, func(Host) bool { return true })
 		}
 	})
 	v.offerUnlisted(func(host Host, b backend) {
@@ -277,7 +264,7 @@ func (v *View) StrictPort(ports Ports) (FencedHost, bool) {
 		}
 	})
 	s.offerTold(func(_ Host, b backend) bool { return ports.has(b) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
 // offerUnlisted visits the Services of Namespaces that the view was told of: the index has them by other labels.
@@ -291,12 +278,22 @@ func (v *View) offerUnlisted(visit func(Host, backend)) {
 	}
 }
 
-// offerFirst offers the first of the names of a Namespace that is wanted.
-func (s *strictSearch) offerFirst(namespace string, names []string, wanted func(name string) bool) {
+// offerNames offers some of the names of a Namespace that are wanted.
+func (s *strictSearch) offerNames(namespace string, names []string, wanted func(Host) bool) {
+	more := upTo(maxHosts, func(host Host) bool { return !s.view.told(host) && wanted(host) && s.offer(host) })
 	for _, name := range names {
-		host := Host{namespace, name}
-		if !s.view.told(host) && wanted(name) && s.offer(host) {
+		if !more(Host{namespace, name}) {
 			return
 		}
+	}
+}
+
+// upTo returns a visitor that reports whether to go on: until offer has taken so many.
+func upTo(most int, offer func(Host) bool) func(Host) bool {
+	return func(host Host) bool {
+		if offer(host) {
+			most--
+		}
+		return most > 0
 	}
 }

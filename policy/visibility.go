@@ -214,7 +214,7 @@ func (c *Clients) Routes(namespace, host string, exportTo []string) bool {
 		slices.ContainsFunc(c.listeners, func(l listener) bool { return !l.apart && l.overlaps(namespace, host) })
 }
 
-// StrictHidden returns the first strict Service that the clients do not know on one of the ports. Of a Namespace that
+// StrictHidden returns the tightest of strict Services that the clients do not know on one of the ports. Of a Namespace that
 // they know as a whole it looks at those Services alone that say who knows them.
 func (v *View) StrictHidden(c *Clients, ports Ports) (FencedHost, bool) {
 	return v.strictHidden(c, ports, hostFilter{})
@@ -269,10 +269,10 @@ func (v *View) strictHidden(c *Clients, ports Ports, filter hostFilter) (FencedH
 		}
 	})
 	s.offerTold(wanted)
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// offerHidden offers, of each Namespace, the first strict Service that the clients do not know. Of any port it goes by
+// offerHidden offers, of each Namespace, some strict Services that the clients do not know. Of any port it goes by
 // what they know on those that have no listener of their own.
 func (s *strictSearch) offerHidden(c *Clients, ports Ports, filter hostFilter) {
 	index := s.view.index
@@ -282,8 +282,7 @@ func (s *strictSearch) offerHidden(c *Clients, ports Ports, filter hostFilter) {
 			if c.whole(namespace, key) {
 				list = names.restricted
 			}
-			s.offerFirst(namespace, list, func(name string) bool {
-				h := Host{namespace, name}
+			s.offerNames(namespace, list, func(h Host) bool {
 				return filter.has(h) && c.hidesAny(h, index.backend(h), ports)
 			})
 		}
