@@ -21,6 +21,7 @@ func Rules() []Rule {
 		destinationRuleWildcardMixed(),
 		destinationRuleUnfenced(),
 		companionRemoved(),
+		companionNameReserved(),
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
 		virtualServiceMirror(),
