@@ -42,11 +42,14 @@ func sidecarBindTakesServiceIP() Rule {
 	}
 }
 
-// importsStrict reports whether a listener imports strict hosts alone.
+// importsStrict reports whether a listener imports strict hosts alone. A wildcard for names outside of the cluster
+// domain has others.
 func importsStrict(hosts []string, view *policy.View) bool {
 	for _, text := range hosts {
 		_, name, _ := strings.Cut(text, "/")
-		if match := view.Match(name); !match.Only(policy.Strict) {
+		suffix, wildcard := policy.Wildcard(name)
+		outside := wildcard && !strings.HasSuffix(suffix, ".svc."+view.Config().ClusterDomain)
+		if match := view.Match(name); outside || !match.Only(policy.Strict) {
 			return false
 		}
 	}
