@@ -217,7 +217,7 @@ type strictSearch struct {
 
 // offer reports whether the Service is strict.
 func (s *strictSearch) offer(h Host) bool {
-	r := s.view.rank(h)
+	r := s.view.ranked(h)
 	if r.decision.Fence == Strict && !s.seen[h] {
 		put(&s.seen, h, true)
 		s.tightest.offer(r)

@@ -47,7 +47,7 @@ func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope,
 	}
 	for name, annotation := range n.services {
 		if strings.HasSuffix(name, suffix) && !v.told(Host{scope.name, name}) {
-			s.offer(scope.rank(name, annotation))
+			s.offer(scope.ranked(name, annotation))
 		}
 	}
 }
@@ -56,7 +56,7 @@ func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope,
 // kept, and counts the others.
 func (v *View) offerFirst(t *tightest, n *namespaceIndex, names []string) {
 	for i, name := range names {
-		if v.told(Host{n.scope.name, name}) || t.offer(n.scope.rank(name, n.services[name])) {
+		if v.told(Host{n.scope.name, name}) || t.offer(n.scope.ranked(name, n.services[name])) {
 			continue
 		}
 		rest := names[i+1:]
@@ -74,7 +74,7 @@ func (v *View) offerFirst(t *tightest, n *namespaceIndex, names []string) {
 func (v *View) offerTold(s *search, suffix string) {
 	for h := range v.backends {
 		if strings.HasSuffix(h.FQDN(v.config.ClusterDomain), suffix) {
-			s.offer(v.rank(h))
+			s.offer(v.ranked(h))
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (v *View) matchNamespaces(pattern, suffix, end string) Match {
 		if !ok {
 			scope = v.indexed(n)
 		}
-		if r := scope.rank("", absent); r.decision.Fence != None {
+		if r := scope.ranked("", absent); r.decision.Fence != None {
 			r.host = Host{name, anyName}
 			s.offer(r)
 		}

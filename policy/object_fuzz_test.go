@@ -85,6 +85,10 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 	switch {
 	case object.Service != nil:
 		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
+		status := struct {
+			Status *policy.ServiceStatus `json:"status"`
+		}{&object.Service.Status}
+		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
 	case object.ServiceEntry != nil:
 		status := struct {
 			Status *policy.EntryStatus `json:"status"`

@@ -149,7 +149,7 @@ func (x *Index) list(host Host, n *namespaceIndex) {
 	if !exists || !known {
 		return
 	}
-	r := n.scope.rank(host.Name, annotation)
+	r := n.scope.ranked(host.Name, annotation)
 	if r.decision.Fence != Strict {
 		return
 	}

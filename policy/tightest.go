@@ -139,8 +139,8 @@ func (s *NamespaceScope) enforce(d Decision) Enforcement {
 	return s.enforcement
 }
 
-// rank decides a Service and ranks it.
-func (s *NamespaceScope) rank(service string, annotation asked) ranked {
+// ranked decides a Service and ranks it.
+func (s *NamespaceScope) ranked(service string, annotation asked) ranked {
 	d := s.decide(service, annotation)
 	return ranked{Host{s.name, service}, d, s.enforce(d)}
 }

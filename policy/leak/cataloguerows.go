@@ -37,6 +37,7 @@ func destinationRuleRows() []Row {
 		{ID: "B15", What: "a BackendTLSPolicy for one port makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
 		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
+		{ID: "B18", What: "somebody else takes the name of a companion, or changes one", Stops: policy.HoldsOf(policy.MeshConfig), Repairs: policy.HoldsOf(policy.Locality, policy.Subset)},
 	}
 }
 
@@ -87,7 +88,7 @@ func workloadRows() []Row {
 		{ID: "E2", What: "a hand-written EndpointSlice adds endpoints, which count as local"},
 		{ID: "E3", What: "a Service is but another name for something else"},
 		{ID: "E4", What: "a headless Service: sidecars see the Pods of all clusters", Reason: "no hold reaches what a sidecar does with original addresses"},
-		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "there is no object to judge: name the Service in scope.services, or keep it without Pods"},
+		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge, and no companion where there is no Service: keep it without Pods, or add hold meshConfig and name it in scope.services"},
 		{ID: "E6", What: "a Pod claims another network and stands for a gateway there"},
 		{ID: "E7", What: "a Pod claims a locality that it is not in", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "E8", What: "a Pod has a cluster label of its own", Reason: "istiod overwrites it", Harmless: true},
@@ -97,10 +98,13 @@ func workloadRows() []Row {
 		{ID: "E12a", What: "the label istio.io/global makes a Service global in ambient mode"},
 		{ID: "E12b", What: "the label on the remote Service attaches its Pods", Shown: []string{"policy/leak TestFixtures/service-global-label"}},
 		{ID: "E12c", What: "a local Service behind a global waypoint", Shown: []string{"policy/leak TestFixtures/service-global-label"}},
-		{ID: "E13", What: "a Service with a network label and an external address is a gateway of that network", Reason: "it stands for other endpoints of that network alone, which meshConfig and subset drop by their cluster", Harmless: true},
+		{ID: "E13", What: "a Service with a network label and an external address is a gateway of that network", Reason: "that of another network stands for endpoints of that one alone, of which a strict host has none here; that of this one is E19", Harmless: true},
 		{ID: "E14", What: "a fence comes over objects that stood before", Repairs: anyHold},
 		{ID: "E15", What: "a network below Istio makes the Service global"},
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
+		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "its companions go with it, and clients with DNS capture reach the others"},
+		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
+		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
 }
 
@@ -157,7 +161,7 @@ func otherRows() []Row {
 		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service"},
 		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
 		{ID: "J", What: "an EnvoyFilter can change anything", Reason: "what it does cannot be told from it"},
-		{ID: "K1", What: "a proxy claims another cluster", Reason: "who runs a proxy by hand can say anything; the injector says the truth"},
+		{ID: "K1", What: "a proxy claims another cluster", Stops: policy.HoldsOf(policy.Locality, policy.Subset), Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},
 		{ID: "L1", What: "objects from before the installation, or from an outage", Reason: "the backfill mends what can be mended, and the audit tells the rest", Shown: []string{"test/e2e TestBackfill", "test/e2e TestAudit"}},
