@@ -93,6 +93,8 @@ type Finding struct {
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
+	// Path leads to the field; a list index is a decimal number.
+	Path []string `json:"-"`
 	// Value is what stands in the field.
 	Value any `json:"-"`
 	// Locked says that a locked entry of the FenceConfig fences the host.
@@ -197,6 +199,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Namespace: o.Metadata.Namespace,
 		Name:      o.Metadata.Name,
 		Field:     fieldPath(b.path),
+		Path:      b.path,
 		Host:      b.host.Host,
 		Value:     b.value,
 		Locked:    b.host.Locked,
