@@ -29,8 +29,9 @@ const (
 // progressEvery is after how many objects the log tells how far a pass is.
 const progressEvery = 100
 
-// backfill brings objects in line that admission has not seen since their fence is what it is. It writes
-// nothing into them itself: a patch without content sends each through admission. Nothing is remembered
+// backfill brings objects in line that admission has not seen since their fence is what it is, whoever owns them. It
+// writes nothing into them itself: a patch without content sends each through admission, leaves no trace in
+// managedFields, and what comes back is what the owner's next apply would get. Nothing is remembered
 // between leaders, because what is left to do shows in the objects.
 type backfill struct {
 	*mesh
@@ -41,21 +42,19 @@ type backfill struct {
 	limiter        *rate.Limiter
 	inbox          *inbox
 	settle, resync time.Duration
-	withGitOps     bool
 }
 
 func newBackfill(r *runner, m *mesh, informers cache.Informers) *backfill {
 	return &backfill{
-		mesh:       m,
-		informers:  informers,
-		live:       r.mgr.GetAPIReader(),
-		writer:     r.writer,
-		board:      newBoard(r.metrics, r.recorder),
-		limiter:    rate.NewLimiter(rate.Limit(r.BackfillRate), 1),
-		inbox:      newInbox(),
-		settle:     r.Settle,
-		resync:     r.Resync,
-		withGitOps: r.BackfillGitOps,
+		mesh:      m,
+		informers: informers,
+		live:      r.mgr.GetAPIReader(),
+		writer:    r.writer,
+		board:     newBoard(r.metrics, r.recorder),
+		limiter:   rate.NewLimiter(rate.Limit(r.BackfillRate), 1),
+		inbox:     newInbox(),
+		settle:    r.Settle,
+		resync:    r.Resync,
 	}
 }
 
@@ -179,9 +178,6 @@ func (b *backfill) pass(ctx context.Context, s scope) (done bool) {
 
 // bring sends one object through admission.
 func (b *backfill) bring(ctx context.Context, j *job) result {
-	if j.tool != "" && !b.withGitOps {
-		return result{stateSkipped, fmt.Sprintf("%s owns the object: apply it again from its source", j.tool)}
-	}
 	if r, ok := b.board.denied(j); ok {
 		return r
 	}
