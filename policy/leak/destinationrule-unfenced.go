@@ -16,8 +16,8 @@ func destinationRuleUnfenced() Rule {
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "apply the object again so that admission adds what is missing",
 		check: func(o Write, view *policy.View) []breach {
-			hold := policy.Subset
-			if view.Config().Holds.Has(policy.Locality) {
+			hold, config := policy.Subset, view.Config()
+			if config.Holds.Has(policy.Locality) && !config.Active().Only(policy.Subset) {
 				hold = policy.Locality
 			}
 			return gaps(o, view, func(g inject.Gap) bool { return g.Hold == hold && !g.Blocked })
