@@ -29,8 +29,8 @@ type Rule struct {
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string
-	// Guards is the hold whose own state the rule protects; 0 where there is none. While it is active no other
-	// hold keeps the rule silent, because that hold keeps other rules silent.
+	// Guards is the hold whose own state the rule protects; 0 where there is none. While the FenceConfig names it no
+	// other hold keeps the rule silent, because that hold keeps other rules silent.
 	Guards policy.Hold
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
@@ -142,7 +142,7 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
 	w.gaps = &foundGaps{}
 	config := view.Config()
-	routing := config.Holds.Routing() & config.Holding()
+	routing := config.Active().Routing()
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
