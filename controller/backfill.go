@@ -105,13 +105,15 @@ func (b *backfill) watch(ctx context.Context) error {
 		if !ok {
 			return
 		}
+		config := b.index.Config()
 		unlike, _, _ := unstructured.NestedBool(u.Object, "spec", unlikeField)
-		if !unlike && !b.board.waiting(targetOf(u)) {
+		// With several clusters a rule gets a reserved subset when a route names it.
+		names := len(config.Clusters) > 1 && len(values(u, reservedField)) > 0
+		if !unlike && !names && !b.board.waiting(targetOf(u)) {
 			return
 		}
-		domain := b.index.Config().ClusterDomain
 		for _, name := range b.named(u) {
-			host, ok := policy.ParseHost(name, domain)
+			host, ok := policy.ParseHost(name, config.ClusterDomain)
 			if _, wildcard := policy.Wildcard(name); ok || wildcard { // a wildcard asks for everything
 				b.inbox.put(policy.Change{Namespace: host.Namespace, Service: host.Name})
 			}

@@ -70,7 +70,7 @@ func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.Vie
 	if c.RuleStays && !alone {
 		return c
 	}
-	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || config.Holds.Has(policy.Subset) && len(config.Clusters) == 1) {
+	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || alone) {
 		c.Rule = companionRule(host.Namespace, fqdn, view)
 	}
 	if strict && alone {
