@@ -18,7 +18,7 @@ const notFound = 404
 // it makes one of its own that names no subset (rows A3 and C9). Any Service may have ports of every
 // protocol. What cannot be mended is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
-	if !e.config.Holds.Only(policy.Subset) || !e.route.InMesh() {
+	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
 	}
 	t, ok := e.takeover()
