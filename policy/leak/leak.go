@@ -76,6 +76,8 @@ type breach struct {
 	must string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
+	// repaired says that admission closes it when the object is written, and so the backfill without that.
+	repaired bool
 }
 
 // Finding is one leak in one object.
@@ -106,6 +108,7 @@ type Finding struct {
 
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
+	repaired    bool
 	key         string
 }
 
@@ -200,6 +203,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Locked:    b.host.Locked,
 
 		enforcement: b.host.Enforcement,
+		repaired:    b.repaired,
 		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {
