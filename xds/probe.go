@@ -52,9 +52,10 @@ func newProber(s *Snapshot, rules Rules, facts facts, hosts []Host) *prober {
 		rules.Services = map[netip.Addr]bool{}
 	}
 	for _, host := range hosts {
-		of := p.facts[host.FQDN]
 		known := slices.Clone(host.Addresses)
-		if of != nil && !of.headless {
+		of := facts[host.FQDN]
+		// What a ServiceEntry of that name gives is no address of a Service.
+		if _, ok := s.service(host.FQDN); ok && of != nil && !of.headless {
 			known = append(known, of.addresses...)
 		}
 		for _, address := range known {
@@ -105,27 +106,24 @@ func (p *prober) probes(host Host) iter.Seq[asked] {
 // addresses are those that a client dials: what the name table gives for the host and its Pods, and what the Service
 // has. Who does not ask the name table gets no address of another cluster for a name.
 func (p *prober) addresses(host Host) []netip.Addr {
-	addresses := slices.Concat(host.Addresses, host.Pods)
+	var told []netip.Addr
 	if of := p.facts[host.FQDN]; of != nil {
 		for _, address := range of.addresses {
 			placed := p.resolver.judge.addresses.cluster(address.String())
 			if p.resolver.snapshot.Proxy.DNSCapture || placed == "" || placed == p.resolver.judge.own {
-				addresses = append(addresses, address)
+				told = append(told, address)
 			}
 		}
 	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	return slices.Compact(addresses)
+	return union(slices.Concat(host.Addresses, host.Pods), told, netip.Addr.Compare)
 }
 
 // portsOf are those of the Service, and those that the client has clusters for.
 func (p *prober) portsOf(host Host) []uint16 {
-	ports := slices.Clone(host.Ports)
 	if of := p.facts[host.FQDN]; of != nil {
-		ports = append(ports, of.ports...)
+		return union(host.Ports, of.ports, cmp.Compare[uint16])
 	}
-	slices.Sort(ports)
-	return slices.Compact(ports)
+	return host.Ports
 }
 
 // to returns the probes of one address and port.
@@ -293,4 +291,34 @@ func gather(s *Snapshot, hosts fenced) facts {
 		}
 	}
 	return f
+}
+
+// Learn returns the hosts with the addresses and ports that this client is told, where they have none: for clients that
+// are told nothing.
+func (s *Snapshot) Learn(hosts []Host) []Host {
+	facts := gather(s, newFenced(hosts))
+	learned := make([]Host, len(hosts))
+	for i, host := range hosts {
+		if of := facts[host.FQDN]; of != nil {
+			if len(host.Ports) == 0 {
+				host.Ports = of.ports
+			}
+			switch {
+			case len(host.Addresses)+len(host.Pods) > 0:
+			case of.headless:
+				host.Pods = of.addresses
+			default:
+				host.Addresses = of.addresses
+			}
+		}
+		learned[i] = host
+	}
+	return learned
+}
+
+// union returns what either list has, sorted.
+func union[T comparable](a, b []T, compare func(T, T) int) []T {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, compare)
+	return slices.Compact(all)
 }

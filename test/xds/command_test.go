@@ -50,7 +50,8 @@ scope: {namespaces: [{name: ` + s.namespace + `, fence: strict}]}}`
 	for name, source := range sources {
 		code, out := s.run(t, append(base, append(source, "-o", "json")...)...)
 		var reports []xds.Report
-		if err := json.Unmarshal([]byte(out), &reports); err != nil {
+		// What is not asked follows on standard error.
+		if err := json.NewDecoder(strings.NewReader(out)).Decode(&reports); err != nil {
 			t.Fatalf("hosts of %s: %v\n%s", name, err, out)
 		}
 		if code != 0 || len(reports) != 2 || reports[0].Result != xds.Held || reports[1].Kind != xds.Gateway {
