@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -63,7 +64,7 @@ func (e *chainEnd) add(filter *listenerv3.Filter) {
 	case config.MessageIs(&sniclusterv3.SniCluster{}):
 		e.sniCluster = true
 	default:
-		e.other = filter.GetName()
+		e.other = cmp.Or(filter.GetName(), config.GetTypeUrl())
 	}
 	if err != nil {
 		e.other, e.http, e.tcp = fmt.Sprintf("%s, which cannot be read: %v", filter.GetName(), err), nil, nil
