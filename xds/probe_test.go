@@ -8,6 +8,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshfence/meshfence/policy"
@@ -141,6 +143,11 @@ func addVirtualHost(s *xds.Snapshot, domain, cluster string) {
 	})
 }
 
+// pods is reviews, headless, with one Pod.
+func pods(address string) []xds.Host {
+	return []xds.Host{{FQDN: reviews, Fence: policy.Strict, Pods: []netip.Addr{netip.MustParseAddr(address)}, Ports: []uint16{9090}}}
+}
+
 // A host that istiod does not tell the client of is not empty: its packets go somewhere.
 func TestVerifySaysWhereUnknownHostsGo(t *testing.T) {
 	t.Parallel()
@@ -154,8 +161,8 @@ func TestVerifySaysWhereUnknownHostsGo(t *testing.T) {
 		"passed through":    {known(), xds.Held, "ends at PassthroughCluster (stays)"},
 		"nobody knows it":   {strict(), xds.Empty, "nothing was asked"},
 		"its ports are not": {[]xds.Host{{FQDN: reviews, Fence: policy.Strict, Addresses: known()[0].Addresses}}, xds.Empty, "nothing was asked"},
-		"a Pod elsewhere":   {[]xds.Host{{FQDN: reviews, Fence: policy.Strict, Pods: []netip.Addr{netip.MustParseAddr("10.2.0.9")}, Ports: []uint16{9090}}}, xds.Leaks, "ends at PassthroughCluster (leaves)"},
-		"a Pod of nobody":   {[]xds.Host{{FQDN: reviews, Fence: policy.Strict, Pods: []netip.Addr{netip.MustParseAddr("10.3.0.9")}, Ports: []uint16{9090}}}, xds.Leaks, "ends at PassthroughCluster (unclear)"},
+		"a Pod elsewhere":   {pods("10.2.0.9"), xds.Leaks, "ends at PassthroughCluster (leaves)"},
+		"a Pod of nobody":   {pods("10.3.0.9"), xds.Leaks, "ends at PassthroughCluster (unclear)"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -215,5 +222,25 @@ func TestVerifyThroughGateways(t *testing.T) {
 		if probe != test.probe {
 			t.Errorf("%s: want a leak by %q, got %+v", name, test.probe, report)
 		}
+	}
+}
+
+// What one client is told of a host serves for those that are told nothing.
+func TestLearn(t *testing.T) {
+	t.Parallel()
+	s := newMesh(t)
+	want := known()
+	if diff := cmp.Diff(want, s.Learn(strict()), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("a host of which only the name is known (-want +got):\n%s", diff)
+	}
+	other := []xds.Host{{FQDN: reviews, Addresses: []netip.Addr{netip.MustParseAddr("10.101.0.1")}, Ports: []uint16{80}}}
+	if diff := cmp.Diff(other, s.Learn(other), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("what is known stays (-want +got):\n%s", diff)
+	}
+	addType(s, base, clusterv3.Cluster_ORIGINAL_DST)
+	s.Names[reviews] = []string{"10.1.0.8"}
+	learned := s.Learn(strict())[0]
+	if len(learned.Addresses) > 0 || len(learned.Pods) != 1 {
+		t.Errorf("headless: want one Pod, got %+v", learned)
 	}
 }

@@ -78,6 +78,9 @@ type breach struct {
 	unsure bool
 	// repaired says that admission closes it when the object is written, and so the backfill without that.
 	repaired bool
+	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
+	// itself; none where no other object is in it.
+	excuses []excuse
 }
 
 // Finding is one leak in one object.
@@ -109,6 +112,7 @@ type Finding struct {
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
 	repaired    bool
+	excuses     []excuse
 	key         string
 }
 
@@ -152,11 +156,13 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Active().Routing()
+	led := leaders{view, map[string][]policy.FencedHost{}}
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
 		}
 		for _, b := range r.check(w, view) {
+			b.host = led.add(b.host)
 			findings = append(findings, r.finding(w.Object, b))
 		}
 	}
@@ -204,6 +210,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 
 		enforcement: b.host.Enforcement,
 		repaired:    b.repaired,
+		excuses:     b.excuses,
 		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {

@@ -68,11 +68,13 @@ spec:
 func testRows(t *testing.T, s *suite) {
 	tests := map[string]struct {
 		objects string
-		// probes are connections that leave; none where all is held. Those of eastWest come to the gateway.
+		// probes are connections that leave; none where all is held.
 		probes  []string
 		gateway bool
+		// without and with are clusters that the client has lost and got when the objects count.
+		without, with string
 	}{
-		"hidden": {objects: importsOther},
+		"hidden": {objects: importsOther, without: "outbound|9080||reviews.NAMESPACE.svc.cluster.local"},
 		"hidden, egress proxy": {
 			objects: importsOther + egressProxy,
 			probes:  []string{"tcp ADDRESS:9090", "tcp ADDRESS:9080", "http ADDRESS:9080 Host reviews.NAMESPACE", "http ADDRESS:9080 Host ADDRESS:9080"},
@@ -81,12 +83,12 @@ func testRows(t *testing.T, s *suite) {
 		"hidden, TCP on its port": {
 			objects: importsOwn + entry("db.example.com", 9090, "TCP"), probes: []string{"tcp ADDRESS:9090"},
 		},
-		"TCP on its TCP port":  {objects: entry("db.example.com", 9090, "TCP")},
+		"TCP on its TCP port":  {objects: entry("db.example.com", 9090, "TCP"), with: "outbound|9090||db.example.com"},
 		"TCP on its HTTP port": {objects: entry("db.example.com", 9080, "TCP"), probes: []string{"tcp ADDRESS:9080"}},
 		"hidden, short wildcard": {
 			objects: importsOwn + entry("*.NAMESPACE", 9080, "HTTP"), probes: []string{"http ADDRESS:9080 Host reviews.NAMESPACE"},
 		},
-		"short wildcard": {objects: entry("*.NAMESPACE", 9080, "HTTP")},
+		"short wildcard": {objects: entry("*.NAMESPACE", 9080, "HTTP"), with: "outbound|9080||*.NAMESPACE"},
 		"Sidecar port": {
 			objects: strings.Replace(importsAll, "egress: [", "egress: [{port: {number: 9080, protocol: TCP, name: tcp}, hosts: [./db.example.com]}, ", 1) +
 				"---" + entry("db.example.com", 9080, "TCP"),
@@ -134,9 +136,9 @@ spec:
 			if test.gateway {
 				r.client = r.suite.gateway(testbed.FirstCluster, eastWest)
 			}
-			r.expectProbes(t, nil)
+			r.expectProbes(t, nil, "", "")
 			r.apply(t, r.text(test.objects))
-			r.expectProbes(t, test.probes)
+			r.expectProbes(t, test.probes, r.text(test.without), r.text(test.with))
 		})
 	}
 }
@@ -187,8 +189,9 @@ func (r *row) apply(t *testing.T, objects string) {
 	}
 }
 
-// expectProbes waits until each of these connections leaves, or none does.
-func (r *row) expectProbes(t *testing.T, probes []string) {
+// expectProbes waits until each of these connections leaves, or none does, for a client without one cluster and with
+// another.
+func (r *row) expectProbes(t *testing.T, probes []string, without, with string) {
 	t.Helper()
 	err := testbed.Eventually(t.Context(), patience, func(ctx context.Context) error {
 		client, err := xds.Dial(xds.Options{Address: r.mesh.XDS(r.mesh.Cluster(testbed.FirstCluster)), Plaintext: true})
@@ -199,6 +202,9 @@ func (r *row) expectProbes(t *testing.T, probes []string) {
 		snapshot, err := client.Fetch(ctx, r.client)
 		if err != nil {
 			return err
+		}
+		if snapshot.Clusters[without] != nil || with != "" && snapshot.Clusters[with] == nil {
+			return fmt.Errorf("want no cluster %q and a cluster %q", without, with)
 		}
 		report := xds.Verify(snapshot, []xds.Host{r.host}, r.rules)[0]
 		if report.Probes == 0 || (len(probes) == 0) != (report.Result == xds.Held) {
