@@ -1,0 +1,404 @@
+package search
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+)
+
+// Options say how to search.
+type Options struct {
+	// Seed is that of the first world; the same seed gives the same worlds.
+	Seed uint64
+	// Worlds is how many bases are gone through; 0 for as many as fit into Time.
+	Worlds int
+	// Time is how long to search; 0 for no limit.
+	Time time.Duration
+	// First is the number of the first base.
+	First int
+	// Temp returns a folder that goes when the search ends.
+	Temp func() string
+	// Found is told of every finding of a new shape, when it has been shrunk. It may be nil.
+	Found func(Found)
+	// Log is told how it goes, now and then.
+	Log func(string)
+}
+
+// Found is a finding and where it comes from.
+type Found struct {
+	Finding
+	// Base is the number of its base, Seed that of the search.
+	Base int
+	Seed uint64
+	// After is how long the search had run.
+	After time.Duration
+}
+
+// Report is what a search comes to.
+type Report struct {
+	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about.
+	Bases, Worlds, Asked, Servers int
+	Took                          time.Duration
+	// Leaks are findings by signature, and how often each was hit.
+	Leaks map[string]*Hits
+	// Harmless are refused steps that leak nothing, by signature.
+	Harmless map[string]*Hits
+	// Tried and Spared count, by rule, the refused steps that were stored all the same, and those that leaked nothing.
+	Tried, Spared map[string]int
+	// WarnedTried and WarnedSpared do so for warnings.
+	WarnedTried, WarnedSpared map[string]int
+	// Fields count how often each field was set in an accepted object, by kind.
+	Fields map[string]map[string]int
+	// Problems are errors by their text: states that could not be judged.
+	Problems map[string]int
+	// Disagreed are worlds on which a fresh server says something else.
+	Disagreed []string
+	// Compared counts those on which a fresh server was asked.
+	Compared int
+}
+
+// Hits is a finding and how often one of its shape came.
+type Hits struct {
+	Found
+	Count int
+}
+
+// perBase is how many sets of steps are made up for one base, and perSet how many updates of what was accepted.
+const (
+	perBase = 40
+	perSet  = 3
+	// maxKept bounds what is kept of earlier worlds to make new objects of.
+	maxKept = 400
+	// maxCoarse is how many findings of one coarse shape are shrunk.
+	maxCoarse = 4
+)
+
+// searcher is one run.
+type searcher struct {
+	Options
+
+	evaluator *Evaluator
+	report    *Report
+	start     time.Time
+	base      int
+	coarse    map[string]int
+	kept      []Object
+}
+
+// Run searches.
+func Run(o Options) *Report {
+	quiet()
+	s := &searcher{
+		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
+		report: &Report{
+			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Tried: map[string]int{}, Spared: map[string]int{},
+			WarnedTried: map[string]int{}, WarnedSpared: map[string]int{},
+			Fields: map[string]map[string]int{}, Problems: map[string]int{},
+		},
+	}
+	defer s.evaluator.Close()
+	told := time.Now()
+	for n := o.First; (o.Worlds == 0 || n < o.First+o.Worlds) && (o.Time == 0 || time.Since(s.start) < o.Time); n++ {
+		s.base = n
+		s.one(n)
+		s.report.Bases++
+		if s.Log != nil && time.Since(told) > 20*time.Second {
+			told = time.Now()
+			s.Log(s.progress())
+		}
+	}
+	s.report.Took = time.Since(s.start)
+	s.report.Asked, s.report.Servers = s.evaluator.Asked, s.evaluator.Started
+	return s.report
+}
+
+func (s *searcher) progress() string {
+	return fmt.Sprintf("%s: %d bases, %d worlds, %.1f/s, %d shapes of leaks, %d of harmless refusals, %d problems",
+		time.Since(s.start).Round(time.Second), s.report.Bases, s.report.Worlds, float64(s.report.Worlds)/time.Since(s.start).Seconds(),
+		len(s.report.Leaks), len(s.report.Harmless), len(s.report.Problems))
+}
+
+// random returns the source of one base: what is kept of earlier ones has no part in it.
+func (s *searcher) random(n int) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, uint64(n))) }
+
+// one goes through the worlds of one base.
+func (s *searcher) one(n int) {
+	r := s.random(n)
+	base := newBase(r)
+	leaks, _, err := s.evaluator.leaksOf(World{Base: base})
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if len(leaks) > 0 {
+		s.problem(fmt.Errorf("a base leaks before anybody writes anything: %s: %s", base, leaks[0]))
+		return
+	}
+	var kept []Object
+	for range perBase {
+		if s.Time > 0 && time.Since(s.start) > s.Time {
+			return
+		}
+		g := newGenerator(r, base, kept)
+		w := World{Base: base, Steps: g.steps()}
+		if len(w.Steps) == 0 {
+			continue
+		}
+		kept = s.orders(r, w, kept)
+		for range perSet {
+			changed, ok := s.changed(r, g, w)
+			if !ok {
+				break
+			}
+			kept = s.through(r, changed, kept)
+			w = changed
+		}
+	}
+}
+
+// orders goes through a world in both orders.
+func (s *searcher) orders(r *rand.Rand, w World, kept []Object) []Object {
+	kept = s.through(r, w, kept)
+	if len(w.Steps) < 2 {
+		return kept
+	}
+	reversed := w.clone()
+	slices.Reverse(reversed.Steps)
+	return s.through(r, reversed, kept)
+}
+
+// changed adds to a world a change of one field of an object that it has.
+func (s *searcher) changed(r *rand.Rand, g *generator, w World) (World, bool) {
+	of := pick(r, w.Steps)
+	if of.Delete || of.Status {
+		return w, false
+	}
+	next, ok := g.change(of.Object)
+	if !ok {
+		return w, false
+	}
+	w = w.clone()
+	w.Steps = append(w.Steps, Step{Object: next})
+	return w, true
+}
+
+// through judges one world.
+func (s *searcher) through(r *rand.Rand, w World, kept []Object) []Object {
+	s.report.Worlds++
+	d, err := Decide(w, -1)
+	if err != nil {
+		s.problem(err)
+		return kept
+	}
+	accepted := false
+	for i, step := range w.Steps {
+		if !d.Accepted(i) {
+			continue
+		}
+		accepted = true
+		s.cover(step.Object)
+		if messageOf(step.Object.Kind()) != nil && len(kept) < maxKept {
+			kept = append(kept, step.Object)
+		}
+	}
+	if accepted {
+		s.leaks(w, d)
+	}
+	s.refusals(r, w, d)
+	return kept
+}
+
+func (s *searcher) cover(o Object) {
+	if s.report.Fields[o.Kind()] == nil {
+		s.report.Fields[o.Kind()] = map[string]int{}
+	}
+	for _, field := range o.fields() {
+		s.report.Fields[o.Kind()][field]++
+	}
+}
+
+func (s *searcher) problem(err error) {
+	message := err.Error()
+	s.report.Problems[message]++
+}
+
+// leaks asks what leaves in a world of which something was accepted.
+func (s *searcher) leaks(w World, d Decided) {
+	all, err := s.evaluator.Leaks(d)
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if s.report.Worlds%200 == 0 {
+		s.compare(w, d, all)
+	}
+	leaks := serious(all, d.Warned())
+	if len(leaks) == 0 {
+		return
+	}
+	// What was refused is no part of it.
+	accepted := World{Base: w.Base}
+	for i, step := range w.Steps {
+		if d.Accepted(i) {
+			accepted.Steps = append(accepted.Steps, step)
+		}
+	}
+	want := worst(leaks)
+	s.found(Finding{World: accepted, Leaks: []Leak{want}}, s.report.Leaks, func(w World) (Finding, bool) {
+		now, d, err := s.evaluator.leaksOf(w)
+		if err != nil {
+			return Finding{}, false
+		}
+		for i := range w.Steps {
+			if !d.Accepted(i) {
+				return Finding{}, false
+			}
+		}
+		for _, l := range now {
+			if l.Host == want.Host && l.shape() == want.shape() {
+				return Finding{World: w, Leaks: []Leak{l}}, true
+			}
+		}
+		return Finding{}, false
+	})
+}
+
+// worst returns the leak that says most.
+func worst(leaks []Leak) Leak {
+	for _, l := range leaks {
+		if !l.Soft {
+			return l
+		}
+	}
+	return leaks[0]
+}
+
+// compare asks a fresh server whether it says the same.
+func (s *searcher) compare(w World, d Decided, leaks []Leak) {
+	s.report.Compared++
+	fresh := &Evaluator{Temp: s.Temp, Fresh: true}
+	defer fresh.Close()
+	again, err := fresh.Leaks(d)
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if !slices.Equal(keysOf(leaks), keysOf(again)) {
+		s.report.Disagreed = append(s.report.Disagreed, fmt.Sprintf("%s\n%s\nkept: %v\nfresh: %v", w.Base, w.YAML(), keysOf(leaks), keysOf(again)))
+	}
+}
+
+func keysOf(leaks []Leak) []string {
+	keys := make([]string, len(leaks))
+	for i, l := range leaks {
+		keys[i] = l.Key()
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// found shrinks a finding unless there are enough of its shape, and keeps it.
+func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
+	if s.coarse[f.coarse()] >= maxCoarse {
+		if h := among[f.Signature()]; h != nil {
+			h.Count++
+		}
+		return
+	}
+	last := f
+	smallest := Shrink(f.World, func(w World) bool {
+		now, ok := again(w)
+		if ok {
+			last = now
+		}
+		return ok
+	})
+	last.World = smallest
+	s.coarse[f.coarse()]++
+	if c := last.coarse(); c != f.coarse() {
+		s.coarse[c]++
+	}
+	signature := last.Signature()
+	if h := among[signature]; h != nil {
+		h.Count++
+		return
+	}
+	hit := &Hits{Found: Found{Finding: last, Base: s.base, Seed: s.Seed, After: time.Since(s.start)}, Count: 1}
+	among[signature] = hit
+	if s.Found != nil {
+		s.Found(hit.Found)
+	}
+}
+
+// refusals stores what was refused all the same, now and then, and counts what leaks nothing.
+func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
+	for i, a := range d.Answers {
+		if d.Invalid[i] != nil || len(a.Refused) == 0 || !chance(r, 0.25) {
+			continue
+		}
+		id := pick(r, rules(a.Refused))
+		upTo := World{Base: w.Base}
+		for j, step := range w.Steps[:i+1] {
+			if j == i || d.Accepted(j) {
+				upTo.Steps = append(upTo.Steps, step)
+			}
+		}
+		last := len(upTo.Steps) - 1
+		harmless, finding, err := s.evaluator.harmless(upTo, last, id)
+		if err != nil {
+			s.problem(err)
+			continue
+		}
+		s.report.Tried[id]++
+		if !harmless {
+			continue
+		}
+		s.report.Spared[id]++
+		s.found(Finding{World: upTo, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, s.report.Harmless, func(w World) (Finding, bool) {
+			last := len(w.Steps) - 1
+			key := upTo.Steps[len(upTo.Steps)-1].Object.Key()
+			if w.Steps[last].Object.Key() != key {
+				return Finding{}, false
+			}
+			ok, finding, err := s.evaluator.harmless(w, last, id)
+			return Finding{World: w, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, err == nil && ok
+		})
+	}
+}
+
+// String prints what a search came to.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed\n",
+		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed))
+	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
+	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
+	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {
+		fmt.Fprintf(&b, "  %-36s %4d of %4d (%.0f %%)\n", id, r.Spared[id], r.Tried[id], 100*float64(r.Spared[id])/float64(r.Tried[id]))
+	}
+	for _, p := range slices.Sorted(maps.Keys(r.Problems)) {
+		fmt.Fprintf(&b, "problem (%d): %s\n", r.Problems[p], p)
+	}
+	for _, d := range r.Disagreed {
+		fmt.Fprintf(&b, "a fresh istiod disagrees:\n%s\n", d)
+	}
+	return b.String()
+}
+
+// Text prints a finding so that it can be read and made again.
+func (f Found) Text() string {
+	var b strings.Builder
+	if f.Rule != "" {
+		fmt.Fprintf(&b, "# harmless and refused by %s: %s\n", f.Rule, f.Message)
+	} else {
+		fmt.Fprintf(&b, "# accepted and leaks: %s\n", f.Leaks[0])
+	}
+	fmt.Fprintf(&b, "# base: %s\n# found in base %d of SEED=%d after %s\n", f.World.Base, f.Base, f.Seed, f.After.Round(time.Second))
+	b.WriteString(f.World.YAML())
+	return b.String()
+}
+
