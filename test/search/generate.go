@@ -106,10 +106,26 @@ func (g *generator) object(kind string, spec proto.Message) (Object, bool) {
 	if err != nil {
 		return nil, false
 	}
+	g.agree(tree)
 	return Object{
 		"apiVersion": "networking.istio.io/v1", "kind": kind, "spec": map[string]any(tree),
 		"metadata": map[string]any{"namespace": g.pools.namespace(), "name": g.pools.name(kind)},
 	}, true
+}
+
+// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands.
+func (g *generator) agree(spec Object) {
+	routes, _ := spec["tls"].([]any)
+	hosts, _ := spec["hosts"].([]any)
+	for _, r := range routes {
+		route, _ := r.(map[string]any)
+		matches, _ := route["match"].([]any)
+		for _, m := range matches {
+			if match, ok := m.(map[string]any); ok && len(hosts) > 0 {
+				match["sniHosts"] = []any{pick(g.Rand, hosts)}
+			}
+		}
+	}
 }
 
 // change returns an object with one field changed.
@@ -323,7 +339,7 @@ func within(m protoreflect.Message) []protoreflect.Message {
 func (g *generator) steps() []Step {
 	var steps []Step
 	for n := 1 + min(g.IntN(4), g.IntN(4)); n > 0; n-- {
-		if chance(g.Rand, 0.12) {
+		if chance(g.Rand, 0.08) {
 			steps = append(steps, g.kubernetes())
 			continue
 		}

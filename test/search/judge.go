@@ -106,6 +106,24 @@ func (p *product) targets() []target {
 		}
 		targets = append(targets, t)
 	}
+	return append(targets, p.elsewhere()...)
+}
+
+// elsewhere are the Services that are strict by the config and that only the other cluster has. Clients know them by
+// name.
+func (p *product) elsewhere() []target {
+	var targets []target
+	for _, s := range p.base.Services {
+		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict {
+			continue
+		}
+		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless}
+		for _, port := range s.Ports {
+			t.ports = append(t.ports, corev1.ServicePort{Name: port.Name, Port: int32(port.Number)})
+		}
+		targets = append(targets, t)
+	}
 	return targets
 }
 

@@ -7,7 +7,12 @@ import (
 // kubernetes makes up a request for an object of Kubernetes.
 func (g *generator) kubernetes() Step {
 	n, s := g.pools.service()
-	switch g.IntN(8) {
+	switch g.IntN(9) {
+	case 8: // a Namespace is labelled
+		return Step{Object: toObject(map[string]any{
+			"apiVersion": "v1", "kind": policy.KindNamespace,
+			"metadata": map[string]any{"name": pick(g.Rand, g.pools.base.Namespaces), "labels": map[string]any{policy.EnforcementLabel: pick(g.Rand, policy.Enforcements())}},
+		})}
 	case 0, 1, 2, 3: // a Service is changed
 		o := toObject(g.pools.base.service(near, n))
 		for range 1 + g.IntN(2) {

@@ -16,8 +16,8 @@ type pools struct {
 	base Base
 	// hosts are those that objects of this world have made.
 	hosts []string
-	// subsets are those that rules have made.
-	subsets []string
+	// subsets are those that rules have made, gateways the names of Gateways with their namespaces.
+	subsets, gateways []string
 }
 
 func newPools(r *rand.Rand, b Base) pools {
@@ -28,6 +28,9 @@ func newPools(r *rand.Rand, b Base) pools {
 func (p *pools) learn(o Object) {
 	if o.Kind() == policy.KindServiceEntry {
 		p.hosts = append(p.hosts, texts(o.spec()["hosts"])...)
+	}
+	if o.Kind() == policy.KindGateway {
+		p.gateways = append(p.gateways, o.Namespace()+"/"+o.Name())
 	}
 	subsets, _ := o.spec()["subsets"].([]any)
 	for _, s := range subsets {
@@ -208,7 +211,7 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 	case "export_to":
 		return p.visibility()
 	case "gateways":
-		return pick(p.r, []string{"mesh", "mesh", "a", "b", "default", p.namespace() + "/a"})
+		return pick(p.r, append([]string{"mesh", "mesh", p.namespace() + "/a"}, p.gateways...))
 	case "namespace", "source_namespace":
 		return p.namespace()
 	case "protocol":

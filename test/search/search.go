@@ -20,6 +20,8 @@ type Options struct {
 	Time time.Duration
 	// First is the number of the first base.
 	First int
+	// Trials is the share of refusals that are stored all the same, to see whether they are harmless.
+	Trials float64
 	// Temp returns a folder that goes when the search ends.
 	Temp func() string
 	// Found is told of every finding of a new shape, when it has been shrunk. It may be nil.
@@ -59,6 +61,8 @@ type Report struct {
 	Disagreed []string
 	// Compared counts those on which a fresh server was asked.
 	Compared int
+	// Stale counts leaks of which a fresh server knows nothing.
+	Stale int
 }
 
 // Hits is a finding and how often one of its shape came.
@@ -74,7 +78,7 @@ const (
 	// maxKept bounds what is kept of earlier worlds to make new objects of.
 	maxKept = 400
 	// maxCoarse is how many findings of one coarse shape are shrunk.
-	maxCoarse = 4
+	maxCoarse = 3
 )
 
 // searcher is one run.
@@ -248,6 +252,9 @@ func (s *searcher) leaks(w World, d Decided) {
 		}
 	}
 	want := worst(leaks)
+	if !s.confirmed(accepted, want) {
+		return
+	}
 	s.found(Finding{World: accepted, Leaks: []Leak{want}}, s.report.Leaks, func(w World) (Finding, bool) {
 		now, d, err := s.evaluator.leaksOf(w)
 		if err != nil {
@@ -265,6 +272,23 @@ func (s *searcher) leaks(w World, d Decided) {
 		}
 		return Finding{}, false
 	})
+}
+
+// confirmed asks a fresh server as well: what leaks there only because of an earlier world is no finding.
+func (s *searcher) confirmed(w World, want Leak) bool {
+	fresh := &Evaluator{Temp: s.Temp, Fresh: true}
+	defer fresh.Close()
+	leaks, _, err := fresh.leaksOf(w)
+	if err != nil {
+		s.problem(err)
+		return false
+	}
+	if slices.Contains(keysOf(leaks), want.Key()) {
+		return true
+	}
+	s.report.Stale++
+	s.evaluator.Close()
+	return false
 }
 
 // worst returns the leak that says most.
@@ -303,7 +327,7 @@ func keysOf(leaks []Leak) []string {
 
 // found shrinks a finding unless there are enough of its shape, and keeps it.
 func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
-	if s.coarse[f.coarse()] >= maxCoarse {
+	if s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] >= maxCoarse {
 		if h := among[f.Signature()]; h != nil {
 			h.Count++
 		}
@@ -319,6 +343,7 @@ func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (F
 	})
 	last.World = smallest
 	s.coarse[f.coarse()]++
+	s.coarse[f.Rule]++
 	if c := last.coarse(); c != f.coarse() {
 		s.coarse[c]++
 	}
@@ -337,7 +362,7 @@ func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (F
 // refusals stores what was refused all the same, now and then, and counts what leaks nothing.
 func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
 	for i, a := range d.Answers {
-		if d.Invalid[i] != nil || len(a.Refused) == 0 || !chance(r, 0.25) {
+		if d.Invalid[i] != nil || len(a.Refused) == 0 || !chance(r, s.Trials) {
 			continue
 		}
 		id := pick(r, rules(a.Refused))
@@ -373,8 +398,8 @@ func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
 // String prints what a search came to.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed\n",
-		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed))
+	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
+		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), r.Stale)
 	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
 	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
 	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {

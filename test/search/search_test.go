@@ -17,6 +17,7 @@ var (
 	seed       = flag.Uint64("seed", 1, "the seed of the worlds")
 	first      = flag.Int("first", 0, "the number of the first base")
 	bases      = flag.Int("bases", 0, "how many bases to go through; as many as fit into the time unless set")
+	trials     = flag.Float64("trials", 0.1, "the share of refusals that are stored all the same")
 	out        = flag.String("out", "", "the folder that findings are written into")
 )
 
@@ -27,7 +28,7 @@ func TestSearch(t *testing.T) {
 	}
 	n := 0
 	report := search.Run(search.Options{
-		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir,
+		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials,
 		Log: func(line string) { fmt.Println(line) },
 		Found: func(f search.Found) {
 			n++

@@ -134,7 +134,7 @@ func newServer(s State, temp func() string) (*server, error) {
 	}
 	objects := map[cluster.ID][]runtime.Object{}
 	for of, list := range s.Kubernetes {
-		for i, o := range list {
+		for i, o := range append(slices.Clone(list), selecting()...) {
 			typed, err := typedOf(o, i)
 			if err != nil {
 				return nil, err
@@ -147,6 +147,20 @@ func newServer(s State, temp func() string) (*server, error) {
 		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m,
 	})
 	return v, nil
+}
+
+// selectingHost is that of a Service of Kubernetes that chooses the WorkloadEntry of the sentinels.
+const selectingHost = "selecting." + sentinel + ".svc." + domain
+
+func selecting() []Object {
+	return []Object{
+		toObject(map[string]any{"apiVersion": "v1", "kind": policy.KindNamespace, "metadata": map[string]any{"name": sentinel}}),
+		toObject(map[string]any{
+			"apiVersion": "v1", "kind": policy.KindService,
+			"metadata": map[string]any{"namespace": sentinel, "name": "selecting", "annotations": map[string]any{"networking.istio.io/exportTo": "."}},
+			"spec":     map[string]any{"clusterIP": "10.96.9.9", "clusterIPs": []any{"10.96.9.9"}, "selector": map[string]any{"app": sentinel}, "ports": []any{map[string]any{"name": "http", "port": 9}}},
+		}),
+	}
 }
 
 // typedOf returns an object of Kubernetes as its client knows it.
@@ -276,6 +290,9 @@ func (v *server) arrived() bool {
 			return false
 		}
 	}
+	if !v.leadsHere(selectingHost) {
+		return false
+	}
 	want := fmt.Sprintf("v%d.sentinel", v.turn)
 	for _, merged := range v.Env().VirtualServiceController.MergedVirtualServices() {
 		if spec, ok := merged.Config.Spec.(*virtualService); ok && slices.Contains(spec.GetHosts(), want) {
@@ -290,6 +307,11 @@ func (v *server) served(host string) bool {
 	if service == nil || len(service.Ports) == 0 || service.Ports[0].Port != 10000+v.turn%40000 {
 		return false
 	}
+	return v.leadsHere(host)
+}
+
+// leadsHere reports whether the endpoints of a host are those of this turn.
+func (v *server) leadsHere(host string) bool {
 	shards, ok := v.Env().EndpointIndex.ShardsForService(host, sentinel)
 	if !ok {
 		return false
