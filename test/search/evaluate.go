@@ -19,6 +19,8 @@ type Evaluator struct {
 	Fresh bool
 
 	servers []*kept
+	// answers are those of the states of one base that were asked about.
+	answers map[string][]Leak
 	// Started counts the servers, Asked the states that one was asked about.
 	Started, Asked int
 }
@@ -32,8 +34,12 @@ type kept struct {
 // maxServers is how many servers wait for another world.
 const maxServers = 3
 
-// Close stops all servers.
+// maxAnswers is how many answers are kept.
+const maxAnswers = 500
+
+// Close stops all servers, and forgets what they said.
 func (e *Evaluator) Close() {
+	e.answers = nil
 	for _, s := range e.servers {
 		s.failer.close()
 	}
@@ -50,6 +56,17 @@ type Decided struct {
 
 // Accepted reports whether a step was accepted.
 func (d Decided) Accepted(i int) bool { return d.Invalid[i] == nil && len(d.Answers[i].Refused) == 0 }
+
+// accepted returns the steps that were accepted.
+func (d Decided) accepted(w World) []Step {
+	var steps []Step
+	for i, step := range w.Steps {
+		if d.Accepted(i) {
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
 
 // Warned reports whether meshfence warned of anything.
 func (d Decided) Warned() bool {
@@ -77,6 +94,10 @@ func Decide(w World, forced int) (Decided, error) {
 // Leaks returns the connections to strict hosts that end elsewhere now.
 func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 	state := d.product.state()
+	text := state.text()
+	if leaks, ok := e.answers[text]; ok {
+		return slices.Clone(leaks), nil
+	}
 	var s *server
 	defer func() {
 		if r := recover(); r != nil {
@@ -102,7 +123,14 @@ func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 	if e.Fresh {
 		e.drop(s)
 	}
-	return leaks, nil
+	if len(e.answers) > maxAnswers {
+		e.answers = nil
+	}
+	if e.answers == nil {
+		e.answers = map[string][]Leak{}
+	}
+	e.answers[text] = leaks
+	return slices.Clone(leaks), nil
 }
 
 func (e *Evaluator) server(s State) (*server, error) {
@@ -223,4 +251,3 @@ func (f Finding) coarse() string {
 	}
 	return what + ": " + strings.Join(parts, " + ")
 }
-

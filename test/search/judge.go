@@ -140,6 +140,11 @@ func (p *product) podAddresses(host policy.Host) []netip.Addr {
 // services are the addresses of the near cluster's Services, by host.
 func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][]netip.Addr) {
 	addresses, byHost = map[netip.Addr]bool{}, map[string][]netip.Addr{}
+	for n := range p.base.Services { // the addresses of the other cluster's Services end nowhere here
+		if a, err := netip.ParseAddr(p.base.serviceIP(far, n)); err == nil {
+			addresses[a] = true
+		}
+	}
 	for _, k := range p.keys(policy.KindService) {
 		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
 		ips := texts(p.stored[k].spec()["clusterIPs"])

@@ -24,7 +24,9 @@ func (o Object) Namespace() string { return text(o.metadata()["namespace"]) }
 func (o Object) Name() string { return text(o.metadata()["name"]) }
 
 // Key names the object.
-func (o Object) Key() policy.Key { return policy.Key{Kind: o.Kind(), Namespace: o.Namespace(), Name: o.Name()} }
+func (o Object) Key() policy.Key {
+	return policy.Key{Kind: o.Kind(), Namespace: o.Namespace(), Name: o.Name()}
+}
 
 func (o Object) metadata() map[string]any {
 	m, _ := o["metadata"].(map[string]any)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
 )
 
 // Options say how to search.
@@ -51,10 +50,8 @@ type Report struct {
 	Harmless map[string]*Hits
 	// Tried and Spared count, by rule, the refused steps that were stored all the same, and those that leaked nothing.
 	Tried, Spared map[string]int
-	// WarnedTried and WarnedSpared do so for warnings.
-	WarnedTried, WarnedSpared map[string]int
-	// Fields count how often each field was set in an accepted object, by kind.
-	Fields map[string]map[string]int
+	// Coverage says what was set in accepted objects.
+	Coverage coverage
 	// Problems are errors by their text: states that could not be judged.
 	Problems map[string]int
 	// Disagreed are worlds on which a fresh server says something else.
@@ -71,15 +68,8 @@ type Hits struct {
 	Count int
 }
 
-// perBase is how many sets of steps are made up for one base, and perSet how many updates of what was accepted.
-const (
-	perBase = 40
-	perSet  = 3
-	// maxKept bounds what is kept of earlier worlds to make new objects of.
-	maxKept = 400
-	// maxCoarse is how many findings of one coarse shape are shrunk.
-	maxCoarse = 3
-)
+// maxCoarse is how many findings of one coarse shape are shrunk.
+const maxCoarse = 3
 
 // searcher is one run.
 type searcher struct {
@@ -90,7 +80,6 @@ type searcher struct {
 	start     time.Time
 	base      int
 	coarse    map[string]int
-	kept      []Object
 }
 
 // Run searches.
@@ -100,13 +89,12 @@ func Run(o Options) *Report {
 		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
 		report: &Report{
 			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Tried: map[string]int{}, Spared: map[string]int{},
-			WarnedTried: map[string]int{}, WarnedSpared: map[string]int{},
-			Fields: map[string]map[string]int{}, Problems: map[string]int{},
+			Coverage: newCoverage(), Problems: map[string]int{},
 		},
 	}
 	defer s.evaluator.Close()
 	told := time.Now()
-	for n := o.First; (o.Worlds == 0 || n < o.First+o.Worlds) && (o.Time == 0 || time.Since(s.start) < o.Time); n++ {
+	for n := o.First; (o.Worlds == 0 || n < o.First+o.Worlds) && !s.over(); n++ {
 		s.base = n
 		s.one(n)
 		s.report.Bases++
@@ -126,13 +114,9 @@ func (s *searcher) progress() string {
 		len(s.report.Leaks), len(s.report.Harmless), len(s.report.Problems))
 }
 
-// random returns the source of one base: what is kept of earlier ones has no part in it.
-func (s *searcher) random(n int) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, uint64(n))) }
-
 // one goes through the worlds of one base.
 func (s *searcher) one(n int) {
-	r := s.random(n)
-	base := newBase(r)
+	base := BaseOf(s.Seed, n)
 	leaks, _, err := s.evaluator.leaksOf(World{Base: base})
 	if err != nil {
 		s.problem(err)
@@ -142,93 +126,30 @@ func (s *searcher) one(n int) {
 		s.problem(fmt.Errorf("a base leaks before anybody writes anything: %s: %s", base, leaks[0]))
 		return
 	}
-	var kept []Object
-	for range perBase {
-		if s.Time > 0 && time.Since(s.start) > s.Time {
-			return
-		}
-		g := newGenerator(r, base, kept)
-		w := World{Base: base, Steps: g.steps()}
-		if len(w.Steps) == 0 {
-			continue
-		}
-		kept = s.orders(r, w, kept)
-		for range perSet {
-			changed, ok := s.changed(r, g, w)
-			if !ok {
-				break
-			}
-			kept = s.through(r, changed, kept)
-			w = changed
-		}
-	}
-}
-
-// orders goes through a world in both orders.
-func (s *searcher) orders(r *rand.Rand, w World, kept []Object) []Object {
-	kept = s.through(r, w, kept)
-	if len(w.Steps) < 2 {
-		return kept
-	}
-	reversed := w.clone()
-	slices.Reverse(reversed.Steps)
-	return s.through(r, reversed, kept)
-}
-
-// changed adds to a world a change of one field of an object that it has.
-func (s *searcher) changed(r *rand.Rand, g *generator, w World) (World, bool) {
-	of := pick(r, w.Steps)
-	if of.Delete || of.Status {
-		return w, false
-	}
-	next, ok := g.change(of.Object)
-	if !ok {
-		return w, false
-	}
-	w = w.clone()
-	w.Steps = append(w.Steps, Step{Object: next})
-	return w, true
-}
-
-// through judges one world.
-func (s *searcher) through(r *rand.Rand, w World, kept []Object) []Object {
-	s.report.Worlds++
-	d, err := Decide(w, -1)
+	trials := random(^s.Seed, n) // what is tried has no part in what is made up
+	err = Generate(s.Seed, n, func(w World, d Decided) bool {
+		s.through(trials, w, d)
+		return !s.over()
+	})
 	if err != nil {
 		s.problem(err)
-		return kept
 	}
-	accepted := false
-	for i, step := range w.Steps {
-		if !d.Accepted(i) {
-			continue
-		}
-		accepted = true
-		s.cover(step.Object)
-		if messageOf(step.Object.Kind()) != nil && len(kept) < maxKept {
-			kept = append(kept, step.Object)
-		}
-	}
-	if accepted {
+}
+
+func (s *searcher) over() bool { return s.Time > 0 && time.Since(s.start) > s.Time }
+
+// through judges one world.
+func (s *searcher) through(trials *rand.Rand, w World, d Decided) {
+	s.report.Worlds++
+	accepted := d.accepted(w)
+	s.report.Coverage.add(accepted)
+	if len(accepted) > 0 {
 		s.leaks(w, d)
 	}
-	s.refusals(r, w, d)
-	return kept
+	s.refusals(trials, w, d)
 }
 
-func (s *searcher) cover(o Object) {
-	if s.report.Fields[o.Kind()] == nil {
-		s.report.Fields[o.Kind()] = map[string]int{}
-	}
-	for _, field := range o.fields() {
-		s.report.Fields[o.Kind()][field]++
-	}
-}
-
-func (s *searcher) problem(err error) {
-	message := err.Error()
-	s.report.Problems[message]++
-}
+func (s *searcher) problem(err error) { s.report.Problems[err.Error()]++ }
 
 // leaks asks what leaves in a world of which something was accepted.
 func (s *searcher) leaks(w World, d Decided) {
@@ -245,17 +166,13 @@ func (s *searcher) leaks(w World, d Decided) {
 		return
 	}
 	// What was refused is no part of it.
-	accepted := World{Base: w.Base}
-	for i, step := range w.Steps {
-		if d.Accepted(i) {
-			accepted.Steps = append(accepted.Steps, step)
-		}
-	}
+	accepted := World{Base: w.Base, Steps: d.accepted(w)}
 	want := worst(leaks)
-	if !s.confirmed(accepted, want) {
+	first := Finding{World: accepted, Leaks: []Leak{want}}
+	if !s.full(first) && !s.confirmed(accepted, want) {
 		return
 	}
-	s.found(Finding{World: accepted, Leaks: []Leak{want}}, s.report.Leaks, func(w World) (Finding, bool) {
+	s.found(first, s.report.Leaks, func(w World) (Finding, bool) {
 		now, d, err := s.evaluator.leaksOf(w)
 		if err != nil {
 			return Finding{}, false
@@ -325,9 +242,14 @@ func keysOf(leaks []Leak) []string {
 	return keys
 }
 
+// full reports whether there are enough findings of that coarse shape.
+func (s *searcher) full(f Finding) bool {
+	return s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] >= maxCoarse
+}
+
 // found shrinks a finding unless there are enough of its shape, and keeps it.
 func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
-	if s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] >= maxCoarse {
+	if s.full(f) {
 		if h := among[f.Signature()]; h != nil {
 			h.Count++
 		}
@@ -411,19 +333,20 @@ func (r *Report) String() string {
 	for _, d := range r.Disagreed {
 		fmt.Fprintf(&b, "a fresh istiod disagrees:\n%s\n", d)
 	}
+	b.WriteString(r.Coverage.String())
 	return b.String()
+}
+
+// Summary says in a line what is wrong.
+func (f Finding) Summary() string {
+	if f.Rule != "" {
+		return fmt.Sprintf("harmless and refused by %s: %s", f.Rule, f.Message)
+	}
+	return "accepted and leaks: " + f.Leaks[0].String()
 }
 
 // Text prints a finding so that it can be read and made again.
 func (f Found) Text() string {
-	var b strings.Builder
-	if f.Rule != "" {
-		fmt.Fprintf(&b, "# harmless and refused by %s: %s\n", f.Rule, f.Message)
-	} else {
-		fmt.Fprintf(&b, "# accepted and leaks: %s\n", f.Leaks[0])
-	}
-	fmt.Fprintf(&b, "# base: %s\n# found in base %d of SEED=%d after %s\n", f.World.Base, f.Base, f.Seed, f.After.Round(time.Second))
-	b.WriteString(f.World.YAML())
-	return b.String()
+	return fmt.Sprintf("# %s\n# base: %s\n# found in base %d of SEED=%d after %s\n%s",
+		f.Summary(), f.World.Base, f.Base, f.Seed, f.After.Round(time.Second), f.World.YAML())
 }
-

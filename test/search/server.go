@@ -11,12 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
-	istioxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pilot/pkg/model"
+	istioxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/cluster"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/kube/krt"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -64,6 +65,15 @@ func (s State) still() string {
 		for _, o := range s.Kubernetes[of] {
 			text += string(o.raw())
 		}
+	}
+	return text
+}
+
+// text says everything of a state.
+func (s State) text() string {
+	text := s.still()
+	for _, o := range s.Istio {
+		text += fmt.Sprint(o.made, string(o.raw()))
 	}
 	return text
 }
@@ -142,6 +152,7 @@ func newServer(s State, temp func() string) (*server, error) {
 			objects[cluster.ID(of)] = append(objects[cluster.ID(of)], typed)
 		}
 	}
+	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
 	v := &server{failer: &failer{temp: temp}, has: map[policy.Key]has{}}
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
 		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m,
@@ -327,4 +338,3 @@ func (v *server) leadsHere(host string) bool {
 	}
 	return false
 }
-

@@ -70,4 +70,3 @@ func (v *server) snapshot(p xds.Proxy) *xds.Snapshot {
 	}
 	return s
 }
-
