@@ -28,6 +28,7 @@ func Rules() []Rule {
 		virtualServiceShadowsFence(),
 		virtualServiceSourceLabels(),
 		virtualServiceRedirect(),
+		virtualServiceOpensEntry(),
 		serviceEntryFencedHost(),
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),
