@@ -91,17 +91,25 @@ func on(port int64) policy.Ports { return policy.Ports{Numbers: []int64{port}} }
 func caughtBySidecar(o *policy.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	for _, c := range view.ClientsOf(o) {
-		for _, port := range view.OpenPorts() {
-			if c.Ported(port) != ported {
-				continue
-			}
-			if _, hidden := view.StrictHidden(&c, on(port)); !hidden {
-				continue
-			}
-			if found, ok := caughtOn(port, &c, view); ok {
-				found.path = listenerPath(o, port)
+		for _, found := range caughtFrom(&c, view) {
+			if c.Ported(found.port) == ported {
+				found.path = listenerPath(o, found.port)
 				caught = append(caught, found)
 			}
+		}
+	}
+	return caught
+}
+
+// caughtFrom lists what ServiceEntries take from clients; one for each port.
+func caughtFrom(c *policy.Clients, view *policy.View) []catch {
+	var caught []catch
+	for _, port := range view.OpenPorts() {
+		if _, hidden := view.StrictHidden(c, on(port)); !hidden {
+			continue
+		}
+		if found, ok := caughtOn(port, c, view); ok {
+			caught = append(caught, found)
 		}
 	}
 	return caught

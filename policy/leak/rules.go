@@ -51,6 +51,7 @@ func Rules() []Rule {
 		sidecarEgressProxyTakesTCP(),
 		sidecarBindTakesServiceIP(),
 		sidecarPortTakesHost(),
+		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
 		namespaceFenceLoosened(),
