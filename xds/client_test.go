@@ -33,6 +33,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/meshfence/meshfence"
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -112,7 +113,7 @@ func (i *istiod) answer(kind string, request *discoveryv3.DiscoveryRequest) (*di
 			}
 		}
 	case "NameTable":
-		return &discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{{TypeUrl: request.GetTypeUrl(), Value: nameTable(i.snapshot.Names)}}}, nil
+		return &discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{{TypeUrl: request.GetTypeUrl(), Value: nameTable(i.snapshot)}}}, nil
 	default:
 		return nil, fmt.Errorf("asked for %s", kind)
 	}
@@ -128,14 +129,18 @@ func (i *istiod) answer(kind string, request *discoveryv3.DiscoveryRequest) (*di
 }
 
 // nameTable encodes a name table as Istio's generated code does, with a field in each message that is not read.
-func nameTable(names map[string][]string) []byte {
+func nameTable(s *xds.Snapshot) []byte {
 	var table []byte
-	for host, addresses := range names {
+	for host, addresses := range s.Names {
 		var info []byte
 		for _, address := range addresses {
 			info = protowire.AppendString(protowire.AppendTag(info, 1, protowire.BytesType), address)
 		}
 		info = protowire.AppendString(protowire.AppendTag(info, 2, protowire.BytesType), "Kubernetes")
+		if service, ok := s.NamedServices[host]; ok {
+			info = protowire.AppendString(protowire.AppendTag(info, 3, protowire.BytesType), service.Name)
+			info = protowire.AppendString(protowire.AppendTag(info, 4, protowire.BytesType), service.Namespace)
+		}
 		entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), host)
 		entry = protowire.AppendBytes(protowire.AppendTag(entry, 2, protowire.BytesType), info)
 		table = protowire.AppendBytes(protowire.AppendTag(table, 1, protowire.BytesType), entry)
@@ -184,6 +189,7 @@ func mesh(t *testing.T) *xds.Snapshot {
 	addEDS(s, subset, endpoint("10.1.0.8", "m1c1"))
 	addHTTP(t, s, reviews, routeTo(base))
 	s.Names["ratings.default.svc.cluster.local"] = []string{"10.101.0.8", "fd00::8"}
+	s.NamedServices = map[string]policy.Host{reviews: {Namespace: "default", Name: "reviews"}}
 	return s
 }
 
@@ -199,12 +205,16 @@ func TestFetch(t *testing.T) {
 	}
 	<-server.done
 
+	server.snapshot.Proxy = proxy
 	want := xds.Verify(server.snapshot, strict(), xds.Rules{})
 	if diff := cmp.Diff(want, xds.Verify(got, strict(), xds.Rules{})); diff != "" || want[0].Result != xds.Leaks {
 		t.Errorf("report on what was fetched (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(server.snapshot.Names, got.Names); diff != "" {
 		t.Errorf("name table (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(server.snapshot.NamedServices, got.NamedServices); diff != "" {
+		t.Errorf("Services of the name table (-want +got):\n%s", diff)
 	}
 	for _, want := range []string{"Cluster", "Listener", "NameTable", "ClusterLoadAssignment " + subset + " " + base, "RouteConfiguration 9080"} {
 		if !slices.Contains(server.requests, want) {

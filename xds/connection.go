@@ -55,6 +55,10 @@ type Outcome struct {
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	// Reason says why it does not stay; empty where it does.
 	Reason string `json:"reason,omitempty"`
+	// Open is why Endpoints may not be all; empty where they are.
+	Open string `json:"open,omitempty"`
+	// AnyName says that the virtual host or the filter chain takes it whatever name it asks for.
+	AnyName bool `json:"anyName,omitempty"`
 }
 
 // Resolver answers what a proxy does with connections, in the order in which Envoy's documentation says that it
@@ -68,7 +72,7 @@ type Resolver struct {
 	ends      map[chainKey]*chainEnd
 	hosts     map[routesKey]*hostIndex
 	targets   map[hostKey][]target
-	pools     map[string]pool
+	pools     map[string]judged
 	// placed are the clusters of the addresses of endpoints, as their metadata says.
 	placed map[netip.Addr]string
 	names  *nameTable
@@ -78,13 +82,13 @@ type Resolver struct {
 func NewResolver(s *Snapshot, rules Rules) *Resolver {
 	return &Resolver{
 		snapshot:  s,
-		judge:     judge{own: s.Proxy.Cluster, addresses: rules.Addresses, services: rules.Services, snapshot: s},
+		judge:     newJudge(s, rules),
 		listeners: indexListeners(s.Listeners),
 		chains:    map[listenerKey]*chainIndex{},
 		ends:      map[chainKey]*chainEnd{},
 		hosts:     map[routesKey]*hostIndex{},
 		targets:   map[hostKey][]target{},
-		pools:     map[string]pool{},
+		pools:     map[string]judged{},
 	}
 }
 
@@ -110,7 +114,10 @@ func (r *Resolver) Resolve(p Probe) []Outcome {
 		if chain == listener.GetDefaultFilterChain() {
 			path.FilterChain = defaultChain
 		}
-		outcomes = append(outcomes, r.chain(path, chain, p)...)
+		for _, outcome := range r.chain(path, chain, p) {
+			outcome.AnyName = outcome.AnyName || outcome.Route == "" && len(chain.GetFilterChainMatch().GetServerNames()) == 0
+			outcomes = append(outcomes, outcome)
+		}
 	}
 	return slices.CompactFunc(outcomes, func(a, b Outcome) bool { return a.Path == b.Path && a.Reason == b.Reason })
 }

@@ -7,7 +7,13 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshfence/meshfence/xds"
@@ -234,6 +240,135 @@ func TestResolveOriginalDestination(t *testing.T) {
 		got := s.Resolve(xds.Probe{Address: to(dialled + ":9090")}, rules)
 		if len(got) != 1 || got[0].Verdict != want.verdict || got[0].Endpoints[0].Cluster != want.cluster {
 			t.Errorf("%s: want %v, got %+v", dialled, want, got)
+		}
+	}
+}
+
+// A connection that nothing can be said about, or that ends before a cluster.
+func TestResolveSaysWhatIsUnclear(t *testing.T) {
+	t.Parallel()
+	custom := func(s *xds.Snapshot, name string, config *anypb.Any) {
+		s.Clusters[name] = &clusterv3.Cluster{Name: name, ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{
+			ClusterType: &clusterv3.Cluster_CustomClusterType{Name: "envoy.clusters." + name, TypedConfig: config},
+		}}
+	}
+	tunnel := tcpTo(base)
+	tunnel.TunnelingConfig = &tcpv3.TcpProxy_TunnelingConfig{Hostname: "a:1"}
+	broken := pack(t, tcpTo(base))
+	broken.Value = []byte("?")
+	tests := map[string]struct {
+		chain *listenerv3.FilterChain
+		want  []xds.Outcome
+	}{
+		"a missing cluster": {tcpChain(t, tcpTo("absent")), []xds.Outcome{{Verdict: xds.Nowhere, Reason: "cluster absent does not exist"}}},
+		"an empty cluster":  {tcpChain(t, tcpTo("empty")), []xds.Outcome{{Verdict: xds.Nowhere, Reason: "cluster empty has no endpoint"}}},
+		"a cluster of its own": {tcpChain(t, tcpTo("dynamic")), []xds.Outcome{{
+			Verdict: xds.Unclear, Reason: "the cluster is of type envoy.clusters.dynamic, which finds its endpoints itself",
+		}}},
+		"clusters for one": {tcpChain(t, tcpTo("aggregate")), []xds.Outcome{
+			{Verdict: xds.Stays}, {Verdict: xds.Nowhere, Reason: "cluster empty has no endpoint"},
+		}},
+		"clusters in a circle": {tcpChain(t, tcpTo("circle")), []xds.Outcome{{
+			Verdict: xds.Unclear, Reason: "the cluster is of type envoy.clusters.circle, which finds its endpoints itself",
+		}}},
+		"weights": {tcpChain(t, &tcpv3.TcpProxy{ClusterSpecifier: &tcpv3.TcpProxy_WeightedClusters{
+			WeightedClusters: &tcpv3.TcpProxy_WeightedCluster{Clusters: []*tcpv3.TcpProxy_WeightedCluster_ClusterWeight{{Name: base}, {Name: "empty"}}},
+		}}), []xds.Outcome{{Verdict: xds.Stays}, {Verdict: xds.Nowhere, Reason: "cluster empty has no endpoint"}}},
+		"a tunnel": {tcpChain(t, tunnel), []xds.Outcome{{Verdict: xds.Unclear, Reason: "a tunnel: what is behind its other end is out of sight"}}},
+		"a name":   {tcpChain(t, tcpTo("named")), []xds.Outcome{{Verdict: xds.Unclear, Reason: "endpoints whose cluster is unknown"}}},
+		"another filter": {chainOf(pack(t, &aggregatev3.ClusterConfig{})), []xds.Outcome{{
+			Verdict: xds.Unclear, Reason: "the connection ends at filter type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig",
+		}}},
+		"a broken filter": {chainOf(broken), []xds.Outcome{{Verdict: xds.Unclear}}},
+		"no filter": {&listenerv3.FilterChain{}, []xds.Outcome{{
+			Verdict: xds.Nowhere, Reason: "the filter chain has no filter that sends anything on",
+		}}},
+		"no routes": {chainOf(pack(t, &hcmv3.HttpConnectionManager{})), []xds.Outcome{{Verdict: xds.Nowhere, Reason: "there are no routes"}}},
+		"missing routes": {chainOf(pack(t, &hcmv3.HttpConnectionManager{
+			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{RouteConfigName: "absent"}},
+		})), []xds.Outcome{{Verdict: xds.Nowhere, Reason: "route configuration absent does not exist"}}},
+		"scoped routes": {chainOf(pack(t, &hcmv3.HttpConnectionManager{
+			RouteSpecifier: &hcmv3.HttpConnectionManager_ScopedRoutes{},
+		})), []xds.Outcome{{Verdict: xds.Unclear, Reason: "scoped routes are not followed"}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSnapshot()
+			addEDS(s, base, endpoint("10.1.0.8", "m1c1"))
+			addEDS(s, "empty")
+			addEDS(s, "named", endpoint("a.example.com", "m1c1"))
+			custom(s, "dynamic", nil)
+			custom(s, "aggregate", pack(t, &aggregatev3.ClusterConfig{Clusters: []string{base, "empty"}}))
+			custom(s, "circle", pack(t, &aggregatev3.ClusterConfig{Clusters: []string{"circle"}}))
+			addListener(s, "0.0.0.0", test.chain)
+			got := s.Resolve(xds.Probe{Address: to("10.0.0.1:9080"), Protocol: xds.HTTP, Host: "a"}, xds.Rules{})
+			for i := range got {
+				got[i].Path, got[i].Endpoints, got[i].Open = xds.Path{}, nil, ""
+				if name == "a broken filter" {
+					got[i].Reason = ""
+				}
+				got[i].AnyName = false
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// A tree of matchers chooses among filter chains, or among routes: any of them may be meant.
+func TestResolveTreesOfMatchers(t *testing.T) {
+	t.Parallel()
+	s := newSnapshot()
+	listener := addListener(s, "0.0.0.0", tagged(t, "one", nil))
+	listener.FilterChains = append(listener.FilterChains, tagged(t, "two", nil))
+	setMatcher(listener, "filter_chain_matcher")
+	if diff := cmp.Diff([]string{"one", "two"}, ends(s.Resolve(xds.Probe{Address: to("10.0.0.1:9080")}, xds.Rules{}))); diff != "" {
+		t.Errorf("filter chains (-want +got):\n%s", diff)
+	}
+	s = newSnapshot()
+	setMatcher(addHTTP(t, s, reviews).VirtualHosts[0], "matcher")
+	got := s.Resolve(xds.Probe{Address: to("10.0.0.1:9080"), Protocol: xds.HTTP, Host: reviews}, xds.Rules{})
+	if len(got) != 1 || got[0].Verdict != xds.Unclear {
+		t.Errorf("routes: want one unclear outcome, got %+v", got)
+	}
+}
+
+// setMatcher sets a field to an empty tree, whose type is of a module that nothing else here needs.
+func setMatcher(message proto.Message, field protoreflect.Name) {
+	reflected := message.ProtoReflect()
+	reflected.Mutable(reflected.Descriptor().Fields().ByName(field))
+}
+
+// The conditions under which a listener does not look into a connection.
+func TestResolveInspectorConditions(t *testing.T) {
+	t.Parallel()
+	type rule = listenerv3.ListenerFilterChainMatchPredicate
+	yes := &rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_AnyMatch{AnyMatch: true}}
+	set := func(rules ...*rule) *listenerv3.ListenerFilterChainMatchPredicate_MatchSet {
+		return &listenerv3.ListenerFilterChainMatchPredicate_MatchSet{Rules: rules}
+	}
+	no := &rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_NotMatch{NotMatch: yes}}
+	for name, test := range map[string]struct {
+		disabled *rule
+		want     string
+	}{
+		"always":     {yes, "bytes"},
+		"never":      {no, "tls"},
+		"one of two": {&rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_OrMatch{OrMatch: set(no, yes)}}, "bytes"},
+		"none of":    {&rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_OrMatch{OrMatch: set(no, no)}}, "tls"},
+		"both":       {&rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_AndMatch{AndMatch: set(yes, yes)}}, "bytes"},
+		"not both":   {&rule{Rule: &listenerv3.ListenerFilterChainMatchPredicate_AndMatch{AndMatch: set(no, yes)}}, "tls"},
+		"empty":      {&rule{}, "tls"},
+	} {
+		s := newSnapshot()
+		listener := addListener(s, "0.0.0.0", tagged(t, "tls", &listenerv3.FilterChainMatch{TransportProtocol: "tls"}))
+		listener.DefaultFilterChain = tagged(t, "bytes", nil)
+		listener.ListenerFilters = inspectors()
+		listener.ListenerFilters[0].FilterDisabled = test.disabled
+		if got := ends(s.Resolve(xds.Probe{Address: to("10.0.0.1:9080"), Protocol: xds.TLS}, xds.Rules{})); got[0] != test.want {
+			t.Errorf("%s: want %s, got %v", name, test.want, got)
 		}
 	}
 }

@@ -25,7 +25,8 @@ func (r *Resolver) cluster(path Path, p Probe, depth int) []Outcome {
 		}
 		return outcomes
 	}
-	return []Outcome{r.outcome(path, r.poolOf(cluster, p))}
+	judged := r.judged(cluster, p, path.Via)
+	return []Outcome{{Path: path, Verdict: judged.verdict, Endpoints: judged.endpoints, Reason: judged.reason, Open: judged.open}}
 }
 
 // aggregated returns the clusters that one stands for.
@@ -37,24 +38,36 @@ func aggregated(cluster *clusterv3.Cluster) []string {
 	return nil
 }
 
-// poolOf returns the endpoints of a cluster; that of one with the original destination is the address that the
-// client has dialled.
-func (r *Resolver) poolOf(cluster *clusterv3.Cluster, p Probe) pool {
-	dialled := cluster.GetClusterType() == nil && cluster.GetType() == clusterv3.Cluster_ORIGINAL_DST
-	if dialled && !cluster.GetOriginalDstLbConfig().GetUseHttpHeader() {
-		return pool{endpoints: []Endpoint{{Address: p.Address.String(), Cluster: r.place(p.Address.Addr())}}}
+// judged is a pool with what it comes to.
+type judged struct {
+	pool
+	verdict Verdict
+	reason  string
+}
+
+// judged returns the endpoints of a cluster; that of one with the original destination is the address that the client
+// has dialled.
+func (r *Resolver) judged(cluster *clusterv3.Cluster, p Probe, via string) judged {
+	if dialled(cluster) {
+		return r.sentence(cluster.GetName(), via, pool{endpoints: []Endpoint{{Address: p.Address.String(), Cluster: r.place(p.Address.Addr())}}})
 	}
-	found, ok := r.pools[cluster.GetName()]
+	key := via + " " + cluster.GetName()
+	found, ok := r.pools[key]
 	if !ok {
-		found = r.judge.pool(cluster.GetName())
-		r.pools[cluster.GetName()] = found
+		found = r.sentence(cluster.GetName(), via, r.judge.pool(cluster.GetName()))
+		r.pools[key] = found
 	}
 	return found
 }
 
-// outcome judges what a path leads to.
-func (r *Resolver) outcome(path Path, pool pool) Outcome {
-	outcome := Outcome{Path: path, Verdict: Stays, Endpoints: pool.endpoints}
+// dialled reports whether a cluster sends to whatever address the client has dialled.
+func dialled(cluster *clusterv3.Cluster) bool {
+	return cluster.GetClusterType() == nil && cluster.GetType() == clusterv3.Cluster_ORIGINAL_DST &&
+		!cluster.GetOriginalDstLbConfig().GetUseHttpHeader()
+}
+
+// sentence judges what a cluster leads to.
+func (r *Resolver) sentence(name, via string, pool pool) judged {
 	var away []Endpoint
 	for _, endpoint := range pool.endpoints {
 		if endpoint.Cluster != r.judge.own {
@@ -64,17 +77,17 @@ func (r *Resolver) outcome(path Path, pool pool) Outcome {
 	known := slices.ContainsFunc(away, func(e Endpoint) bool { return e.Cluster != Unknown })
 	switch {
 	case pool.open != "":
-		outcome.Verdict, outcome.Reason = Unclear, pool.open
-	case path.Via == viaTunnel:
-		outcome.Verdict, outcome.Reason = Unclear, behindTunnel
+		return judged{pool, Unclear, pool.open}
+	case via == viaTunnel:
+		return judged{pool, Unclear, behindTunnel}
 	case len(pool.endpoints) == 0:
-		outcome.Verdict, outcome.Reason = Nowhere, "cluster "+path.Cluster+" has no endpoint"
+		return judged{pool, Nowhere, "cluster " + name + " has no endpoint"}
 	case known:
-		outcome.Verdict, outcome.Reason = Leaves, reason(away)
+		return judged{pool, Leaves, reason(away)}
 	case len(away) > 0:
-		outcome.Verdict, outcome.Reason = Unclear, reason(away)
+		return judged{pool, Unclear, reason(away)}
 	}
-	return outcome
+	return judged{pool, Stays, ""}
 }
 
 // place returns the cluster that an address is in, by the ranges that are known and by the metadata of an endpoint

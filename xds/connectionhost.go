@@ -71,23 +71,23 @@ func (w *wildcards) sort() {
 	w.lengths = slices.Compact(w.lengths)
 }
 
-// pick returns the virtual host of a request, nil without one.
-func (x *hostIndex) pick(host string) *routev3.VirtualHost {
+// pick returns the virtual host of a request, nil without one; anyName says that it is the one for all that no other takes.
+func (x *hostIndex) pick(host string) (found *routev3.VirtualHost, anyName bool) {
 	host = strings.ToLower(host)
 	if found := x.exact[host]; found != nil {
-		return found
+		return found, false
 	}
 	for _, n := range x.suffix.lengths {
 		if found := x.suffix.of[tail(host, n)]; n < len(host) && found != nil {
-			return found
+			return found, false
 		}
 	}
 	for _, n := range x.prefix.lengths {
 		if n < len(host) && x.prefix.of[host[:n]] != nil {
-			return x.prefix.of[host[:n]]
+			return x.prefix.of[host[:n]], false
 		}
 	}
-	return x.all
+	return x.all, true
 }
 
 // tail returns the last n bytes of a text.

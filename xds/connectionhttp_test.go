@@ -44,17 +44,14 @@ func TestResolvePicksTheVirtualHost(t *testing.T) {
 		"a closing dot counts":        {host: "a.example.com.", want: "a.example.*"},
 		"a closing dot is asked for":  {host: "c.example.net.", want: "c.example.net."},
 		"an address":                  {host: "[fd00::1]:9080", want: "*"},
-		"a closing dot is taken away": {"a.example.com.", func(m *hcmv3.HttpConnectionManager, _ *routev3.RouteConfiguration) { m.StripTrailingHostDot = true }, "a.example.com", false},
-		"a port is ignored":           {"a.example.com:9080", func(_ *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) { c.IgnorePortInHostMatching = true }, "a.example.com", false},
-		"a port in a domain is not":   {"b.example.org:9080", func(_ *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) { c.IgnorePortInHostMatching = true }, "*", false},
+		"a closing dot is taken away": {"a.example.com.", stripDot, "a.example.com", false},
+		"a port is ignored":           {"a.example.com:9080", ignorePort, "a.example.com", false},
+		"a port in a domain is not":   {"b.example.org:9080", ignorePort, "*", false},
 		"any port is taken away":      {"a.example.com:1", stripAny, "a.example.com", false},
 		"its own port is taken away":  {"a.example.com:9080", stripOwn, "a.example.com", false},
 		"another port is not":         {"a.example.com:1", stripOwn, "a.example.*", false},
-		"dot and port are taken away": {"a.example.com.:9080", func(m *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) {
-			m.StripTrailingHostDot = true
-			stripAny(m, c)
-		}, "a.example.com", false},
-		"a header chooses": {"a.example.com", func(_ *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) { c.VhostHeader = "x" }, "the header x of a request chooses the virtual host", false},
+		"dot and port are taken away": {"a.example.com.:9080", stripBoth, "a.example.com", false},
+		"a header chooses":            {"a.example.com", byHeader, "the header x of a request chooses the virtual host", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +79,21 @@ func TestResolvePicksTheVirtualHost(t *testing.T) {
 			}
 		})
 	}
+}
+
+func stripDot(m *hcmv3.HttpConnectionManager, _ *routev3.RouteConfiguration) {
+	m.StripTrailingHostDot = true
+}
+
+func ignorePort(_ *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) {
+	c.IgnorePortInHostMatching = true
+}
+
+func byHeader(_ *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) { c.VhostHeader = "x" }
+
+func stripBoth(m *hcmv3.HttpConnectionManager, c *routev3.RouteConfiguration) {
+	stripDot(m, c)
+	stripAny(m, c)
 }
 
 func stripAny(m *hcmv3.HttpConnectionManager, _ *routev3.RouteConfiguration) {
@@ -113,6 +125,9 @@ func TestResolveFollowsRoutes(t *testing.T) {
 	seldom := routeTo("all")
 	seldom.GetRoute().RequestMirrorPolicies = mirrors("mirror")
 	seldom.GetRoute().RequestMirrorPolicies[0].RuntimeFraction = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{}}
+	redirect := &routev3.Route{Action: &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{HostRedirect: "b"}}}
+	named := route(&routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: "x"}})
+	plugin := route(&routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_ClusterSpecifierPlugin{}})
 	tests := map[string]struct {
 		routes   []*routev3.Route
 		onHost   []*routev3.RouteAction_RequestMirrorPolicy
@@ -126,10 +141,10 @@ func TestResolveFollowsRoutes(t *testing.T) {
 		"mirror of the virtual host":             {routes: []*routev3.Route{all}, onHost: mirrors("host"), onConfig: mirrors("config"), want: []string{"all", "host"}},
 		"mirror of the route configuration":      {routes: []*routev3.Route{all}, onConfig: mirrors("config"), want: []string{"all", "config"}},
 		"a virtual host without routes":          {want: []string{"the virtual host has no route"}},
-		"redirect":                               {routes: []*routev3.Route{{Action: &routev3.Route_Redirect{Redirect: &routev3.RedirectAction{HostRedirect: "b"}}}}, onHost: mirrors("host"), want: []string{`the client is redirected to "b"`}},
+		"redirect":                               {routes: []*routev3.Route{redirect}, onHost: mirrors("host"), want: []string{`the client is redirected to "b"`}},
 		"direct response":                        {routes: []*routev3.Route{{Action: &routev3.Route_DirectResponse{}}}, want: []string{"the proxy answers itself"}},
-		"a header names the cluster":             {routes: []*routev3.Route{route(&routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: "x"}})}, want: []string{"the header x of a request names the cluster"}},
-		"a plugin chooses the cluster":           {routes: []*routev3.Route{route(&routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_ClusterSpecifierPlugin{}})}, want: []string{"a plugin chooses the cluster"}},
+		"a header names the cluster":             {routes: []*routev3.Route{named}, want: []string{"the header x of a request names the cluster"}},
+		"a plugin chooses the cluster":           {routes: []*routev3.Route{plugin}, want: []string{"a plugin chooses the cluster"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

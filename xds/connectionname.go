@@ -102,7 +102,7 @@ func (r *Resolver) nameTable() *nameTable {
 // ones too.
 func (r *Resolver) spellings(name string) []string {
 	names := []string{name}
-	service, ok := r.service(name)
+	service, ok := r.snapshot.service(name)
 	if !ok || !strings.HasSuffix(name, r.search()[1]) {
 		return names
 	}
@@ -114,12 +114,12 @@ func (r *Resolver) spellings(name string) []string {
 }
 
 // service returns the Service that an entry of the name table is of.
-func (r *Resolver) service(name string) (policy.Host, bool) {
-	if r.snapshot.NamedServices != nil {
-		service, ok := r.snapshot.NamedServices[name]
+func (s *Snapshot) service(name string) (policy.Host, bool) {
+	if s.NamedServices != nil {
+		service, ok := s.NamedServices[name]
 		return service, ok
 	}
-	rest, ok := strings.CutSuffix(name, ".svc."+cmp.Or(r.snapshot.Proxy.Domain, defaultDomain))
+	rest, ok := strings.CutSuffix(name, ".svc."+cmp.Or(s.Proxy.Domain, defaultDomain))
 	dot := strings.LastIndexByte(rest, '.')
 	if !ok || dot < 0 {
 		return policy.Host{}, false

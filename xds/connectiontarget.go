@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -63,7 +64,7 @@ func (e *chainEnd) add(filter *listenerv3.Filter) {
 	case config.MessageIs(&sniclusterv3.SniCluster{}):
 		e.sniCluster = true
 	default:
-		e.other = filter.GetName()
+		e.other = cmp.Or(filter.GetName(), config.GetTypeUrl())
 	}
 	if err != nil {
 		e.other, e.http, e.tcp = fmt.Sprintf("%s, which cannot be read: %v", filter.GetName(), err), nil, nil
@@ -125,7 +126,7 @@ func (r *Resolver) request(path Path, end *chainEnd, p Probe) []Outcome {
 	if config.GetVhostHeader() != "" {
 		return []Outcome{{Path: path, Verdict: Unclear, Reason: "the header " + config.GetVhostHeader() + " of a request chooses the virtual host"}}
 	}
-	host := r.hostsOf(config).pick(authority(asked, p.Address.Port(), end.http, config))
+	host, anyName := r.hostsOf(config).pick(authority(asked, p.Address.Port(), end.http, config))
 	if host == nil {
 		return []Outcome{{Path: path, Verdict: Nowhere, Reason: fmt.Sprintf("no virtual host takes %q", asked)}}
 	}
@@ -137,6 +138,9 @@ func (r *Resolver) request(path Path, end *chainEnd, p Probe) []Outcome {
 			continue
 		}
 		outcomes = append(outcomes, r.cluster(path, p, 0)...)
+	}
+	for i := range outcomes {
+		outcomes[i].AnyName = anyName
 	}
 	return outcomes
 }

@@ -18,19 +18,32 @@ const Unknown = "unknown"
 // Addresses maps address ranges to the ids of the clusters that they belong to.
 type Addresses map[netip.Prefix]string
 
+// masked returns the same with no bit of an address set beyond its prefix, which lookups rely on.
+func (a Addresses) masked() Addresses {
+	masked := make(Addresses, len(a))
+	for prefix, cluster := range a {
+		masked[prefix.Masked()] = cluster
+	}
+	return masked
+}
+
 // cluster returns the cluster of the narrowest range that holds an address, and the empty string without one.
 func (a Addresses) cluster(address string) string {
 	ip, err := netip.ParseAddr(address)
-	if err != nil {
+	if err != nil || len(a) == 0 {
 		return ""
 	}
-	found, bits := "", -1
-	for prefix, cluster := range a {
-		if prefix.Contains(ip.Unmap()) && prefix.Bits() > bits {
-			found, bits = cluster, prefix.Bits()
+	ip = ip.Unmap()
+	for bits := ip.BitLen(); bits >= 0; bits-- {
+		prefix, err := ip.Prefix(bits)
+		if err != nil {
+			return ""
+		}
+		if cluster, ok := a[prefix]; ok {
+			return cluster
 		}
 	}
-	return found
+	return ""
 }
 
 // Endpoint is one endpoint that a cluster of Envoy's may send to.
@@ -69,6 +82,10 @@ type judge struct {
 	addresses Addresses
 	services  map[netip.Addr]bool
 	snapshot  *Snapshot
+}
+
+func newJudge(s *Snapshot, rules Rules) judge {
+	return judge{own: s.Proxy.Cluster, addresses: rules.Addresses.masked(), services: rules.Services, snapshot: s}
 }
 
 // pool returns what a cluster of Envoy's sends to; to one that does not exist, Envoy sends nothing.

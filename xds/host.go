@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
@@ -12,6 +13,11 @@ type Host struct {
 	FQDN string
 	// Fence is what is promised of it: strict or prefer.
 	Fence policy.Fence
+	// Addresses and Ports are those of the Service, for clients that istiod tells nothing of it.
+	Addresses []netip.Addr
+	Ports     []uint16
+	// Pods are the addresses of the Pods of a headless one.
+	Pods []netip.Addr
 }
 
 // clusterHost returns the host whose endpoints a cluster of istiod's holds, and the empty string for others. Names

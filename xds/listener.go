@@ -72,13 +72,11 @@ func (p *paths) listener(listener *listenerv3.Listener) {
 // named returns the hosts to verify that the name table gives an address to: what a client dials there is meant for
 // them, wherever the listener sends it.
 func (p *paths) named(address string) []string {
-	var hosts []string
-	for name, host := range p.fenced {
-		if slices.Contains(p.snapshot.Names[name], address) {
-			hosts = append(hosts, host)
-		}
+	parsed, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil
 	}
-	return hosts
+	return p.byAddress[parsed]
 }
 
 // matched returns the hosts to verify that a filter chain asks for, by address or by SNI.

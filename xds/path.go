@@ -3,6 +3,7 @@ package xds
 import (
 	"bytes"
 	"maps"
+	"net/netip"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -40,6 +41,9 @@ const (
 type paths struct {
 	snapshot *Snapshot
 	fenced   fenced
+	facts    facts
+	// byAddress are the hosts to verify that the name table gives an address to.
+	byAddress map[netip.Addr][]string
 	// known are the names of the clusters of hosts to verify.
 	known []string
 	// byReference caches what an extension's configuration names: the same one stands in most listeners.
@@ -52,10 +56,16 @@ type paths struct {
 
 // follow walks the listeners of a snapshot.
 func follow(s *Snapshot, hosts fenced) *paths {
-	p := &paths{snapshot: s, fenced: hosts, byReference: map[string][]string{}, found: map[string][]Path{}, notes: map[string][]string{}}
-	for _, name := range slices.Sorted(maps.Keys(s.Clusters)) {
-		if _, ok := hosts.of(name); ok {
-			p.known = append(p.known, name)
+	p := &paths{
+		snapshot: s, fenced: hosts, facts: gather(s, hosts), byAddress: map[netip.Addr][]string{},
+		byReference: map[string][]string{}, found: map[string][]Path{}, notes: map[string][]string{},
+	}
+	for _, host := range slices.Sorted(maps.Keys(p.facts)) {
+		p.known = append(p.known, p.facts[host].clusters...)
+	}
+	for alias, host := range hosts {
+		for _, address := range parseAddresses(s.Names[alias]) {
+			p.byAddress[address] = append(p.byAddress[address], host)
 		}
 	}
 	for _, listener := range s.Listeners {
@@ -119,11 +129,13 @@ func (p *paths) note(text string, origins ...string) {
 
 // unrouted returns the clusters of a host that no path leads to.
 func (p *paths) unrouted(host string) []Path {
+	of := p.facts[host]
+	if of == nil {
+		return nil
+	}
 	var unrouted []Path
-	for _, name := range p.known {
-		of, _ := p.fenced.of(name)
-		reached := slices.ContainsFunc(p.found[host], func(path Path) bool { return path.Cluster == name })
-		if of == host && !reached {
+	for _, name := range of.clusters {
+		if !slices.ContainsFunc(p.found[host], func(path Path) bool { return path.Cluster == name }) {
 			unrouted = append(unrouted, Path{Via: viaName, Cluster: name})
 		}
 	}

@@ -56,25 +56,48 @@ func (p *paths) virtualHosts(config *routev3.RouteConfiguration, bound []string)
 			domain, _, _ = strings.Cut(domain, ":")
 			if suffix, ok := strings.CutPrefix(domain, "*"); ok {
 				suffixes[suffix] = append(suffixes[suffix], i)
-			} else {
+			} else if _, ok := p.fenced[domain]; ok {
 				exact[domain] = append(exact[domain], i)
 			}
 		}
 	}
 	origins := map[int][]string{}
-	for alias, host := range p.fenced {
-		chosen := exact[alias]
+	add := func(host string, places []int) {
+		for _, i := range places {
+			origins[i] = append(origins[i], host)
+		}
+	}
+	for alias, places := range exact {
+		add(p.fenced[alias], places)
+	}
+	for alias, host := range p.mayMatch(suffixes, bound) {
+		if exact[alias] != nil {
+			continue
+		}
+		var chosen []int
 		for n := 1; n < len(alias) && chosen == nil; n++ {
 			chosen = suffixes[alias[n:]]
 		}
 		if chosen == nil && slices.Contains(bound, host) {
 			chosen = suffixes[""]
 		}
-		for _, i := range chosen {
-			origins[i] = append(origins[i], host)
-		}
+		add(host, chosen)
 	}
 	return origins
+}
+
+// mayMatch returns the names that wildcards may be for: without any but *, those of the listener's own hosts alone.
+func (p *paths) mayMatch(suffixes map[string][]int, bound []string) fenced {
+	if len(suffixes) > 1 || len(suffixes) == 1 && suffixes[""] == nil {
+		return p.fenced
+	}
+	own := fenced{}
+	for _, host := range bound {
+		for _, alias := range aliases(host) {
+			own[alias] = host
+		}
+	}
+	return own
 }
 
 // route follows one route to its clusters.

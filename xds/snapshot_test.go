@@ -13,6 +13,8 @@ import (
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -32,6 +34,9 @@ const (
 )
 
 func strict() []xds.Host { return []xds.Host{{FQDN: reviews, Fence: policy.Strict}} }
+
+// anyProbe leaves out which connection shows a leak.
+func anyProbe() cmp.Option { return cmpopts.IgnoreFields(xds.Leak{}, "Probe") }
 
 // newSnapshot returns an empty one of a sidecar in m1c1.
 func newSnapshot() *xds.Snapshot {
@@ -80,7 +85,7 @@ func addType(s *xds.Snapshot, name string, kind clusterv3.Cluster_DiscoveryType,
 	}
 }
 
-func pack(t *testing.T, message proto.Message) *anypb.Any {
+func pack(t testing.TB, message proto.Message) *anypb.Any {
 	t.Helper()
 	packed, err := anypb.New(message)
 	if err != nil {

@@ -30,20 +30,25 @@ const (
 type Report struct {
 	Host  string `json:"host"`
 	Fence string `json:"fence"`
-	// Cluster and Kind are the client's.
-	Cluster string `json:"cluster"`
-	Kind    Kind   `json:"kind"`
-	Result  Result `json:"result"`
-	// Known says that istiod gives this client a cluster or a path of the host. Where it does not, nothing of the
-	// mesh leads there, and Result is empty.
+	// Cluster, Kind, Namespace, Network and Labels are the client's.
+	Cluster   string            `json:"cluster"`
+	Kind      Kind              `json:"kind"`
+	Namespace string            `json:"namespace"`
+	Network   string            `json:"network,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Result    Result            `json:"result"`
+	// Known says that istiod gives this client a cluster or a path of the host. Where it does not, what becomes of its
+	// packets is in Notes.
 	Known bool `json:"known"`
+	// Probes is how many connections were followed.
+	Probes int `json:"probes"`
 	// Leaks are the paths that leave.
 	Leaks []Leak `json:"leaks"`
 	// Unrouted are the clusters that would leave, if something used them by name; no path leads there.
 	Unrouted []Leak `json:"unrouted"`
 	// Failover are the other clusters that a host whose fence is prefer may fail over to, sorted.
 	Failover []string `json:"failover"`
-	// Notes are what cannot be judged, and what else a person should know.
+	// Notes are what cannot be judged, and what else a user should know.
 	Notes []string `json:"notes"`
 }
 
@@ -53,6 +58,8 @@ type Leak struct {
 	// Endpoints are those that it leaves to; none where Reason says why that is open.
 	Endpoints []Endpoint `json:"endpoints"`
 	Reason    string     `json:"reason"`
+	// Probe is a connection that takes the path, the first of them; empty where only the host's name leads there.
+	Probe string `json:"probe,omitempty"`
 }
 
 // Rules say how to judge.
@@ -66,13 +73,15 @@ type Rules struct {
 	ByName bool
 }
 
-// Verify follows every path of a snapshot to the hosts given and reports on each, in their order.
+// Verify follows every path of a snapshot that names one of the hosts given, and every connection that is meant for
+// one, and reports on each host, in their order.
 func Verify(s *Snapshot, hosts []Host, rules Rules) []Report {
-	names := newFenced(hosts)
+	paths := follow(s, newFenced(hosts))
 	v := verifier{
-		paths: follow(s, names),
-		judge: judge{own: s.Proxy.Cluster, addresses: rules.Addresses, snapshot: s},
-		rules: rules,
+		paths:  paths,
+		judge:  newJudge(s, rules),
+		rules:  rules,
+		prober: newProber(s, rules, paths.facts, hosts),
 	}
 	reports := make([]Report, len(hosts))
 	for i, host := range hosts {
@@ -82,27 +91,46 @@ func Verify(s *Snapshot, hosts []Host, rules Rules) []Report {
 }
 
 type verifier struct {
-	paths *paths
-	judge judge
-	rules Rules
+	paths  *paths
+	judge  judge
+	rules  Rules
+	prober *prober
 }
 
 func (v verifier) report(host Host) Report {
 	proxy := v.judge.snapshot.Proxy
 	report := Report{
-		Host: host.FQDN, Fence: host.Fence.String(), Cluster: proxy.Cluster, Kind: proxy.Kind,
+		Host: host.FQDN, Fence: host.Fence.String(),
+		Cluster: proxy.Cluster, Kind: proxy.Kind, Namespace: proxy.Namespace, Network: proxy.Network, Labels: proxy.Labels,
 		Leaks: []Leak{}, Unrouted: []Leak{}, Failover: []string{},
 		Notes: append(append([]string{}, v.paths.notes[host.FQDN]...), v.paths.notes[""]...),
 	}
+	found := verdict{failover: map[string]bool{}}
+	v.walked(host, &report, &found)
+	v.probed(host, &report, &found)
+	found.leaks = append(found.leaks, v.nameTable(host)...)
+	report.Leaks = append(report.Leaks, found.leaks...)
+	report.Failover = slices.AppendSeq(report.Failover, maps.Keys(found.failover))
+	slices.Sort(report.Failover)
+	switch {
+	case len(report.Leaks) > 0:
+		report.Result = Leaks
+	case found.ready:
+		report.Result = Held
+	default:
+		report.Result = Empty
+	}
+	return report
+}
+
+// walked judges the paths that name the host.
+func (v verifier) walked(host Host, report *Report, found *verdict) {
 	routed, unrouted := v.paths.found[host.FQDN], v.paths.unrouted(host.FQDN)
 	report.Known = len(routed)+len(unrouted) > 0
-	failover := map[string]bool{}
-	ready := false
 	for _, path := range routed {
-		verdict := v.verdict(host, path)
-		ready = ready || verdict.ready
-		maps.Copy(failover, verdict.failover)
-		report.Leaks = append(report.Leaks, verdict.leaks...)
+		if !v.dialled(path) {
+			found.add(v.verdict(host, path))
+		}
 		if path.Cluster != "" && v.judge.snapshot.Clusters[path.Cluster] == nil {
 			report.Notes = append(report.Notes, fmt.Sprintf("%s leads to %s, which does not exist: calls fail", path.at(), path.Cluster))
 		}
@@ -111,33 +139,23 @@ func (v verifier) report(host Host) Report {
 	byName := v.rules.ByName || len(routed) == 0
 	for _, path := range unrouted {
 		verdict := v.verdict(host, path)
-		if !byName {
+		if byName {
+			found.add(verdict)
+		} else {
 			report.Unrouted = append(report.Unrouted, verdict.leaks...)
-			continue
 		}
-		ready = ready || verdict.ready
-		maps.Copy(failover, verdict.failover)
-		report.Leaks = append(report.Leaks, verdict.leaks...)
 	}
-	report.Leaks = append(report.Leaks, v.nameTable(host)...)
-	report.Failover = slices.AppendSeq(report.Failover, maps.Keys(failover))
-	slices.Sort(report.Failover)
-	switch {
-	case !report.Known:
-		report.Notes = append(report.Notes, "istiod gives this client no path to the host and no cluster of it; "+
-			"where the mesh lets unknown traffic pass, calls go to the address that the client dials")
-	case len(routed) == 0:
+	if report.Known && len(routed) == 0 {
 		report.Notes = append(report.Notes, "no listener leads to the host: its clusters are judged as if something used them by name")
 	}
-	switch {
-	case len(report.Leaks) > 0:
-		report.Result = Leaks
-	case ready:
-		report.Result = Held
-	default:
-		report.Result = Empty
-	}
-	return report
+}
+
+// dialled reports whether a path ends wherever the client has dialled, by a cluster that is not the host's own: probes
+// know where that is.
+func (v verifier) dialled(path Path) bool {
+	cluster := v.judge.snapshot.Clusters[path.Cluster]
+	_, own := v.paths.fenced.of(path.Cluster)
+	return !own && dialled(cluster)
 }
 
 // at names where a path leads to its cluster.
@@ -155,8 +173,18 @@ type verdict struct {
 	failover map[string]bool // clusters that prefer allows
 }
 
+func (v *verdict) add(more verdict) {
+	v.leaks = append(v.leaks, more.leaks...)
+	v.ready = v.ready || more.ready
+	maps.Copy(v.failover, more.failover)
+}
+
 func (v verifier) verdict(host Host, path Path) verdict {
-	pool := v.judge.pool(path.Cluster)
+	return v.verdictOf(host, path, v.judge.pool(path.Cluster))
+}
+
+// verdictOf judges what a path leads to.
+func (v verifier) verdictOf(host Host, path Path, pool pool) verdict {
 	if pool.open != "" {
 		return verdict{leaks: []Leak{{Path: path, Endpoints: []Endpoint{}, Reason: pool.open}}}
 	}
@@ -211,17 +239,12 @@ func reason(leaving []Endpoint) string {
 // nameTable finds the addresses of other clusters that the client's agent answers a DNS query for the host with,
 // or for one of its Pods (row E4). Only addresses that are placed count: the others are Service addresses.
 func (v verifier) nameTable(host Host) []Leak {
-	if !v.judge.snapshot.Proxy.DNSCapture || host.Fence != policy.Strict {
+	of := v.paths.facts[host.FQDN]
+	if of == nil || !v.judge.snapshot.Proxy.DNSCapture || host.Fence != policy.Strict {
 		return nil
 	}
 	var leaks []Leak
-	for _, name := range slices.Sorted(maps.Keys(v.judge.snapshot.Names)) {
-		alias := slices.ContainsFunc(aliases(host.FQDN), func(alias string) bool {
-			return name == alias || strings.HasSuffix(name, "."+alias)
-		})
-		if !alias {
-			continue
-		}
+	for _, name := range of.names {
 		var leaving []Endpoint
 		for _, address := range v.judge.snapshot.Names[name] {
 			cluster := v.judge.addresses.cluster(address)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -10,51 +12,40 @@ import (
 	"github.com/meshfence/meshfence/xds"
 )
 
-// fencedHosts returns the hosts to verify, and the cluster domain where a FenceConfig names it.
-func (f *verifyFlags) fencedHosts(ctx context.Context, in io.Reader) (hosts []xds.Host, domain string, err error) {
+// world returns the hosts to verify, and what is known of their clients: by flags, manifests, or the kubeconfig.
+func (f *verifyFlags) world(ctx context.Context, in io.Reader) (*world, error) {
 	if len(f.hosts) > 0 {
-		for _, host := range f.hosts {
-			hosts = append(hosts, xds.Host{FQDN: host, Fence: policy.Strict})
-		}
-		return hosts, "", nil
+		hosts, err := parseHosts(f.hosts)
+		return &world{hosts: hosts}, err
 	}
 	if len(f.scene.paths) > 0 {
 		return f.ofManifests(in)
 	}
-	auditor, _, err := f.cluster.scope(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	services, err := auditor.Fenced(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, s := range services {
-		fence, _ := policy.ParseFence(s.Fence)
-		hosts = append(hosts, xds.Host{FQDN: s.Host, Fence: fence})
-	}
-	return hosts, auditor.Index.Config().ClusterDomain, nil
+	return f.ofCluster(ctx)
 }
 
-// ofManifests returns the fenced hosts among manifests, and their cluster domain.
-func (f *verifyFlags) ofManifests(in io.Reader) (hosts []xds.Host, domain string, err error) {
-	f.scene.namespace = "default" // of the objects that name none
-	f.scene.config = f.cluster.config
-	scene, err := f.scene.load(in)
-	if err != nil {
-		return nil, "", err
-	}
-	domain = scene.index.Config().ClusterDomain
-	view := scene.index.View()
-	for _, m := range scene.manifests {
-		if gk := m.groupKind(); gk.Group != "" || gk.Kind != policy.KindService {
+// parseHosts reads HOST, HOST=IP and HOST=IP:PORT; what is said of one host adds up.
+func parseHosts(texts []string) ([]xds.Host, error) {
+	var hosts []xds.Host
+	for _, text := range texts {
+		name, at, given := strings.Cut(text, "=")
+		i := slices.IndexFunc(hosts, func(h xds.Host) bool { return h.FQDN == name })
+		if i < 0 {
+			i = len(hosts)
+			hosts = append(hosts, xds.Host{FQDN: name, Fence: policy.Strict})
+		}
+		if !given {
 			continue
 		}
-		service := policy.Host{Namespace: m.Namespace, Name: m.Name}
-		if fence := view.Service(service, m.Annotations).Fence; fence != policy.None {
-			hosts = append(hosts, xds.Host{FQDN: service.FQDN(domain), Fence: fence})
+		address, err := netip.ParseAddr(at)
+		if withPort, portErr := netip.ParseAddrPort(at); portErr == nil {
+			address, err = withPort.Addr(), nil
+			hosts[i].Ports = append(hosts[i].Ports, withPort.Port())
 		}
+		if err != nil {
+			return nil, fmt.Errorf("--host %q must be HOST, HOST=IP or HOST=IP:PORT", text)
+		}
+		hosts[i].Addresses = append(hosts[i].Addresses, address)
 	}
-	slices.SortFunc(hosts, func(a, b xds.Host) int { return strings.Compare(a.FQDN, b.FQDN) })
-	return slices.Compact(hosts), domain, nil
+	return hosts, nil
 }

@@ -116,6 +116,12 @@ func (c *Cluster) Host(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(c.number), byte(i >> 8), byte(i)})
 }
 
+// addServices gives lo the addresses of Services, at which a test can stand for kube-proxy.
+func (c *Cluster) addServices() error {
+	first := netip.AddrFrom4([4]byte{10, byte(100 + c.number), 0, 1})
+	return addHosts(fmt.Sprintf("lo:%d", 100+c.number), netip.PrefixFrom(first, 16))
+}
+
 // Dir returns a folder for logs and files that vanishes with the test bed.
 func (c *Cluster) Dir() string {
 	return c.dir

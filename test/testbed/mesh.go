@@ -72,6 +72,11 @@ func (m *Mesh) start(ctx context.Context) error {
 		return err
 	}
 	err = each(m.Clusters, func(_ int, c *Cluster) error {
+		if m.options.Envoy {
+			if err := c.addServices(); err != nil {
+				return err
+			}
+		}
 		return c.Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}")
 	})
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,7 +29,36 @@ type EnvoyOptions struct {
 	ClientOptions
 	// Gateway makes it an ingress gateway. Without it, it is the sidecar of a workload that calls and is not called.
 	Gateway bool
+	// Redirected makes it the sidecar of a Pod whose connections are redirected to it. Without iptables the client says
+	// where it has dialled: see [Envoy.Dial]. Only one can run at a time, and its namespace needs [DialledFilter].
+	Redirected bool
 }
+
+// envoyOutbound is the port to which iptables redirects.
+const envoyOutbound = 15001
+
+// DialledFilter has the sidecars of a namespace take the address that a client has dialled from a header of the PROXY
+// protocol, as they take it from the kernel otherwise, and take nothing in for a workload, which would need
+// certificates.
+const DialledFilter = `
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: dialled}
+spec:
+  configPatches:
+  - applyTo: LISTENER_FILTER
+    match: {context: SIDECAR_OUTBOUND, listener: {name: virtualOutbound}}
+    patch:
+      operation: INSERT_FIRST
+      value:
+        name: envoy.filters.listener.proxy_protocol
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain}
+spec: {mtls: {mode: DISABLE}}
+`
 
 // Envoy is a real proxy that istiod configures. As nothing redirects calls to it, it takes those that are sent to the
 // address of its Pod.
@@ -88,7 +119,7 @@ func (m *Mesh) envoyBootstrap(o EnvoyOptions) map[string]any {
 	metadata["ISTIO_VERSION"] = "1.31.0"
 	if o.Gateway {
 		node["id"] = "router" + strings.TrimPrefix(node["id"].(string), "sidecar")
-	} else {
+	} else if !o.Redirected {
 		metadata["INTERCEPTION_MODE"] = "NONE"
 	}
 	node["cluster"] = o.Name + "." + o.Namespace
@@ -134,6 +165,66 @@ func socket(address netip.AddrPort) map[string]any {
 // balanced like HTTP.
 func (e *Envoy) Client() *Client {
 	return &Client{namespace: e.options.Namespace, proxy: e.options.Address}
+}
+
+// StaticAddress is where a proxy of [StartStatic] must have its administration interface, and a listener on the port
+// to which iptables redirects.
+const StaticAddress = "127.0.0.1"
+
+// StartStatic starts a proxy with a bootstrap of one's own, which [Envoy.Dial] connects through; no cluster is needed.
+func StartStatic(ctx context.Context, dir string, bootstrap []byte) (*Envoy, error) {
+	path, err := Tool(ToolEnvoy)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "envoy.json")
+	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
+		return nil, err
+	}
+	address := netip.MustParseAddr(StaticAddress)
+	process, err := StartProcess(ctx, Command{
+		Name: "envoy",
+		Path: path,
+		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"},
+		Dir:  dir,
+		Ready: func(ctx context.Context) error {
+			return ready(ctx, netip.AddrPortFrom(address, envoyAdmin))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Envoy{options: EnvoyOptions{Redirected: true, ClientOptions: ClientOptions{Address: address}}, process: process}, nil
+}
+
+// ready asks a proxy whether it has its configuration.
+func ready(ctx context.Context, admin netip.AddrPort) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin.String()+"/ready", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("envoy is not ready: status %d", response.StatusCode)
+	}
+	return nil
+}
+
+// Dial connects to an address through a proxy that is Redirected.
+func (e *Envoy) Dial(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", netip.AddrPortFrom(e.options.Address, envoyOutbound).String())
+	if err != nil {
+		return nil, err
+	}
+	from := e.options.Address
+	if _, err := fmt.Fprintf(connection, "PROXY TCP4 %s %s %d %d\r\n", from, address.Addr(), envoyOutbound+1, address.Port()); err != nil {
+		return nil, errors.Join(err, connection.Close())
+	}
+	return connection, nil
 }
 
 // Refused returns the lines of the log that tell of configuration that the proxy did not accept, such as that for a

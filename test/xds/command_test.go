@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,13 +53,15 @@ scope: {namespaces: [{name: ` + s.namespace + `, fence: strict}]}}`
 	for name, source := range sources {
 		code, out := s.run(t, append(base, append(source, "-o", "json")...)...)
 		var reports []xds.Report
-		if err := json.Unmarshal([]byte(out), &reports); err != nil {
+		// What is not asked follows on standard error.
+		if err := json.NewDecoder(strings.NewReader(out)).Decode(&reports); err != nil {
 			t.Fatalf("hosts of %s: %v\n%s", name, err, out)
 		}
 		if code != 0 || len(reports) != 2 || reports[0].Result != xds.Held || reports[1].Kind != xds.Gateway {
 			t.Errorf("hosts of %s: exit code %d\n%s", name, code, out)
 		}
 	}
+	s.asksEverybody(t, first, configFile)
 	for name, test := range map[string]struct {
 		arguments []string
 		want      string
@@ -68,6 +73,34 @@ scope: {namespaces: [{name: ` + s.namespace + `, fence: strict}]}}`
 	} {
 		if code, out := s.run(t, append(base, test.arguments...)...); code != 2 || !strings.Contains(out, test.want) {
 			t.Errorf("%s: want exit code 2 and %q, got %d\n%s", name, test.want, code, out)
+		}
+	}
+}
+
+// asksEverybody asks as all clients that the objects of the cluster make different. What other tests have left there
+// decides how many there are, and what they find.
+func (s *suite) asksEverybody(t *testing.T, c *testbed.Cluster, config string) {
+	t.Helper()
+	s.apply(t, "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: some}, "+
+		"spec: {workloadSelector: {labels: {app: some}}, egress: [{hosts: [./*]}]}}")
+	_, out := s.run(t, "verify", "--istiod", s.mesh.XDS(c), "--plaintext", "--cluster", "m1c1",
+		"--kubeconfig", c.Kubeconfig, "--config", config, "-o", "json")
+	var reports []xds.Report
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&reports); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	asked := map[string]bool{}
+	for _, r := range reports {
+		if r.Host == s.host() && r.Probes > 0 {
+			asked[fmt.Sprint(r.Kind, " ", r.Namespace == s.namespace, " ", r.Labels)] = true
+		}
+	}
+	for _, want := range []string{
+		"sidecar true map[]", "sidecar true map[app:some]", "sidecar false map[]",
+		"gateway false map[istio:ingressgateway]", "gateway true map[istio:ingressgateway]", "gateway true map[istio:eastwestgateway]",
+	} {
+		if !asked[want] {
+			t.Errorf("want %q asked, got %v\n%s", want, slices.Sorted(maps.Keys(asked)), out)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func TestVerify(t *testing.T) {
 		"command":       testCommand,
 		"external-name": testExternalName,
 		"rest":          testRest,
+		"rows":          testRows,
 	}
 	for name, shared := range map[string]bool{"multi-primary": false, "one-istiod": true} {
 		t.Run(name, func(t *testing.T) {
