@@ -126,10 +126,16 @@ func judged(kind string, s Step, old Object) bool {
 }
 
 // statusRoute reports whether the webhook is registered for the subresource status.
-func statusRoute(webhook.Route) bool { return false }
+func statusRoute(r webhook.Route) bool { return r.StatusIf != "" }
 
 // deletionJudged does what the condition on deletions says.
-func deletionJudged(_ string, old Object) bool {
+func deletionJudged(kind string, old Object) bool {
+	switch kind {
+	case policy.KindService:
+		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String()
+	case policy.KindSidecar:
+		return old.spec()["workloadSelector"] == nil
+	}
 	return old.strings("labels")[inject.ManagedByLabel] == inject.ManagedBy
 }
 
@@ -218,8 +224,7 @@ func (p *product) judge(s webhook.Subject, view *policy.View) (Answer, error) {
 			return nil, err
 		}
 		standing, err := webhook.Standing(s, p.guard, view, now)
-		verdict.Denied = append(verdict.Denied, standing.Denied...)
-		verdict.Warned = append(verdict.Warned, standing.Warned...)
+		verdict = verdict.And(standing)
 		return nil, err
 	})
 	return Answer{Refused: verdict.Denied, Warned: verdict.Warned}, err
@@ -338,12 +343,11 @@ func (p *product) companions(k policy.Key) error {
 	return nil
 }
 
-// align makes one companion equal to what it should be. Where a user's object takes its place or its name there is
-// none.
+// align makes one companion equal to what it should be, also where somebody else has taken its name. Where a user's
+// object takes its place there is none.
 func (p *product) align(k policy.Key, fqdn string, want *inject.Companion) error {
 	named, exists := p.stored[k]
 	own := exists && isCompanion(named.Object)
-	taken := exists && !own
 	for _, other := range p.keys(k.Kind) {
 		if o := p.stored[other].Object; other.Namespace == k.Namespace && !(other == k && own) && claims(o, fqdn) {
 			want = nil
@@ -353,7 +357,7 @@ func (p *product) align(k policy.Key, fqdn string, want *inject.Companion) error
 	case want == nil && own:
 		p.remove(k)
 		return nil
-	case want == nil || taken:
+	case want == nil:
 		return nil
 	}
 	annotations := map[string]any{}

@@ -61,12 +61,16 @@ func (w *worlds) set() {
 		if of.Delete || of.Status {
 			return
 		}
-		next, ok := g.change(of.Object)
-		if !ok {
-			return
+		step := Step{Object: of.Object, Delete: true}
+		if !chance(w.Rand, 0.1) {
+			next, ok := g.change(of.Object)
+			if !ok {
+				return
+			}
+			step = Step{Object: next}
 		}
 		world = world.clone()
-		world.Steps = append(world.Steps, Step{Object: next})
+		world.Steps = append(world.Steps, step)
 		w.decide(world)
 	}
 }
