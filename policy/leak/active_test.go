@@ -25,15 +25,15 @@ func TestBrokenHold(t *testing.T) {
 		kind, object string
 		well, ill    []string // the rules
 	}{
-		"foreign rule":                {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
-		"foreign rule beside subset":  {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
-		"foreign route":               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
-		"foreign route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
+		"foreign rule":                              {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
+		"foreign rule beside subset":                {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
+		"foreign route":                             {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
+		"foreign route beside subset":               {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
 		"foreign rule beside locality, which holds": {policy.HoldsOf(policy.MeshConfig, policy.Locality), policy.KindDestinationRule, foreignRule, nil, nil},
-		"plain rule":                {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain rule beside subset":  {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain route":               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
-		"plain route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
+		"plain rule":                                {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain rule beside subset":                  {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain route":                               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
+		"plain route beside subset":                 {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
