@@ -16,7 +16,7 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 		return a.validateConfigMap(req)
 	}
 	s, view := a.subject(req), a.Index.View()
-	if s.Kind == policy.KindConfigMap && !isMeshConfigMap(req.Namespace, req.Name, view.Config()) {
+	if s.Kind == policy.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
 	now := a.Now()
