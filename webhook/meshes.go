@@ -141,6 +141,10 @@ func (c *completion) current() *policy.Config {
 // that is news, and when to look again without a change; 0 where that is not needed.
 func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) {
 	config := f.current()
+	filled := f.confirmed || f.filled()
+	if !filled {
+		again = meshGather
+	}
 	view := f.index.View()
 	var faults []*policy.HoldFault
 	var told strings.Builder
@@ -168,6 +172,7 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	if f.config != config {
 		return false, 0 // a token is on its way
 	}
+	f.confirmed = filled
 	if text := told.String(); text != f.told {
 		f.told, f.meshes.fault = text, inject.JoinFaults(faults)
 	}
