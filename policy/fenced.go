@@ -8,8 +8,10 @@ func (x *Index) Fenced(f Fence) []Host {
 	defer x.mu.RUnlock()
 	var hosts []Host
 	for namespace, n := range x.namespaces {
-		for _, service := range n.byFence[f] {
-			hosts = append(hosts, Host{Namespace: namespace, Name: service})
+		for _, services := range n.byFence[f].lists() {
+			for _, service := range services {
+				hosts = append(hosts, Host{Namespace: namespace, Name: service})
+			}
 		}
 	}
 	slices.SortFunc(hosts, Host.Compare)
