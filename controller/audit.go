@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -44,6 +45,32 @@ type FencedService struct {
 	By string `json:"by"`
 	// Ready is how many ready endpoints this cluster has.
 	Ready int `json:"ready"`
+	// HeldBy names the holds that keep in the traffic of a strict Service right now. Where there is none, Lacks says
+	// why not.
+	HeldBy []string      `json:"heldBy,omitempty"`
+	Lacks  []inject.Lack `json:"lacks,omitempty"`
+}
+
+// HoldReport is how far a hold that the FenceConfig names is true.
+type HoldReport struct {
+	Hold string `json:"hold"`
+	// State is true, behind or broken, and Reason says why it is not true.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// HoldReports lists the holds that a config names.
+func HoldReports(config *policy.Config) []HoldReport {
+	var reports []HoldReport
+	for _, hold := range config.Holds.Each() {
+		fault := config.Fault(hold)
+		report := HoldReport{Hold: hold.String(), State: fault.State()}
+		if fault != nil {
+			report.Reason = fault.Reason
+		}
+		reports = append(reports, report)
+	}
+	return reports
 }
 
 // Standing is what was found in one object that stands.
@@ -56,6 +83,8 @@ type Standing struct {
 
 // Report is the state of a whole cluster.
 type Report struct {
+	// Holds are the holds that the FenceConfig names.
+	Holds []HoldReport
 	// Services are the fenced ones, by Namespace and name.
 	Services []FencedService
 	// Standing are the objects with findings, by kind, Namespace and name.
@@ -64,7 +93,7 @@ type Report struct {
 
 // Audit judges everything: the stored objects from the index, and the others page by page.
 func (a *Auditor) Audit(ctx context.Context) (Report, error) {
-	var report Report
+	report := Report{Holds: HoldReports(a.Index.Config())}
 	add := func(s Standing) {
 		if s.any() {
 			report.Standing = append(report.Standing, s)
@@ -156,11 +185,18 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add f
 	config := a.Index.Config()
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if d := a.Index.View().Service(host, s.Annotations); d.Fence != policy.None {
-			fenced = append(fenced, FencedService{
+		view := a.Index.View()
+		if d := view.Service(host, s.Annotations); d.Fence != policy.None {
+			f := FencedService{
 				Namespace: s.Namespace, Name: s.Name, Host: host.FQDN(config.ClusterDomain),
 				Fence: d.Fence.String(), By: d.By, Ready: ready[host],
-			})
+			}
+			if d.Fence == policy.Strict {
+				var held policy.Holds
+				held, f.Lacks = inject.Held(host, view)
+				f.HeldBy = held.Names()
+			}
+			fenced = append(fenced, f)
 		}
 		return a.judge(policy.KindService, s, add)
 	})

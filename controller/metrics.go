@@ -21,6 +21,7 @@ type metrics struct {
 	meshConfigInSync *prometheus.GaugeVec
 	standing         *prometheus.GaugeVec
 	deserted         prometheus.Gauge
+	unheld           *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -49,9 +50,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "meshfence_strict_services_without_endpoints",
 			Help: "Strict Services that have no ready endpoint in this cluster, as of the last look at everything.",
 		}),
+		unheld: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_strict_services_not_held",
+			Help: "Strict Services that no hold keeps in this cluster, by what is missing; one that lacks several things counts for each.",
+		}, []string{"reason"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync, m.standing, m.deserted,
+		m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync, m.standing, m.deserted, m.unheld,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)

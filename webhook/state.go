@@ -96,13 +96,13 @@ func fenceOnly(annotations map[string]string) map[string]string {
 // NewState feeds the index of the options from informers, which the caller starts.
 func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
 	s := &State{
-		index:      o.Index,
-		source:     ConfigSource(o.InstallNamespace, o.Rules),
-		metrics:    o.Metrics,
-		recorder:   recorder,
-		log:        log,
-		completion: newCompletion(o, recorder, log),
+		index:    o.Index,
+		source:   ConfigSource(o.InstallNamespace, o.Rules),
+		metrics:  o.Metrics,
+		recorder: recorder,
+		log:      log,
 	}
+	s.completion = newCompletion(o, s.filled, recorder, log)
 	for _, watch := range []struct {
 		object  client.Object
 		handler toolscache.ResourceEventHandler
@@ -137,13 +137,15 @@ func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
 
 // Synced says that everything that stood in the cluster when the caches were filled is in the index, and so is
 // what completes the FenceConfig, as far as it can be read.
-func (s *State) Synced() bool {
+func (s *State) Synced() bool { return s.filled() && s.completion.settled() }
+
+func (s *State) filled() bool {
 	for _, r := range s.registrations {
 		if !r.HasSynced() {
 			return false
 		}
 	}
-	return s.completion.settled()
+	return true
 }
 
 // Check is a readyz check: it fails until Synced.

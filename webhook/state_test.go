@@ -65,11 +65,11 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	return newWatchedWith(t, fenced, nil)
+	return newWatchedWith(t, fenced, webhook.Options{})
 }
 
-// newWatchedWith has another FenceConfig, and a source of Nodes.
-func newWatchedWith(t *testing.T, text string, nodes toolscache.ListerWatcher) *watched {
+// newWatchedWith has another FenceConfig, and the sources of the options.
+func newWatchedWith(t *testing.T, text string, o webhook.Options) *watched {
 	t.Helper()
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
@@ -94,7 +94,7 @@ func newWatchedWith(t *testing.T, text string, nodes toolscache.ListerWatcher) *
 		t.Fatal(err)
 	}
 	w.index = policy.NewIndex(config)
-	o := webhook.Options{Index: w.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Nodes: nodes}
+	o.Index, o.Rules, o.InstallNamespace, o.Metrics = w.index, rules, install, metrics
 	if w.State, err = webhook.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
 		t.Fatal(err)
 	}

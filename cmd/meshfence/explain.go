@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -59,7 +60,16 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 	if decision.Locked {
 		line("Locked", "a locked entry of the FenceConfig matches: the fence can be tightened only")
 	}
-	line("Holds", "%s", config.Holds)
+	for _, h := range controller.HoldReports(config) {
+		line("Hold "+h.Hold, "%s", stateOf(h))
+	}
+	if decision.Fence == policy.Strict {
+		held, lacks := inject.Held(host, view)
+		line("Held by", "%s", cmp.Or(held.String(), "nothing"))
+		for _, l := range lacks {
+			line("Not held", "%s [%s]", l.Message, l.Reason)
+		}
+	}
 	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
 	standing, err := auditor.Service(service)
 	if err != nil {
