@@ -63,7 +63,7 @@ func newAudit(r *runner) *audit {
 // run audits until the context ends.
 func (a *audit) run(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("audit")
-	a.Index.WatchObjects(a.dirty.object)
+	defer a.Index.WatchObjects(a.dirty.object)()
 	defer a.Index.Subscribe(a.dirty.change)()
 	a.dirty.change(policy.Change{})
 	for next := time.Now().Add(a.resync); ; {

@@ -19,10 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 // SelfSignedOptions says what SelfSigned issues, and where its CA is kept and published.
@@ -150,24 +146,15 @@ func dropPrivateKey(o any) (any, error) {
 }
 
 func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) error {
-	secret := client.ObjectKey{Namespace: o.Namespace, Name: o.Secret}
-	c, err := controller.New("webhook-ca-bundle", mgr, controller.Options{
-		Reconciler:              &CABundleKeeper{Client: objects.GetClient(), Secret: secret, Configurations: o.Configurations},
-		MaxConcurrentReconciles: 1,
-		ReconciliationTimeout:   time.Minute,
-		NeedLeaderElection:      new(true),
-	})
-	if err != nil {
-		return fmt.Errorf("add the caBundle controller to the manager: %w", err)
+	runner := &keeperRunner{
+		keeper: &CABundleKeeper{
+			Client: objects.GetClient(), Secret: client.ObjectKey{Namespace: o.Namespace, Name: o.Secret}, Configurations: o.Configurations,
+		},
+		cache: objects.GetCache(),
+		log:   mgr.GetLogger().WithName("webhook-ca-bundle"),
 	}
-	// One request for all: the keeper always looks at all three.
-	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: secret}}
-	})
-	for _, object := range []client.Object{&corev1.Secret{}, &admissionv1.MutatingWebhookConfiguration{}, &admissionv1.ValidatingWebhookConfiguration{}} {
-		if err := c.Watch(source.Kind(objects.GetCache(), object, enqueue)); err != nil {
-			return fmt.Errorf("watch for the caBundle controller: %w", err)
-		}
+	if err := mgr.Add(runner); err != nil {
+		return fmt.Errorf("add the keeper of caBundles to the manager: %w", err)
 	}
 	return nil
 }

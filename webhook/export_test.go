@@ -1,6 +1,22 @@
 package webhook
 
-import "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/meshfence/meshfence/policy"
+)
 
 // Subject returns what a request is about.
 func (a *Admission) Subject(req admission.Request) Subject { return a.subject(req) }
+
+// LookForKinds looks for the stored kinds once, as Setup does, and then until the context ends or all are there.
+func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RESTMapper) (first, last error) {
+	o := newObjects(informers, mapper, policy.NewIndex(&policy.Config{}), logr.Discard())
+	_, first = o.watch(ctx)
+	return first, o.Start(ctx)
+}

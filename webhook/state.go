@@ -89,7 +89,8 @@ func fenceOnly(annotations map[string]string) map[string]string {
 	return map[string]string{policy.FenceKey: fence}
 }
 
-// NewState feeds the index of the options from informers, which the caller starts.
+// NewState feeds the index of the options from informers, which the caller starts. It returns when the API server has
+// told what it needs for that, however long it takes; the error is that the context has ended.
 func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
 	s := &State{
 		index:    o.Index,
@@ -107,27 +108,36 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
-		informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
+		err := Persist(ctx, log, fmt.Sprintf("watch %T", watch.object), func() error {
+			informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
+			if err != nil {
+				return err
+			}
+			registration, err := informer.AddEventHandler(watch.handler)
+			if err == nil {
+				s.registrations = append(s.registrations, registration)
+			}
+			return err
+		})
 		if err != nil {
-			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
+			return nil, err
 		}
-		registration, err := informer.AddEventHandler(watch.handler)
-		if err != nil {
-			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
-		}
-		s.registrations = append(s.registrations, registration)
 	}
 	return s, nil
 }
 
-// watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting.
+// watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting, but those
+// that the API server cannot tell of do.
 func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
-	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index)
-	registrations, err := o.watch(ctx)
+	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index, s.log)
+	err := Persist(ctx, s.log, "watch what rules relate", func() error {
+		registrations, err := o.watch(ctx)
+		s.registrations = append(s.registrations, registrations...)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	s.registrations = append(s.registrations, registrations...)
 	return mgr.Add(o)
 }
 

@@ -49,7 +49,7 @@ func meshfence(t *testing.T, stdin string, arguments ...string) (code int, stdou
 	command.SetIn(strings.NewReader(stdin))
 	command.SetOut(&out)
 	command.SetErr(&errOut)
-	return run(command), out.String(), errOut.String()
+	return run(t.Context(), command), out.String(), errOut.String()
 }
 
 func write(t *testing.T, dir, name, content string) string {
