@@ -26,9 +26,8 @@ import (
 // companions makes, updates and removes the companions of Services.
 type companions struct {
 	*mesh
-	// live reads past any cache; services reads the manager's cache of metadata.
-	live, services client.Reader
-	writer         client.Client
+	live     client.Reader // past any cache
+	writer   client.Client
 	recorder       events.EventRecorder
 	metrics        *metrics
 	settle         time.Duration
@@ -40,7 +39,6 @@ func newCompanions(r *runner, m *mesh) *companions {
 	return &companions{
 		mesh:     m,
 		live:     r.mgr.GetAPIReader(),
-		services: r.mgr.GetCache(),
 		writer:   r.writer,
 		recorder: r.recorder,
 		metrics:  r.metrics,
@@ -104,17 +102,8 @@ func fenced(view *policy.View, host policy.Host) bool {
 
 // expand asks for every Service that is fenced or has companions.
 func (c *companions) expand(ctx context.Context, namespace string) error {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceList"))
-	if err := c.services.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list Services: %w", err)
-	}
-	view := c.index.View()
-	for i := range list.Items {
-		host := policy.Host{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
-		if fenced(view, host) {
-			c.queue.Add(requestFor(host))
-		}
+	for _, host := range c.index.Fenced(namespace) {
+		c.queue.Add(requestFor(host))
 	}
 	for _, gvk := range []schema.GroupVersionKind{c.rule, c.route} {
 		objects, err := c.list(ctx, gvk, namespace)

@@ -127,6 +127,26 @@ func (x *Index) Count() map[string]int {
 	return counts
 }
 
+// Fenced lists the Services of a namespace, or of all where it is empty, whose fence is not none, in no order.
+func (x *Index) Fenced(namespace string) []Host {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var hosts []Host
+	for name, n := range x.namespaces {
+		if namespace != "" && name != namespace {
+			continue
+		}
+		for fence, services := range n.byFence {
+			for _, service := range services {
+				if Fence(fence) != None {
+					hosts = append(hosts, Host{Namespace: name, Name: service})
+				}
+			}
+		}
+	}
+	return hosts
+}
+
 func (x *Index) namespace(name string) *namespaceIndex {
 	n, ok := x.namespaces[name]
 	if !ok {

@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"context"
+	"net"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,4 +21,10 @@ func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RE
 	o := newObjects(informers, mapper, policy.NewIndex(&policy.Config{}), logr.Discard())
 	_, first = o.watch(ctx)
 	return first, o.Start(ctx)
+}
+
+// Serve serves on a listener, with another time for a body.
+func (s *Server) Serve(ctx context.Context, listener net.Listener, readTimeout time.Duration) error {
+	s.readTimeout = readTimeout
+	return s.serve(ctx, listener)
 }

@@ -19,6 +19,8 @@ const (
 	outcomeDenied     = leak.OutcomeDenied
 	outcomeBadRequest = "bad_request"
 	outcomeNotReady   = "not_ready"
+	outcomeShed       = "shed"
+	outcomeTooLarge   = "too_large"
 	outcomeError      = "error"
 )
 
@@ -41,6 +43,7 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
+	held       prometheus.Gauge
 
 	registerer prometheus.Registerer
 }
@@ -75,7 +78,11 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Help: "1 while hold locality knows the localities of this cluster or does not need to, 0 while older ones are in force, or none.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities} {
+	m.held = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_admission_held_bytes",
+		Help: "Bytes of the bodies of admission requests that are held now.",
+	})
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.held} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -93,6 +100,9 @@ func (m *Metrics) begin(path, kind string, operation admissionv1.Operation) func
 		m.requests.WithLabelValues(path, kind, operationLabel(operation), outcome).Inc()
 	}
 }
+
+// inFlight counts bytes that come, or go where they are negative.
+func (m *Metrics) inFlight(bytes int64) { m.held.Add(float64(bytes)) }
 
 func operationLabel(operation admissionv1.Operation) string {
 	known := []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}

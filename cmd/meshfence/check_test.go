@@ -195,7 +195,8 @@ func TestBadUsage(t *testing.T) {
 		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json or sarif`},
 		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
 		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
-		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},
+		"serve, bad certificates": {[]string{"serve", "--certificates=none"}, `--certificates "none" must be self-signed or mounted`},
+		"serve, absent kubeconfig": {[]string{"serve", "--kubeconfig", "absent"}, "absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -25,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/controller/election"
@@ -101,6 +101,7 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	if err := f.checkCertificates(); err != nil {
 		return err
 	}
+	limitMemory(logger)
 	restConfig, err := f.kubeconfig.load()
 	if err != nil {
 		return err
@@ -188,6 +189,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
+		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
 	if err != nil {
 		return nil, err
@@ -218,7 +220,7 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, co
 			Cache:                   webhook.CacheOptions(f.namespace),
 			Metrics:                 metricsserver.Options{BindAddress: f.metricsAddress},
 			GracefulShutdownTimeout: new(shutdownGrace),
-			WebhookServer:           ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: port, TLSOpts: []func(*tls.Config){configureTLS}}),
+			WebhookServer:           webhook.NewServer(host, port, configureTLS),
 		})
 		return err
 	})
