@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -28,6 +29,8 @@ type SelfSignedOptions struct {
 	ClusterDomain  string // default cluster.local
 	Configurations WebhookConfigurations
 
+	Yields prometheus.Gauge // counts the configurations that are left to another writer; may be nil
+
 	DNSNames   []string // besides the Service's, for a webhook that is called by URL
 	Secret     string   // default <Service>-ca
 	CommonName string   // of the CA; default <Service>-ca
@@ -44,6 +47,7 @@ func (o SelfSignedOptions) withDefaults() SelfSignedOptions {
 	setDefault(&o.CADuration, 365*24*time.Hour)
 	setDefault(&o.LeafDuration, 7*24*time.Hour)
 	setDefault(&o.Grace, 10*time.Second)
+	o.Configurations.Service = client.ObjectKey{Namespace: o.Namespace, Name: o.Service}
 	return o
 }
 
@@ -146,9 +150,16 @@ func dropPrivateKey(o any) (any, error) {
 }
 
 func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) error {
+	recorder := mgr.GetEventRecorder("meshfence")
 	runner := &keeperRunner{
 		keeper: &CABundleKeeper{
-			Client: objects.GetClient(), Secret: client.ObjectKey{Namespace: o.Namespace, Name: o.Secret}, Configurations: o.Configurations,
+			Client:         objects.GetClient(),
+			Secret:         client.ObjectKey{Namespace: o.Namespace, Name: o.Secret},
+			Configurations: o.Configurations,
+			Yields:         o.Yields,
+			Tell: func(about client.Object, reason, note string) {
+				recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "WriteCABundle", "%s", note)
+			},
 		},
 		cache: objects.GetCache(),
 		log:   mgr.GetLogger().WithName("webhook-ca-bundle"),

@@ -44,6 +44,7 @@ type Metrics struct {
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
 	held       prometheus.Gauge
+	yielded    prometheus.Gauge
 
 	registerer prometheus.Registerer
 }
@@ -82,7 +83,13 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		Name: "meshfence_admission_held_bytes",
 		Help: "Bytes of the bodies of admission requests that are held now.",
 	})
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.held} {
+	m.yielded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_webhook_configurations_yielded",
+		Help: "Webhook configurations whose caBundle this replica leaves to another writer.",
+	})
+	for _, c := range []prometheus.Collector{
+		m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.held, m.yielded,
+	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -100,6 +107,9 @@ func (m *Metrics) begin(path, kind string, operation admissionv1.Operation) func
 		m.requests.WithLabelValues(path, kind, operationLabel(operation), outcome).Inc()
 	}
 }
+
+// Yielded counts the webhook configurations that are left to another writer.
+func (m *Metrics) Yielded() prometheus.Gauge { return m.yielded }
 
 // inFlight counts bytes that come, or go where they are negative.
 func (m *Metrics) inFlight(bytes int64) { m.held.Add(float64(bytes)) }

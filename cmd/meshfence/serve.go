@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -172,14 +173,14 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
-	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
-		certificates, err = f.newCertificates(mgr, config.ClusterDomain)
-		return err
-	})
+	counts, err := webhook.NewMetrics(metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := webhook.NewMetrics(metrics.Registry)
+	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
+		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded())
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +242,14 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, co
 }
 
 // newCertificates fails while the API server is away; the flag is checked first.
-func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string) (*webhook.Certificates, error) {
+func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge) (*webhook.Certificates, error) {
 	switch f.certificates {
 	case selfSigned:
 		return webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
 			Namespace:      f.namespace,
 			Service:        installName,
 			ClusterDomain:  clusterDomain,
+			Yields:         yields,
 			Configurations: webhook.WebhookConfigurations{Mutating: installName, Validating: installName},
 		})
 	case mounted:
