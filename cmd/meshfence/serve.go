@@ -27,9 +27,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/controller/election"
+	"github.com/meshfence/meshfence/controller/notice"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
@@ -238,8 +240,26 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, co
 	if err != nil {
 		return nil, err
 	}
-	return election.NewManager(mgr, e)
+	elected, err := election.NewManager(mgr, e)
+	if err != nil {
+		return nil, err
+	}
+	notices, err := notice.NewRecorder(restConfig, metrics.Registry, mgr.GetLogger().WithName("events"))
+	if err != nil {
+		return nil, err
+	}
+	return &telling{elected, notices}, mgr.Add(notices)
 }
+
+// telling is a manager with a recorder of our own.
+type telling struct {
+	*election.Manager
+
+	notices *notice.Recorder
+}
+
+// GetEventRecorder returns the recorder, which has but one name.
+func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.notices }
 
 // newCertificates fails while the API server is away; the flag is checked first.
 func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge) (*webhook.Certificates, error) {
