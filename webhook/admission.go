@@ -38,6 +38,8 @@ type Options struct {
 	// BytesInFlight is how much of the bodies of requests is held at once; 0 means DefaultBytesInFlight. What does not
 	// find room is refused, and may be sent again.
 	BytesInFlight int64
+	// Stale says why the config at the start is the last good one and not the one in the cluster; nil where it is.
+	Stale error
 	// Synced says that the index holds the whole cluster. Setup sets it.
 	Synced func() bool
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
@@ -27,4 +28,10 @@ func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RE
 func (s *Server) Serve(ctx context.Context, listener net.Listener, readTimeout time.Duration) error {
 	s.readTimeout = readTimeout
 	return s.serve(ctx, listener)
+}
+
+// KeepLastGood returns what takes a config and what writes it.
+func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put func(string), start func(context.Context) error) {
+	g := newLastGood(api, api, namespace, log)
+	return g.put, g.Start
 }

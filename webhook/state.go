@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 
@@ -28,6 +29,7 @@ type State struct {
 	recorder events.EventRecorder
 	log      logr.Logger
 	nodes    *nodes
+	good     func(text string) // takes a config that is in force; nil keeps none
 
 	registrations []toolscache.ResourceEventHandlerRegistration
 
@@ -99,6 +101,9 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		recorder: recorder,
 		log:      log,
 		nodes:    newNodes(o, recorder, log),
+	}
+	if o.Stale != nil {
+		s.stale(o.Stale)
 	}
 	for _, watch := range []struct {
 		object  client.Object
@@ -229,6 +234,31 @@ func (s *State) reload(object *corev1.ConfigMap) {
 		return
 	}
 	s.nodes.use(config, object)
+	if s.good != nil {
+		s.good(object.Data[policy.ConfigMapKey])
+	}
+}
+
+// stale tells that the replica has started with the last good config.
+func (s *State) stale(why error) {
+	s.nodes.outdated()
+	outcome := reloadDeleted
+	if isConfigError(why) {
+		outcome = reloadInvalid
+	}
+	s.metrics.configReloaded(outcome)
+	s.warn("FenceConfig cannot be used", "reason", why.Error())
+	s.recorder.Eventf(s.configMap(), nil, corev1.EventTypeWarning, "StaleFenceConfig", "Start", "%s", why)
+}
+
+// configMap names the ConfigMap of the FenceConfig, which need not be there.
+func (s *State) configMap() *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindConfigMap, Namespace: s.source.InstallNamespace, Name: policy.ConfigMapName}
+}
+
+// warn logs at a level that logr does not have.
+func (s *State) warn(message string, args ...any) {
+	slog.New(logr.ToSlogHandler(s.log)).Warn(message, args...)
 }
 
 func (s *State) deleted() {
@@ -237,7 +267,9 @@ func (s *State) deleted() {
 	s.seen = nil
 	s.nodes.outdated()
 	s.metrics.configReloaded(reloadDeleted)
-	s.log.Info("FenceConfig was deleted, the last good one stays in force")
+	s.warn("FenceConfig was deleted, the last good one stays in force", "configMap", s.source.InstallNamespace+"/"+policy.ConfigMapName)
+	s.recorder.Eventf(s.configMap(), nil, corev1.EventTypeWarning, "FenceConfigDeleted", "Reload",
+		"the FenceConfig was deleted; the last good one stays in force, also when meshfence starts again")
 }
 
 // summary fits an error into the note of an Event, which takes 1024 bytes.

@@ -35,6 +35,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	good := newLastGood(mgr.GetAPIReader(), mgr.GetClient(), o.InstallNamespace, state.log)
+	if err := mgr.Add(good); err != nil {
+		return nil, fmt.Errorf("add the keeper of the last good FenceConfig: %w", err)
+	}
+	state.good = good.put // the informers do not run yet
 	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err
 	}

@@ -120,11 +120,11 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	if err := probes.start(serving, f.healthAddress); err != nil {
 		return err
 	}
-	config, err := f.awaitConfig(ctx, restConfig, webhook.ConfigSource(f.namespace, rules), probes)
+	config, stale, err := f.awaitConfig(ctx, restConfig, webhook.ConfigSource(f.namespace, rules), probes)
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
-	mgr, err := f.manager(ctx, restConfig, config, rules, probes)
+	mgr, err := f.manager(ctx, restConfig, config, stale, rules, probes)
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
@@ -139,35 +139,35 @@ func untilStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// awaitConfig waits until the API server answers and there is a FenceConfig. Nothing starts on a bad one, which is an error.
-func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, source policy.Source, probes *probes) (config *policy.Config, err error) {
+// awaitConfig waits until the API server answers and there is a FenceConfig, be it the last good one; stale says why it is
+// that. A bad one without a good one before it is an error.
+func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, source policy.Source, probes *probes) (config *policy.Config, stale, err error) {
 	// No discovery: what it needs of the API server may be away for longer than a ConfigMap.
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
 	api, err := client.New(restConfig, client.Options{Mapper: mapper})
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, nil, fmt.Errorf("client: %w", err)
 	}
 	var bad *policy.ConfigError
-	err = webhook.Persist(ctx, ctrl.Log, "read the FenceConfig", func() error {
+	err = webhook.Persist(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
 		reading, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
-		read, err := webhook.LoadConfig(reading, api, source)
+		config, stale, err = webhook.StartConfig(reading, api, source)
 		if errors.As(err, &bad) {
 			return nil
 		}
-		config = read
 		probes.set(checkConfig, func(*http.Request) error { return err })
 		return err
 	})
 	if err == nil && bad != nil {
 		err = bad
 	}
-	return config, err
+	return config, stale, err
 }
 
 // manager puts everything together.
-func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
+func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, stale error, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
 	var certificates *webhook.Certificates
 	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
@@ -192,6 +192,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
+		Stale:            stale,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
 	if err != nil {

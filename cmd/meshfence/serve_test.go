@@ -33,7 +33,7 @@ func newAPIServer(t *testing.T) *apiServer {
 			http.Error(w, "away", http.StatusServiceUnavailable)
 		case strings.HasSuffix(r.URL.Path, "/configmaps/meshfence") && *config != "":
 			fmt.Fprintf(w, `{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "meshfence"}, "data": {"config.yaml": %q}}`, *config)
-		case strings.HasSuffix(r.URL.Path, "/configmaps/meshfence"):
+		case strings.Contains(r.URL.Path, "/configmaps/meshfence"): // the last good one, too
 			w.WriteHeader(http.StatusNotFound)
 			io.WriteString(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "configmaps \"meshfence\" not found"}`)
 		default:
