@@ -64,3 +64,12 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	}
 	return m, nil
 }
+
+// forget takes back the gauges of a term of leadership that is over; the next leader sets its own.
+func (m *metrics) forget() {
+	for _, gauge := range []*prometheus.GaugeVec{m.backfill, m.meshConfigInSync, m.standing} {
+		gauge.Reset()
+	}
+	m.companionBlocked.Set(0)
+	m.deserted.Set(0)
+}

@@ -52,6 +52,11 @@ func TestLeaseLost(t *testing.T) {
 			if leaders > 0 {
 				return fmt.Errorf("%v replicas lead", leaders)
 			}
+			for i := range s.meshfence.Replicas() {
+				if done := s.metric(t, i, `meshfence_backfill_objects{state="done"}`); done > 0 {
+					return fmt.Errorf("replica %d still says what it did as the leader", i)
+				}
+			}
 			return nil
 		})
 		during = s.strictNamespace(t)
