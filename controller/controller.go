@@ -117,9 +117,10 @@ type runner struct {
 // NeedLeaderElection makes the manager start the runner on the leader only.
 func (r *runner) NeedLeaderElection() bool { return true }
 
-// Start runs until the context ends or a part fails.
+// Start runs for a term of leadership, until the context ends or a part fails. It may be called again.
 func (r *runner) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, r.mgr.GetLogger().WithName("controller"))
+	defer r.metrics.forget() // who does not lead says nothing of the cluster
 	synced := func(context.Context) (bool, error) { return r.Synced(), nil }
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)

@@ -82,7 +82,7 @@ func (u *unheld) look(ctx context.Context, now time.Time) (again time.Duration) 
 	since, told := map[policy.Host]time.Time{}, map[policy.Host]string{}
 	counts, news := map[string]int{}, map[string][]notHeld{}
 	view := u.index.View()
-	for _, host := range u.index.Fenced(policy.Strict) {
+	for _, host := range u.index.Fenced("", policy.Strict) {
 		_, lacks := inject.Held(host, view)
 		if len(lacks) == 0 {
 			continue

@@ -17,6 +17,7 @@ const (
 type metrics struct {
 	companionWrites  *prometheus.CounterVec
 	companionBlocked prometheus.Gauge
+	contested        *prometheus.CounterVec
 	backfill         *prometheus.GaugeVec
 	meshConfigInSync *prometheus.GaugeVec
 	standing         *prometheus.GaugeVec
@@ -34,6 +35,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "meshfence_companions_blocked",
 			Help: "Services without a companion that they need, because another object has its name.",
 		}),
+		contested: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meshfence_contested_objects_total",
+			Help: "Times that somebody else was found to keep changing an object that meshfence writes.",
+		}, []string{"kind"}),
 		backfill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meshfence_backfill_objects",
 			Help: "Objects that were not as admission would store them, by what became of them; done counts since this replica leads.",
@@ -56,11 +61,20 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"reason"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync, m.standing, m.deserted, m.unheld,
+		m.companionWrites, m.companionBlocked, m.backfill, m.meshConfigInSync, m.standing, m.deserted, m.unheld, m.contested,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// forget takes back the gauges of a term of leadership that is over; the next leader sets its own.
+func (m *metrics) forget() {
+	for _, gauge := range []*prometheus.GaugeVec{m.backfill, m.meshConfigInSync, m.standing} {
+		gauge.Reset()
+	}
+	m.companionBlocked.Set(0)
+	m.deserted.Set(0)
 }

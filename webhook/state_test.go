@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -246,7 +247,8 @@ func TestStateReloads(t *testing.T) {
 				configs.Add(other)
 				configs.Delete(other.DeepCopy())
 			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
-			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1}, ""},
+			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1},
+				"Warning FenceConfigDeleted the FenceConfig was deleted; the last good one stays in force, also when meshfence starts again"},
 			{"a good one again", func() { configs.Add(object(fenced)) }, "strict", 1,
 				map[string]float64{"success": 3, "invalid": 1, "deleted": 1}, ""},
 		}
@@ -341,4 +343,24 @@ func TestCacheKeepsLittle(t *testing.T) {
 	if found != 2 {
 		t.Errorf("%d kinds are stripped, want 2", found)
 	}
+}
+
+// A replica that starts with the last good config says so until there is another one.
+func TestStateStartsStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatchedWith(t, fenced, webhook.Options{Stale: errors.New("get FenceConfig: not found; the last good one is in force")})
+		w.run(t)
+		assertReloads(t, w.registry, "at the start", 0, map[string]float64{"deleted": 1})
+		const want = "Warning StaleFenceConfig get FenceConfig: not found; the last good one is in force"
+		if event := <-w.recorder.Events; event != want {
+			t.Errorf("event %q, want %q", event, want)
+		}
+		if err := w.Check(nil); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		w.sources[policy.KindConfigMap].Add(configMapOf("meshfence", strings.Replace(fenced, "strict", "prefer", 1)))
+		synctest.Wait()
+		assertReloads(t, w.registry, "a good one", 1, map[string]float64{"deleted": 1, "success": 1})
+	})
 }

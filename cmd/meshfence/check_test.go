@@ -64,7 +64,7 @@ func meshfence(t *testing.T, stdin string, arguments ...string) (code int, stdou
 	command.SetIn(strings.NewReader(stdin))
 	command.SetOut(&out)
 	command.SetErr(&errOut)
-	return run(command), out.String(), errOut.String()
+	return run(t.Context(), command), out.String(), errOut.String()
 }
 
 func write(t *testing.T, dir, name, content string) string {
@@ -281,14 +281,15 @@ func TestBadUsage(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"no files":                {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
-		"absent file":             {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
-		"absent config":           {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
-		"no config":               {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
-		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
-		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
-		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
-		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},
+		"no files":                 {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
+		"absent file":              {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
+		"absent config":            {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
+		"no config":                {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
+		"unknown output":           {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
+		"unknown flag":             {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
+		"unknown command":          {[]string{"wrong"}, `unknown command "wrong"`},
+		"serve, bad certificates":  {[]string{"serve", "--certificates=none"}, `--certificates "none" must be self-signed or mounted`},
+		"serve, absent kubeconfig": {[]string{"serve", "--kubeconfig", "absent"}, "absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -407,4 +408,38 @@ func TestCompanionsWaitForIstio(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Somebody who answers each write of a companion at once, as a second installation would, is told of, and the two come
+// to rest.
+func TestCompanionWritersRest(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	for _, kind := range []string{"mutating", "validating"} { // another installation would have rights of its own
+		if _, _, err := c.Kubectl(t.Context(), "", "delete", kind+"webhookconfiguration", "fence-leader"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := c.metric(t, "meshfence_companion_writes_total")
+	other := func(ctx context.Context) error {
+		if err := c.read(ctx, c.rule); err != nil {
+			return err
+		}
+		if err := unstructured.SetNestedField(c.rule.Object, "10s", "spec", "trafficPolicy", "connectionPool", "tcp", "connectTimeout"); err != nil {
+			return err
+		}
+		return client.IgnoreNotFound(c.Update(ctx, c.rule))
+	}
+	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err := other(t.Context()); err != nil && !apierrors.IsConflict(err) {
+			t.Fatal(err)
+		}
+	}
+	if writes := c.metric(t, "meshfence_companion_writes_total") - before; writes < 6 || writes > 10 {
+		t.Errorf("%v writes in eight seconds, want six at once and a few more", writes)
+	}
+	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionContested", policy.KindService) })
+	if told := c.metric(t, "meshfence_contested_objects_total"); told != 1 {
+		t.Errorf("%v contests are counted, want 1", told)
+	}
 }
