@@ -42,7 +42,7 @@ type FencedService struct {
 	Fence     string `json:"fence"`
 	// By is the provenance.
 	By string `json:"by"`
-	// Ready is how many ready endpoints this cluster has.
+	// Ready is how many ready endpoints of this cluster a client would be sent to.
 	Ready int `json:"ready"`
 }
 
@@ -151,7 +151,7 @@ func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
 }
 
 // services lists the fenced Services, and judges all.
-func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add func(Standing)) ([]FencedService, error) {
+func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness, add func(Standing)) ([]FencedService, error) {
 	var fenced []FencedService
 	config := a.Index.Config()
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
@@ -159,7 +159,7 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add f
 		if d := a.Index.View().Service(host, s.Annotations); d.Fence != policy.None {
 			fenced = append(fenced, FencedService{
 				Namespace: s.Namespace, Name: s.Name, Host: host.FQDN(config.ClusterDomain),
-				Fence: d.Fence.String(), By: d.By, Ready: ready[host],
+				Fence: d.Fence.String(), By: d.By, Ready: ready[host].within(d.Fence, config),
 			})
 		}
 		return a.judge(policy.KindService, s, add)
@@ -170,16 +170,48 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add f
 	return fenced, err
 }
 
+// readiness counts the ready endpoints of a Service.
+type readiness struct {
+	// all are those of this cluster, located those that have a locality.
+	all, located int
+}
+
+func (r *readiness) add(e discoveryv1.Endpoint) {
+	if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+		return
+	}
+	r.all++
+	if hasLocality(e) {
+		r.located++
+	}
+}
+
+// hasLocality reports whether istiod gives an endpoint a locality, which it takes from the Node of its Pod
+// (NewEndpointBuilder in Istio's pilot/pkg/serviceregistry/kube/controller): the zone in a slice comes from there too,
+// but where somebody wrote it by hand.
+func hasLocality(e discoveryv1.Endpoint) bool {
+	return e.TargetRef != nil && e.TargetRef.Kind == policy.KindPod && e.Zone != nil && *e.Zone != ""
+}
+
+// within returns how many of the endpoints a client would be sent to: the distribute of hold locality, which strict
+// Services have, drops those without a locality.
+func (r readiness) within(fence policy.Fence, config *policy.Config) int {
+	if fence == policy.Strict && config.Holding().Has(policy.Locality) {
+		return r.located
+	}
+	return r.all
+}
+
 // endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
-func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]int, error) {
-	ready := map[policy.Host]int{}
+func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]readiness, error) {
+	ready := map[policy.Host]readiness{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, nil, func(s *discoveryv1.EndpointSlice) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		count := ready[host]
 		for _, e := range s.Endpoints {
-			if e.Conditions.Ready == nil || *e.Conditions.Ready {
-				ready[host]++
-			}
+			count.add(e)
 		}
+		ready[host] = count
 		return a.judge(policy.KindEndpointSlice, s, add)
 	})
 	return ready, err

@@ -176,7 +176,7 @@ func (a *audit) desert(services []FencedService) {
 			continue
 		}
 		if deserted[key] = true; !a.deserted[key] {
-			a.event(key, "", "NoLocalEndpoint", s.Host+" is strict ("+s.By+") and has no ready endpoint in this cluster: calls fail")
+			a.event(key, "", "NoLocalEndpoint", s.Host+" is strict ("+s.By+") and has no ready endpoint in this cluster that clients are sent to: calls fail")
 		}
 	}
 	a.deserted = deserted

@@ -47,7 +47,7 @@ func endpointSliceForeignWriter() Rule {
 				return nil
 			case o.Writer != "" && slices.Contains(EndpointWriters(), o.Writer):
 				return nil
-			case o.Writer == "" && keptByController(o.Object, host):
+			case o.Writer == "" && keptByController(o.Object):
 				return nil
 			}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))
@@ -89,8 +89,7 @@ func newAddresses(o Write) []string {
 }
 
 // keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
-// no Endpoints but those of a Service without selector, and the API server signs nothing.
-func keptByController(o *policy.Object, host policy.Host) bool {
-	return o.Endpoints != nil || host.IsAPIServer() ||
-		strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
+// no Endpoints but those of a Service without selector.
+func keptByController(o *policy.Object) bool {
+	return o.Endpoints != nil || strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
 }

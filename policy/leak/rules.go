@@ -7,6 +7,7 @@ func Rules() []Rule {
 		serviceInvalidFence(),
 		serviceExternalName(),
 		serviceWithoutSelector(),
+		serviceWithoutLocality(),
 		serviceHeadless(),
 		serviceGlobalLabel(),
 		serviceIngressWaypoint(),
