@@ -140,6 +140,8 @@ type standing struct {
 	rule, route *unstructured.Unstructured
 	// userRule and userRoute say that a person's object takes the place of a companion.
 	userRule, userRoute bool
+	// userRules are the DestinationRules that do, as they are stored.
+	userRules []storedRule
 	// taken lists the kinds in which a person's object has the companion's name and another host.
 	taken []schema.GroupVersionKind
 }
@@ -170,14 +172,21 @@ func (c *companions) standing(ctx context.Context, host policy.Host, domain stri
 		}
 		for i := range objects {
 			own := objects[i].GetName() == name && isCompanion(&objects[i])
-			*kind.user = *kind.user || !own && kind.claims(&objects[i], fqdn)
+			if own || !kind.claims(&objects[i], fqdn) {
+				continue
+			}
+			*kind.user = true
+			if kind.gvk == c.rule {
+				s.userRules = append(s.userRules, storedRule{objects[i].GetName(), c.hasReserved(&objects[i])})
+			}
 		}
 	}
 	return s, nil
 }
 
 // align makes the companions what they should be. Routes never lead to a rule that the proxies do not know:
-// the rule comes first and goes last, each with time to settle. The time returned is when to look again.
+// the rule comes first and goes last, each with time to settle, and a route waits for as long as the rule that stands
+// lacks its subset. The time returned is when to look again.
 func (c *companions) align(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) (time.Duration, error) {
 	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
 	if stands.userRule {
@@ -201,19 +210,32 @@ func (c *companions) align(ctx context.Context, service *corev1.Service, stands 
 			return wait, err // a change of those routes asks again
 		}
 	}
+	rules := stands.userRules
 	if want.Rule != nil {
-		if err := c.keep(ctx, c.rule, stands, stands.rule, want.Rule, service); err != nil {
+		kept, err := c.keep(ctx, c.rule, stands, stands.rule, want.Rule, service)
+		if err != nil {
 			return 0, err
 		}
+		rules = []storedRule{{inject.CompanionName(service.Name), kept && want.Rule.Spec["subsets"] != nil}}
 	} else if stands.rule != nil {
 		if err := c.remove(ctx, stands.rule); err != nil {
 			return 0, err
 		}
 	}
-	if want.Route == nil || wait > 0 {
+	lacking := ""
+	if want.Route != nil {
+		lacking = lacksReserved(rules)
+	}
+	c.awaits(ctx, service, lacking, stands.route != nil)
+	switch {
+	case lacking != "" && stands.route == nil:
+		past.wanted = time.Time{} // once the subset is there, it gets time to settle
+		return 0, nil             // a change of the rule asks again
+	case want.Route == nil || wait > 0:
 		return wait, nil
 	}
-	return 0, c.keep(ctx, c.route, stands, stands.route, want.Route, service)
+	_, err := c.keep(ctx, c.route, stands, stands.route, want.Route, service)
+	return 0, err
 }
 
 // loses says that a rule stands that has subsets and is not to have any.
@@ -228,10 +250,11 @@ func loses(rule *unstructured.Unstructured, want *inject.Companion) bool {
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
-// keep makes one companion equal to what it should be. Where a person's object has its name there is none.
-func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) error {
+// keep makes one companion equal to what it should be, and reports whether it stands. Where a person's object has its
+// name, or the Namespace goes, there is none.
+func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) (bool, error) {
 	if slices.Contains(stands.taken, gvk) {
-		return nil
+		return false, nil
 	}
 	u, action := object(gvk), actionCreate
 	if old != nil {
@@ -241,25 +264,25 @@ func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stan
 	write := c.writer.Create
 	if old != nil {
 		if equality.Semantic.DeepEqual(u.Object, old.Object) {
-			return nil
+			return true, nil
 		}
 		write = func(ctx context.Context, o client.Object, _ ...client.CreateOption) error {
 			return c.writer.Update(ctx, o)
 		}
 	}
 	if err := write(ctx, u); apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
+		return false, fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
 	}
 	c.metrics.companionWrites.WithLabelValues(gvk.Kind, action).Inc()
 	logf.FromContext(ctx).Info("companion written", "kind", gvk.Kind, "action", action)
 	stored := u.DeepCopy()
 	fill(stored, want, service)
 	if !equality.Semantic.DeepEqual(u.Object, stored.Object) {
-		return fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
+		return false, fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
 	}
-	return nil
+	return true, nil
 }
 
 // fill writes what is ours into an object and leaves the rest.
