@@ -71,6 +71,14 @@ func (b backend) answers(ports []int64) bool {
 	return len(b.ports) == 0 || slices.ContainsFunc(b.ports, func(p int64) bool { return slices.Contains(ports, p) })
 }
 
+// first returns the first address in the prefix; the zero one where there is none.
+func (b backend) first(prefix netip.Prefix) netip.Addr {
+	if i := slices.IndexFunc(b.addresses, prefix.Contains); i >= 0 {
+		return b.addresses[i]
+	}
+	return netip.Addr{}
+}
+
 // backends are those of one Namespace.
 type backends struct {
 	byName map[string]backend
@@ -144,7 +152,7 @@ func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
 	}
 }
 
-// StrictSelecting returns the first strict Service of a Namespace that selects what has the labels.
+// StrictSelecting returns the tightest strict Service of a Namespace that selects what has the labels.
 func (v *View) StrictSelecting(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
@@ -159,10 +167,10 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// StrictOverlapping returns the first strict Service of a Namespace whose selector shares a label with those given
+// StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given
 // and contradicts none of them; no labels choose everything. It looks at every Service of the Namespace.
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -176,10 +184,10 @@ func (v *View) StrictOverlapping(namespace string, labels map[string]string) (Fe
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.overlaps(labels) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
+// StrictAddress returns the tightest strict Service that has a ClusterIP in the prefix and one of the ports there. A
 // prefix of more than one address looks at every ClusterIP.
 func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -191,15 +199,15 @@ func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bo
 		}
 	} else {
 		for address, host := range v.index.addresses {
-			if prefix.Contains(address) && v.index.backend(host).answers(ports) {
+			if b := v.index.backend(host); b.first(prefix) == address && b.answers(ports) {
 				s.offerIndexed(host)
 			}
 		}
 	}
 	s.offerTold(func(_ Host, b backend) bool {
-		return b.answers(ports) && slices.ContainsFunc(b.addresses, prefix.Contains)
+		return b.answers(ports) && b.first(prefix).IsValid()
 	})
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
 // backend returns that of a Service with an address.
@@ -207,7 +215,7 @@ func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }
 
-// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
+// StrictNamed returns the tightest strict Service of that name, for a host that stands for such
 // a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
 func (v *View) StrictNamed(name string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -219,24 +227,27 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 		}
 	}
 	s.offerTold(func(h Host, _ backend) bool { return h.Name == name })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// strictSearch keeps the first strict Service of those that are offered, in whatever order.
+// strictSearch keeps the tightest of the strict Services that are offered, each once.
 type strictSearch struct {
-	view   *View
-	found  bool
-	host   Host
-	fenced FencedHost
+	view *View
+	tightest
 }
 
 func (s *strictSearch) offer(h Host) {
-	if s.found && h.Compare(s.host) >= 0 {
-		return
+	if r := s.view.ranked(h); r.decision.Fence == Strict {
+		s.tightest.offer(r)
 	}
-	if d := s.view.decide(h); d.Fence == Strict {
-		s.found, s.host, s.fenced = true, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
+}
+
+// fencedHost returns the tightest, if there is one.
+func (s *strictSearch) fencedHost() (FencedHost, bool) {
+	if s.count == 0 {
+		return FencedHost{}, false
 	}
+	return s.tightest.fencedHost(s.view.config.ClusterDomain), true
 }
 
 // offerIndexed offers a Service of the index, unless the view was told otherwise.

@@ -36,18 +36,19 @@ func (m backendModel) load(view *policy.View, h policy.Host, annotations map[str
 	view.LoadServiceSpec(h, spec)
 }
 
-// first returns the FQDN of the first strict Service, by a look at all of them, that is wanted; empty for none.
+// first says, by a look at all of them, which of the strict Services that are wanted is the tightest, and what else it
+// stands for; empty for none.
 func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
-	var hosts []policy.Host
+	var hosts []covered
 	for h, spec := range m.specs {
-		if m.decide(h, m.services[h]).Fence == policy.Strict && wanted(h, spec) {
-			hosts = append(hosts, h)
+		if c := m.cover(h, m.services[h]); c.Fence == policy.Strict && wanted(h, spec) {
+			hosts = append(hosts, c)
 		}
 	}
 	if len(hosts) == 0 {
 		return ""
 	}
-	return slices.MinFunc(hosts, policy.Host.Compare).FQDN("cluster.local")
+	return whole(hosts)
 }
 
 func (m backendModel) selecting(namespace string, labels map[string]string) string {
@@ -116,8 +117,8 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 	t.Helper()
 	compare := func(question, want string, got policy.FencedHost, found bool) {
 		t.Helper()
-		if got.Host != want || found != (want != "") || found && got.Fence != policy.Strict {
-			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, got.Host, found, got.Fence, want, m.services, m.specs)
+		if found != (want != "") || found && (wholeOf(got) != want || got.Fence != policy.Strict) {
+			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, wholeOf(got), found, got.Fence, want, m.services, m.specs)
 		}
 	}
 	for _, namespace := range someNamespaces {

@@ -26,9 +26,19 @@ type namespaceIndex struct {
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
 	services map[string]asked
-	byFence  [len(fenceNames)][]string // the names of services, sorted
+	byFence  [len(fenceNames)]fencedNames
 	backends backends
 }
+
+// fencedNames are the sorted names of the Services of a Namespace that have one fence.
+type fencedNames struct {
+	locked, free []string
+}
+
+// lists returns those that differ in nothing but their names together.
+func (f *fencedNames) lists() [2][]string { return [2][]string{f.locked, f.free} }
+
+func (f *fencedNames) count() int { return len(f.locked) + len(f.free) }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
@@ -92,7 +102,7 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 	}
 	changed = true
 	n.services[host.Name] = annotation
-	names := &n.byFence[n.fence(host.Name)]
+	names := n.names(host.Name)
 	i, _ := slices.BinarySearch(*names, host.Name)
 	*names = slices.Insert(*names, i, host.Name)
 }
@@ -121,7 +131,7 @@ func (x *Index) Count() map[string]int {
 	for fence, name := range fenceNames {
 		counts[name] = 0
 		for _, n := range x.namespaces {
-			counts[name] += len(n.byFence[fence])
+			counts[name] += n.byFence[fence].count()
 		}
 	}
 	return counts
@@ -148,13 +158,14 @@ func (n *namespaceIndex) setScope(scope NamespaceScope) (changed bool) {
 		return false
 	}
 	n.scope = scope
-	n.byFence = [len(fenceNames)][]string{}
+	n.byFence = [len(fenceNames)]fencedNames{}
 	for service := range n.services {
-		f := n.fence(service)
-		n.byFence[f] = append(n.byFence[f], service)
+		names := n.names(service)
+		*names = append(*names, service)
 	}
 	for _, names := range n.byFence {
-		slices.Sort(names)
+		slices.Sort(names.locked)
+		slices.Sort(names.free)
 	}
 	return true
 }
@@ -163,8 +174,17 @@ func (n *namespaceIndex) fence(service string) Fence {
 	return n.scope.decide(service, n.services[service]).Fence
 }
 
+// names returns the list that a Service belongs to.
+func (n *namespaceIndex) names(service string) *[]string {
+	d := n.scope.decide(service, n.services[service])
+	if d.Locked {
+		return &n.byFence[d.Fence].locked
+	}
+	return &n.byFence[d.Fence].free
+}
+
 func (n *namespaceIndex) remove(service string) {
-	names := &n.byFence[n.fence(service)]
+	names := n.names(service)
 	if i, ok := slices.BinarySearch(*names, service); ok {
 		*names = slices.Delete(*names, i, i+1)
 	}

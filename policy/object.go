@@ -74,6 +74,36 @@ type ServiceSpec struct {
 	ClusterIP    string            `json:"clusterIP"`
 	ClusterIPs   []string          `json:"clusterIPs"`
 	Ports        []ServicePort     `json:"ports"`
+	ExternalIPs  []string          `json:"externalIPs"`
+	// Status is the status of the object.
+	Status ServiceStatus `json:"-"`
+}
+
+// ServiceStatus is the part of the status of a Service that is read.
+type ServiceStatus struct {
+	LoadBalancer struct {
+		Ingress []LoadBalancerIngress `json:"ingress"`
+	} `json:"loadBalancer"`
+}
+
+// LoadBalancerIngress is one way in from outside.
+type LoadBalancerIngress struct {
+	IP       string `json:"ip"`
+	Hostname string `json:"hostname"`
+}
+
+// decodeService fills the metadata of the object and returns its spec with its status.
+func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
+	var view struct {
+		Metadata Metadata      `json:"metadata"`
+		Spec     ServiceSpec   `json:"spec"`
+		Status   ServiceStatus `json:"status"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Status = view.Metadata, view.Status
+	return &view.Spec, nil
 }
 
 // ServicePort is one port of a Service.
@@ -112,7 +142,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
-		object.Service, err = decode[ServiceSpec](data, object)
+		object.Service, err = decodeService(data, object)
 	case KindConfigMap:
 		object.ConfigMap, err = decodeWhole[ConfigMap](data, object)
 	case KindEndpoints:

@@ -79,5 +79,14 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 			return nil, err
 		}
 	}
-	return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &view)
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
+		return object, err
+	}
+	if object.Service != nil {
+		status := struct {
+			Status *policy.ServiceStatus `json:"status"`
+		}{&object.Service.Status}
+		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+	}
+	return object, nil
 }

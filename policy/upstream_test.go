@@ -62,8 +62,11 @@ func coreObjects() map[string]any {
 			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
 			Selector:  map[string]string{"app": "cart"},
 			ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1", "fd00::1"},
-			Ports: []corev1.ServicePort{{Port: 9080}},
-		}},
+			Ports:       []corev1.ServicePort{{Port: 9080}},
+			ExternalIPs: []string{"192.0.2.1"},
+		}, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{
+			Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.2", Hostname: "lb.example.com"}},
+		}}},
 		//nolint:staticcheck // deprecated, and still there to be written
 		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,17 +113,18 @@ func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
 	_, stdout, _ := meshfence(t, fencedService+"---\n"+leakyRule, "check", "-o", "json", "-f", "-", "--config", config)
-	var got []map[string]string
+	var got []map[string]any
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 1 || !strings.HasPrefix(got[0]["message"], "must not be set: reviews.default.svc.cluster.local is strict (service annotation)") {
+	if len(got) != 1 || !strings.HasPrefix(fmt.Sprint(got[0]["message"]), "must not be set: reviews.default.svc.cluster.local is strict (service annotation)") {
 		t.Fatalf("got %v", got)
 	}
 	delete(got[0], "message")
-	want := map[string]string{
+	want := map[string]any{
 		"rule": "destinationrule-tunnel", "severity": "deny", "kind": "DestinationRule", "namespace": "default", "name": "leaky",
 		"field": "spec.trafficPolicy.tunnel", "host": "reviews.default.svc.cluster.local",
+		"hosts": []any{"reviews.default.svc.cluster.local"},
 	}
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Errorf("finding (-want +got):\n%s", diff)

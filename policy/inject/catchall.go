@@ -67,7 +67,8 @@ type takeover struct {
 	alone bool
 }
 
-// takeover returns a strict host that the VirtualService takes over. Wildcards take over none, because Istio
+// takeover returns the tightest strict host that the VirtualService takes over, of those that no companion stands
+// beside if there are such. Wildcards take over none, because Istio
 // prefers the companion's exact host for HTTP, and adds up what both have for TLS and TCP
 // (MostSpecificWildcardVirtualServiceIndex in Istio's pilot/pkg/model, getConfigsForHost in its
 // pilot/pkg/networking/core/tls.go). Names outside the cluster are aliases.
@@ -75,6 +76,7 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
 	var services []policy.Host
+	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
 		name = strings.ToLower(policy.Resolve(name, e.metadata.Namespace, domain))
@@ -89,12 +91,19 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 		}
 		services = append(services, service)
 		match := e.view.Match(name)
-		if alone := public && service.Namespace == e.metadata.Namespace; match.Has(policy.Strict) && (!ok || alone && !t.alone) {
-			t, ok = takeover{host: match.Host(policy.Strict), alone: alone}, true
+		switch {
+		case !match.Has(policy.Strict):
+		case public && service.Namespace == e.metadata.Namespace:
+			unaccompanied = append(unaccompanied, match.Host(policy.Strict))
+		default:
+			beside = append(beside, match.Host(policy.Strict))
 		}
 	}
-	t.sole = len(services) == 1 && !others
-	return t, ok
+	t = takeover{host: policy.Together(beside...), sole: len(services) == 1 && !others}
+	if len(unaccompanied) > 0 {
+		t.host, t.alone = policy.Together(unaccompanied...), true
+	}
+	return t, len(beside)+len(unaccompanied) > 0
 }
 
 // forAll says that a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's

@@ -88,17 +88,23 @@ type Finding struct {
 	Name      string `json:"name"`
 	// Field is the path of the field, for example spec.subsets[1].labels[topology.istio.io/cluster].
 	Field string `json:"field"`
-	// Host is the fenced host.
+	// Host is the tightest of the fenced hosts.
 	Host string `json:"host"`
+	// Hosts lists the fenced hosts that it touches, the tightest first, and MoreHosts says how many there are beyond
+	// those.
+	Hosts     []string `json:"hosts,omitempty"`
+	MoreHosts int      `json:"moreHosts,omitempty"`
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
 	// Value is what stands in the field.
 	Value any `json:"-"`
-	// Locked says that a locked entry of the FenceConfig fences the host.
+	// Locked says that a locked entry of the FenceConfig fences one of the hosts.
 	Locked bool `json:"-"`
 
-	key string
+	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
+	enforcement policy.Enforcement
+	key         string
 }
 
 // Guard judges objects with a set of rules.
@@ -166,7 +172,7 @@ func (g *Guard) Standing(w Write, view *policy.View) []Finding {
 	var findings []Finding
 	for _, o := range view.Related(host) {
 		for _, f := range g.Check(o, view) {
-			if f.Host == fqdn {
+			if slices.Contains(f.Hosts, fqdn) {
 				f.Severity = Warn
 				f.Field = fmt.Sprintf("%s %s/%s: %s", f.Kind, f.Namespace, f.Name, f.Field)
 				findings = append(findings, f)
@@ -177,16 +183,27 @@ func (g *Guard) Standing(w Write, view *policy.View) []Finding {
 }
 
 // introduced returns the findings that the old object did not have, whatever they were moved to in their
-// list. One that stood once and stands twice is introduced once.
+// list. One that stood once and stands twice is introduced once, and so is one that touches a further host.
 func introduced(findings, old []Finding) []Finding {
-	stood := map[string]int{}
+	stood := map[string][]Finding{}
 	for _, f := range old {
-		stood[f.key]++
+		stood[f.key] = append(stood[f.key], f)
 	}
 	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
-		stood[f.key]--
-		return stood[f.key] >= 0
+		i := slices.IndexFunc(stood[f.key], func(before Finding) bool { return before.touches(f) })
+		if i < 0 {
+			return false
+		}
+		stood[f.key] = slices.Delete(stood[f.key], i, i+1)
+		return true
 	})
+}
+
+// touches reports whether a finding touches every host that another one does. Of those that it does not name, their
+// number counts.
+func (f Finding) touches(other Finding) bool {
+	unnamed := slices.DeleteFunc(slices.Clone(other.Hosts), func(host string) bool { return slices.Contains(f.Hosts, host) })
+	return len(unnamed)+other.MoreHosts <= f.MoreHosts
 }
 
 func (r Rule) finding(o *policy.Object, b breach) Finding {
@@ -198,9 +215,13 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Name:      o.Metadata.Name,
 		Field:     fieldPath(b.path),
 		Host:      b.host.Host,
+		Hosts:     b.host.Hosts(),
+		MoreHosts: b.host.More,
 		Value:     b.value,
 		Locked:    b.host.Locked,
-		key:       fmt.Sprintf("%s %s %s %#v", r.ID, b.host.Host, b.at, b.value),
+
+		enforcement: b.host.Enforcement,
+		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {
 		f.Severity = Warn
@@ -208,6 +229,13 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 	f.Message = "must " + b.must
 	if b.host.Host != "" {
 		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
+		switch others := len(b.host.Also) + b.host.More; others {
+		case 0:
+		case 1:
+			f.Message += ", and one more host is"
+		default:
+			f.Message += fmt.Sprintf(", and %d more hosts are", others)
+		}
 	}
 	if r.Leaks != "" {
 		f.Message += "; otherwise " + r.Leaks

@@ -16,12 +16,13 @@ func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHos
 	return found, strict
 }
 
-// entryHost returns the first strict host that a ServiceEntry claims.
+// entryHost returns the tightest strict host that a ServiceEntry claims, which stands for the others.
 func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	var hosts []policy.FencedHost
 	for _, h := range o.ServiceEntry.Hosts {
 		if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
-			return host, true
+			hosts = append(hosts, host)
 		}
 	}
-	return policy.FencedHost{}, false
+	return policy.Together(hosts...), len(hosts) > 0
 }

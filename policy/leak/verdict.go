@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
@@ -37,11 +38,13 @@ func (v Verdict) ByOutcome() []Group {
 	return []Group{{OutcomeDenied, v.Denied}, {OutcomeWarned, v.Warned}, {OutcomeAudited, v.Audited}, {OutcomeExempted, v.Exempted}}
 }
 
-// Weigh sorts findings by severity, enforcement and exemptions.
+// Weigh sorts findings by severity, enforcement and exemptions. The enforcement is that of the hosts that a finding
+// touches, so that nobody softens what becomes of those of others; a finding without a host keeps that of the object's
+// Namespace.
 func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
-		switch enforcement := view.Enforcement(f.Namespace, f.Locked); {
+		switch enforcement := cmp.Or(f.enforcement, view.Enforcement(f.Namespace, f.Locked)); {
 		case exempted(f, view.Config().Exemptions, now):
 			v.Exempted = append(v.Exempted, f)
 		case enforcement == policy.Audit:

@@ -17,7 +17,7 @@ type takenHost struct {
 }
 
 // takenOver lists the strict hosts whose traffic a VirtualService takes over, each once; of those that a wildcard
-// covers only the first. One that is bound to gateways only routes what arrives there, so a wildcard in it takes
+// covers only the tightest, which stands for the others. One that is bound to gateways only routes what arrives there, so a wildcard in it takes
 // over nothing.
 func takenOver(o *policy.Object, view *policy.View) []takenHost {
 	mesh := o.VirtualService.InMesh()
@@ -31,11 +31,22 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 			continue
 		}
 		var strict bool
-		if host.FencedHost, strict = claimed(name, o.Metadata.Namespace, view); strict && !slices.Contains(taken, host) {
+		host.FencedHost, strict = claimed(name, o.Metadata.Namespace, view)
+		known := func(other takenHost) bool { return other.Same(host.FencedHost) && other.wildcard == host.wildcard }
+		if strict && !slices.ContainsFunc(taken, known) {
 			taken = append(taken, host)
 		}
 	}
 	return taken
+}
+
+// together returns the tightest of the hosts that are taken over, which stands for all of them.
+func together(taken []takenHost) policy.FencedHost {
+	hosts := make([]policy.FencedHost, len(taken))
+	for i, host := range taken {
+		hosts[i] = host.FencedHost
+	}
+	return policy.Together(hosts...)
 }
 
 // foreignDestinations reports where a VirtualService sends the traffic of a strict host, or with mirrors a copy
@@ -98,7 +109,7 @@ func foreignInDelegate(o *policy.Object, view *policy.View, mirrors bool) []brea
 		for path, d := range o.VirtualService.Destinations() {
 			if delegable(path) && mirrored(path) == mirrors && !leadsToStrict(d, o, view) {
 				found = append(found, breach{
-					path: append(path, "host"), value: d.Host, at: d.Host, host: taken[0].FencedHost,
+					path: append(path, "host"), value: d.Host, at: d.Host, host: together(taken),
 					must: fmt.Sprintf("be a strict host, because VirtualService %s/%s leaves requests to this one",
 						root.Metadata.Namespace, root.Metadata.Name),
 				})

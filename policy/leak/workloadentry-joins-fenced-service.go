@@ -69,7 +69,7 @@ func registered(o Write, b breach, view *policy.View) bool {
 	if o.WorkloadEntry == nil || !ok {
 		return false
 	}
-	if same, joins := joining(group, view); !joins || same.host != b.host {
+	if same, joins := joining(group, view); !joins || !same.host.Same(b.host) {
 		return false
 	}
 	if o.Writer == "" || strings.HasPrefix(o.Writer, "system:serviceaccount:"+view.Config().IstioNamespace+":istiod") {
