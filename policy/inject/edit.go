@@ -26,6 +26,9 @@ type Plan struct {
 	Edits []Edit
 	// Gaps are the places where an active hold is not true for a strict host before the edits.
 	Gaps []Gap
+	// Idle are the settings beside which prefer does nothing for a prefer host, and which admission leaves to whoever
+	// set them.
+	Idle []Gap
 }
 
 func (p *Plan) add(path []string, value any) {
@@ -75,8 +78,9 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	return false
 }
 
-// Gap is one place where an active hold is not true.
+// Gap is one place where an active hold is not true, or where prefer does nothing.
 type Gap struct {
+	// Hold is 0 for prefer.
 	Hold  policy.Hold
 	Path  []string
 	Value any
