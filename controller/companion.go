@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -142,7 +143,7 @@ type standing struct {
 	userRule, userRoute bool
 	// userRules are the DestinationRules that do, as they are stored.
 	userRules []storedRule
-	// taken lists the kinds in which a person's object has the companion's name and another host.
+	// taken lists the kinds in which somebody else's object has the companion's name and another host.
 	taken []schema.GroupVersionKind
 }
 
@@ -250,11 +251,46 @@ func loses(rule *unstructured.Unstructured, want *inject.Companion) bool {
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
-// keep makes one companion equal to what it should be, and reports whether it stands. Where a person's object has its
-// name, or the Namespace goes, there is none.
+// replacedAnnotation keeps, in JSON, the spec of an object that had taken the name of a companion.
+const replacedAnnotation = "meshfence.io/replaced"
+
+// maxReplaced bounds what it keeps: the API server takes 256 KiB of annotations.
+const maxReplaced = 128 << 10
+
+// takeBack returns the object that has taken the name of a companion, to be made one: nobody else may have the name.
+// What it held stays in an annotation.
+func (c *companions) takeBack(ctx context.Context, gvk schema.GroupVersionKind, service *corev1.Service) (*unstructured.Unstructured, error) {
+	u := object(gvk)
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: service.Namespace, Name: inject.CompanionName(service.Name)}, u)
+	if apierrors.IsNotFound(err) {
+		return nil, nil // it is gone by now
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", gvk.Kind, err)
+	}
+	spec, err := json.Marshal(u.Object["spec"])
+	if err != nil || len(spec) > maxReplaced {
+		spec = nil
+	}
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	if annotations[replacedAnnotation] = string(spec); spec == nil {
+		delete(annotations, replacedAnnotation)
+	}
+	u.SetAnnotations(annotations)
+	return u, nil
+}
+
+// keep makes one companion equal to what it should be, also where somebody else has taken its name, and reports whether
+// it stands: where the Namespace goes, there is none.
 func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) (bool, error) {
-	if slices.Contains(stands.taken, gvk) {
-		return false, nil
+	if old == nil && slices.Contains(stands.taken, gvk) {
+		var err error
+		if old, err = c.takeBack(ctx, gvk, service); err != nil {
+			return false, err
+		}
 	}
 	u, action := object(gvk), actionCreate
 	if old != nil {

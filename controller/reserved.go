@@ -77,7 +77,7 @@ func (c *companions) awaits(ctx context.Context, service *corev1.Service, lackin
 		return
 	}
 	p.lacking = lacking
-	if lacking == "" || lacking == name { // the companion's own rule comes with it, or its name is taken, which is told
+	if lacking == "" || lacking == name { // the companion is made at once, unless the Namespace goes
 		return
 	}
 	logf.FromContext(ctx).Info("rule lacks the reserved subset", "rule", lacking, "routed", routed)

@@ -12,8 +12,16 @@ type backend struct {
 	selector []string
 	// addresses are its ClusterIPs.
 	addresses []netip.Addr
-	// ports are those of its ClusterIPs; none where they are not known.
-	ports []int64
+	// ports are those of its ClusterIPs that sidecars listen for; none where they are not known.
+	ports []backendPort
+	// exports are the Namespaces whose clients know the Service; none where all do.
+	exports []string
+}
+
+// backendPort is one port, as small as it can be kept.
+type backendPort struct {
+	number    int32
+	transport Transport
 }
 
 func newBackend(spec ServiceSpec) backend {
@@ -24,7 +32,12 @@ func newBackend(spec ServiceSpec) backend {
 		}
 	}
 	for _, p := range spec.Ports {
-		b.ports = append(b.ports, p.Port)
+		if t := p.Transport(); t != TransportNone {
+			b.ports = append(b.ports, backendPort{int32(p.Port), t}) //nolint:gosec // the API server takes none above 65535
+		}
+	}
+	if !Exported(spec.ExportTo, "", "") {
+		b.exports = spec.ExportTo
 	}
 	return b
 }
@@ -64,19 +77,6 @@ func (b backend) overlaps(labels map[string]string) bool {
 		shared = shared || ok
 	}
 	return shared && len(b.selector) > 0
-}
-
-// answers says whether the Service has one of the ports.
-func (b backend) answers(ports []int64) bool {
-	return len(b.ports) == 0 || slices.ContainsFunc(b.ports, func(p int64) bool { return slices.Contains(ports, p) })
-}
-
-// first returns the first address in the prefix; the zero one where there is none.
-func (b backend) first(prefix netip.Prefix) netip.Addr {
-	if i := slices.IndexFunc(b.addresses, prefix.Contains); i >= 0 {
-		return b.addresses[i]
-	}
-	return netip.Addr{}
 }
 
 // backends are those of one Namespace.
@@ -126,8 +126,10 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	}
 	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
-	x.forgetAddresses(host, n)
-	n.backends.set(host.Name, b)
+	x.around(host, n, func() {
+		x.forgetAddresses(host, n)
+		n.backends.set(host.Name, b)
+	})
 	for _, address := range b.addresses {
 		x.addresses[address] = host
 	}
@@ -187,29 +189,6 @@ func (v *View) StrictOverlapping(namespace string, labels map[string]string) (Fe
 	return s.fencedHost()
 }
 
-// StrictAddress returns the tightest strict Service that has a ClusterIP in the prefix and one of the ports there. A
-// prefix of more than one address looks at every ClusterIP.
-func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
-	v.index.mu.RLock()
-	defer v.index.mu.RUnlock()
-	s := strictSearch{view: v}
-	if prefix.IsSingleIP() {
-		if host, ok := v.index.addresses[prefix.Addr()]; ok && v.index.backend(host).answers(ports) {
-			s.offerIndexed(host)
-		}
-	} else {
-		for address, host := range v.index.addresses {
-			if b := v.index.backend(host); b.first(prefix) == address && b.answers(ports) {
-				s.offerIndexed(host)
-			}
-		}
-	}
-	s.offerTold(func(_ Host, b backend) bool {
-		return b.answers(ports) && b.first(prefix).IsValid()
-	})
-	return s.fencedHost()
-}
-
 // backend returns that of a Service with an address.
 func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
@@ -234,12 +213,18 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 type strictSearch struct {
 	view *View
 	tightest
+
+	seen map[Host]bool
 }
 
-func (s *strictSearch) offer(h Host) {
-	if r := s.view.ranked(h); r.decision.Fence == Strict {
+// offer reports whether the Service is strict.
+func (s *strictSearch) offer(h Host) bool {
+	r := s.view.ranked(h)
+	if r.decision.Fence == Strict && !s.seen[h] {
+		put(&s.seen, h, true)
 		s.tightest.offer(r)
 	}
+	return r.decision.Fence == Strict
 }
 
 // fencedHost returns the tightest, if there is one.

@@ -78,7 +78,7 @@ func BenchmarkStrictAddress(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/services=%d", text, services), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, ok := index.View().StrictAddress(prefix, nil); !ok {
+					if _, ok := index.View().StrictAddress(prefix, policy.Ports{}); !ok {
 						b.Fatal("no Service has the address")
 					}
 				}

@@ -16,6 +16,7 @@ type Index struct {
 	config     *Config
 	namespaces map[string]*namespaceIndex
 	addresses  map[netip.Addr]Host
+	strict     strictSets
 
 	inventory   inventory
 	subscribers subscribers
@@ -28,6 +29,7 @@ type namespaceIndex struct {
 	services map[string]asked
 	byFence  [len(fenceNames)]fencedNames
 	backends backends
+	tiers    map[string]tier // of the strict Services
 }
 
 // fencedNames are the sorted names of the Services of a Namespace that have one fence.
@@ -42,7 +44,7 @@ func (f *fencedNames) count() int { return len(f.locked) + len(f.free) }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
-	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}}
+	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}, strict: strictSets{}}
 }
 
 // Config returns the config in force.
@@ -59,7 +61,7 @@ func (x *Index) SetConfig(config *Config) {
 	defer x.mu.Unlock()
 	x.config = config
 	for name, n := range x.namespaces {
-		n.setScope(config.Namespace(name, n.labels))
+		x.setScope(n, config.Namespace(name, n.labels))
 	}
 }
 
@@ -71,7 +73,7 @@ func (x *Index) SetNamespace(name string, labels map[string]string) {
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = maps.Clone(labels), true
-	changed = n.setScope(x.config.Namespace(name, labels))
+	changed = x.setScope(n, x.config.Namespace(name, labels))
 }
 
 // DeleteNamespace forgets the labels of a Namespace; its Services are deleted one by one.
@@ -82,7 +84,7 @@ func (x *Index) DeleteNamespace(name string) {
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = nil, false
-	changed = n.setScope(x.config.Namespace(name, nil))
+	changed = x.setScope(n, x.config.Namespace(name, nil))
 	x.prune(name, n)
 }
 
@@ -101,7 +103,7 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 		n.remove(host.Name)
 	}
 	changed = true
-	n.services[host.Name] = annotation
+	x.around(host, n, func() { n.services[host.Name] = annotation })
 	names := n.names(host.Name)
 	i, _ := slices.BinarySearch(*names, host.Name)
 	*names = slices.Insert(*names, i, host.Name)
@@ -115,6 +117,7 @@ func (x *Index) DeleteService(host Host) {
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
 	if _, changed = n.services[host.Name]; changed {
+		x.unlist(host, n)
 		x.forgetAddresses(host, n)
 		n.backends.remove(host.Name)
 		n.remove(host.Name)
@@ -153,11 +156,17 @@ func (x *Index) prune(name string, n *namespaceIndex) {
 }
 
 // setScope decides every Service of the Namespace anew where the scope is another one, and says whether it is.
-func (n *namespaceIndex) setScope(scope NamespaceScope) (changed bool) {
+func (x *Index) setScope(n *namespaceIndex, scope NamespaceScope) (changed bool) {
 	if scope == n.scope {
 		return false
 	}
+	for service := range n.services {
+		x.unlist(Host{scope.name, service}, n)
+	}
 	n.scope = scope
+	for service := range n.services {
+		x.list(Host{scope.name, service}, n)
+	}
 	n.byFence = [len(fenceNames)]fencedNames{}
 	for service := range n.services {
 		names := n.names(service)

@@ -75,6 +75,8 @@ type ServiceSpec struct {
 	ClusterIPs   []string          `json:"clusterIPs"`
 	Ports        []ServicePort     `json:"ports"`
 	ExternalIPs  []string          `json:"externalIPs"`
+	// ExportTo are the Namespaces whose clients know the Service, as its annotation names them; none where all do.
+	ExportTo []string `json:"-"`
 	// Status is the status of the object.
 	Status ServiceStatus `json:"-"`
 }
@@ -103,12 +105,16 @@ func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
 		return nil, err
 	}
 	object.Metadata, view.Spec.Status = view.Metadata, view.Status
+	view.Spec.ExportTo = ExportTo(view.Metadata.Annotations)
 	return &view.Spec, nil
 }
 
 // ServicePort is one port of a Service.
 type ServicePort struct {
-	Port int64 `json:"port"`
+	Port        int64   `json:"port"`
+	Name        string  `json:"name"`
+	Protocol    string  `json:"protocol"`
+	AppProtocol *string `json:"appProtocol"`
 }
 
 // ConfigMap is the part of a core/v1 ConfigMap that is read.
@@ -156,7 +162,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindVirtualService:
 		object.VirtualService, err = decode[VirtualService](data, object)
 	case KindServiceEntry:
-		object.ServiceEntry, err = decode[ServiceEntry](data, object)
+		object.ServiceEntry, err = decodeServiceEntry(data, object)
 	case KindWorkloadEntry:
 		object.WorkloadEntry, err = decode[WorkloadEntry](data, object)
 	case KindWorkloadGroup:

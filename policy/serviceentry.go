@@ -4,9 +4,65 @@ package policy
 type ServiceEntry struct {
 	Hosts            []string          `json:"hosts"`
 	Addresses        []string          `json:"addresses"`
-	Ports            []Port            `json:"ports"`
+	Ports            []EntryPort       `json:"ports"`
+	Resolution       string            `json:"resolution"`
 	Endpoints        []WorkloadEntry   `json:"endpoints"`
 	WorkloadSelector *WorkloadSelector `json:"workloadSelector"`
+	ExportTo         []string          `json:"exportTo"`
+	// Status is the status of the object.
+	Status EntryStatus `json:"-"`
+}
+
+// OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none:
+// those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name. Where nothing is resolved
+// the connection goes on to the address that it was for.
+func (e *ServiceEntry) OpenPorts() []EntryPort {
+	if len(e.Addresses) > 0 || !e.Resolves() {
+		return nil
+	}
+	var open []EntryPort
+	for _, p := range e.Ports {
+		switch p.Transport() {
+		case TransportTCP, TransportAlone, TransportAuto:
+			open = append(open, p)
+		case TransportHTTP, TransportTLS, TransportNone:
+		}
+	}
+	return open
+}
+
+// Resolves reports whether what is sent to the ServiceEntry goes to endpoints, and not to the address that it was for.
+func (e *ServiceEntry) Resolves() bool { return e.Resolution != "" && e.Resolution != "NONE" }
+
+// EntryPort is one port of a ServiceEntry, or that of a listener of a Sidecar.
+type EntryPort struct {
+	Number   int64  `json:"number"`
+	Protocol string `json:"protocol"`
+}
+
+// EntryStatus is the part of the status of a ServiceEntry that istiod takes addresses from where the spec has none
+// (GetHostAddressesFromConfig in Istio's pilot/pkg/networking/serviceentry).
+type EntryStatus struct {
+	Addresses []EntryAddress `json:"addresses"`
+}
+
+// EntryAddress is an address that was given to a host of a ServiceEntry.
+type EntryAddress struct {
+	Value string `json:"value"`
+}
+
+// decodeServiceEntry fills the metadata of the object and returns its spec with its status.
+func decodeServiceEntry(data []byte, object *Object) (*ServiceEntry, error) {
+	var view struct {
+		Metadata Metadata     `json:"metadata"`
+		Spec     ServiceEntry `json:"spec"`
+		Status   EntryStatus  `json:"status"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Status = view.Metadata, view.Status
+	return &view.Spec, nil
 }
 
 // WorkloadSelector chooses workloads of its own Namespace by their labels.
@@ -34,11 +90,22 @@ type WorkloadGroup struct {
 
 // Sidecar is the part of a networking.istio.io Sidecar that is read.
 type Sidecar struct {
+	WorkloadSelector      *WorkloadSelector      `json:"workloadSelector"`
+	Egress                []EgressListener       `json:"egress"`
 	OutboundTrafficPolicy *OutboundTrafficPolicy `json:"outboundTrafficPolicy"`
+}
+
+// EgressListener says which hosts clients know, on one port or on those that the listeners before it left.
+type EgressListener struct {
+	Port        *EntryPort `json:"port"`
+	Bind        string     `json:"bind"`
+	CaptureMode string     `json:"captureMode"`
+	Hosts       []string   `json:"hosts"`
 }
 
 // OutboundTrafficPolicy says where traffic for unknown hosts goes.
 type OutboundTrafficPolicy struct {
+	Mode        string       `json:"mode"`
 	EgressProxy *Destination `json:"egressProxy"`
 }
 

@@ -63,9 +63,12 @@ func strip(object any) (any, error) {
 	case *corev1.Service:
 		kept := &service{bare(full), policy.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
+			ExportTo: policy.ExportTo(full.Annotations),
 		}}
 		for _, port := range full.Spec.Ports {
-			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{Port: int64(port.Port)})
+			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{
+				Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,
+			})
 		}
 		kept.Annotations = fenceOnly(full.Annotations)
 		return kept, nil

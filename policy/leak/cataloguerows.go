@@ -37,6 +37,7 @@ func destinationRuleRows() []Row {
 		{ID: "B15", What: "a BackendTLSPolicy for one port makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
 		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
+		{ID: "B18", What: "somebody else takes the name of a companion, or changes one", Stops: policy.HoldsOf(policy.MeshConfig), Repairs: policy.HoldsOf(policy.Locality, policy.Subset)},
 	}
 }
 

@@ -23,6 +23,7 @@ func Rules() []Rule {
 		destinationRuleUnfenced(),
 		destinationRulePreferIdle(),
 		companionRemoved(),
+		companionNameReserved(),
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),
 		virtualServiceMirror(),

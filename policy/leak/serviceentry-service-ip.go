@@ -33,7 +33,7 @@ func serviceEntryServiceIP() Rule {
 				if !ok {
 					continue
 				}
-				if host, strict := view.StrictAddress(prefix, ports); strict {
+				if host, strict := view.StrictAddress(prefix, policy.Ports{Numbers: ports}); strict {
 					found = append(found, breach{
 						path:  []string{"spec", "addresses", strconv.Itoa(i)},
 						value: address,
