@@ -132,6 +132,27 @@ func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegat
 	}
 }
 
+// ClientMatches returns the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
+// istiod decides them; none where the route is for every client.
+func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
+	var list []ClientMatch
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		for _, m := range v.HTTP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tls":
+		for _, m := range v.TLS[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tcp":
+		for _, m := range v.TCP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	}
+	return list
+}
+
 // Destinations yields every destination with its path below the object, in the order of the object.
 func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
 	return func(yield func([]string, Destination) bool) {

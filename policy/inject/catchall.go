@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -50,8 +51,10 @@ func (e *routeEditor) lacking() (takeover, appended) {
 			wanted[section.name] = routes
 		case t.alone && t.sole:
 			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
+			e.Gaps[len(e.Gaps)-1].Mend = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
 		case t.alone:
-			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service; write one VirtualService for each")
+			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service")
+			e.Gaps[len(e.Gaps)-1].Mend = "write one VirtualService for each"
 		}
 	}
 	return t, wanted

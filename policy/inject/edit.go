@@ -90,6 +90,8 @@ type Gap struct {
 	Host policy.FencedHost
 	// Must completes the sentence "<field> must ...".
 	Must string
+	// Mend says what helps, where it is not to send the object through admission again.
+	Mend string
 	// Blocked says that a person's setting stands in the way, which admission leaves to that person.
 	Blocked bool
 }

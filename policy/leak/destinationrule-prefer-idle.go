@@ -13,7 +13,8 @@ func destinationRulePreferIdle() Rule {
 		Kinds:    []string{policy.KindDestinationRule},
 		Severity: Warn,
 		Leaks:    "the fence does nothing here, and clients may be sent to another cluster while this one is ready",
-		Mend:     "remove the setting, and admission puts this cluster first; or set the fence to none",
+		Mend:     "remove the setting, and admission puts this cluster first",
+		Loosen:   "set the fence to none",
 		check: func(o Write, view *policy.View) []breach {
 			return breaches(o.gaps.of(o.Object, view).Idle, func(inject.Gap) bool { return true })
 		},

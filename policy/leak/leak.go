@@ -4,6 +4,7 @@
 package leak
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -40,8 +41,8 @@ type Rule struct {
 	Severity Severity
 	// Leaks says what gets out, as the end of the sentence "otherwise ...".
 	Leaks string
-	// Mend says what to do instead.
-	Mend string
+	// Mend says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
+	Mend, Loosen string
 
 	check func(Write, *policy.View) []breach
 }
@@ -74,6 +75,8 @@ type breach struct {
 	host policy.FencedHost
 	// must completes the sentence "<field> must ...".
 	must string
+	// leaks and mend replace what the rule says, where that would not be true of this breach.
+	leaks, mend string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
 }
@@ -237,11 +240,14 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 			f.Message += fmt.Sprintf(", and %d more hosts are", others)
 		}
 	}
-	if r.Leaks != "" {
-		f.Message += "; otherwise " + r.Leaks
+	if leaks := cmp.Or(b.leaks, r.Leaks); leaks != "" {
+		f.Message += "; otherwise " + leaks
 	}
-	if r.Mend != "" {
-		f.Message += "; " + r.Mend
+	if mend := cmp.Or(b.mend, r.Mend); mend != "" {
+		f.Message += "; " + mend
+	}
+	if r.Loosen != "" && !b.host.Locked {
+		f.Message += ", or " + r.Loosen
 	}
 	f.Message += " [" + r.ID + "]"
 	return f

@@ -16,7 +16,8 @@ func serviceWithoutLocality() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Warn,
 		Leaks:    "clients are sent to none of its endpoints, and calls fail",
-		Mend:     "let a selector choose its Pods, or loosen its fence",
+		Mend:     "let a selector choose its Pods",
+		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			if !view.Config().Holding().Has(policy.Locality) || len(o.Service.Selector) > 0 ||
 				o.Service.Type == externalName || o.Service.ClusterIP == corev1.ClusterIPNone {

@@ -10,7 +10,8 @@ func serviceWithoutSelector() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "its traffic goes to whatever addresses people write into its endpoints, which pass for local ones",
-		Mend:     "let a selector choose its Pods, or loosen its fence",
+		Mend:     "let a selector choose its Pods",
+		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			if len(o.Service.Selector) > 0 || o.Service.Type == externalName {
 				return nil

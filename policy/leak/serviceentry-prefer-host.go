@@ -16,7 +16,8 @@ func serviceEntryPreferHost() Rule {
 		Kinds:    []string{policy.KindServiceEntry},
 		Severity: Warn,
 		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
-		Mend:     "choose another host, or set the fence to none",
+		Mend:     "choose another host",
+		Loosen:   "set the fence to none",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {

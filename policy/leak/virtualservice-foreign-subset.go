@@ -33,6 +33,7 @@ func virtualServiceForeignSubset() Rule {
 				if must := foreignSubset(host, d.Subset, view); must != "" {
 					found = append(found, breach{
 						path: append(path, "subset"), value: d.Subset, at: "destination " + d.Host, host: match.Host(policy.Strict), must: must,
+						mend: "name a subset of this cluster",
 					})
 				}
 			}
