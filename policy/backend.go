@@ -12,7 +12,7 @@ type backend struct {
 	selector []string
 	// addresses are its ClusterIPs.
 	addresses []netip.Addr
-	// ports are those of its ClusterIPs that sidecars listen for; none where they are not known.
+	// ports are those of its ClusterIPs.
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
@@ -32,9 +32,7 @@ func newBackend(spec ServiceSpec) backend {
 		}
 	}
 	for _, p := range spec.Ports {
-		if t := p.Transport(); t != TransportNone {
-			b.ports = append(b.ports, backendPort{int32(p.Port), t}) //nolint:gosec // the API server takes none above 65535
-		}
+		b.ports = append(b.ports, backendPort{int32(p.Port), p.Transport()}) //nolint:gosec // the API server takes none above 65535
 	}
 	if !Exported(spec.ExportTo, "", "") {
 		b.exports = spec.ExportTo

@@ -105,10 +105,10 @@ func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []cover
 
 func hasPort(spec policy.ServiceSpec, ports policy.Ports) bool {
 	if len(spec.Ports) == 0 {
-		return !ports.HTTP
+		return !ports.HTTP && len(ports.Numbers) == 0
 	}
 	return slices.ContainsFunc(spec.Ports, func(p policy.ServicePort) bool {
-		return (len(ports.Numbers) == 0 || slices.Contains(ports.Numbers, p.Port)) && (!ports.HTTP || strings.HasPrefix(p.Name, "http"))
+		return p.Protocol != "UDP" && (len(ports.Numbers) == 0 || slices.Contains(ports.Numbers, p.Port)) && (!ports.HTTP || strings.HasPrefix(p.Name, "http"))
 	})
 }
 
@@ -259,9 +259,9 @@ func specOf(h policy.Host, choice int) policy.ServiceSpec {
 	spec := policy.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
 	spec.ClusterIP, spec.ClusterIPs = addresses(h, choice/8)
 	spec.Ports = [][]policy.ServicePort{
-		nil, {{Port: 80, Name: "http"}}, {{Port: 80, Name: "tcp"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "tcp"}}, {{Port: 53, Name: "dns", Protocol: "UDP"}, {Port: 90, Name: "http"}},
-	}[choice%5]
-	spec.ExportTo = [][]string{nil, nil, {"."}, {"shop", "a"}, {"~"}, {"*"}}[choice%6]
+		nil, {{Port: 80, Name: "http"}}, {{Port: 80, Name: "tcp"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "tcp"}}, {{Port: 53, Name: "dns", Protocol: "UDP"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "http", Protocol: "UDP"}},
+	}[choice%6]
+	spec.ExportTo = [][]string{nil, nil, {"."}, {"shop", "a"}, {"~"}, {"*"}}[choice/2%6]
 	return spec
 }
 

@@ -19,22 +19,17 @@ func importsName(namespace string) string { return "imports/" + namespace }
 // ownName is for Sidecars without a selector, by their Namespace.
 func ownName(namespace string) string { return "sidecar/" + namespace }
 
-// shortName is for wildcards that cover short names of the Services of a Namespace, or with svc of all.
-func shortName(namespace string) string { return "short/" + namespace }
+// shortName is for ServiceEntries and VirtualServices with a wildcard that covers short names.
+const shortName = "short/"
 
-// catchNames lists the names of the wildcards among hosts that cover short names.
-func catchNames(hosts []string) []string {
-	var names []string
+// shortNamed returns that name where it is one of an object's with such hosts.
+func shortNamed(hosts []string) []string {
 	for _, host := range hosts {
-		if suffix, ok := ShortWildcard(host); ok {
-			_, last := cutLast(strings.TrimSuffix(suffix, ".svc"))
-			if last == "" {
-				last = "svc"
-			}
-			names = append(names, shortName(last))
+		if _, ok := ShortWildcard(host); ok {
+			return []string{shortName}
 		}
 	}
-	return names
+	return nil
 }
 
 // ShortWildcard returns the suffix of a wildcard that may cover <name>.<namespace> or <name>.<namespace>.svc of
@@ -103,14 +98,21 @@ func (v *VirtualService) Claims() []string {
 	for _, host := range v.Hosts {
 		add(host)
 	}
-	for _, route := range v.TLS {
-		for _, match := range route.Match {
-			for _, host := range match.SNIHosts {
-				add(host)
-			}
-		}
+	for _, host := range v.ServerNames() {
+		add(host)
 	}
 	return claims
+}
+
+// ServerNames lists those of the TLS routes.
+func (v *VirtualService) ServerNames() []string {
+	var names []string
+	for _, route := range v.TLS {
+		for _, match := range route.Match {
+			names = append(names, match.SNIHosts...)
+		}
+	}
+	return names
 }
 
 // claimsAddress reports whether a VirtualService speaks for addresses, which may be those of any Service.
@@ -259,8 +261,5 @@ func (v *View) OpenPorts() []int64 {
 // Opening returns the ServiceEntries that have sidecars listen on every address of a port, sorted by key.
 func (v *View) Opening(port int64) []*Object { return v.named(portName(port)) }
 
-// CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names of the Services of
-// a Namespace, or of all, sorted by key.
-func (v *View) CoveringShort(namespace string) []*Object {
-	return v.named(shortName(namespace), shortName("svc"))
-}
+// CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names, sorted by key.
+func (v *View) CoveringShort() []*Object { return v.named(shortName) }

@@ -215,7 +215,7 @@ func (o *Object) names(config *Config) []string {
 		for _, host := range o.VirtualService.Claims() {
 			add(host)
 		}
-		list = append(list, catchNames(o.VirtualService.Hosts)...)
+		list = append(list, shortNamed(o.VirtualService.Hosts)...)
 		if o.VirtualService.claimsAddress() {
 			add("*.svc." + domain)
 		}
@@ -233,7 +233,7 @@ func (o *Object) names(config *Config) []string {
 				service(h)
 			}
 		}
-		list = append(list, catchNames(o.ServiceEntry.Hosts)...)
+		list = append(list, shortNamed(o.ServiceEntry.Hosts)...)
 		for _, p := range o.ServiceEntry.OpenPorts() {
 			list = append(list, portName(p.Number))
 		}

@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"net/netip"
+	"strings"
+)
+
 // ServiceEntry is the part of a networking.istio.io ServiceEntry that is read.
 type ServiceEntry struct {
 	Hosts            []string          `json:"hosts"`
@@ -13,11 +18,11 @@ type ServiceEntry struct {
 	Status EntryStatus `json:"-"`
 }
 
-// OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none:
-// those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name. Where nothing is resolved
-// the connection goes on to the address that it was for.
+// OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none or
+// a network: those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name. Where nothing is
+// resolved the connection goes on to the address that it was for.
 func (e *ServiceEntry) OpenPorts() []EntryPort {
-	if len(e.Addresses) > 0 || !e.Resolves() {
+	if !e.Resolves() || len(e.Addresses) > 0 && len(e.Networks()) == 0 {
 		return nil
 	}
 	var open []EntryPort
@@ -29,6 +34,31 @@ func (e *ServiceEntry) OpenPorts() []EntryPort {
 		}
 	}
 	return open
+}
+
+// Networks lists those of its addresses that are more than one.
+func (e *ServiceEntry) Networks() []netip.Prefix {
+	var networks []netip.Prefix
+	for _, address := range e.Addresses {
+		if network, ok := Network(address); ok && !network.IsSingleIP() {
+			networks = append(networks, network)
+		}
+	}
+	return networks
+}
+
+// Network reads an address or network. That of an IPv4 address in IPv6 is the IPv4 one.
+func Network(text string) (netip.Prefix, bool) {
+	if !strings.Contains(text, "/") {
+		address, ok := Address(text)
+		return netip.PrefixFrom(address, address.BitLen()), ok
+	}
+	prefix, err := netip.ParsePrefix(text)
+	const mapped = 128 - 32
+	if address := prefix.Addr(); address.Is4In6() && prefix.Bits() >= mapped {
+		prefix = netip.PrefixFrom(address.Unmap(), prefix.Bits()-mapped)
+	}
+	return prefix, err == nil
 }
 
 // Resolves reports whether what is sent to the ServiceEntry goes to endpoints, and not to the address that it was for.

@@ -21,7 +21,7 @@ func tiers() []tier {
 const (
 	// anyPort stands for whatever ports a Service has.
 	anyPort = -1
-	// noPort is for Services whose ports are not known. They count for every port.
+	// noPort is for Services without ports, which may have an address in a view that says no more.
 	noPort = 0
 )
 
@@ -48,7 +48,7 @@ type strictNames struct {
 // strictSets are the strict Services of the index, so that what an object catches is found without a look at all.
 type strictSets map[strictKey]*strictSet
 
-// keys returns the ports under which a Service stands.
+// keys returns the ports under which a Service stands; none where sidecars listen for none of them.
 func (b backend) keys(t tier) []strictKey {
 	whole := strictKey{tier: t, port: anyPort}
 	if len(b.ports) == 0 {
@@ -56,8 +56,14 @@ func (b backend) keys(t tier) []strictKey {
 	}
 	keys := make([]strictKey, 1, len(b.ports)+1)
 	for _, p := range b.ports {
+		if p.transport == TransportNone {
+			continue
+		}
 		keys = append(keys, strictKey{t, int64(p.number), p.transport == TransportHTTP})
 		whole.http = whole.http || p.transport == TransportHTTP
+	}
+	if len(keys) == 1 {
+		return nil
 	}
 	keys[0] = whole
 	return keys
@@ -163,12 +169,18 @@ type Ports struct {
 // has reports whether the Service has such a port.
 func (p Ports) has(b backend) bool {
 	if len(b.ports) == 0 {
-		return !p.HTTP
+		return p.any()
 	}
 	return slices.ContainsFunc(b.ports, p.includes)
 }
 
+// any reports whether no port is left out.
+func (p Ports) any() bool { return len(p.Numbers) == 0 && !p.HTTP }
+
 func (p Ports) includes(port backendPort) bool {
+	if port.transport == TransportNone {
+		return false
+	}
 	_, counts := slices.BinarySearch(p.Numbers, int64(port.number))
 	return (len(p.Numbers) == 0 || counts) && (!p.HTTP || port.transport == TransportHTTP)
 }
@@ -176,7 +188,7 @@ func (p Ports) includes(port backendPort) bool {
 // covers reports whether a set of Services is about such a port.
 func (p Ports) covers(key strictKey) bool {
 	if key.port == noPort {
-		return !p.HTTP
+		return p.any()
 	}
 	return key.port != anyPort && p.includes(backendPort{int32(key.port), transportOf(key)}) //nolint:gosec // a port
 }
@@ -202,7 +214,7 @@ func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) 
 	}
 	numbers := []int64{anyPort}
 	if len(p.Numbers) > 0 {
-		numbers = append(p.Numbers[:len(p.Numbers):len(p.Numbers)], noPort)
+		numbers = p.Numbers
 	}
 	for _, tier := range tiers() {
 		for _, number := range numbers {
@@ -220,6 +232,11 @@ func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) 
 // where there are many, of some of each tier.
 func (v *View) StrictAddress(prefix netip.Prefix, ports Ports) (FencedHost, bool) {
 	return v.strictAddress(prefix, ports, func(Host, backend) bool { return true })
+}
+
+// StrictHiddenAddress does so for those that the clients do not know on the ports.
+func (v *View) StrictHiddenAddress(c *Clients, prefix netip.Prefix, ports Ports) (FencedHost, bool) {
+	return v.strictAddress(prefix, ports, func(h Host, b backend) bool { return c.hidesAny(h, b, ports) })
 }
 
 func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host, backend) bool) (FencedHost, bool) {

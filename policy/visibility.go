@@ -189,9 +189,6 @@ func (c *Clients) hides(h Host, b backend, port backendPort) bool {
 
 // hidesAny reports whether the clients do not know a Service on one of the ports that count.
 func (c *Clients) hidesAny(h Host, b backend, ports Ports) bool {
-	if len(b.ports) == 0 {
-		return c.hides(h, b, backendPort{})
-	}
 	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return ports.includes(p) && c.hides(h, b, p) })
 }
 

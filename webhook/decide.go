@@ -59,7 +59,7 @@ func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 	return s.weigh(guard.Judge, view, now)
 }
 
-// Standing judges what stands in the way of a Service that becomes strict. Such findings are warnings.
+// Standing judges the objects that let the traffic of a Service out because of what is written of it.
 func Standing(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	return s.weigh(guard.Standing, view, now)
 }

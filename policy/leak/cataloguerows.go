@@ -57,6 +57,7 @@ func virtualServiceRows() []Row {
 		{ID: "C11", What: "a redirect, or another authority beyond a gateway, sends the client elsewhere"},
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},
 		{ID: "C13", What: "a VirtualService is bound to a gateway", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
+		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
 	}
 }
 
@@ -74,6 +75,9 @@ func serviceEntryRows() []Row {
 		{ID: "D9", What: "a ServiceEntry with a wildcard covers a host"},
 		{ID: "D10", What: "a ServiceEntry leads to an east-west gateway, and a DestinationRule asks for the host there", Reason: "the client asks for that other host itself; no request for the fenced one moves", Harmless: true},
 		{ID: "D11", What: "a WorkloadEntry of a remote cluster", Reason: "istiod labels it with the id of its cluster, which every hold tells apart", Harmless: true},
+		{ID: "D12", What: "a TCP ServiceEntry without an address, on a port of HTTP of the host: what is no HTTP goes there"},
+		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
+		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
 	}
 }
 
@@ -89,7 +93,7 @@ func workloadRows() []Row {
 		{ID: "E7", What: "a Pod claims a locality that it is not in", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "E8", What: "a Pod has a cluster label of its own", Reason: "istiod overwrites it", Harmless: true},
 		{ID: "E9", What: "trafficDistribution", Reason: "it beats a mesh-wide distribute alone, and meshfence puts it into DestinationRules", Harmless: true},
-		{ID: "E10", What: "internalTrafficPolicy", Reason: "it narrows further", Harmless: true},
+		{ID: "E10", What: "internalTrafficPolicy, and the exportTo annotation of a Service", Reason: "the one narrows further, and the other by itself leads to the ClusterIP, which is local, unless something else takes what is for it (I6, I8, I9)", Harmless: true},
 		{ID: "E11", What: "an ingress gateway sends to a waypoint before any subset or locality counts", Stops: policy.HoldsOf(policy.MeshConfig)},
 		{ID: "E12a", What: "the label istio.io/global makes a Service global in ambient mode"},
 		{ID: "E12b", What: "the label on the remote Service attaches its Pods", Shown: []string{"policy/leak TestFixtures/service-global-label"}},
@@ -138,6 +142,7 @@ func gatewayRows() []Row {
 		{ID: "H2", What: "an AUTO_PASSTHROUGH gateway lets other clusters in"},
 		{ID: "H3", What: "a Gateway API east-west gateway lets other clusters in", Reason: "what comes in from other clusters is for the fence of the client's cluster"},
 		{ID: "H4", What: "a Gateway of class istio-remote makes gateways of a network", Reason: "as G4"},
+		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host"},
 	}
 }
 
@@ -145,9 +150,16 @@ func gatewayRows() []Row {
 func otherRows() []Row {
 	return []Row{
 		{ID: "I1", What: "a Sidecar imports a ServiceEntry for the host", Reason: "the ServiceEntry is refused (D3)"},
-		{ID: "I2", What: "a Sidecar does not import the host", Reason: "requests go to the ClusterIP, which is local", Harmless: true},
-		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host, without a subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
+		{ID: "I2", What: "a Sidecar does not import the host", Reason: "by itself: requests go to the ClusterIP, which is local, unless something else takes them (I5, I8, I9, I11)", Harmless: true},
+		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host itself, without a subset; to another host see I5 to I7", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
 		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself", Harmless: true},
+		{ID: "I5", What: "a Sidecar does not import the host, and its egressProxy is not strict"},
+		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict"},
+		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there"},
+		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
+		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
+		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service"},
+		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
 		{ID: "J", What: "an EnvoyFilter can change anything", Reason: "what it does cannot be told from it"},
 		{ID: "K1", What: "a proxy claims another cluster", Stops: policy.HoldsOf(policy.Locality, policy.Subset), Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},

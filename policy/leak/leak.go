@@ -161,30 +161,6 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	return findings
 }
 
-// Standing returns the findings for the objects that let the traffic of a Service out which has become strict
-// with this write: the Service comes second, and nothing can be mended by refusing it.
-func (g *Guard) Standing(w Write, view *policy.View) []Finding {
-	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
-	if w.Deleted || view.Service(host, w.Metadata.Annotations).Fence != policy.Strict ||
-		w.Old != nil && view.Service(host, w.Old.Metadata.Annotations).Fence == policy.Strict {
-		return nil
-	}
-	view.LoadService(host, w.Metadata.Annotations)
-	view.LoadServiceSpec(host, *w.Service)
-	fqdn := host.FQDN(view.Config().ClusterDomain)
-	var findings []Finding
-	for _, o := range view.Related(host) {
-		for _, f := range g.Check(o, view) {
-			if slices.Contains(f.Hosts, fqdn) {
-				f.Severity = Warn
-				f.Field = fmt.Sprintf("%s %s/%s: %s", f.Kind, f.Namespace, f.Name, f.Field)
-				findings = append(findings, f)
-			}
-		}
-	}
-	return findings
-}
-
 // introduced returns the findings that the old object did not have, whatever they were moved to in their
 // list. One that stood once and stands twice is introduced once, and so is one that touches a further host.
 func introduced(findings, old []Finding) []Finding {

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
@@ -36,6 +37,16 @@ type Group struct {
 // ByOutcome returns the findings in groups, those that refuse first.
 func (v Verdict) ByOutcome() []Group {
 	return []Group{{OutcomeDenied, v.Denied}, {OutcomeWarned, v.Warned}, {OutcomeAudited, v.Audited}, {OutcomeExempted, v.Exempted}}
+}
+
+// And returns the findings of both verdicts.
+func (v Verdict) And(other Verdict) Verdict {
+	return Verdict{
+		Denied:   slices.Concat(v.Denied, other.Denied),
+		Warned:   slices.Concat(v.Warned, other.Warned),
+		Audited:  slices.Concat(v.Audited, other.Audited),
+		Exempted: slices.Concat(v.Exempted, other.Exempted),
+	}
 }
 
 // Weigh sorts findings by severity, enforcement and exemptions. The enforcement is that of the hosts that a finding

@@ -11,33 +11,73 @@ import (
 // takenHost is a strict host whose traffic a VirtualService takes over.
 type takenHost struct {
 	policy.FencedHost
-	// wildcard is what stands for the host and others among the hosts of the VirtualService; empty where it has a
-	// name of its own there.
+	// wildcard is what stands for the host and others in the VirtualService; empty where it has a name of its own
+	// there.
 	wildcard string
 }
 
 // takenOver lists the strict hosts whose traffic a VirtualService takes over, each once; of those that a wildcard
-// covers only the tightest, which stands for the others. One that is bound to gateways only routes what arrives there, so a wildcard in it takes
-// over nothing.
+// or network covers only the tightest, which stands for the others. One that is bound to gateways only routes what
+// arrives there, so that a wildcard in it takes over nothing, unless it is for server names inside the cluster domain,
+// as those of TLS between clusters are.
 func takenOver(o *policy.Object, view *policy.View) []takenHost {
-	mesh := o.VirtualService.InMesh()
 	var taken []takenHost
-	for _, name := range o.VirtualService.Hosts {
-		host := takenHost{}
-		if _, wildcard := policy.Wildcard(name); wildcard {
-			host.wildcard = name
+	seen := map[[2]string]bool{}
+	add := func(host policy.FencedHost, wildcard string) {
+		if place := [2]string{host.Host, wildcard}; !seen[place] {
+			seen[place] = true
+			taken = append(taken, takenHost{host, wildcard})
 		}
-		if host.wildcard != "" && !mesh {
+	}
+	mesh := o.VirtualService.InMesh()
+	for _, name := range o.VirtualService.Hosts {
+		takeName(name, o, view, mesh, add)
+	}
+	for _, name := range o.VirtualService.ServerNames() {
+		takeName(name, o, view, mesh || insideDomain(name, view), add)
+	}
+	if !mesh {
+		return taken
+	}
+	for _, subnet := range o.VirtualService.Subnets() {
+		network, ok := policy.Network(subnet.Network)
+		if !ok {
 			continue
 		}
-		var strict bool
-		host.FencedHost, strict = claimed(name, o.Metadata.Namespace, view)
-		known := func(other takenHost) bool { return other.Same(host.FencedHost) && other.wildcard == host.wildcard }
-		if strict && !slices.ContainsFunc(taken, known) {
-			taken = append(taken, host)
+		ports := policy.Ports{HTTP: true} // on others the Service has a listener of its own
+		if subnet.Port != 0 {
+			ports.Numbers = []int64{subnet.Port}
+		}
+		if host, strict := view.StrictAddress(network, ports); strict {
+			add(host, subnet.Network)
 		}
 	}
 	return taken
+}
+
+// takeName adds what a VirtualService takes over by one of its names; wildcards says whether one that is a wildcard
+// counts.
+func takeName(name string, o *policy.Object, view *policy.View, wildcards bool, add func(policy.FencedHost, string)) {
+	if host, ok := policy.ServerName(name); ok {
+		name = host
+	}
+	wildcard := ""
+	if _, ok := policy.Wildcard(name); ok {
+		wildcard = name
+	}
+	if wildcard != "" && !wildcards {
+		return
+	}
+	if host, strict := claimed(name, o.Metadata.Namespace, view); strict {
+		add(host, wildcard)
+	}
+}
+
+// insideDomain reports whether a wildcard is for names of the cluster domain, and not for any.
+func insideDomain(name string, view *policy.View) bool {
+	suffix, wildcard := policy.Wildcard(strings.ToLower(name))
+	domain := ".svc." + view.Config().ClusterDomain
+	return wildcard && suffix != "" && (strings.HasSuffix(suffix, domain) || strings.HasSuffix(domain, suffix))
 }
 
 // together returns the tightest of the hosts that are taken over, which stands for all of them.
