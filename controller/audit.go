@@ -103,6 +103,17 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 	return report, nil
 }
 
+// Of returns what was found about a host, and what is about no host.
+func (s Standing) Of(host string) Standing {
+	other := func(f leak.Finding) bool {
+		return len(f.Hosts) > 0 && f.MoreHosts == 0 && !slices.Contains(f.Hosts, host)
+	}
+	for _, list := range []*[]leak.Finding{&s.Denied, &s.Warned, &s.Audited, &s.Exempted} {
+		*list = slices.DeleteFunc(slices.Clone(*list), other)
+	}
+	return s
+}
+
 func (s Standing) any() bool {
 	return len(s.Denied)+len(s.Warned)+len(s.Audited)+len(s.Exempted) > 0
 }

@@ -82,3 +82,24 @@ func readyOf(t *testing.T, holds, fence string, endpoint discoveryv1.Endpoint) i
 	}
 	return report.Services[0].Ready
 }
+
+// TestStandingOf leaves out what an object does to other hosts, as far as its findings name all of them.
+func TestStandingOf(t *testing.T) {
+	t.Parallel()
+	own, other, many, none := leak.Finding{Rule: "own", Hosts: []string{"other", "own"}}, leak.Finding{Rule: "other", Hosts: []string{"other"}},
+		leak.Finding{Rule: "many", Hosts: []string{"other"}, MoreHosts: 1}, leak.Finding{Rule: "none"}
+	all := []leak.Finding{own, other, many, none}
+	got := controller.Standing{Verdict: leak.Verdict{Denied: all, Warned: all, Audited: all, Exempted: all}}.Of("own")
+	for _, group := range got.ByOutcome() {
+		var rules []string
+		for _, f := range group.Findings {
+			rules = append(rules, f.Rule)
+		}
+		if diff := cmp.Diff([]string{"own", "many", "none"}, rules); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", group.Outcome, diff)
+		}
+	}
+	if all[1].Rule != "other" {
+		t.Error("the findings that were given have changed")
+	}
+}
