@@ -16,6 +16,8 @@ type backend struct {
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
+	// external says that the Service is but another name.
+	external bool
 }
 
 // backendPort is one port, as small as it can be kept.
@@ -24,8 +26,11 @@ type backendPort struct {
 	transport Transport
 }
 
+// externalName is the type of a Service that is but another name.
+const externalName = "ExternalName"
+
 func newBackend(spec ServiceSpec) backend {
-	b := backend{selector: pairs(spec.Selector)}
+	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)

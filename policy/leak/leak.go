@@ -79,6 +79,9 @@ type breach struct {
 	leaks, mend string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
+	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
+	// itself; none where no other object is in it.
+	excuses []excuse
 }
 
 // Finding is one leak in one object.
@@ -107,6 +110,7 @@ type Finding struct {
 
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
+	excuses     []excuse
 	key         string
 }
 
@@ -150,11 +154,13 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Holds.Routing() & config.Holding()
+	led := leaders{view, map[string][]policy.FencedHost{}}
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
 		}
 		for _, b := range r.check(w, view) {
+			b.host = led.add(b.host)
 			findings = append(findings, r.finding(w.Object, b))
 		}
 	}
@@ -200,6 +206,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Locked:    b.host.Locked,
 
 		enforcement: b.host.Enforcement,
+		excuses:     b.excuses,
 		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {
