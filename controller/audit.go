@@ -103,17 +103,6 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 	return report, nil
 }
 
-// Of returns what was found about a host, and what is about no host.
-func (s Standing) Of(host string) Standing {
-	other := func(f leak.Finding) bool {
-		return len(f.Hosts) > 0 && f.MoreHosts == 0 && !slices.Contains(f.Hosts, host)
-	}
-	for _, list := range []*[]leak.Finding{&s.Denied, &s.Warned, &s.Audited, &s.Exempted} {
-		*list = slices.DeleteFunc(slices.Clone(*list), other)
-	}
-	return s
-}
-
 func (s Standing) any() bool {
 	return len(s.Denied)+len(s.Warned)+len(s.Audited)+len(s.Exempted) > 0
 }
@@ -128,6 +117,16 @@ func (a *Auditor) Object(key policy.Key) Standing {
 	return a.standing(o, view)
 }
 
+// About is Object for what was found about one host, or about none in particular.
+func (a *Auditor) About(key policy.Key, fqdn string) Standing {
+	view := a.Index.View()
+	o, ok := view.Object(key)
+	if !ok {
+		return Standing{Key: key}
+	}
+	return a.weigh(o, a.Guard.About(o, fqdn, view), view)
+}
+
 // Service judges a Service.
 func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
 	var standing Standing
@@ -136,8 +135,12 @@ func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
 }
 
 func (a *Auditor) standing(o *policy.Object, view *policy.View) Standing {
+	return a.weigh(o, a.Guard.Check(o, view), view)
+}
+
+func (a *Auditor) weigh(o *policy.Object, findings []leak.Finding, view *policy.View) Standing {
 	s := Standing{Key: o.Key(), UID: o.Metadata.UID}
-	if findings := a.Guard.Check(o, view); len(findings) > 0 {
+	if len(findings) > 0 {
 		s.Verdict = leak.Weigh(findings, view, a.Now())
 	}
 	return s

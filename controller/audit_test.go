@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -83,23 +84,27 @@ func readyOf(t *testing.T, holds, fence string, endpoint discoveryv1.Endpoint) i
 	return report.Services[0].Ready
 }
 
-// TestStandingOf leaves out what an object does to other hosts, as far as its findings name all of them.
-func TestStandingOf(t *testing.T) {
+// TestAbout leaves out what an object does to other hosts, however many those are.
+func TestAbout(t *testing.T) {
 	t.Parallel()
-	own, other, many, none := leak.Finding{Rule: "own", Hosts: []string{"other", "own"}}, leak.Finding{Rule: "other", Hosts: []string{"other"}},
-		leak.Finding{Rule: "many", Hosts: []string{"other"}, MoreHosts: 1}, leak.Finding{Rule: "none"}
-	all := []leak.Finding{own, other, many, none}
-	got := controller.Standing{Verdict: leak.Verdict{Denied: all, Warned: all, Audited: all, Exempted: all}}.Of("own")
-	for _, group := range got.ByOutcome() {
-		var rules []string
-		for _, f := range group.Findings {
-			rules = append(rules, f.Rule)
-		}
-		if diff := cmp.Diff([]string{"own", "many", "none"}, rules); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", group.Outcome, diff)
-		}
+	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+
+		"controlPlane: {clusters: [m1c1]}\nholds: [meshConfig]\nscope: {default: strict}\n"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if all[1].Rule != "other" {
-		t.Error("the findings that were given have changed")
+	entry := &policy.Object{
+		Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: "app", Name: "claims"}, ServiceEntry: &policy.ServiceEntry{},
+	}
+	for i := range 100 {
+		entry.ServiceEntry.Hosts = append(entry.ServiceEntry.Hosts, fmt.Sprintf("s%d.shop.svc.cluster.local", i))
+	}
+	auditor := controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Now: time.Now}
+	auditor.Index.SetObject(entry)
+	var got []string
+	for _, f := range auditor.About(entry.Key(), "s77.shop.svc.cluster.local").Denied {
+		got = append(got, f.Rule+" "+f.Field)
+	}
+	if diff := cmp.Diff([]string{"serviceentry-fenced-host spec.hosts[77]"}, got); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
 	}
 }

@@ -154,6 +154,20 @@ func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
 	return list
 }
 
+// Weighted returns the destinations among which the route chooses that a path of [VirtualService.Destinations] leads
+// into.
+func (v *VirtualService) Weighted(path []string) []WeightedDestination {
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		return v.HTTP[i].Route
+	case "tls":
+		return v.TLS[i].Route
+	case "tcp":
+		return v.TCP[i].Route
+	}
+	return nil
+}
+
 // Destinations yields every destination with its path below the object, in the order of the object.
 func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
 	return func(yield func([]string, Destination) bool) {

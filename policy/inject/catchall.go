@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -78,7 +77,7 @@ type takeover struct {
 func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
-	var services []policy.Host
+	services := map[policy.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
@@ -89,10 +88,10 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 			continue
 		}
 		service, inside := policy.ParseHost(name, domain)
-		if !inside || slices.Contains(services, service) {
+		if !inside || services[service] {
 			continue
 		}
-		services = append(services, service)
+		services[service] = true
 		match := e.view.Match(name)
 		switch {
 		case !match.Has(policy.Strict):
@@ -168,10 +167,16 @@ func (c catchAll) route(match map[string]any) map[string]any {
 // what theirs do not match.
 func (c catchAll) http(own []policy.HTTPRoute) []any {
 	var served []any
+	known := map[string]bool{}
 	for _, r := range own {
 		for _, m := range r.Match {
-			if r.Delegate == nil && forMesh(m.ClientMatch) && requests(m.RequestMatch) {
-				served = add(served, c.client(m.ClientMatch))
+			if r.Delegate != nil || !forMesh(m.ClientMatch) || !requests(m.RequestMatch) {
+				continue
+			}
+			client := c.client(m.ClientMatch)
+			if key, err := json.Marshal(client); err == nil && !known[string(key)] {
+				known[string(key)] = true
+				served = append(served, client)
 			}
 		}
 	}
@@ -185,14 +190,6 @@ func (c catchAll) http(own []policy.HTTPRoute) []any {
 // requests says that a match leaves out some requests of its clients.
 func requests(m policy.RequestMatch) bool {
 	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
-}
-
-// add appends what is not in the list yet.
-func add(list []any, value any) []any {
-	if slices.ContainsFunc(list, func(one any) bool { return reflect.DeepEqual(one, value) }) {
-		return list
-	}
-	return append(list, value)
 }
 
 // client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -66,31 +67,15 @@ func (e *emptied) routes(o *policy.Object) []breach {
 
 // here yields the destinations of a VirtualService that name a subset of their own and that clients of this control
 // plane may come to, with their paths.
-func (e *emptied) here(o *policy.Object) func(func([]string, policy.Destination) bool) {
+func (e *emptied) here(o *policy.Object) iter.Seq2[[]string, policy.Destination] {
+	routes := newRoutes(o.VirtualService, e.config)
 	return func(yield func([]string, policy.Destination) bool) {
-		var last [2]string
-		matched := false
 		for path, d := range o.VirtualService.Destinations() {
-			if d.Subset == "" || policy.IsReservedSubset(d.Subset) {
-				continue
-			}
-			if route := [2]string{path[1], path[2]}; route != last {
-				last, matched = route, clientsHere(o.VirtualService.ClientMatches(path), path[1], e.config.Clusters)
-			}
-			if matched && !yield(path, d) {
+			if d.Subset != "" && !policy.IsReservedSubset(d.Subset) && routes.used(path) && !yield(path, d) {
 				return
 			}
 		}
 	}
-}
-
-// clientsHere reports whether one of the matches of a route may be for a client of one of the clusters. For HTTP Istio
-// looks at no labels beside gateways (sourceMatchHTTP in its pilot/pkg/networking/core/route).
-func clientsHere(matches []policy.ClientMatch, section string, clusters []string) bool {
-	return len(matches) == 0 || slices.ContainsFunc(matches, func(m policy.ClientMatch) bool {
-		cluster, labelled := m.SourceLabels[policy.ClusterLabel]
-		return !labelled || section == "http" && len(m.Gateways) > 0 || slices.Contains(clusters, cluster)
-	})
 }
 
 // subset says what is wrong with a subset of a host that only another cluster has; empty for any other.
