@@ -3,6 +3,7 @@ package leak
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -10,7 +11,7 @@ import (
 
 // virtualServiceForeignSubset refuses a destination of a strict host that names no subset, or the reserved
 // subset of another cluster, where subset is the only hold [A2, C1, C2, C6, C13]. Every other subset is fenced in
-// its DestinationRule.
+// its DestinationRule, and what no client of this cluster is sent to is for those of others.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-subset",
@@ -21,9 +22,9 @@ func virtualServiceForeignSubset() Rule {
 		Mend:     "apply the object again so that admission mends it, or name a subset",
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
-			foreign := foreignSubsets{view, map[string]map[string]string{}}
+			routes, foreign := newRoutes(o.VirtualService, view.Config()), newForeignSubsets(view)
 			for path, d := range o.VirtualService.Destinations() {
-				if d.Subset == "" || d.Subset == policy.ReservedSubset {
+				if d.Subset == "" || d.Subset == policy.ReservedSubset || !routes.used(path) {
 					continue
 				}
 				host := policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
@@ -50,6 +51,10 @@ type foreignSubsets struct {
 	known map[string]map[string]string
 }
 
+func newForeignSubsets(view *policy.View) *foreignSubsets {
+	return &foreignSubsets{view, map[string]map[string]string{}}
+}
+
 // of says what is wrong with a subset of a host that is of another cluster; empty for any other. One without a cluster
 // label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
 func (f *foreignSubsets) of(host, subset string) string {
@@ -61,7 +66,7 @@ func (f *foreignSubsets) of(host, subset string) string {
 		return subsets[subset]
 	}
 	subsets = map[string]string{}
-	for _, o := range f.view.Covering(host) {
+	for _, o := range f.view.Covering(strings.ToLower(host)) {
 		if o.DestinationRule == nil {
 			continue
 		}
