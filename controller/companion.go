@@ -130,6 +130,8 @@ type standing struct {
 	rule, route *unstructured.Unstructured
 	// userRule and userRoute say that a person's object takes the place of a companion.
 	userRule, userRoute bool
+	// userRules are the DestinationRules that do, as they are stored.
+	userRules []storedRule
 	// taken lists the kinds in which somebody else's object has the companion's name and another host.
 	taken []schema.GroupVersionKind
 }
@@ -160,14 +162,21 @@ func (c *companions) standing(ctx context.Context, host policy.Host, domain stri
 		}
 		for i := range objects {
 			own := objects[i].GetName() == name && isCompanion(&objects[i])
-			*kind.user = *kind.user || !own && kind.claims(&objects[i], fqdn)
+			if own || !kind.claims(&objects[i], fqdn) {
+				continue
+			}
+			*kind.user = true
+			if kind.gvk == c.rule {
+				s.userRules = append(s.userRules, storedRule{objects[i].GetName(), c.hasReserved(&objects[i])})
+			}
 		}
 	}
 	return s, nil
 }
 
 // align makes the companions what they should be. Routes never lead to a rule that the proxies do not know:
-// the rule comes first and goes last, each with time to settle. The time returned is when to look again.
+// the rule comes first and goes last, each with time to settle, and a route waits for as long as the rule that stands
+// lacks its subset. The time returned is when to look again.
 func (c *companions) align(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) (time.Duration, error) {
 	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
 	if stands.userRule {
@@ -191,17 +200,28 @@ func (c *companions) align(ctx context.Context, service *corev1.Service, stands 
 			return wait, err // a change of those routes asks again
 		}
 	}
+	rules := stands.userRules
 	var after time.Duration
 	var err error
 	if want.Rule != nil {
 		after, err = c.keep(ctx, past, c.rule, stands, stands.rule, want.Rule, service)
+		rules = []storedRule{{inject.CompanionName(service.Name), want.Rule.Spec["subsets"] != nil}}
 	} else if stands.rule != nil {
 		after, err = c.remove(ctx, past, stands.rule, service)
 	}
 	if after > 0 || err != nil {
 		return after, err
 	}
-	if want.Route == nil || wait > 0 {
+	lacking := ""
+	if want.Route != nil {
+		lacking = lacksReserved(rules)
+	}
+	c.awaits(ctx, service, lacking, stands.route != nil)
+	switch {
+	case lacking != "" && stands.route == nil:
+		past.wanted = time.Time{} // once the subset is there, it gets time to settle
+		return 0, nil             // a change of the rule asks again
+	case want.Route == nil || wait > 0:
 		return wait, nil
 	}
 	return c.keep(ctx, past, c.route, stands, stands.route, want.Route, service)

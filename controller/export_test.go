@@ -19,3 +19,12 @@ func LookForUnheld(index *policy.Index, recorder events.EventRecorder, registere
 	u := &unheld{index: index, recorder: recorder, metrics: m, grace: heldGrace, since: map[policy.Host]time.Time{}, told: map[policy.Host]string{}}
 	return u.look, nil
 }
+
+// LacksReserved is lacksReserved of rules by name, of which each has the reserved subset or not.
+func LacksReserved(names []string, reserved map[string]bool) string {
+	var rules []storedRule
+	for _, name := range names {
+		rules = append(rules, storedRule{name, reserved[name]})
+	}
+	return lacksReserved(rules)
+}

@@ -30,6 +30,8 @@ type past struct {
 	routed bool
 	// wanted is when a route was first wanted, unwanted when it was last not.
 	wanted, unwanted time.Time
+	// lacking is the DestinationRule whose lack of the reserved subset was told of last; empty for none.
+	lacking string
 	// blocked lists the kinds whose companion cannot be made, as they were reported.
 	blocked []string
 	// contests remember the writes by kind.

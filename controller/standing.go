@@ -234,7 +234,7 @@ func (a *audit) publish() {
 	for _, s := range a.told {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {
-				a.metrics.standing.WithLabelValues(f.Rule, group.Outcome).Inc()
+				a.metrics.standing.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
 			}
 		}
 	}

@@ -131,7 +131,7 @@ func operationLabel(operation admissionv1.Operation) string {
 func (m *Metrics) found(v leak.Verdict) {
 	for _, group := range v.ByOutcome() {
 		for _, f := range group.Findings {
-			m.findings.WithLabelValues(f.Rule, group.Outcome).Inc()
+			m.findings.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
 		}
 	}
 }

@@ -45,7 +45,7 @@ data:
     - {settings: {clusterLocal: false}, hosts: ["*"]}
     serviceSettings: *s
 `
-	foreignRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: foreign}, spec: {host: reviews, subsets: [{name: other, labels: {topology.istio.io/cluster: m1c2}}]}}
+	foreignRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: foreign, labels: {istio.io/rev: canary}}, spec: {host: reviews}}
 `
 	asConfigMap = `apiVersion: v1
 kind: ConfigMap
@@ -97,7 +97,7 @@ func TestCheck(t *testing.T) {
 		"no mesh config at hand":           {stdin: fencedService + "---\n" + foreignRule, config: byMesh},
 		"a mesh config":                    {stdin: fencedService + "---\n" + foreignRule + mesh("a: b"), config: byMesh},
 		"a mesh config as it must not be":  {stdin: fencedService + "---\n" + plainRule + mesh(alias), config: byMesh, code: 1, want: "deny: ConfigMap istio-system/istio: data.mesh: must say clusterLocal: true"},
-		"a mesh config that holds nothing": {stdin: fencedService + "---\n" + foreignRule + mesh(alias), config: byMesh, code: 1, want: "-:3: deny: DestinationRule default/foreign: spec.subsets[0]"},
+		"a mesh config that holds nothing": {stdin: fencedService + "---\n" + foreignRule + mesh(alias), config: byMesh, code: 1, want: "-:3: deny: DestinationRule default/foreign: metadata.labels"},
 		"nothing denied":                   {stdin: fencedService + "---\n" + plainRule},
 		"denied":                           {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-:3: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
 		"order does not count":             {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-:1: deny"},

@@ -80,7 +80,7 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 		if what := injected(o); what != "" {
 			line("Injected", "%s %s/%s: %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what)
 		}
-		found = append(found, auditor.Object(o.Key()))
+		found = append(found, auditor.About(o.Key(), host.FQDN(config.ClusterDomain)))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
-// destinationRuleForeignSubset refuses a subset that names another cluster [B8]. With several control plane
-// clusters subset is never the only hold, so another one keeps the clients apart.
+// destinationRuleForeignSubset refuses a subset that names another cluster where clients of this one are sent to it
+// [B8]. One that nobody here is sent to is as on the page of Istio's documentation about traffic between clusters: a
+// subset for each, and routes by the cluster of the client. With several control plane clusters subset is never the only
+// hold, so another one keeps the clients apart.
 func destinationRuleForeignSubset() Rule {
 	return Rule{
 		ID:       "destinationrule-foreign-subset",
@@ -25,9 +28,14 @@ func destinationRuleForeignSubset() Rule {
 			}
 			clusters := view.Config().Clusters // one
 			var found []breach
+			senders := subsetSenders{rule: o.Object, view: view}
 			for i, s := range o.DestinationRule.Subsets {
 				cluster, present := s.Labels[policy.ClusterLabel]
 				if !present || slices.Contains(clusters, cluster) {
+					continue
+				}
+				leads := senders.to(s.Name)
+				if leads == "" {
 					continue
 				}
 				found = append(found, breach{
@@ -35,10 +43,64 @@ func destinationRuleForeignSubset() Rule {
 					value: cluster,
 					at:    "subset " + s.Name,
 					host:  host,
-					must:  fmt.Sprintf("be %q", clusters[0]),
+					must:  fmt.Sprintf("be %q, because %s", clusters[0], leads),
 				})
 			}
 			return found
 		},
+	}
+}
+
+// subsetSenders answers for the subsets of a DestinationRule, once something is asked for.
+type subsetSenders struct {
+	rule *policy.Object
+	view *policy.View
+	// known holds, by subset, what sends clients of this cluster there.
+	known map[string]string
+}
+
+// to says what sends clients of this cluster to a subset; empty where nothing does.
+func (s *subsetSenders) to(subset string) string {
+	domain := s.view.Config().ClusterDomain
+	host := strings.ToLower(policy.Resolve(s.rule.DestinationRule.Host, s.rule.Metadata.Namespace, domain))
+	switch _, exact := policy.ParseHost(host, domain); {
+	case policy.IsReservedSubset(subset):
+		return "meshfence sends clients to that subset"
+	case subset == "":
+		return "a subset without a name is the whole host"
+	case !exact:
+		return "routes to any of its hosts may name the subset"
+	}
+	if s.known == nil {
+		s.known = map[string]string{}
+		for _, other := range s.view.Covering(host) {
+			s.add(other, host)
+		}
+	}
+	return s.known[subset]
+}
+
+// add notes the subsets of a host to which a VirtualService or a Sidecar sends clients of this cluster.
+func (s *subsetSenders) add(o *policy.Object, host string) {
+	leads := func(d policy.Destination) {
+		named := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, s.view.Config().ClusterDomain))
+		if named == host && s.known[d.Subset] == "" {
+			s.known[d.Subset] = fmt.Sprintf("%s %s/%s sends clients of this cluster to it", o.Kind, o.Metadata.Namespace, o.Metadata.Name)
+		}
+	}
+	if o.Sidecar != nil {
+		if proxy := o.Sidecar.EgressProxy(); proxy != nil {
+			leads(*proxy)
+		}
+		return
+	}
+	if o.VirtualService == nil {
+		return
+	}
+	routes := newRoutes(o.VirtualService, s.view.Config())
+	for path, d := range o.VirtualService.Destinations() {
+		if routes.used(path) {
+			leads(d)
+		}
 	}
 }

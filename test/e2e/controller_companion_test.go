@@ -292,14 +292,52 @@ spec: {host: ratings}
 	})
 }
 
-// event returns nil where there is an Event with that reason on an object of that kind.
-func (b *leaderBed) event(ctx context.Context, reason, kind string) error {
+// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which the backfill
+// leaves to Argo CD: a route to the subset would end every call with 503.
+func TestCompanionRouteWaits(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.apply(t, namespace, companionService+`
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: mine, annotations: {argocd.argoproj.io/tracking-id: shop}}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: last, annotations: {meshfence.io/fence: strict}}
+spec: {selector: {app: last}, ports: [{port: 80}]}
+`)
+	route := istio(policy.KindVirtualService, namespace, "reviews-meshfence")
+	b.lead(t, quickly)
+	eventually(t, "an Event tells of it, with the name of the rule", func(ctx context.Context) error {
+		return b.event(ctx, "RuleLacksSubset", "Service", "DestinationRule mine has no subset")
+	})
+	eventually(t, "the route of a Service without such a rule stands", func(ctx context.Context) error {
+		return b.read(ctx, istio(policy.KindVirtualService, namespace, "last-meshfence"))
+	})
+	if err := b.gone(t.Context(), route); err != nil {
+		t.Errorf("the route must wait for the subset: %v", err)
+	}
+	rule := istio(policy.KindDestinationRule, namespace, "mine")
+	if err := b.Patch(t.Context(), rule, client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"labels": {"applied": "again"}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the route follows the subset", func(ctx context.Context) error {
+		return errors.Join(b.read(ctx, rule), mustHold(rule, policy.ReservedSubset), b.read(ctx, route))
+	})
+}
+
+// event returns nil where there is an Event with that reason on an object of that kind, whose message holds all texts.
+func (b *leaderBed) event(ctx context.Context, reason, kind string, texts ...string) error {
 	var events corev1.EventList
 	if err := b.List(ctx, &events); err != nil {
 		return err
 	}
 	for _, e := range events.Items {
-		if e.Reason == reason && e.InvolvedObject.Kind == kind {
+		lacks := func(text string) bool { return !strings.Contains(e.Message, text) }
+		if e.Reason == reason && e.InvolvedObject.Kind == kind && !slices.ContainsFunc(texts, lacks) {
 			return nil
 		}
 	}
