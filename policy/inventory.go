@@ -170,15 +170,21 @@ func (v *View) Related(h Host) []*Object {
 
 // backendOf returns what the view knows of a Service.
 func (v *View) backendOf(h Host) backend {
+	b, _ := v.knownBackend(h)
+	return b
+}
+
+// knownBackend does the same, and reports whether it knows the spec of the Service.
+func (v *View) knownBackend(h Host) (b backend, known bool) {
 	if b, told := v.backends[h]; told {
-		return b
+		return b, true
 	}
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	if n, ok := v.index.namespaces[h.Namespace]; ok {
-		return n.backends.byName[h.Name]
+		b, known = n.backends.byName[h.Name]
 	}
-	return backend{}
+	return b, known
 }
 
 // Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that
@@ -222,6 +228,9 @@ func (o *Object) names(config *Config) []string {
 		for _, d := range o.VirtualService.Destinations() {
 			add(d.Host)
 		}
+		if o.leadsElsewhere(config) {
+			list = append(list, leadsName)
+		}
 		for _, d := range o.VirtualService.Delegates(namespace) {
 			list = append(list, delegateName(d.Namespace, d.Name))
 		}
@@ -253,6 +262,7 @@ func (o *Object) names(config *Config) []string {
 			add(proxy.Host)
 		}
 	case o.Gateway != nil:
+		list = append(list, gatewayNames(o.Gateway)...)
 		for _, server := range o.Gateway.Servers {
 			for _, host := range server.Hosts {
 				_, name, found := strings.Cut(host, "/")

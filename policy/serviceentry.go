@@ -141,7 +141,8 @@ type OutboundTrafficPolicy struct {
 
 // Gateway is the part of a networking.istio.io Gateway that is read.
 type Gateway struct {
-	Servers []GatewayServer `json:"servers"`
+	Selector map[string]string `json:"selector"`
+	Servers  []GatewayServer   `json:"servers"`
 }
 
 // GatewayServer is one port of a Gateway and the hosts that it lets in.

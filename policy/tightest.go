@@ -61,6 +61,19 @@ func Together(hosts ...FencedHost) FencedHost {
 	return whole
 }
 
+// Touching returns the host as one that stands for others too, whichever is the tightest.
+func (f FencedHost) Touching(others ...FencedHost) FencedHost {
+	if len(others) == 0 {
+		return f
+	}
+	whole := Together(append(others, f)...)
+	names := slices.DeleteFunc(whole.Hosts(), func(name string) bool { return name == f.Host })
+	kept := min(len(names), maxHosts-1)
+	f.Also, f.More = names[:kept:kept], whole.More+len(names)-kept
+	f.Locked, f.Enforcement = whole.Locked, whole.Enforcement
+	return f
+}
+
 // compareBool orders what is true first.
 func compareBool(a, b bool) int {
 	switch {

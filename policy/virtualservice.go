@@ -101,6 +101,7 @@ type TCPMatch struct {
 // WeightedDestination is one of several destinations.
 type WeightedDestination struct {
 	Destination *Destination `json:"destination"`
+	Weight      int64        `json:"weight"`
 }
 
 // Destination is where a route sends traffic.

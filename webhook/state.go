@@ -63,7 +63,7 @@ func strip(object any) (any, error) {
 	case *corev1.Service:
 		kept := &service{bare(full), policy.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
-			ExportTo: policy.ExportTo(full.Annotations),
+			ExportTo: policy.ExportTo(full.Annotations), Type: string(full.Spec.Type),
 		}}
 		for _, port := range full.Spec.Ports {
 			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{

@@ -18,15 +18,12 @@ func rowIDs() []string {
 	for _, group := range []struct {
 		letter string
 		rows   int
-	}{{"A", 6}, {"B", 18}, {"C", 14}, {"D", 15}, {"E", 19}, {"F", 11}, {"G", 4}, {"H", 5}, {"I", 11}, {"J", 0}, {"K", 3}, {"L", 8}} {
+	}{{"A", 6}, {"B", 18}, {"C", 17}, {"D", 15}, {"E", 19}, {"F", 11}, {"G", 4}, {"H", 5}, {"I", 11}, {"J", 0}, {"K", 3}, {"L", 9}} {
 		if group.rows == 0 {
 			ids = append(ids, group.letter)
 		}
 		for i := range group.rows {
 			id := fmt.Sprint(group.letter, i+1)
-			if id == "D14" {
-				continue
-			}
 			if id == "E12" {
 				ids = append(ids, "E12a", "E12b", "E12c")
 				continue

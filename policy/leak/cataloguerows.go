@@ -58,6 +58,9 @@ func virtualServiceRows() []Row {
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},
 		{ID: "C13", What: "a VirtualService is bound to a gateway", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
+		{ID: "C15", What: "a VirtualService sends a host's requests to another strict one, which workloads from elsewhere join", Stops: policy.HoldsOf(policy.Subset)},
+		{ID: "C16", What: "the strict host to which a VirtualService sends the requests of another is loosened later", Stops: policy.HoldsOf(policy.Subset)},
+		{ID: "C17", What: "the strict host to which a VirtualService sends the requests of another has a Gateway on its Pods, which sends them on"},
 	}
 }
 
@@ -77,6 +80,7 @@ func serviceEntryRows() []Row {
 		{ID: "D11", What: "a WorkloadEntry of a remote cluster", Reason: "istiod labels it with the id of its cluster, which every hold tells apart", Harmless: true},
 		{ID: "D12", What: "a TCP ServiceEntry without an address, on a port of HTTP of the host: what is no HTTP goes there"},
 		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
+		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
 		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
 	}
 }
@@ -172,5 +176,6 @@ func otherRows() []Row {
 		{ID: "L6", What: "an istiod revision that does not read our objects", Reason: "companions have no istio.io/rev label, and rules of strict hosts may not have one"},
 		{ID: "L7", What: "objects that istiod makes from others", Reason: "what they are made of is judged (A5, B15)", Harmless: true},
 		{ID: "L8", What: "istioctl analyze complains of cluster labels", Reason: "its message is suppressed", Harmless: true, Shown: []string{"policy/inject TestObject"}},
+		{ID: "L9", What: "a label on the writer's Namespace softens what becomes of what it does to the hosts of others", Reason: "the Namespaces of the hosts decide", Harmless: true, Shown: []string{"policy/leak TestEnforcementIsThatOfTheHost"}},
 	}
 }

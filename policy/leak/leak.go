@@ -76,6 +76,9 @@ type breach struct {
 	must string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
+	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
+	// itself; none where no other object is in it.
+	excuses []excuse
 }
 
 // Finding is one leak in one object.
@@ -104,6 +107,7 @@ type Finding struct {
 
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
+	excuses     []excuse
 	key         string
 }
 
@@ -147,11 +151,13 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Holds.Routing() & config.Holding()
+	led := leaders{view, map[string][]policy.FencedHost{}}
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
 		}
 		for _, b := range r.check(w, view) {
+			b.host = led.add(b.host)
 			findings = append(findings, r.finding(w.Object, b))
 		}
 	}
@@ -197,6 +203,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Locked:    b.host.Locked,
 
 		enforcement: b.host.Enforcement,
+		excuses:     b.excuses,
 		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {

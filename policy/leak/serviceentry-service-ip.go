@@ -16,7 +16,7 @@ import (
 func serviceEntryServiceIP() Rule {
 	return Rule{
 		ID:       "serviceentry-service-ip",
-		Rows:     []string{"D8", "D13"},
+		Rows:     []string{"D8", "D13", "D14"},
 		Kinds:    []string{policy.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "what clients send to that address goes to the endpoints of this ServiceEntry",

@@ -183,3 +183,83 @@ func TestFurtherHosts(t *testing.T) {
 		}
 	}
 }
+
+// far returns objects by which requests for bank/ledger go to app/gw, which is strict as well, and what comes from
+// elsewhere joins that.
+func far(t *testing.T, exemptions string) (index *policy.Index, route, joined *policy.Object) {
+	t.Helper()
+	index = policy.NewIndex(configFrom(t, exemptions))
+	index.SetNamespace("app", map[string]string{policy.EnforcementLabel: "audit"})
+	index.SetNamespace("bank", nil)
+	for _, h := range []policy.Host{{Namespace: "bank", Name: "ledger"}, {Namespace: "app", Name: "gw"}} {
+		index.SetService(h, map[string]string{policy.FenceKey: "strict"})
+		index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": h.Name}})
+	}
+	route = &policy.Object{
+		Kind: policy.KindVirtualService, Metadata: policy.Metadata{Namespace: "app", Name: "route"},
+		VirtualService: &policy.VirtualService{
+			Hosts: []string{"ledger.bank.svc.cluster.local"},
+			HTTP:  []policy.HTTPRoute{{Route: []policy.WeightedDestination{{Destination: &policy.Destination{Host: "gw"}}}}},
+		},
+	}
+	joined = &policy.Object{
+		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far"},
+		WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "gw"}},
+	}
+	return index, route, joined
+}
+
+func configFrom(t *testing.T, exemptions string) *policy.Config {
+	t.Helper()
+	config, err := policy.ParseConfig(policy.Source{Rules: leak.IDs(leak.Rules())}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+
+		"controlPlane: {clusters: [m1c1]}\nholds: [meshConfig]\n"+exemptions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// TestDestinationOfAnother: what joins a strict Service is refused however its own Namespace softens that, once
+// requests for another's host are sent there, and what joined it before keeps such a route out; only the FenceConfig
+// can accept it.
+func TestDestinationOfAnother(t *testing.T) {
+	t.Parallel()
+	const accepted = "exemptions: [{rule: workloadentry-joins-fenced-service, namespace: app, name: far, until: 2030-01-01, reason: ours}]\n"
+	now := time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		exemptions string
+		first      func(route, joined *policy.Object) *policy.Object
+		second     func(route, joined *policy.Object) *policy.Object
+		now        time.Time
+		want       string
+	}{
+		"nothing leads there":    {"", nil, second, now, leak.OutcomeAudited},
+		"a route leads there":    {"", first, second, now, leak.OutcomeDenied},
+		"a route comes second":   {"", second, first, now, leak.OutcomeDenied},
+		"it is accepted":         {accepted, second, first, now, leak.OutcomeExempted},
+		"it was accepted before": {accepted, second, first, now.AddDate(2, 0, 0), leak.OutcomeDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			index, route, joined := far(t, test.exemptions)
+			if test.first != nil {
+				index.SetObject(test.first(route, joined))
+			}
+			view := index.View()
+			findings := leak.NewGuard(leak.Rules()).Judge(leak.Write{Object: test.second(route, joined), Writer: "alice"}, view)
+			var got string
+			for _, group := range leak.Weigh(findings, view, test.now).ByOutcome() {
+				for range group.Findings {
+					got += group.Outcome
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func first(route, _ *policy.Object) *policy.Object { return route }
+
+func second(_, joined *policy.Object) *policy.Object { return joined }

@@ -56,7 +56,7 @@ func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
 		switch enforcement := cmp.Or(f.enforcement, view.Enforcement(f.Namespace, f.Locked)); {
-		case exempted(f, view.Config().Exemptions, now):
+		case exempted(f, view.Config().Exemptions, now), excused(f, view.Config().Exemptions, now):
 			v.Exempted = append(v.Exempted, f)
 		case enforcement == policy.Audit:
 			v.Audited = append(v.Audited, f)
@@ -67,6 +67,16 @@ func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 		}
 	}
 	return v
+}
+
+// excused reports whether exemptions accept every other object that a finding is because of.
+func excused(f Finding, exemptions []policy.Exemption, now time.Time) bool {
+	for _, e := range f.excuses {
+		if !exempted(Finding{Rule: e.rule, Namespace: e.namespace, Name: e.name}, exemptions, now) {
+			return false
+		}
+	}
+	return len(f.excuses) > 0
 }
 
 func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {

@@ -7,7 +7,7 @@ import "github.com/meshfence/meshfence/policy"
 func virtualServiceForeignHost() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-host",
-		Rows:     []string{"C3", "C5", "C14", "H5"},
+		Rows:     []string{"C3", "C5", "C14", "C15", "C17", "H5"},
 		Kinds:    []string{policy.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
