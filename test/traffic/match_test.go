@@ -32,7 +32,7 @@ func TestEnvoyMatches(t *testing.T) {
 	if !*withEnvoy {
 		t.Skip("without -envoy nothing goes through Envoy")
 	}
-	g := generator{t: t, random: rand.New(rand.NewPCG(*seed, 0))} //nolint:gosec // it makes up tests
+	g := generator{t: t, random: rand.New(rand.NewPCG(*seed, 0))}
 	snapshot := g.snapshot()
 	envoy, err := testbed.StartStatic(t.Context(), t.TempDir(), bootstrap(t, snapshot))
 	if err != nil {
