@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,19 +82,19 @@ func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (
 		view.LoadService(host, service.Annotations)
 		want = inject.CompanionsOf(host, service.Spec.Ports, view)
 	}
-	if want.RuleStays {
-		want.Rule = asItStands(stands.rule)
+	if want.RuleStays && stands.rule != nil {
+		want.Rule = asItStands(stands.rule, want.Rule)
 	}
 	after, err := c.align(ctx, &service, stands, want)
 	return reconcile.Result{RequeueAfter: after}, err
 }
 
-// asItStands returns what a companion holds, nil where there is none.
-func asItStands(u *unstructured.Unstructured) *inject.Companion {
-	if u == nil {
-		return nil
-	}
+// asItStands returns what a companion holds, with the subsets that are wanted.
+func asItStands(u *unstructured.Unstructured, want *inject.Companion) *inject.Companion {
 	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	if want != nil {
+		spec["subsets"] = want.Spec["subsets"]
+	}
 	return &inject.Companion{Annotations: u.GetAnnotations(), Spec: spec}
 }
 
@@ -140,7 +141,7 @@ type standing struct {
 	rule, route *unstructured.Unstructured
 	// userRule and userRoute say that a person's object takes the place of a companion.
 	userRule, userRoute bool
-	// taken lists the kinds in which a person's object has the companion's name and another host.
+	// taken lists the kinds in which somebody else's object has the companion's name and another host.
 	taken []schema.GroupVersionKind
 }
 
@@ -228,10 +229,45 @@ func loses(rule *unstructured.Unstructured, want *inject.Companion) bool {
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
-// keep makes one companion equal to what it should be. Where a person's object has its name there is none.
+// replacedAnnotation keeps, in JSON, the spec of an object that had taken the name of a companion.
+const replacedAnnotation = "meshfence.io/replaced"
+
+// maxReplaced bounds what it keeps: the API server takes 256 KiB of annotations.
+const maxReplaced = 128 << 10
+
+// takeBack returns the object that has taken the name of a companion, to be made one: nobody else may have the name.
+// What it held stays in an annotation.
+func (c *companions) takeBack(ctx context.Context, gvk schema.GroupVersionKind, service *corev1.Service) (*unstructured.Unstructured, error) {
+	u := object(gvk)
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: service.Namespace, Name: inject.CompanionName(service.Name)}, u)
+	if apierrors.IsNotFound(err) {
+		return nil, nil // it is gone by now
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", gvk.Kind, err)
+	}
+	spec, err := json.Marshal(u.Object["spec"])
+	if err != nil || len(spec) > maxReplaced {
+		spec = nil
+	}
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	if annotations[replacedAnnotation] = string(spec); spec == nil {
+		delete(annotations, replacedAnnotation)
+	}
+	u.SetAnnotations(annotations)
+	return u, nil
+}
+
+// keep makes one companion equal to what it should be, also where somebody else has taken its name.
 func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) error {
-	if slices.Contains(stands.taken, gvk) {
-		return nil
+	if old == nil && slices.Contains(stands.taken, gvk) {
+		var err error
+		if old, err = c.takeBack(ctx, gvk, service); err != nil {
+			return err
+		}
 	}
 	u, action := object(gvk), actionCreate
 	if old != nil {

@@ -82,7 +82,7 @@ func (c *companions) forget(host policy.Host) {
 	}
 }
 
-// report tells, once, of companions that cannot be made because a person's object has their name.
+// report tells, once, of companions whose name somebody else has taken. It is taken back.
 func (c *companions) report(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) {
 	var blocked []string
 	for _, gvk := range stands.taken {
@@ -103,8 +103,9 @@ func (c *companions) report(ctx context.Context, service *corev1.Service, stands
 	}
 	name := inject.CompanionName(service.Name)
 	for _, kind := range blocked {
-		logf.FromContext(ctx).Info("companion cannot be made, its name is taken", "kind", kind, "taken", name)
+		logf.FromContext(ctx).Info("the name of a companion was taken, and is taken back", "kind", kind, "taken", name)
 		c.recorder.Eventf(service, nil, corev1.EventTypeWarning, "CompanionNameTaken", "MakeCompanion",
-			"the fence needs a %s named %s, but a %s of that name belongs to somebody else: rename it", kind, name, kind)
+			"%s %s was made for another host, and is made the companion of the Service, because the name is reserved: what it held is in its annotation %s",
+			kind, name, replacedAnnotation)
 	}
 }

@@ -12,19 +12,35 @@ type backend struct {
 	selector []string
 	// addresses are its ClusterIPs.
 	addresses []netip.Addr
-	// ports are those of its ClusterIPs; none where they are not known.
-	ports []int64
+	// ports are those of its ClusterIPs.
+	ports []backendPort
+	// exports are the Namespaces whose clients know the Service; none where all do.
+	exports []string
+	// external says that the Service is but another name.
+	external bool
 }
 
+// backendPort is one port, as small as it can be kept.
+type backendPort struct {
+	number    int32
+	transport Transport
+}
+
+// externalName is the type of a Service that is but another name.
+const externalName = "ExternalName"
+
 func newBackend(spec ServiceSpec) backend {
-	b := backend{selector: pairs(spec.Selector)}
+	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)
 		}
 	}
 	for _, p := range spec.Ports {
-		b.ports = append(b.ports, p.Port)
+		b.ports = append(b.ports, backendPort{int32(p.Port), p.Transport()}) //nolint:gosec // the API server takes none above 65535
+	}
+	if !Exported(spec.ExportTo, "", "") {
+		b.exports = spec.ExportTo
 	}
 	return b
 }
@@ -66,9 +82,40 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
-// answers says whether the Service has one of the ports.
-func (b backend) answers(ports []int64) bool {
-	return len(b.ports) == 0 || slices.ContainsFunc(b.ports, func(p int64) bool { return slices.Contains(ports, p) })
+// Speech is what the ports of a Service make sidecars expect.
+type Speech struct {
+	// HTTP says that a port carries requests, or may do so.
+	HTTP bool
+	// Bytes says that a port carries something else, or may do so.
+	Bytes bool
+}
+
+// With returns what either carries.
+func (s Speech) With(other Speech) Speech {
+	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
+}
+
+func (b backend) speaks() Speech {
+	var s Speech
+	for _, p := range b.ports {
+		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
+		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
+	}
+	return s
+}
+
+// Speaks returns what the ports of a Service carry; everything where they are not known.
+func (v *View) Speaks(h Host) Speech {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	b, ok := v.backends[h]
+	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
+		b, ok = n.backends.byName[h.Name]
+	}
+	if !ok || len(b.ports) == 0 {
+		return Speech{HTTP: true, Bytes: true}
+	}
+	return b.speaks()
 }
 
 // backends are those of one Namespace.
@@ -109,8 +156,11 @@ func (s *backends) remove(name string) {
 	}
 }
 
-// SetServiceSpec tells what a Service selects, and its addresses. They are forgotten with the Service.
+// SetServiceSpec tells what a Service selects, and its addresses and ports. They are forgotten with the Service. Ports
+// that speak another protocol than those before are a change: other routes are needed.
 func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.has(host) {
@@ -118,8 +168,12 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	}
 	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
-	x.forgetAddresses(host, n)
-	n.backends.set(host.Name, b)
+	old, known := n.backends.byName[host.Name]
+	changed = known && n.fence(host.Name) == Strict && old.speaks() != b.speaks()
+	x.around(host, n, func() {
+		x.forgetAddresses(host, n)
+		n.backends.set(host.Name, b)
+	})
 	for _, address := range b.addresses {
 		x.addresses[address] = host
 	}
@@ -144,7 +198,7 @@ func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
 	}
 }
 
-// StrictSelecting returns the first strict Service of a Namespace that selects what has the labels.
+// StrictSelecting returns the tightest strict Service of a Namespace that selects what has the labels.
 func (v *View) StrictSelecting(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
@@ -159,10 +213,10 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// StrictOverlapping returns the first strict Service of a Namespace whose selector shares a label with those given
+// StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given
 // and contradicts none of them; no labels choose everything. It looks at every Service of the Namespace.
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -176,30 +230,7 @@ func (v *View) StrictOverlapping(namespace string, labels map[string]string) (Fe
 		}
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.overlaps(labels) })
-	return s.fenced, s.found
-}
-
-// StrictAddress returns the first strict Service that has a ClusterIP in the prefix and one of the ports there. A
-// prefix of more than one address looks at every ClusterIP.
-func (v *View) StrictAddress(prefix netip.Prefix, ports []int64) (FencedHost, bool) {
-	v.index.mu.RLock()
-	defer v.index.mu.RUnlock()
-	s := strictSearch{view: v}
-	if prefix.IsSingleIP() {
-		if host, ok := v.index.addresses[prefix.Addr()]; ok && v.index.backend(host).answers(ports) {
-			s.offerIndexed(host)
-		}
-	} else {
-		for address, host := range v.index.addresses {
-			if prefix.Contains(address) && v.index.backend(host).answers(ports) {
-				s.offerIndexed(host)
-			}
-		}
-	}
-	s.offerTold(func(_ Host, b backend) bool {
-		return b.answers(ports) && slices.ContainsFunc(b.addresses, prefix.Contains)
-	})
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
 // backend returns that of a Service with an address.
@@ -207,7 +238,7 @@ func (x *Index) backend(host Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }
 
-// StrictNamed returns the strict Service of that name whose Namespace comes first, for a host that stands for such
+// StrictNamed returns the tightest strict Service of that name, for a host that stands for such
 // a Service in whatever Namespace a client is. It looks once at each Namespace, whatever is in it.
 func (v *View) StrictNamed(name string) (FencedHost, bool) {
 	v.index.mu.RLock()
@@ -219,24 +250,33 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 		}
 	}
 	s.offerTold(func(h Host, _ backend) bool { return h.Name == name })
-	return s.fenced, s.found
+	return s.fencedHost()
 }
 
-// strictSearch keeps the first strict Service of those that are offered, in whatever order.
+// strictSearch keeps the tightest of the strict Services that are offered, each once.
 type strictSearch struct {
-	view   *View
-	found  bool
-	host   Host
-	fenced FencedHost
+	view *View
+	tightest
+
+	seen map[Host]bool
 }
 
-func (s *strictSearch) offer(h Host) {
-	if s.found && h.Compare(s.host) >= 0 {
-		return
+// offer reports whether the Service is strict.
+func (s *strictSearch) offer(h Host) bool {
+	r := s.view.ranked(h)
+	if r.decision.Fence == Strict && !s.seen[h] {
+		put(&s.seen, h, true)
+		s.tightest.offer(r)
 	}
-	if d := s.view.decide(h); d.Fence == Strict {
-		s.found, s.host, s.fenced = true, h, FencedHost{h.FQDN(s.view.config.ClusterDomain), d}
+	return r.decision.Fence == Strict
+}
+
+// fencedHost returns the tightest, if there is one.
+func (s *strictSearch) fencedHost() (FencedHost, bool) {
+	if s.count == 0 {
+		return FencedHost{}, false
 	}
+	return s.tightest.fencedHost(s.view.config.ClusterDomain), true
 }
 
 // offerIndexed offers a Service of the index, unless the view was told otherwise.

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,18 +37,34 @@ func (m backendModel) load(view *policy.View, h policy.Host, annotations map[str
 	view.LoadServiceSpec(h, spec)
 }
 
-// first returns the FQDN of the first strict Service, by a look at all of them, that is wanted; empty for none.
-func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
-	var hosts []policy.Host
+// strict returns the strict Services, by a look at all of them, that are wanted, the tightest first.
+func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) []covered {
+	var hosts []covered
 	for h, spec := range m.specs {
-		if m.decide(h, m.services[h]).Fence == policy.Strict && wanted(h, spec) {
-			hosts = append(hosts, h)
+		if c := m.cover(h, m.services[h]); c.Fence == policy.Strict && wanted(h, spec) {
+			hosts = append(hosts, c)
 		}
 	}
+	slices.SortFunc(hosts, func(a, b covered) int { return strings.Compare(a.rank(), b.rank()) })
+	return hosts
+}
+
+// first says which of them is the tightest, and what else it stands for; empty for none.
+func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
+	hosts := m.strict(wanted)
 	if len(hosts) == 0 {
 		return ""
 	}
-	return slices.MinFunc(hosts, policy.Host.Compare).FQDN("cluster.local")
+	return whole(hosts)
+}
+
+// alone returns a view of an index that has one Service of the model alone.
+func (m backendModel) alone(h policy.Host) *policy.View {
+	index := policy.NewIndex(m.config)
+	index.SetNamespace(h.Namespace, m.namespaces[h.Namespace])
+	index.SetService(h, m.services[h])
+	index.SetServiceSpec(h, m.specs[h])
+	return index.View()
 }
 
 func (m backendModel) selecting(namespace string, labels map[string]string) string {
@@ -77,12 +94,21 @@ func (m backendModel) overlapping(namespace string, labels map[string]string) st
 	})
 }
 
-func (m backendModel) addressed(prefix netip.Prefix) string {
-	return m.first(func(_ policy.Host, spec policy.ServiceSpec) bool {
-		return slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
+func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []covered {
+	return m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool {
+		return hasPort(spec, ports) && slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
 			address, err := netip.ParseAddr(text)
 			return err == nil && prefix.Contains(address)
 		})
+	})
+}
+
+func hasPort(spec policy.ServiceSpec, ports policy.Ports) bool {
+	if len(spec.Ports) == 0 {
+		return !ports.HTTP && len(ports.Numbers) == 0
+	}
+	return slices.ContainsFunc(spec.Ports, func(p policy.ServicePort) bool {
+		return p.Protocol != "UDP" && (len(ports.Numbers) == 0 || slices.Contains(ports.Numbers, p.Port)) && (!ports.HTTP || strings.HasPrefix(p.Name, "http"))
 	})
 }
 
@@ -116,9 +142,18 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 	t.Helper()
 	compare := func(question, want string, got policy.FencedHost, found bool) {
 		t.Helper()
-		if got.Host != want || found != (want != "") || found && got.Fence != policy.Strict {
-			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, got.Host, found, got.Fence, want, m.services, m.specs)
+		if found != (want != "") || found && (wholeOf(got) != want || got.Fence != policy.Strict) {
+			t.Fatalf("%s: got %q (%t, %v), want %q\nservices %v\nspecs %v", question, wholeOf(got), found, got.Fence, want, m.services, m.specs)
 		}
+	}
+	somewhat := func(question string, want []covered, got policy.FencedHost, found bool) { // not how many more
+		t.Helper()
+		text := ""
+		if len(want) > 0 {
+			text = whole(want[:min(len(want), 10)])
+		}
+		got.More = 0
+		compare(question, text, got, found)
 	}
 	for _, namespace := range someNamespaces {
 		for _, labels := range someLabels {
@@ -128,11 +163,49 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 			compare("overlapping", m.overlapping(namespace, labels), got, found)
 		}
 	}
-	for _, text := range somePrefixes {
-		prefix := netip.MustParsePrefix(text)
-		got, found := view.StrictAddress(prefix, nil)
-		compare(text, m.addressed(prefix), got, found)
+	for _, ports := range []policy.Ports{{}, {HTTP: true}, {Numbers: []int64{80}}, {Numbers: []int64{80, 90}, HTTP: true}, {Numbers: []int64{90, 91, 92, 93, 94, 95, 96, 97, 98, 99}}} {
+		for _, text := range somePrefixes {
+			prefix := netip.MustParsePrefix(text)
+			got, found := view.StrictAddress(prefix, ports)
+			want := m.addressed(prefix, ports)
+			if found != (len(want) > 0) || found && !oneOf(want, got) {
+				t.Fatalf("%s %v: got %q (%t), want one of %v", text, ports, got.Host, found, want)
+			}
+		}
+		got, found := view.StrictPort(ports)
+		somewhat("port", m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
+		for _, text := range someSidecars {
+			clients := view.ClientsIn("shop", objectOf(t, policy.KindSidecar, "shop", "it", `"spec": `+text))
+			got, found := view.StrictHidden(&clients, ports)
+			somewhat(text, m.strict(func(h policy.Host, _ policy.ServiceSpec) bool {
+				_, hidden := m.alone(h).StrictHidden(&clients, ports)
+				return hidden
+			}), got, found)
+		}
 	}
+}
+
+// someSidecars import some of the Services, on some of their ports.
+var someSidecars = []string{
+	`{}`, `{"egress": [{"hosts": ["./*"]}]}`, `{"egress": [{"hosts": ["*/*-db.prod.svc.cluster.local", "shop/b.shop.svc.cluster.local"]}]}`,
+	`{"egress": [{"port": {"number": 80, "protocol": "TCP"}, "hosts": ["a/*"]}, {"hosts": ["*/*", "~prod/b.prod.svc.cluster.local"]}]}`,
+	`{"egress": [{"port": {"number": 90, "protocol": "HTTP"}, "hosts": ["*/*"]}, {"bind": "10.9.9.9", "hosts": ["*/*"]}]}`,
+}
+
+// oneOf reports whether an answer is one of the hosts that are as tight as the first.
+func oneOf(hosts []covered, got policy.FencedHost) bool {
+	return slices.ContainsFunc(hosts, func(h covered) bool {
+		return got.Host == h.FQDN("cluster.local") && h.Locked == hosts[0].Locked && h.enforcement == hosts[0].enforcement &&
+			got.Locked == h.Locked && got.Enforcement == hardest(hosts)
+	})
+}
+
+func hardest(hosts []covered) policy.Enforcement {
+	all := policy.Enforcements()
+	for _, h := range hosts {
+		all = all[:min(len(all), slices.Index(policy.Enforcements(), string(h.enforcement))+1)]
+	}
+	return policy.Enforcement(all[len(all)-1])
 }
 
 // FuzzBackends: after any sequence of changes the index answers as a walk over what is left does, and so does a
@@ -185,6 +258,10 @@ func FuzzBackends(f *testing.F) {
 func specOf(h policy.Host, choice int) policy.ServiceSpec {
 	spec := policy.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
 	spec.ClusterIP, spec.ClusterIPs = addresses(h, choice/8)
+	spec.Ports = [][]policy.ServicePort{
+		nil, {{Port: 80, Name: "http"}}, {{Port: 80, Name: "tcp"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "tcp"}}, {{Port: 53, Name: "dns", Protocol: "UDP"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "http", Protocol: "UDP"}},
+	}[choice%6]
+	spec.ExportTo = [][]string{nil, nil, {"."}, {"shop", "a"}, {"~"}, {"*"}}[choice/2%6]
 	return spec
 }
 
@@ -238,7 +315,7 @@ func TestServiceSpecs(t *testing.T) {
 			x.SetService(till, nil)
 			x.SetServiceSpec(cart, spec("10.0.0.1"))
 			tc.change(x)
-			got, _ := x.View().StrictAddress(one, nil)
+			got, _ := x.View().StrictAddress(one, policy.Ports{})
 			if diff := cmp.Diff(tc.address, got.Host); diff != "" {
 				t.Errorf("address (-want +got):\n%s", diff)
 			}

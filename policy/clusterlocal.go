@@ -116,7 +116,7 @@ func (s *scope) named() map[string][]string {
 
 // local says whether the Namespace is strict, or folded to be.
 func (n *namespaceIndex) local(fold bool) bool {
-	if fold && len(n.services) > 1 && len(n.byFence[Strict]) == len(n.services) {
+	if fold && len(n.services) > 1 && n.byFence[Strict].count() == len(n.services) {
 		return true
 	}
 	return n.scope.decide("", absent).Fence == Strict
@@ -132,11 +132,11 @@ func (n *namespaceIndex) differing(namespace string, local bool, named []string)
 			hosts = append(hosts, Host{Namespace: namespace, Name: service})
 		}
 	}
-	for f, services := range n.byFence {
+	for f, names := range n.byFence {
 		if (Fence(f) == Strict) == local {
 			continue
 		}
-		for _, service := range services {
+		for _, service := range slices.Concat(names.locked, names.free) {
 			hosts = append(hosts, Host{Namespace: namespace, Name: service})
 		}
 	}

@@ -16,6 +16,7 @@ type Index struct {
 	config     *Config
 	namespaces map[string]*namespaceIndex
 	addresses  map[netip.Addr]Host
+	strict     strictSets
 
 	inventory   inventory
 	subscribers subscribers
@@ -26,13 +27,24 @@ type namespaceIndex struct {
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
 	services map[string]asked
-	byFence  [len(fenceNames)][]string // the names of services, sorted
+	byFence  [len(fenceNames)]fencedNames
 	backends backends
+	tiers    map[string]tier // of the strict Services
 }
+
+// fencedNames are the sorted names of the Services of a Namespace that have one fence.
+type fencedNames struct {
+	locked, free []string
+}
+
+// lists returns those that differ in nothing but their names together.
+func (f *fencedNames) lists() [2][]string { return [2][]string{f.locked, f.free} }
+
+func (f *fencedNames) count() int { return len(f.locked) + len(f.free) }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
-	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}}
+	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}, strict: strictSets{}}
 }
 
 // Config returns the config in force.
@@ -49,7 +61,7 @@ func (x *Index) SetConfig(config *Config) {
 	defer x.mu.Unlock()
 	x.config = config
 	for name, n := range x.namespaces {
-		n.setScope(config.Namespace(name, n.labels))
+		x.setScope(n, config.Namespace(name, n.labels))
 	}
 }
 
@@ -61,7 +73,7 @@ func (x *Index) SetNamespace(name string, labels map[string]string) {
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = maps.Clone(labels), true
-	changed = n.setScope(x.config.Namespace(name, labels))
+	changed = x.setScope(n, x.config.Namespace(name, labels))
 }
 
 // DeleteNamespace forgets the labels of a Namespace; its Services are deleted one by one.
@@ -72,7 +84,7 @@ func (x *Index) DeleteNamespace(name string) {
 	defer x.mu.Unlock()
 	n := x.namespace(name)
 	n.labels, n.known = nil, false
-	changed = n.setScope(x.config.Namespace(name, nil))
+	changed = x.setScope(n, x.config.Namespace(name, nil))
 	x.prune(name, n)
 }
 
@@ -91,8 +103,8 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 		n.remove(host.Name)
 	}
 	changed = true
-	n.services[host.Name] = annotation
-	names := &n.byFence[n.fence(host.Name)]
+	x.around(host, n, func() { n.services[host.Name] = annotation })
+	names := n.names(host.Name)
 	i, _ := slices.BinarySearch(*names, host.Name)
 	*names = slices.Insert(*names, i, host.Name)
 }
@@ -105,6 +117,7 @@ func (x *Index) DeleteService(host Host) {
 	defer x.mu.Unlock()
 	n := x.namespace(host.Namespace)
 	if _, changed = n.services[host.Name]; changed {
+		x.unlist(host, n)
 		x.forgetAddresses(host, n)
 		n.backends.remove(host.Name)
 		n.remove(host.Name)
@@ -121,7 +134,7 @@ func (x *Index) Count() map[string]int {
 	for fence, name := range fenceNames {
 		counts[name] = 0
 		for _, n := range x.namespaces {
-			counts[name] += len(n.byFence[fence])
+			counts[name] += n.byFence[fence].count()
 		}
 	}
 	return counts
@@ -143,18 +156,21 @@ func (x *Index) prune(name string, n *namespaceIndex) {
 }
 
 // setScope decides every Service of the Namespace anew where the scope is another one, and says whether it is.
-func (n *namespaceIndex) setScope(scope NamespaceScope) (changed bool) {
+func (x *Index) setScope(n *namespaceIndex, scope NamespaceScope) (changed bool) {
 	if scope == n.scope {
 		return false
 	}
+	x.unlistAll(n)
 	n.scope = scope
-	n.byFence = [len(fenceNames)][]string{}
+	x.listAll(n)
+	n.byFence = [len(fenceNames)]fencedNames{}
 	for service := range n.services {
-		f := n.fence(service)
-		n.byFence[f] = append(n.byFence[f], service)
+		names := n.names(service)
+		*names = append(*names, service)
 	}
 	for _, names := range n.byFence {
-		slices.Sort(names)
+		slices.Sort(names.locked)
+		slices.Sort(names.free)
 	}
 	return true
 }
@@ -163,8 +179,17 @@ func (n *namespaceIndex) fence(service string) Fence {
 	return n.scope.decide(service, n.services[service]).Fence
 }
 
+// names returns the list that a Service belongs to.
+func (n *namespaceIndex) names(service string) *[]string {
+	d := n.scope.decide(service, n.services[service])
+	if d.Locked {
+		return &n.byFence[d.Fence].locked
+	}
+	return &n.byFence[d.Fence].free
+}
+
 func (n *namespaceIndex) remove(service string) {
-	names := &n.byFence[n.fence(service)]
+	names := n.names(service)
 	if i, ok := slices.BinarySearch(*names, service); ok {
 		*names = slices.Delete(*names, i, i+1)
 	}

@@ -26,7 +26,9 @@ type inventory struct {
 	objects map[Key]filed
 	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
 	byName, byWildcard map[string]map[Key]bool
-	watchers           []func(Key)
+	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address.
+	open     map[int64]int
+	watchers []func(Key)
 }
 
 // filed is an object and the names that it stands under, those of the cluster domain at that time.
@@ -35,14 +37,26 @@ type filed struct {
 	names []string
 }
 
+// openPorts are those of a ServiceEntry.
+func (f filed) openPorts() []EntryPort {
+	if f.Object == nil || f.ServiceEntry == nil {
+		return nil
+	}
+	return f.ServiceEntry.OpenPorts()
+}
+
 // SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
 func (x *Index) SetObject(o *Object) {
 	f := filed{o, o.names(x.Config())}
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
+			i.open = map[int64]int{}
 		}
 		i.objects[o.Key()] = f
+		for _, p := range f.openPorts() {
+			i.open[p.Number]++
+		}
 		i.places(f, func(set map[string]map[Key]bool, name string) {
 			if set[name] == nil {
 				set[name] = map[Key]bool{}
@@ -63,6 +77,11 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 			delete(set, name)
 		}
 	})
+	for _, p := range i.objects[k].openPorts() {
+		if i.open[p.Number]--; i.open[p.Number] == 0 {
+			delete(i.open, p.Number)
+		}
+	}
 	delete(i.objects, k)
 	put(i)
 	watchers := i.watchers
@@ -108,19 +127,26 @@ func (i *inventory) list(keys map[Key]bool) []*Object {
 	return objects
 }
 
-// find returns the objects that have one of the names, or a wildcard for the last of them, sorted by key.
-func (i *inventory) find(names ...string) []*Object {
+// find returns the objects that have one of the hosts or a wildcard for one, or one of the other names, sorted by key.
+func (i *inventory) find(hosts []string, names ...string) []*Object {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	found := map[Key]bool{}
+	for _, host := range hosts {
+		maps.Copy(found, i.byName[host])
+		for at := range len(host) + 1 {
+			maps.Copy(found, i.byWildcard[host[at:]])
+		}
+	}
 	for _, name := range names {
 		maps.Copy(found, i.byName[name])
 	}
-	host := names[len(names)-1]
-	for at := range len(host) + 1 {
-		maps.Copy(found, i.byWildcard[host[at:]])
-	}
 	return i.list(found)
+}
+
+// named returns the objects that have one of the names, sorted by key.
+func (v *View) named(names ...string) []*Object {
+	return v.index.inventory.find(nil, names...)
 }
 
 // Object returns an object of the inventory.
@@ -131,17 +157,40 @@ func (v *View) Object(k Key) (*Object, bool) {
 	return f.Object, ok
 }
 
-// Related returns the objects of the inventory that name a Service in any way, or that choose workloads in its
-// Namespace, sorted by key.
+// Related returns the objects of the inventory that name a Service in any way, that may catch what is for one of its
+// ports, or that choose workloads in its Namespace, sorted by key.
 func (v *View) Related(h Host) []*Object {
 	short := h.Name + "." + h.Namespace
-	return v.index.inventory.find(h.Name, short, short+".svc", h.FQDN(v.config.ClusterDomain))
+	names := []string{h.Name}
+	for _, p := range v.backendOf(h).ports {
+		names = append(names, portName(int64(p.number)))
+	}
+	return v.index.inventory.find([]string{short, short + ".svc", h.FQDN(v.config.ClusterDomain)}, names...)
+}
+
+// backendOf returns what the view knows of a Service.
+func (v *View) backendOf(h Host) backend {
+	b, _ := v.knownBackend(h)
+	return b
+}
+
+// knownBackend does the same, and reports whether it knows the spec of the Service.
+func (v *View) knownBackend(h Host) (b backend, known bool) {
+	if b, told := v.backends[h]; told {
+		return b, true
+	}
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if n, ok := v.index.namespaces[h.Namespace]; ok {
+		b, known = n.backends.byName[h.Name]
+	}
+	return b, known
 }
 
 // Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that
 // covers it, sorted by key.
 func (v *View) Covering(host string) []*Object {
-	return v.index.inventory.find(strings.ToLower(strings.TrimSuffix(host, ".")))
+	return v.index.inventory.find([]string{strings.ToLower(strings.TrimSuffix(host, "."))})
 }
 
 // Delegators returns the VirtualServices that leave routes to a VirtualService, sorted by key.
@@ -169,11 +218,18 @@ func (o *Object) names(config *Config) []string {
 	case o.DestinationRule != nil:
 		add(o.DestinationRule.Host)
 	case o.VirtualService != nil:
-		for _, host := range o.VirtualService.Hosts {
+		for _, host := range o.VirtualService.Claims() {
 			add(host)
+		}
+		list = append(list, shortNamed(o.VirtualService.Hosts)...)
+		if o.VirtualService.claimsAddress() {
+			add("*.svc." + domain)
 		}
 		for _, d := range o.VirtualService.Destinations() {
 			add(d.Host)
+		}
+		if o.leadsElsewhere(config) {
+			list = append(list, leadsName)
 		}
 		for _, d := range o.VirtualService.Delegates(namespace) {
 			list = append(list, delegateName(d.Namespace, d.Name))
@@ -182,20 +238,31 @@ func (o *Object) names(config *Config) []string {
 		for _, host := range o.ServiceEntry.Hosts {
 			add(host)
 			list = append(list, strings.ToLower(host))
+			if h, ok := Searched(host, domain); ok {
+				service(h)
+			}
+		}
+		list = append(list, shortNamed(o.ServiceEntry.Hosts)...)
+		for _, p := range o.ServiceEntry.OpenPorts() {
+			list = append(list, portName(p.Number))
 		}
 		if o.ServiceEntry.WorkloadSelector != nil {
 			add("*." + namespace + ".svc." + domain)
 		}
-		if len(o.ServiceEntry.Addresses) > 0 { // any Service may have them
+		if o.ServiceEntry.claimsAddress() {
 			add("*.svc." + domain)
 		}
 	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace: // it is for every workload
 		add("*.svc." + domain)
 	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
 		add("*." + namespace + ".svc." + domain)
-	case o.Sidecar != nil && o.Sidecar.OutboundTrafficPolicy != nil && o.Sidecar.OutboundTrafficPolicy.EgressProxy != nil:
-		add(o.Sidecar.OutboundTrafficPolicy.EgressProxy.Host)
+	case o.Sidecar != nil:
+		list = append(list, sidecarNames(o, config)...)
+		if proxy := o.Sidecar.EgressProxy(); proxy != nil {
+			add(proxy.Host)
+		}
 	case o.Gateway != nil:
+		list = append(list, gatewayNames(o.Gateway)...)
 		for _, server := range o.Gateway.Servers {
 			for _, host := range server.Hosts {
 				_, name, found := strings.Cut(host, "/")

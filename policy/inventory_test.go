@@ -80,7 +80,10 @@ func TestRelated(t *testing.T) {
 		"WorkloadEntry":            {policy.KindWorkloadEntry, `"spec": {"address": "10.1.0.1"}`, shop},
 		"WorkloadGroup":            {policy.KindWorkloadGroup, `"spec": {}`, shop},
 		"EnvoyFilter":              {policy.KindEnvoyFilter, `"spec": {}`, shop},
-		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, one},
+		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, all},
+		"Sidecar, nothing else":    {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "cart"}}}`, nil},
+		"Sidecar, bound":           {policy.KindSidecar, `"spec": {"egress": [{"bind": "10.0.0.1", "hosts": ["*/*"]}]}`, all},
+		"Sidecar, imports":         {policy.KindSidecar, `"spec": {"egress": [{"hosts": ["./cart.shop.svc.cluster.local"]}]}`, nil},
 		"Sidecar without a proxy":  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {}}`, nil},
 		"Sidecar without a policy": {policy.KindSidecar, `"spec": {}`, nil},
 		"Gateway":                  {policy.KindGateway, `"spec": {"servers": [{"hosts": ["prod/cart.prod.svc.cluster.local"]}, {"hosts": ["./cart.shop.svc.cluster.local"]}]}`, []string{"cart.shop", "cart.prod"}},
@@ -205,6 +208,12 @@ func hostsOf(o *policy.Object) []string {
 	return o.ServiceEntry.Hosts
 }
 
+// spellings are the names of a Service that have its Namespace.
+func spellings(h policy.Host) []string {
+	short := h.Name + "." + h.Namespace
+	return []string{short, short + ".svc", h.FQDN("cluster.local")}
+}
+
 // related walks over all objects.
 func (m inventoryModel) related(h policy.Host) []policy.Key {
 	keys := []policy.Key{}
@@ -217,11 +226,12 @@ func (m inventoryModel) related(h policy.Host) []policy.Key {
 			case text == "":
 				return false
 			case wildcard && suffix != "" && !strings.Contains(suffix, "."):
-				return strings.HasSuffix(fqdn, suffix+"."+k.Namespace+domain) || o.ServiceEntry != nil && strings.HasSuffix(fqdn, suffix)
+				return strings.HasSuffix(fqdn, suffix+"."+k.Namespace+domain) ||
+					o.ServiceEntry != nil && slices.ContainsFunc(spellings(h), func(name string) bool { return strings.HasSuffix(name, suffix) })
 			case wildcard:
-				return strings.HasSuffix(fqdn, suffix)
+				return slices.ContainsFunc(spellings(h), func(name string) bool { return strings.HasSuffix(name, suffix) })
 			case strings.Contains(text, "."):
-				return slices.Contains([]string{h.Name + "." + h.Namespace, h.Name + "." + h.Namespace + ".svc", fqdn}, text)
+				return slices.Contains(spellings(h), text)
 			}
 			return text == h.Name && (k.Namespace == h.Namespace || o.ServiceEntry != nil)
 		}) {

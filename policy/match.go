@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -10,14 +9,6 @@ import (
 type Match struct {
 	found [len(fenceNames)]bool
 	hosts [len(fenceNames)]FencedHost
-}
-
-// FencedHost is one host and its decision.
-type FencedHost struct {
-	// Host is the FQDN; for a wildcard it is the first of the Services that it covers, else the wildcard of
-	// a Namespace that it covers, else the wildcard itself.
-	Host string
-	Decision
 }
 
 // Has says whether the match covers a host with that fence.
@@ -36,51 +27,46 @@ func (m *Match) Only(f Fence) bool {
 // Host returns a host with that fence; only to be used when Has says that there is one.
 func (m *Match) Host(f Fence) FencedHost { return m.hosts[f] }
 
-func (m *Match) set(host string, d Decision) {
-	m.found[d.Fence], m.hosts[d.Fence] = true, FencedHost{host, d}
-}
+func (m *Match) set(f FencedHost) { m.found[f.Fence], m.hosts[f.Fence] = true, f }
 
-// search keeps, for each fence, the first of the hosts that a wildcard covers. The order does not depend on
-// that in which they are offered. A host named anyName stands for a Namespace.
-type search [len(fenceNames)]struct {
-	found    bool
-	host     Host
-	decision Decision
-}
+// search keeps, for each fence, the tightest of the hosts that a wildcard covers.
+type search [len(fenceNames)]tightest
 
-const anyName = "*"
-
-func (s *search) offer(host Host, d Decision) {
-	best := &s[d.Fence]
-	if !best.found || firstHost(host, best.host) < 0 {
-		best.found, best.host, best.decision = true, host, d
-	}
-}
-
-// firstHost orders Services before Namespaces.
-func firstHost(a, b Host) int {
-	if (a.Name == anyName) != (b.Name == anyName) {
-		return cmp.Compare(strings.Count(a.Name, anyName), strings.Count(b.Name, anyName))
-	}
-	return a.Compare(b)
-}
+func (s *search) offer(r ranked) { s[r.decision.Fence].offer(r) }
 
 // offerServices offers the indexed Services of a Namespace whose names end in suffix, apart from those that the
 // view was told of.
 func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope, suffix string) {
-	offered := func(name string) bool { return strings.HasSuffix(name, suffix) && !v.told(Host{scope.name, name}) }
 	if suffix == "" && scope == n.scope {
-		for _, names := range n.byFence {
-			if i := slices.IndexFunc(names, offered); i >= 0 {
-				s.offer(Host{scope.name, names[i]}, scope.decide(names[i], n.services[names[i]]))
+		for fence := range n.byFence {
+			for _, names := range n.byFence[fence].lists() {
+				v.offerFirst(&s[fence], n, names)
 			}
 		}
 		return
 	}
 	for name, annotation := range n.services {
-		if offered(name) {
-			s.offer(Host{scope.name, name}, scope.decide(name, annotation))
+		if strings.HasSuffix(name, suffix) && !v.told(Host{scope.name, name}) {
+			s.offer(scope.ranked(name, annotation))
 		}
+	}
+}
+
+// offerFirst offers the sorted Services of a Namespace, which differ in nothing but their names, until one is not
+// kept, and counts the others.
+func (v *View) offerFirst(t *tightest, n *namespaceIndex, names []string) {
+	for i, name := range names {
+		if v.told(Host{n.scope.name, name}) || t.offer(n.scope.ranked(name, n.services[name])) {
+			continue
+		}
+		rest := names[i+1:]
+		t.count += len(rest)
+		for told := range v.backends {
+			if _, found := slices.BinarySearch(rest, told.Name); found && told.Namespace == n.scope.name {
+				t.count--
+			}
+		}
+		return
 	}
 }
 
@@ -88,7 +74,7 @@ func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope,
 func (v *View) offerTold(s *search, suffix string) {
 	for h := range v.backends {
 		if strings.HasSuffix(h.FQDN(v.config.ClusterDomain), suffix) {
-			s.offer(h, v.decide(h))
+			s.offer(v.ranked(h))
 		}
 	}
 }
@@ -118,7 +104,7 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 		v.offerServices(&s, n, scope, service)
 	}
 	v.offerTold(&s, suffix)
-	return s.match(v.config, pattern, scope.decide("", absent))
+	return s.match(v.config, pattern, scope)
 }
 
 // matchNamespaces covers the Namespaces whose names end in end, and those that will.
@@ -132,26 +118,34 @@ func (v *View) matchNamespaces(pattern, suffix, end string) Match {
 		if !ok {
 			scope = v.indexed(n)
 		}
-		if d := scope.decide("", absent); d.Fence != None {
-			s.offer(Host{name, anyName}, d)
+		if r := scope.ranked("", absent); r.decision.Fence != None {
+			r.host = Host{name, anyName}
+			s.offer(r)
 		}
 		v.offerServices(&s, n, scope, "")
 	}
 	v.offerTold(&s, suffix)
-	toCome := v.config.Namespace("", nil)
-	return s.match(v.config, pattern, toCome.decide("", absent))
+	return s.match(v.config, pattern, v.config.Namespace("", nil))
 }
 
-// match ends the search; base is the fence of a Service to come.
-func (s *search) match(config *Config, pattern string, base Decision) Match {
+// match ends the search; toCome decides a Service to come.
+func (s *search) match(config *Config, pattern string, toCome NamespaceScope) Match {
 	var m Match
-	if base.Fence != None {
-		m.set(pattern, base)
-	}
-	for _, best := range s {
-		if best.found {
-			m.set(best.host.FQDN(config.ClusterDomain), best.decision)
+	for fence := range s {
+		if s[fence].count > 0 {
+			m.set(s[fence].fencedHost(config.ClusterDomain))
 		}
 	}
+	base := toCome.decide("", absent)
+	if base.Fence == None {
+		return m
+	}
+	f := FencedHost{Host: pattern, Decision: base, Enforcement: toCome.enforce(base)}
+	if m.found[base.Fence] {
+		covered := m.hosts[base.Fence]
+		covered.Enforcement = covered.Enforcement.harder(f.Enforcement)
+		f = covered
+	}
+	m.set(f)
 	return m
 }

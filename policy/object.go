@@ -74,11 +74,47 @@ type ServiceSpec struct {
 	ClusterIP    string            `json:"clusterIP"`
 	ClusterIPs   []string          `json:"clusterIPs"`
 	Ports        []ServicePort     `json:"ports"`
+	ExternalIPs  []string          `json:"externalIPs"`
+	// ExportTo are the Namespaces whose clients know the Service, as its annotation names them; none where all do.
+	ExportTo []string `json:"-"`
+	// Status is the status of the object.
+	Status ServiceStatus `json:"-"`
+}
+
+// ServiceStatus is the part of the status of a Service that is read.
+type ServiceStatus struct {
+	LoadBalancer struct {
+		Ingress []LoadBalancerIngress `json:"ingress"`
+	} `json:"loadBalancer"`
+}
+
+// LoadBalancerIngress is one way in from outside.
+type LoadBalancerIngress struct {
+	IP       string `json:"ip"`
+	Hostname string `json:"hostname"`
+}
+
+// decodeService fills the metadata of the object and returns its spec with its status.
+func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
+	var view struct {
+		Metadata Metadata      `json:"metadata"`
+		Spec     ServiceSpec   `json:"spec"`
+		Status   ServiceStatus `json:"status"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Status = view.Metadata, view.Status
+	view.Spec.ExportTo = ExportTo(view.Metadata.Annotations)
+	return &view.Spec, nil
 }
 
 // ServicePort is one port of a Service.
 type ServicePort struct {
-	Port int64 `json:"port"`
+	Port        int64   `json:"port"`
+	Name        string  `json:"name"`
+	Protocol    string  `json:"protocol"`
+	AppProtocol *string `json:"appProtocol"`
 }
 
 // ConfigMap is the part of a core/v1 ConfigMap that is read.
@@ -112,7 +148,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
-		object.Service, err = decode[ServiceSpec](data, object)
+		object.Service, err = decodeService(data, object)
 	case KindConfigMap:
 		object.ConfigMap, err = decodeWhole[ConfigMap](data, object)
 	case KindEndpoints:
@@ -126,7 +162,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindVirtualService:
 		object.VirtualService, err = decode[VirtualService](data, object)
 	case KindServiceEntry:
-		object.ServiceEntry, err = decode[ServiceEntry](data, object)
+		object.ServiceEntry, err = decodeServiceEntry(data, object)
 	case KindWorkloadEntry:
 		object.WorkloadEntry, err = decode[WorkloadEntry](data, object)
 	case KindWorkloadGroup:

@@ -79,5 +79,21 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 			return nil, err
 		}
 	}
-	return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &view)
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
+		return object, err
+	}
+	switch {
+	case object.Service != nil:
+		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
+		status := struct {
+			Status *policy.ServiceStatus `json:"status"`
+		}{&object.Service.Status}
+		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+	case object.ServiceEntry != nil:
+		status := struct {
+			Status *policy.EntryStatus `json:"status"`
+		}{&object.ServiceEntry.Status}
+		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+	}
+	return object, nil
 }

@@ -1,12 +1,98 @@
 package policy
 
+import (
+	"net/netip"
+	"strings"
+)
+
 // ServiceEntry is the part of a networking.istio.io ServiceEntry that is read.
 type ServiceEntry struct {
 	Hosts            []string          `json:"hosts"`
 	Addresses        []string          `json:"addresses"`
-	Ports            []Port            `json:"ports"`
+	Ports            []EntryPort       `json:"ports"`
+	Resolution       string            `json:"resolution"`
 	Endpoints        []WorkloadEntry   `json:"endpoints"`
 	WorkloadSelector *WorkloadSelector `json:"workloadSelector"`
+	ExportTo         []string          `json:"exportTo"`
+	// Status is the status of the object.
+	Status EntryStatus `json:"-"`
+}
+
+// OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none or
+// a network: those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name.
+func (e *ServiceEntry) OpenPorts() []EntryPort {
+	if len(e.Addresses) > 0 && len(e.Networks()) == 0 {
+		return nil
+	}
+	var open []EntryPort
+	for _, p := range e.Ports {
+		switch p.Transport() {
+		case TransportTCP, TransportAlone, TransportAuto:
+			open = append(open, p)
+		case TransportHTTP, TransportTLS, TransportNone:
+		}
+	}
+	return open
+}
+
+// Networks lists those of its addresses that are more than one.
+func (e *ServiceEntry) Networks() []netip.Prefix {
+	var networks []netip.Prefix
+	for _, address := range e.Addresses {
+		if network, ok := Network(address); ok && !network.IsSingleIP() {
+			networks = append(networks, network)
+		}
+	}
+	return networks
+}
+
+// Network reads an address or network. That of an IPv4 address in IPv6 is the IPv4 one.
+func Network(text string) (netip.Prefix, bool) {
+	if !strings.Contains(text, "/") {
+		address, ok := Address(text)
+		return netip.PrefixFrom(address, address.BitLen()), ok
+	}
+	prefix, err := netip.ParsePrefix(text)
+	const mapped = 128 - 32
+	if address := prefix.Addr(); address.Is4In6() && prefix.Bits() >= mapped {
+		prefix = netip.PrefixFrom(address.Unmap(), prefix.Bits()-mapped)
+	}
+	return prefix, err == nil
+}
+
+// Resolves reports whether what is sent to the ServiceEntry goes to endpoints, and not on to the address that it was
+// for, as it does where no VirtualService says otherwise.
+func (e *ServiceEntry) Resolves() bool { return e.Resolution != "" && e.Resolution != "NONE" }
+
+// EntryPort is one port of a ServiceEntry, or that of a listener of a Sidecar.
+type EntryPort struct {
+	Number   int64  `json:"number"`
+	Protocol string `json:"protocol"`
+}
+
+// EntryStatus is the part of the status of a ServiceEntry that istiod takes addresses from where the spec has none
+// (GetHostAddressesFromConfig in Istio's pilot/pkg/networking/serviceentry).
+type EntryStatus struct {
+	Addresses []EntryAddress `json:"addresses"`
+}
+
+// EntryAddress is an address that was given to a host of a ServiceEntry.
+type EntryAddress struct {
+	Value string `json:"value"`
+}
+
+// decodeServiceEntry fills the metadata of the object and returns its spec with its status.
+func decodeServiceEntry(data []byte, object *Object) (*ServiceEntry, error) {
+	var view struct {
+		Metadata Metadata     `json:"metadata"`
+		Spec     ServiceEntry `json:"spec"`
+		Status   EntryStatus  `json:"status"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Status = view.Metadata, view.Status
+	return &view.Spec, nil
 }
 
 // WorkloadSelector chooses workloads of its own Namespace by their labels.
@@ -34,17 +120,29 @@ type WorkloadGroup struct {
 
 // Sidecar is the part of a networking.istio.io Sidecar that is read.
 type Sidecar struct {
+	WorkloadSelector      *WorkloadSelector      `json:"workloadSelector"`
+	Egress                []EgressListener       `json:"egress"`
 	OutboundTrafficPolicy *OutboundTrafficPolicy `json:"outboundTrafficPolicy"`
+}
+
+// EgressListener says which hosts clients know, on one port or on those that the listeners before it left.
+type EgressListener struct {
+	Port        *EntryPort `json:"port"`
+	Bind        string     `json:"bind"`
+	CaptureMode string     `json:"captureMode"`
+	Hosts       []string   `json:"hosts"`
 }
 
 // OutboundTrafficPolicy says where traffic for unknown hosts goes.
 type OutboundTrafficPolicy struct {
+	Mode        string       `json:"mode"`
 	EgressProxy *Destination `json:"egressProxy"`
 }
 
 // Gateway is the part of a networking.istio.io Gateway that is read.
 type Gateway struct {
-	Servers []GatewayServer `json:"servers"`
+	Selector map[string]string `json:"selector"`
+	Servers  []GatewayServer   `json:"servers"`
 }
 
 // GatewayServer is one port of a Gateway and the hosts that it lets in.

@@ -48,7 +48,7 @@ func upstreamMeta() metav1.ObjectMeta {
 		Name:        "cart",
 		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
-		Annotations: map[string]string{policy.FenceKey: "strict"},
+		Annotations: map[string]string{policy.FenceKey: "strict", policy.ExportToAnnotation: "shop, prod"},
 	}
 }
 
@@ -62,8 +62,11 @@ func coreObjects() map[string]any {
 			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
 			Selector:  map[string]string{"app": "cart"},
 			ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1", "fd00::1"},
-			Ports: []corev1.ServicePort{{Port: 9080}},
-		}},
+			Ports:       []corev1.ServicePort{{Port: 9080, Name: "web", Protocol: corev1.ProtocolTCP, AppProtocol: new("http")}},
+			ExternalIPs: []string{"192.0.2.1"},
+		}, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{
+			Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.2", Hostname: "lb.example.com"}},
+		}}},
 		//nolint:staticcheck // deprecated, and still there to be written
 		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},
@@ -144,6 +147,10 @@ func trafficObjects() map[string]any {
 		}},
 		policy.KindSidecar: &clientnetworking.Sidecar{ObjectMeta: meta, Spec: networking.Sidecar{
 			WorkloadSelector: &networking.WorkloadSelector{Labels: labels},
+			Egress: []*networking.IstioEgressListener{{
+				Port: &networking.SidecarPort{Number: 9080, Name: "http", Protocol: "HTTP"}, Bind: "10.0.0.1",
+				CaptureMode: networking.CaptureMode_NONE, Hosts: []string{"./*"},
+			}},
 			OutboundTrafficPolicy: &networking.OutboundTrafficPolicy{
 				Mode: networking.OutboundTrafficPolicy_ALLOW_ANY, EgressProxy: destination,
 			},
@@ -175,7 +182,7 @@ func workloadObjects() map[string]any {
 			Endpoints:        []*networking.WorkloadEntry{workload},
 			WorkloadSelector: &networking.WorkloadSelector{Labels: map[string]string{"app": "cart"}},
 			ExportTo:         []string{"."},
-		}},
+		}, Status: networking.ServiceEntryStatus{Addresses: []*networking.ServiceEntryAddress{{Host: "example.com", Value: "240.240.0.1"}}}},
 		policy.KindWorkloadEntry: &clientnetworking.WorkloadEntry{ObjectMeta: meta, Spec: *workload.DeepCopy()},
 		policy.KindWorkloadGroup: &clientnetworking.WorkloadGroup{ObjectMeta: meta, Spec: networking.WorkloadGroup{
 			Metadata: &networking.WorkloadGroup_ObjectMeta{Labels: map[string]string{"app": "cart"}},

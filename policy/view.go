@@ -88,7 +88,8 @@ func (v *View) Match(host string) Match {
 	}
 	var m Match
 	if h, ok := ParseHost(host, v.config.ClusterDomain); ok {
-		m.set(host, v.decide(h))
+		r := v.ranked(h)
+		m.set(FencedHost{Host: host, Decision: r.decision, Enforcement: r.enforcement})
 	}
 	return m
 }
@@ -135,7 +136,7 @@ func (v *View) indexed(n *namespaceIndex) NamespaceScope {
 	return v.config.Namespace(n.scope.name, n.labels)
 }
 
-func (v *View) decide(h Host) Decision {
+func (v *View) ranked(h Host) ranked {
 	scope := v.scope(h.Namespace)
 	annotation, ok := v.services[h]
 	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
@@ -144,5 +145,5 @@ func (v *View) decide(h Host) Decision {
 	if !ok && !scope.exempt {
 		put(&v.missingServices, h, true)
 	}
-	return scope.decide(h.Name, annotation)
+	return scope.ranked(h.Name, annotation)
 }

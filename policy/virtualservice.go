@@ -101,6 +101,7 @@ type TCPMatch struct {
 // WeightedDestination is one of several destinations.
 type WeightedDestination struct {
 	Destination *Destination `json:"destination"`
+	Weight      int64        `json:"weight"`
 }
 
 // Destination is where a route sends traffic.
@@ -168,4 +169,48 @@ func yieldEach(yield func([]string, Destination) bool, at []string, field string
 		}
 	}
 	return true
+}
+
+// SpeaksFor reports whether a host is one of those of the VirtualService, or covered by a wildcard among them.
+func (v *VirtualService) SpeaksFor(host string) bool {
+	return slices.ContainsFunc(v.Hosts, func(own string) bool {
+		suffix, wildcard := Wildcard(own)
+		return own == host || wildcard && within(host, suffix)
+	})
+}
+
+// Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
+// is 0 for any.
+func (v *VirtualService) Subnets() iter.Seq2[[]string, Subnet] {
+	return func(yield func([]string, Subnet) bool) {
+		list := func(section string, route, match int, c ClientMatch, subnets []string) bool {
+			for i, text := range subnets {
+				path := []string{"spec", section, strconv.Itoa(route), "match", strconv.Itoa(match), "destinationSubnets", strconv.Itoa(i)}
+				if !yield(path, Subnet{text, c.Port}) {
+					return false
+				}
+			}
+			return true
+		}
+		for i, route := range v.TCP {
+			for j, match := range route.Match {
+				if !list("tcp", i, j, match.ClientMatch, match.DestinationSubnets) {
+					return
+				}
+			}
+		}
+		for i, route := range v.TLS {
+			for j, match := range route.Match {
+				if !list("tls", i, j, match.ClientMatch, match.DestinationSubnets) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Subnet is a network of destinations, on one port or any.
+type Subnet struct {
+	Network string
+	Port    int64
 }

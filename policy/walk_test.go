@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -53,18 +54,110 @@ func (m *model) decide(h policy.Host, annotations map[string]string) policy.Deci
 	return m.config.Namespace(h.Namespace, m.namespaces[h.Namespace]).Service(h.Name, annotations)
 }
 
+// covered is a host that a wildcard covers; its name is "*" where it is a Namespace.
+type covered struct {
+	policy.Host
+	policy.Decision
+	enforcement policy.Enforcement
+}
+
+func (m *model) cover(h policy.Host, annotations map[string]string) covered {
+	d := m.decide(h, annotations)
+	return covered{h, d, m.index.View().Enforcement(h.Namespace, d.Locked)}
+}
+
+// rank orders hosts by what the documentation says of the tightest.
+func (c covered) rank() string {
+	return fmt.Sprint(!c.Locked, slices.Index(policy.Enforcements(), string(c.enforcement)), c.Name == "*", c.Namespace, "/", c.Name)
+}
+
+// whole writes down the tightest of the hosts and what else it stands for.
+func whole(hosts []covered) string {
+	hosts = slices.SortedFunc(slices.Values(hosts), func(a, b covered) int { return strings.Compare(a.rank(), b.rank()) })
+	var names []string
+	hardest := len(policy.Enforcements())
+	for _, h := range hosts {
+		names = append(names, h.FQDN("cluster.local"))
+		hardest = min(hardest, slices.Index(policy.Enforcements(), string(h.enforcement)))
+	}
+	shown := names[:min(len(names), 10)]
+	return fmt.Sprintf("%s, %t, %v, %d more, %s", hosts[0].By, hosts[0].Locked, shown, len(names)-len(shown), policy.Enforcements()[hardest])
+}
+
+func wholeOf(f policy.FencedHost) string {
+	return fmt.Sprintf("%s, %t, %v, %d more, %s", f.By, f.Locked, f.Hosts(), f.More, f.Enforcement)
+}
+
+// wholes says of a match what answerOf does, and what else each host stands for.
+func wholes(m policy.Match) answer {
+	a := answer{}
+	for i, name := range policy.Fences() {
+		if f := policy.Fence(i); m.Has(f) {
+			a[name] = wholeOf(m.Host(f))
+		}
+	}
+	return a
+}
+
 // walk answers for a host by a look at everything.
 func (m *model) walk(name string) answer {
-	a := answer{}
+	found := map[policy.Fence][]covered{}
+	add := func(c covered) { found[c.Fence] = append(found[c.Fence], c) }
+	addFenced := func(c covered) {
+		if c.Fence != policy.None {
+			add(c)
+		}
+	}
 	suffix, wildcard := strings.CutPrefix(name, "*")
 	if !wildcard {
 		if parts := strings.Split(strings.TrimSuffix(name, domain), "."); strings.HasSuffix(name, domain) && len(parts) == 2 {
 			h := host(parts[1], parts[0])
-			a.add(name, m.decide(h, m.services[h]))
+			add(m.cover(h, m.services[h]))
 		}
+		return answers(found)
+	}
+	for h := range m.services {
+		if strings.HasSuffix(h.FQDN("cluster.local"), suffix) {
+			add(m.cover(h, m.services[h]))
+		}
+	}
+	rest, inDomain := strings.CutSuffix(suffix, domain)
+	toCome := covered{}
+	if strings.HasSuffix(domain, suffix) || inDomain && !strings.Contains(rest, ".") {
+		for namespace := range m.spaces() {
+			if strings.HasSuffix("."+namespace+domain, suffix) {
+				addFenced(m.cover(host(namespace, "*"), nil))
+			}
+		}
+		toCome.Decision, toCome.enforcement = m.config.Namespace("", nil).Service("", nil), m.config.Enforcement
+	} else if parts := strings.Split(rest, "."); inDomain && len(parts) == 2 {
+		toCome = m.cover(host(parts[1], ""), nil)
+	}
+	a := answers(found)
+	if toCome.Fence == policy.None {
 		return a
 	}
-	// The last that is added stays: what is to come, Namespaces from the last, Services from the last.
+	if len(found[toCome.Fence]) == 0 {
+		a[toCome.Fence.String()] = fmt.Sprintf("%s, %t, [%s], 0 more, %s", toCome.By, toCome.Locked, name, toCome.enforcement)
+		return a
+	}
+	if toCome.enforcement == policy.Enforce {
+		text := a[toCome.Fence.String()]
+		a[toCome.Fence.String()] = text[:strings.LastIndex(text, " ")] + " enforce"
+	}
+	return a
+}
+
+func answers(found map[policy.Fence][]covered) answer {
+	a := answer{}
+	for fence, hosts := range found {
+		a[fence.String()] = whole(hosts)
+	}
+	return a
+}
+
+// spaces returns the Namespaces that are known, or have Services.
+func (m *model) spaces() map[string]bool {
 	spaces := map[string]bool{}
 	for namespace := range m.namespaces {
 		spaces[namespace] = true
@@ -72,36 +165,7 @@ func (m *model) walk(name string) answer {
 	for h := range m.services {
 		spaces[h.Namespace] = true
 	}
-	rest, inDomain := strings.CutSuffix(suffix, domain)
-	if strings.HasSuffix(domain, suffix) || inDomain && !strings.Contains(rest, ".") {
-		a.addFenced(name, m.config.Namespace("", nil).Service("", nil))
-		for _, namespace := range slices.Backward(sorted(spaces)) {
-			if strings.HasSuffix("."+namespace+domain, suffix) {
-				a.addFenced("*."+namespace+domain, m.decide(host(namespace, ""), nil))
-			}
-		}
-	} else if parts := strings.Split(rest, "."); inDomain && len(parts) == 2 {
-		a.addFenced(name, m.decide(host(parts[1], ""), nil))
-	}
-	hosts := make([]policy.Host, 0, len(m.services))
-	for h := range m.services {
-		hosts = append(hosts, h)
-	}
-	slices.SortFunc(hosts, policy.Host.Compare)
-	for _, h := range slices.Backward(hosts) {
-		if fqdn := h.FQDN("cluster.local"); strings.HasSuffix(fqdn, suffix) {
-			a.add(fqdn, m.decide(h, m.services[h]))
-		}
-	}
-	return a
-}
-
-func (a answer) add(name string, d policy.Decision) { a[d.Fence.String()] = name + ", " + d.By }
-
-func (a answer) addFenced(name string, d policy.Decision) {
-	if d.Fence != policy.None {
-		a.add(name, d)
-	}
+	return spaces
 }
 
 func sorted(set map[string]bool) []string {
@@ -117,7 +181,7 @@ var (
 	someNamespaces = []string{"shop", "prod", "myprod", "kube-system", "a"}
 	someServices   = []string{"a", "b", "a-db", "b-db", "prod"}
 	somePatterns   = []string{"*", "*.local", "*.svc.cluster.local", "*prod.svc.cluster.local", "*d.svc.cluster.local", "*example.com"}
-	someFences     = []map[string]string{nil, fenced("strict"), fenced("prefer"), fenced("none"), fenced("unknown"), {"tier": "data"}}
+	someFences     = []map[string]string{nil, fenced("strict"), fenced("prefer"), fenced("none"), fenced("unknown"), {"tier": "data"}, {policy.EnforcementLabel: "audit"}, {policy.EnforcementLabel: "warn", policy.FenceKey: "strict"}}
 )
 
 // check compares the index with the walk for every host and many wildcards.
@@ -132,7 +196,7 @@ func (m *model) check(t *testing.T) {
 	}
 	for _, name := range names {
 		view := m.index.View()
-		if diff := cmp.Diff(m.walk(name), answerOf(view.Match(name))); diff != "" {
+		if diff := cmp.Diff(m.walk(name), wholes(view.Match(name))); diff != "" {
 			t.Fatalf("%s (-walk +index):\n%s\nnamespaces %v\nservices %v", name, diff, m.namespaces, m.services)
 		}
 		h, exact := policy.ParseHost(name, "cluster.local")

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,9 +19,10 @@ import (
 	"github.com/meshfence/meshfence/webhook"
 )
 
-// conditionsOf returns the CEL conditions of a route by what they are about: the two paths, and deletions.
+// conditionsOf returns the CEL conditions of a route by what they are about: the two paths, deletions, and changes of
+// the status.
 func conditionsOf(r webhook.Route) map[string]string {
-	return map[string]string{"mutate": r.MutateIf, "validate": r.ValidateIf, "delete": r.DeleteIf}
+	return map[string]string{"mutate": r.MutateIf, "validate": r.ValidateIf, "delete": r.DeleteIf, "status": r.StatusIf}
 }
 
 // compile returns the matcher that the oldest supported API server makes of a condition.
@@ -50,6 +52,11 @@ func TestConditions(t *testing.T) {
 	pods, endpoints, slices := question{policy.KindPod, "validate"}, question{policy.KindEndpoints, "validate"}, question{policy.KindEndpointSlice, "validate"}
 	mutated, validated := question{policy.KindConfigMap, "mutate"}, question{policy.KindConfigMap, "validate"}
 	rules, routes := question{policy.KindDestinationRule, "delete"}, question{policy.KindVirtualService, "delete"}
+	sidecars := question{policy.KindSidecar, "delete"}
+	services, statuses := question{policy.KindService, "delete"}, question{policy.KindService, "status"}
+	podStatuses, namespaces, entries := question{policy.KindPod, "status"}, question{policy.KindNamespace, "status"}, question{policy.KindServiceEntry, "status"}
+	const multiNetworkPod = "{metadata: {name: it, labels: {topology.istio.io/network: n2}}"
+	const gateway = "{metadata: {name: it, labels: {topology.istio.io/network: n1}}"
 	const companion = "metadata: {name: it, labels: {app.kubernetes.io/managed-by: meshfence}}"
 	requests := map[string]request{
 		"a Pod without labels":              {pods, "", "metadata: {name: it}", false},
@@ -73,6 +80,32 @@ func TestConditions(t *testing.T) {
 		"a rule of another manager":         {rules, "", "metadata: {name: it, labels: {app.kubernetes.io/managed-by: helm}}", false},
 		"companion routes":                  {routes, "", companion, true},
 		"a person's routes":                 {routes, "", "metadata: {name: it, labels: {app: a}}", false},
+		"a Pod that claims a cluster":       {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: "proxyMetadata: {ISTIO_META_CLUSTER_ID: m1c2}"}}`, true},
+		"a Pod that may hide a claim":       {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: 'proxyMetadata: {"ISTIO\u005fMETA": a}'}}`, true},
+		"a Pod that tags a claim":           {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: 'proxyMetadata: {!!binary SVNU: a}'}}`, true},
+		"a Pod with another proxy config":   {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: "holdApplicationUntilProxyStarts: true"}}`, false},
+		"a Sidecar":                         {sidecars, "", "{metadata: {name: it}, spec: {egress: [{hosts: ['*/*']}]}}", true},
+		"a Sidecar with a selector":         {sidecars, "", "{metadata: {name: it}, spec: {workloadSelector: {labels: {app: a}}}}", false},
+		"a strict Service":                  {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: strict}}", true},
+		"a Service that is preferred":       {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: prefer}}", false},
+		"a Service without labels":          {services, "", "metadata: {name: it}", false},
+		"a Pod gets ready":                  {podStatuses, "", multiNetworkPod + `, status: {phase: Running}}` + became + multiNetworkPod + `, status: {phase: Running, podIP: 10.1.0.1}}`, false},
+		"a Pod changes its network":         {podStatuses, "", "metadata: {name: it}" + became + multiNetworkPod + "}", true},
+		"a Pod joins with its network":      {podStatuses, "", multiNetworkPod + "}" + became + `{metadata: {name: it, labels: {topology.istio.io/network: n2, app: a}}}`, true},
+		"a Pod gets another label":          {podStatuses, "", "metadata: {name: it}" + became + "metadata: {name: it, labels: {app: a}}", false},
+		"a load balancer":                   {statuses, "", "metadata: {name: it, labels: {app: a}}" + became + "{metadata: {name: it, labels: {app: a}}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}}", false},
+		"a load balancer of a network":      {statuses, "", gateway + "}" + became + gateway + ", status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}}", true},
+		"a condition of a network":          {statuses, "", gateway + ", status: {loadBalancer: {}}}" + became + gateway + ", status: {loadBalancer: {}, conditions: [{type: a}]}}", false},
+		"a Service gets a network":          {statuses, "", "metadata: {name: it}" + became + gateway + "}", true},
+		"a Service gets another label":      {statuses, "", "metadata: {name: it}" + became + "metadata: {name: it, labels: {app: a}}", false},
+		"a Service loses its fence":         {statuses, "", "metadata: {name: it, annotations: {meshfence.io/fence: strict}}" + became + "metadata: {name: it}", true},
+		"a Service gets a finalizer":        {statuses, "", "metadata: {name: it}" + became + "metadata: {name: it, finalizers: [a/b]}", false},
+		"a Namespace gets a label":          {namespaces, "", "metadata: {name: it}" + became + "metadata: {name: it, labels: {a: b}}", true},
+		"a Namespace ends":                  {namespaces, "", "metadata: {name: it, labels: {a: b}}" + became + "{metadata: {name: it, labels: {a: b}}, status: {phase: Terminating, conditions: [{type: a}]}}", false},
+		"istiod allocates":                  {entries, "", "metadata: {name: it}" + became + `{metadata: {name: it}, status: {addresses: [{value: 240.240.0.7}, {value: "2001:2::7", host: a}]}}`, false},
+		"somebody allocates":                {entries, "", "metadata: {name: it}" + became + `{metadata: {name: it}, status: {addresses: [{value: 240.240.0.7}, {value: 10.0.0.1}]}}`, true},
+		"a condition of a ServiceEntry":     {entries, "", `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}]}}` + became + `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}], conditions: [{type: a}]}}`, false},
+		"an address goes":                   {entries, "", `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}]}}` + became + `{metadata: {name: it}, status: {}}`, false},
 	}
 	answers := map[question]map[bool]bool{}
 	for name, r := range requests {
@@ -86,7 +119,7 @@ func TestConditions(t *testing.T) {
 				if route.Kind != r.kind {
 					continue
 				}
-				result := compile(t, conditionsOf(route)[r.about]).Match(t.Context(), attributes(t, route, r.about == "delete", r.writer, r.object), nil, nil)
+				result := compile(t, conditionsOf(route)[r.about]).Match(t.Context(), attributes(t, route, r.about, r.writer, r.object), nil, nil)
 				if result.Error != nil || result.Matches != r.want {
 					t.Errorf("matches = %t (%v), want %t", result.Matches, result.Error, r.want)
 				}
@@ -103,10 +136,37 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// became separates the old object of a request from the new one.
+const became = "\n---\n"
+
 // attributes returns a request as the API server asks its conditions about it.
-func attributes(t *testing.T, r webhook.Route, deleted bool, writer, object string) *admission.VersionedAttributes {
+func attributes(t *testing.T, r webhook.Route, about, writer, objects string) *admission.VersionedAttributes {
 	t.Helper()
-	data, err := yaml.YAMLToJSON([]byte(object))
+	kind := schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind}
+	resource := kind.GroupVersion().WithResource(r.Resource)
+	who := &user.DefaultInfo{Name: writer}
+	before, after, update := strings.Cut(objects, became)
+	o, subresource := objectOf(t, kind, before), ""
+	if about == "status" {
+		subresource = about
+	}
+	written := admission.NewAttributesRecord(o, nil, kind, "shop", o.GetName(), resource, subresource, admission.Create, nil, false, who)
+	switch {
+	case about == "delete":
+		written = admission.NewAttributesRecord(nil, o, kind, "shop", o.GetName(), resource, subresource, admission.Delete, nil, false, who)
+	case update:
+		written = admission.NewAttributesRecord(objectOf(t, kind, after), o, kind, "shop", o.GetName(), resource, subresource, admission.Update, nil, false, who)
+	}
+	versioned, err := admission.NewVersionedAttributes(written, kind, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return versioned
+}
+
+func objectOf(t *testing.T, kind schema.GroupVersionKind, text string) *unstructured.Unstructured {
+	t.Helper()
+	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,17 +174,6 @@ func attributes(t *testing.T, r webhook.Route, deleted bool, writer, object stri
 	if err := json.Unmarshal(data, &o.Object); err != nil {
 		t.Fatal(err)
 	}
-	kind := schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind}
-	resource := kind.GroupVersion().WithResource(r.Resource)
 	o.SetGroupVersionKind(kind)
-	who := &user.DefaultInfo{Name: writer}
-	written := admission.NewAttributesRecord(o, nil, kind, "shop", o.GetName(), resource, "", admission.Create, nil, false, who)
-	if deleted {
-		written = admission.NewAttributesRecord(nil, o, kind, "shop", o.GetName(), resource, "", admission.Delete, nil, false, who)
-	}
-	versioned, err := admission.NewVersionedAttributes(written, kind, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return versioned
+	return o
 }

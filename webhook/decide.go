@@ -59,7 +59,7 @@ func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 	return s.weigh(guard.Judge, view, now)
 }
 
-// Standing judges what stands in the way of a Service that becomes strict. Such findings are warnings.
+// Standing judges the objects that let the traffic of a Service out because of what is written of it.
 func Standing(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	return s.weigh(guard.Standing, view, now)
 }
@@ -87,10 +87,10 @@ func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 }
 
 // untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
-// hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
+// active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
 // share must then stand in it as it is or with some of its letters escaped.
 func untouched(s Subject, config *policy.Config) bool {
-	return s.Kind == policy.KindVirtualService && !config.Holds.Only(policy.Subset) && isMapping(s.Raw) &&
+	return s.Kind == policy.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))
 }
 

@@ -37,6 +37,9 @@ type Route struct {
 	MutateIf, ValidateIf string
 	// DeleteIf is the condition under which deletions are validated too; empty takes none.
 	DeleteIf string
+	// StatusIf is the condition under which changes of the status are validated too, by which labels, annotations and
+	// addresses may come in; empty takes none.
+	StatusIf string
 	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
 	Stored bool
 }
@@ -52,27 +55,49 @@ func (r Route) Operations(path string) []admissionv1.Operation {
 	return []admissionv1.Operation{admissionv1.Create, admissionv1.Update}
 }
 
+// statusResource is the subresource that StatusIf is about.
+const statusResource = "status"
+
+// Requests lists the operations that a path takes of the kind by their resource, the status among them.
+func (r Route) Requests(path string) map[string][]admissionv1.Operation {
+	requests := map[string][]admissionv1.Operation{}
+	if operations := r.Operations(path); len(operations) > 0 {
+		requests[r.Resource] = operations
+	}
+	if path == ValidatePath && r.StatusIf != "" {
+		requests[r.Resource+"/"+statusResource] = []admissionv1.Operation{admissionv1.Update}
+	}
+	return requests
+}
+
 // Routes returns the routing table. The slices in it are the caller's own.
 func Routes() []Route {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
 	routes := []Route{
-		{Resource: "services", Kind: policy.KindService, Mutate: true, Validate: true},
-		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true},
+		{
+			Resource: "services", Kind: policy.KindService, Mutate: true, Validate: true,
+			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
+			StatusIf: changedService(),
+		},
+		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels},
 		{
 			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
 			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, inject.MeshConfigKey),
 		},
-		{Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: carries(leak.PodLabels())},
+		{
+			Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: claimsPlace(),
+			StatusIf: changedLabels + " && " + carries(leak.PodLabels()),
+		},
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
 		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
 		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
 		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, Stored: true},
+		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
 		{Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
 		{Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
-		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, Stored: true},
+		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
 		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
 		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
 		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
@@ -107,6 +132,32 @@ func carries(labels []string) string {
 	return fmt.Sprintf("has(object.metadata.labels) && object.metadata.labels.exists(l, l in [%s])", quoted(labels))
 }
 
+// claimsPlace is the condition that a Pod says where it is.
+func claimsPlace() string {
+	return fmt.Sprintf("%s || object.metadata.?annotations[?%q].orValue('').matches(%q)",
+		carries(leak.PodLabels()), leak.ProxyConfigAnnotation, leak.ProxyClusterPattern)
+}
+
+// changedLabels is the condition that labels change.
+const changedLabels = "object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({})"
+
+// changedService is the condition that a Service changes in a label or an annotation that is read, or that one which
+// stands for a network changes in its addresses.
+func changedService() string {
+	changed := func(field string, keys []string) string {
+		return fmt.Sprintf("[%s].exists(k, object.metadata.?%[2]s[?k] != oldObject.metadata.?%[2]s[?k])", quoted(keys), field)
+	}
+	return fmt.Sprintf("%s || %s || object.metadata.?labels[?%q].hasValue() && object.?status.?loadBalancer != oldObject.?status.?loadBalancer",
+		changed("labels", leak.ServiceLabels()), changed("annotations", leak.ServiceAnnotations()), leak.NetworkLabel)
+}
+
+// foreignAddress is the condition that the status of a ServiceEntry gets addresses that istiod does not allocate by
+// itself (v4Prefix and v6Prefix in Istio's pilot/pkg/serviceregistry/serviceentry/autoallocate.go).
+func foreignAddress() string {
+	return "object.?status.?addresses != oldObject.?status.?addresses && object.?status.?addresses.orValue([]).exists(a, " +
+		`!a.?value.orValue('').startsWith("240.240.") && !a.?value.orValue('').startsWith("2001:2::"))`
+}
+
 // foreignWriter is the condition that somebody else writes than the controllers that keep endpoints.
 func foreignWriter() string {
 	return fmt.Sprintf("!(request.userInfo.username in [%s])", quoted(leak.EndpointWriters()))
@@ -134,7 +185,7 @@ func find(routes []Route, group, kind string) (Route, bool) {
 // takes says whether the route is for a request on a path: its kind and resource, which must agree, and its
 // operation.
 func (r Route) takes(path string, req admission.Request) bool {
-	return slices.Contains(r.Versions, req.Kind.Version) && req.SubResource == "" &&
+	return slices.Contains(r.Versions, req.Kind.Version) &&
 		req.Resource == metav1.GroupVersionResource{Group: r.Group, Version: req.Kind.Version, Resource: r.Resource} &&
-		slices.Contains(r.Operations(path), req.Operation)
+		slices.Contains(r.Requests(path)[resourceName(req)], req.Operation)
 }

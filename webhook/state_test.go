@@ -184,7 +184,7 @@ func TestState(t *testing.T) {
 			if _, selects := w.index.View().StrictSelecting("shop", map[string]string{"app": "reviews"}); selects != want {
 				t.Errorf("%s: a strict Service selects the Pods: %t", step.name, selects)
 			}
-			if _, has := w.index.View().StrictAddress(netip.MustParsePrefix("10.96.0.7/32"), []int64{9080}); has != want {
+			if _, has := w.index.View().StrictAddress(netip.MustParsePrefix("10.96.0.7/32"), policy.Ports{Numbers: []int64{9080}}); has != want {
 				t.Errorf("%s: a strict Service has the address: %t", step.name, has)
 			}
 		}

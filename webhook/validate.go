@@ -25,8 +25,7 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 			return err
 		}
 		standing, err := Standing(s, a.guard, view, now)
-		verdict.Warned = append(verdict.Warned, standing.Warned...)
-		verdict.Audited = append(verdict.Audited, standing.Audited...)
+		verdict = verdict.And(standing)
 		return err
 	})
 	if err != nil {

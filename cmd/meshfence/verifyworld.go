@@ -72,7 +72,7 @@ func (f *verifyFlags) ofManifests(in io.Reader) (*world, error) {
 				continue
 			}
 			if err := w.add(kind.Kind, m.ObjectMeta, m.json); err != nil {
-				return nil, fmt.Errorf("%s: %w", m.source, err)
+				return nil, fmt.Errorf("%s: %w", m.place, err)
 			}
 		}
 	}

@@ -15,10 +15,10 @@ const notFound = 404
 
 // lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
-// it makes one of its own that names no subset (rows A3 and C9). Any Service may have ports of every
-// protocol. What cannot be mended is only a gap.
+// it makes one of its own that names no subset (rows A3 and C9). What the Services have no port for
+// needs no route, and tools that own the VirtualService would take one for theirs. What cannot be mended is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
-	if !e.config.Holds.Only(policy.Subset) || !e.route.InMesh() {
+	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
 	}
 	t, ok := e.takeover()
@@ -37,9 +37,9 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		covers bool
 		routes func() []any
 	}{
-		{sectionHTTP, slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
-		{sectionTLS, slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
-		{sectionTCP, slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
+		{sectionHTTP, !t.speaks.HTTP || slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
+		{sectionTLS, !t.speaks.Bytes || slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
+		{sectionTCP, !t.speaks.Bytes || slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
 	} {
 		if section.covers {
 			continue
@@ -60,6 +60,8 @@ func (e *routeEditor) lacking() (takeover, appended) {
 // takeover is what a VirtualService of the mesh takes over.
 type takeover struct {
 	host policy.FencedHost
+	// speaks is what the ports of the strict Services carry.
+	speaks policy.Speech
 	// sole says that the host is the only Service.
 	sole bool
 	// alone says that no companion stands beside the VirtualService. Beside any other there is one, or a
@@ -67,7 +69,8 @@ type takeover struct {
 	alone bool
 }
 
-// takeover returns a strict host that the VirtualService takes over. Wildcards take over none, because Istio
+// takeover returns the tightest strict host that the VirtualService takes over, of those that no companion stands
+// beside if there are such. Wildcards take over none, because Istio
 // prefers the companion's exact host for HTTP, and adds up what both have for TLS and TCP
 // (MostSpecificWildcardVirtualServiceIndex in Istio's pilot/pkg/model, getConfigsForHost in its
 // pilot/pkg/networking/core/tls.go). Names outside the cluster are aliases.
@@ -75,6 +78,7 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
 	var services []policy.Host
+	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
 		name = strings.ToLower(policy.Resolve(name, e.metadata.Namespace, domain))
@@ -89,12 +93,22 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 		}
 		services = append(services, service)
 		match := e.view.Match(name)
-		if alone := public && service.Namespace == e.metadata.Namespace; match.Has(policy.Strict) && (!ok || alone && !t.alone) {
-			t, ok = takeover{host: match.Host(policy.Strict), alone: alone}, true
+		if !match.Has(policy.Strict) {
+			continue
+		}
+		t.speaks = t.speaks.With(e.view.Speaks(service))
+		switch {
+		case public && service.Namespace == e.metadata.Namespace:
+			unaccompanied = append(unaccompanied, match.Host(policy.Strict))
+		default:
+			beside = append(beside, match.Host(policy.Strict))
 		}
 	}
-	t.sole = len(services) == 1 && !others
-	return t, ok
+	t.host, t.sole = policy.Together(beside...), len(services) == 1 && !others
+	if len(unaccompanied) > 0 {
+		t.host, t.alone = policy.Together(unaccompanied...), true
+	}
+	return t, len(beside)+len(unaccompanied) > 0
 }
 
 // forAll says that a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's

@@ -73,7 +73,7 @@ func TestCompanions(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, finding := range guard.Check(decoded, index.View()) {
+				for _, finding := range guard.Judge(leak.Write{Object: decoded, Own: true}, index.View()) {
 					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field, finding.Message)
 				}
 				if own := inject.OwnAnnotations(); !contains(own, slices.Collect(maps.Keys(c.Annotations))) {

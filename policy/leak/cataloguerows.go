@@ -37,6 +37,7 @@ func destinationRuleRows() []Row {
 		{ID: "B15", What: "a BackendTLSPolicy for one port makes portLevelSettings, which drop the distribute", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
 		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
+		{ID: "B18", What: "somebody else takes the name of a companion, or changes one", Stops: policy.HoldsOf(policy.MeshConfig), Repairs: policy.HoldsOf(policy.Locality, policy.Subset)},
 	}
 }
 
@@ -56,6 +57,10 @@ func virtualServiceRows() []Row {
 		{ID: "C11", What: "a redirect, or another authority beyond a gateway, sends the client elsewhere"},
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},
 		{ID: "C13", What: "a VirtualService is bound to a gateway", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
+		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
+		{ID: "C15", What: "a VirtualService sends a host's requests to another strict one, which workloads from elsewhere join", Stops: policy.HoldsOf(policy.Subset)},
+		{ID: "C16", What: "the strict host to which a VirtualService sends the requests of another is loosened later", Stops: policy.HoldsOf(policy.Subset)},
+		{ID: "C17", What: "the strict host to which a VirtualService sends the requests of another has a Gateway on its Pods, which sends them on"},
 	}
 }
 
@@ -73,6 +78,10 @@ func serviceEntryRows() []Row {
 		{ID: "D9", What: "a ServiceEntry with a wildcard covers a host"},
 		{ID: "D10", What: "a ServiceEntry leads to an east-west gateway, and a DestinationRule asks for the host there", Reason: "the client asks for that other host itself; no request for the fenced one moves", Harmless: true},
 		{ID: "D11", What: "a WorkloadEntry of a remote cluster", Reason: "istiod labels it with the id of its cluster, which every hold tells apart", Harmless: true},
+		{ID: "D12", What: "a TCP ServiceEntry without an address, on a port of HTTP of the host: what is no HTTP goes there"},
+		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
+		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
+		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
 	}
 }
 
@@ -83,20 +92,23 @@ func workloadRows() []Row {
 		{ID: "E2", What: "a hand-written EndpointSlice adds endpoints, which count as local"},
 		{ID: "E3", What: "a Service is but another name for something else"},
 		{ID: "E4", What: "a headless Service: sidecars see the Pods of all clusters", Reason: "no hold reaches what a sidecar does with original addresses"},
-		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "there is no object to judge: name the Service in scope.services, or keep it without Pods"},
+		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge, and no companion where there is no Service: keep it without Pods, or add hold meshConfig and name it in scope.services"},
 		{ID: "E6", What: "a Pod claims another network and stands for a gateway there"},
 		{ID: "E7", What: "a Pod claims a locality that it is not in", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "E8", What: "a Pod has a cluster label of its own", Reason: "istiod overwrites it", Harmless: true},
 		{ID: "E9", What: "trafficDistribution", Reason: "it beats a mesh-wide distribute alone, and meshfence puts it into DestinationRules", Harmless: true},
-		{ID: "E10", What: "internalTrafficPolicy, and the exportTo annotation of a Service", Reason: "the one narrows further, and the other leads to the ClusterIP, which is local", Harmless: true},
+		{ID: "E10", What: "internalTrafficPolicy, and the exportTo annotation of a Service", Reason: "the one narrows further, and the other by itself leads to the ClusterIP, which is local, unless something else takes what is for it (I6, I8, I9)", Harmless: true},
 		{ID: "E11", What: "an ingress gateway sends to a waypoint before any subset or locality counts", Stops: policy.HoldsOf(policy.MeshConfig)},
 		{ID: "E12a", What: "the label istio.io/global makes a Service global in ambient mode"},
 		{ID: "E12b", What: "the label on the remote Service attaches its Pods", Shown: []string{"policy/leak TestFixtures/service-global-label"}},
 		{ID: "E12c", What: "a local Service behind a global waypoint", Shown: []string{"policy/leak TestFixtures/service-global-label"}},
-		{ID: "E13", What: "a Service with a network label and an external address is a gateway of that network", Reason: "it stands for other endpoints of that network alone, which meshConfig and subset drop by their cluster", Harmless: true},
+		{ID: "E13", What: "a Service with a network label and an external address is a gateway of that network", Reason: "that of another network stands for endpoints of that one alone, of which a strict host has none here; that of this one is E19", Harmless: true},
 		{ID: "E14", What: "a fence comes over objects that stood before", Repairs: anyHold},
 		{ID: "E15", What: "a network below Istio makes the Service global"},
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
+		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "its companions go with it, and clients with DNS capture reach the others"},
+		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
+		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
 }
 
@@ -134,6 +146,7 @@ func gatewayRows() []Row {
 		{ID: "H2", What: "an AUTO_PASSTHROUGH gateway lets other clusters in"},
 		{ID: "H3", What: "a Gateway API east-west gateway lets other clusters in", Reason: "what comes in from other clusters is for the fence of the client's cluster"},
 		{ID: "H4", What: "a Gateway of class istio-remote makes gateways of a network", Reason: "as G4"},
+		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host"},
 	}
 }
 
@@ -141,11 +154,18 @@ func gatewayRows() []Row {
 func otherRows() []Row {
 	return []Row{
 		{ID: "I1", What: "a Sidecar imports a ServiceEntry for the host", Reason: "the ServiceEntry is refused (D3)"},
-		{ID: "I2", What: "a Sidecar does not import the host", Reason: "requests go to the ClusterIP, which is local", Harmless: true},
-		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host, without a subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
+		{ID: "I2", What: "a Sidecar does not import the host", Reason: "by itself: requests go to the ClusterIP, which is local, unless something else takes them (I5, I8, I9, I11)", Harmless: true},
+		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host itself, without a subset; to another host see I5 to I7", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
 		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself", Harmless: true},
+		{ID: "I5", What: "a Sidecar does not import the host, and its egressProxy is not strict"},
+		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict"},
+		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there"},
+		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
+		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
+		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service"},
+		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
 		{ID: "J", What: "an EnvoyFilter can change anything", Reason: "what it does cannot be told from it"},
-		{ID: "K1", What: "a proxy claims another cluster", Reason: "who runs a proxy by hand can say anything; the injector says the truth"},
+		{ID: "K1", What: "a proxy claims another cluster", Stops: policy.HoldsOf(policy.Locality, policy.Subset), Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},
 		{ID: "L1", What: "objects from before the installation, or from an outage", Reason: "the backfill mends what can be mended, and the audit tells the rest", Shown: []string{"test/e2e TestBackfill", "test/e2e TestAudit"}},
@@ -156,5 +176,6 @@ func otherRows() []Row {
 		{ID: "L6", What: "an istiod revision that does not read our objects", Reason: "companions have no istio.io/rev label, and rules of strict hosts may not have one"},
 		{ID: "L7", What: "objects that istiod makes from others", Reason: "what they are made of is judged (A5, B15)", Harmless: true},
 		{ID: "L8", What: "istioctl analyze complains of cluster labels", Reason: "its message is suppressed", Harmless: true, Shown: []string{"policy/inject TestObject"}},
+		{ID: "L9", What: "a label on the writer's Namespace softens what becomes of what it does to the hosts of others", Reason: "the Namespaces of the hosts decide", Harmless: true, Shown: []string{"policy/leak TestEnforcementIsThatOfTheHost"}},
 	}
 }

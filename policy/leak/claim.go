@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
@@ -8,10 +9,13 @@ import (
 
 // claimed returns a strict host whose traffic an object takes over when it puts that name among its hosts.
 // Istio and Envoy compare such names in lower case, and a Service also answers to its name with a final dot,
-// to <name>.<namespace> and to <name>.<namespace>.svc, of which the object's host wins
-// (GenerateAltVirtualHosts and dedupeDomains in Istio's pilot/pkg/networking/core/httproute.go).
+// to <name>.<namespace>, to <name>.<namespace>.svc and to its address, of which the object's host wins
+// (generateVirtualHostDomains and dedupeDomains in Istio's pilot/pkg/networking/core/httproute.go).
 func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool) {
 	config := view.Config()
+	if address, ok := policy.Address(name); ok {
+		return view.StrictAddress(netip.PrefixFrom(address, address.BitLen()), policy.Ports{})
+	}
 	host := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
 	match := view.Match(host)
 	if match.Has(policy.Strict) {

@@ -84,24 +84,25 @@ func needsCompanion(kind string, host policy.Host, view *policy.View) bool {
 	return companions.Rule != nil
 }
 
-// companionReplaced returns the strict host whose companion an object takes the place of, if it does.
+// companionReplaced returns the tightest strict host whose companion an object takes the place of, if it does.
 func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 	if o.DestinationRule != nil {
 		host, strict := strictHost(o, view)
-		return host, strict && replacesCompanion(o, view)
+		return host, strict && inject.ReplacesRule(o, view)
 	}
 	domain := view.Config().ClusterDomain
-	if !o.VirtualService.InMesh() || !public(o.VirtualService.ExportTo) {
+	if !inject.ReplacesRoute(o) {
 		return policy.FencedHost{}, false
 	}
+	var replaced []policy.FencedHost
 	for _, name := range o.VirtualService.Hosts {
 		fqdn := strings.ToLower(policy.Resolve(name, o.Metadata.Namespace, domain))
 		host, inside := policy.ParseHost(fqdn, domain)
 		match := view.Match(fqdn)
 		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
 			needsCompanion(o.Kind, host, view) {
-			return match.Host(policy.Strict), true
+			replaced = append(replaced, match.Host(policy.Strict))
 		}
 	}
-	return policy.FencedHost{}, false
+	return policy.Together(replaced...), len(replaced) > 0
 }

@@ -29,8 +29,8 @@ type Rule struct {
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string
-	// Guards is the hold whose own state the rule protects; 0 where there is none. While it is active no other
-	// hold keeps the rule silent, because that hold keeps other rules silent.
+	// Guards is the hold whose own state the rule protects; 0 where there is none. While the FenceConfig names it no
+	// other hold keeps the rule silent, because that hold keeps other rules silent.
 	Guards policy.Hold
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
@@ -76,6 +76,11 @@ type breach struct {
 	must string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
+	// repaired says that admission closes it when the object is written, and so the backfill without that.
+	repaired bool
+	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
+	// itself; none where no other object is in it.
+	excuses []excuse
 }
 
 // Finding is one leak in one object.
@@ -88,17 +93,27 @@ type Finding struct {
 	Name      string `json:"name"`
 	// Field is the path of the field, for example spec.subsets[1].labels[topology.istio.io/cluster].
 	Field string `json:"field"`
-	// Host is the fenced host.
+	// Host is the tightest of the fenced hosts.
 	Host string `json:"host"`
+	// Hosts lists the fenced hosts that it touches, the tightest first, and MoreHosts says how many there are beyond
+	// those.
+	Hosts     []string `json:"hosts,omitempty"`
+	MoreHosts int      `json:"moreHosts,omitempty"`
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
+	// Path leads to the field; a list index is a decimal number.
+	Path []string `json:"-"`
 	// Value is what stands in the field.
 	Value any `json:"-"`
-	// Locked says that a locked entry of the FenceConfig fences the host.
+	// Locked says that a locked entry of the FenceConfig fences one of the hosts.
 	Locked bool `json:"-"`
 
-	key string
+	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
+	enforcement policy.Enforcement
+	repaired    bool
+	excuses     []excuse
+	key         string
 }
 
 // Guard judges objects with a set of rules.
@@ -140,53 +155,42 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
 	w.gaps = &foundGaps{}
 	config := view.Config()
-	routing := config.Holds.Routing() & config.Holding()
+	routing := config.Active().Routing()
+	led := leaders{view, map[string][]policy.FencedHost{}}
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
 			continue
 		}
 		for _, b := range r.check(w, view) {
+			b.host = led.add(b.host)
 			findings = append(findings, r.finding(w.Object, b))
 		}
 	}
 	return findings
 }
 
-// Standing returns the findings for the objects that let the traffic of a Service out which has become strict
-// with this write: the Service comes second, and nothing can be mended by refusing it.
-func (g *Guard) Standing(w Write, view *policy.View) []Finding {
-	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
-	if w.Deleted || view.Service(host, w.Metadata.Annotations).Fence != policy.Strict ||
-		w.Old != nil && view.Service(host, w.Old.Metadata.Annotations).Fence == policy.Strict {
-		return nil
-	}
-	view.LoadService(host, w.Metadata.Annotations)
-	view.LoadServiceSpec(host, *w.Service)
-	fqdn := host.FQDN(view.Config().ClusterDomain)
-	var findings []Finding
-	for _, o := range view.Related(host) {
-		for _, f := range g.Check(o, view) {
-			if f.Host == fqdn {
-				f.Severity = Warn
-				f.Field = fmt.Sprintf("%s %s/%s: %s", f.Kind, f.Namespace, f.Name, f.Field)
-				findings = append(findings, f)
-			}
-		}
-	}
-	return findings
-}
-
 // introduced returns the findings that the old object did not have, whatever they were moved to in their
-// list. One that stood once and stands twice is introduced once.
+// list. One that stood once and stands twice is introduced once, and so is one that touches a further host.
 func introduced(findings, old []Finding) []Finding {
-	stood := map[string]int{}
+	stood := map[string][]Finding{}
 	for _, f := range old {
-		stood[f.key]++
+		stood[f.key] = append(stood[f.key], f)
 	}
 	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
-		stood[f.key]--
-		return stood[f.key] >= 0
+		i := slices.IndexFunc(stood[f.key], func(before Finding) bool { return before.touches(f) })
+		if i < 0 {
+			return false
+		}
+		stood[f.key] = slices.Delete(stood[f.key], i, i+1)
+		return true
 	})
+}
+
+// touches reports whether a finding touches every host that another one does. Of those that it does not name, their
+// number counts.
+func (f Finding) touches(other Finding) bool {
+	unnamed := slices.DeleteFunc(slices.Clone(other.Hosts), func(host string) bool { return slices.Contains(f.Hosts, host) })
+	return len(unnamed)+other.MoreHosts <= f.MoreHosts
 }
 
 func (r Rule) finding(o *policy.Object, b breach) Finding {
@@ -197,10 +201,17 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Namespace: o.Metadata.Namespace,
 		Name:      o.Metadata.Name,
 		Field:     fieldPath(b.path),
+		Path:      b.path,
 		Host:      b.host.Host,
+		Hosts:     b.host.Hosts(),
+		MoreHosts: b.host.More,
 		Value:     b.value,
 		Locked:    b.host.Locked,
-		key:       fmt.Sprintf("%s %s %s %#v", r.ID, b.host.Host, b.at, b.value),
+
+		enforcement: b.host.Enforcement,
+		repaired:    b.repaired,
+		excuses:     b.excuses,
+		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {
 		f.Severity = Warn
@@ -208,6 +219,13 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 	f.Message = "must " + b.must
 	if b.host.Host != "" {
 		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
+		switch others := len(b.host.Also) + b.host.More; others {
+		case 0:
+		case 1:
+			f.Message += ", and one more host is"
+		default:
+			f.Message += fmt.Sprintf(", and %d more hosts are", others)
+		}
 	}
 	if r.Leaks != "" {
 		f.Message += "; otherwise " + r.Leaks

@@ -7,18 +7,18 @@ import (
 )
 
 // podForeignNetwork refuses a Pod of a strict Service that says that it is in another network than this
-// cluster's: istiod puts a gateway of that network in its place, which counts as local wherever it is [E6]. Where the
+// cluster's: istiod puts a gateway of that network in its place, which counts as local wherever it is [E6, E18]. Where the
 // FenceConfig names no network, it can only warn: in a mesh of several networks the injector labels every Pod.
 func podForeignNetwork() Rule {
 	return Rule{
 		ID:       "pod-foreign-network",
-		Rows:     []string{"E6"},
+		Rows:     []string{"E6", "E18"},
 		Kinds:    []string{policy.KindPod},
 		Severity: Deny,
 		Leaks:    "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
 		Mend:     "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",
 		check: func(o Write, view *policy.View) []breach {
-			network, own := o.Metadata.Labels[networkLabel], view.Config().Network
+			network, own := o.Metadata.Labels[NetworkLabel], view.Config().Network
 			if network == "" || network == own {
 				return nil
 			}
@@ -27,7 +27,7 @@ func podForeignNetwork() Rule {
 				return nil
 			}
 			b := breach{
-				path:  []string{"metadata", "labels", networkLabel},
+				path:  []string{"metadata", "labels", NetworkLabel},
 				value: network,
 				host:  host,
 				must:  fmt.Sprintf("be this cluster's network %q", own),

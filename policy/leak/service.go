@@ -8,3 +8,17 @@ func strictService(o *policy.Object, view *policy.View) (policy.FencedHost, bool
 	decision := view.Service(host, o.Metadata.Annotations)
 	return policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision}, decision.Fence == policy.Strict
 }
+
+// ServiceLabels lists the labels of Services that rules read.
+func ServiceLabels() []string {
+	return []string{globalLabel, ingressWaypointLabel, NetworkLabel, gatewayPortLabel}
+}
+
+// ServiceAnnotations lists the annotations of Services that rules read.
+func ServiceAnnotations() []string {
+	keys := []string{policy.FenceKey, policy.ExportToAnnotation}
+	for _, a := range foreignMeshAnnotations() {
+		keys = append(keys, a.key)
+	}
+	return keys
+}

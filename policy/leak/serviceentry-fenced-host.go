@@ -7,11 +7,11 @@ import (
 )
 
 // serviceEntryFencedHost refuses a ServiceEntry that claims a strict host, in any namespace: its endpoints
-// join or replace those of the Service and count as local whatever their address [D1, D2, D3, D9].
+// join or replace those of the Service and count as local whatever their address [D1, D2, D3, D9, D15].
 func serviceEntryFencedHost() Rule {
 	return Rule{
 		ID:       "serviceentry-fenced-host",
-		Rows:     []string{"D1", "D2", "D3", "D9"},
+		Rows:     []string{"D1", "D2", "D3", "D9", "D15"},
 		Kinds:    []string{policy.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "the endpoints of this ServiceEntry receive the host's traffic and pass for local ones",

@@ -26,7 +26,7 @@ func serviceEntryForeignNetwork() Rule {
 			for i, e := range o.ServiceEntry.Endpoints {
 				field, value := []string{"network"}, e.Network
 				if value == "" {
-					field, value = []string{"labels", networkLabel}, e.Labels[networkLabel]
+					field, value = []string{"labels", NetworkLabel}, e.Labels[NetworkLabel]
 				}
 				if value == "" || value == view.Config().Network {
 					continue

@@ -2,63 +2,73 @@ package leak
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
 // serviceEntryServiceIP refuses a ServiceEntry, in any namespace, that claims the ClusterIP of a strict Service on
-// one of its ports: of the two the older one gets what is sent there [D8]. Ports that the Service does not have
-// take nothing from it, so that a wide network for another port passes.
+// one of its ports, by spec.addresses or by its status: of the two the older one gets what is sent there [D8, D13]. Ports
+// that the Service does not have take nothing from it. The Service's listener on a TCP port is more specific than
+// a network, which therefore takes ports of HTTP alone, and nothing where the ServiceEntry only lets connections go on
+// to where they were going.
 func serviceEntryServiceIP() Rule {
 	return Rule{
 		ID:       "serviceentry-service-ip",
-		Rows:     []string{"D8"},
+		Rows:     []string{"D8", "D13", "D14"},
 		Kinds:    []string{policy.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "what clients send to that address goes to the endpoints of this ServiceEntry",
 		Mend:     "leave the address out, list narrower networks, or take another port",
-		check: func(o Write, view *policy.View) []breach {
-			ports := make([]int64, 0, len(o.ServiceEntry.Ports))
-			for _, p := range o.ServiceEntry.Ports {
-				ports = append(ports, p.Number)
-			}
-			slices.Sort(ports)
-			var found []breach
-			for i, address := range o.ServiceEntry.Addresses {
-				prefix, ok := network(address)
-				if !ok {
-					continue
-				}
-				if host, strict := view.StrictAddress(prefix, ports); strict {
-					found = append(found, breach{
-						path:  []string{"spec", "addresses", strconv.Itoa(i)},
-						value: address,
-						at:    fmt.Sprint(ports),
-						host:  host,
-						must:  "not contain the ClusterIP of a strict Service on a port of that Service",
-					})
-				}
-			}
-			return found
-		},
+		check:    func(o Write, view *policy.View) []breach { return claimedAddresses(o.Object, view) },
 	}
 }
 
-// network reads an address or network. That of an IPv4 address in IPv6 is the IPv4 one.
-func network(text string) (netip.Prefix, bool) {
-	if !strings.Contains(text, "/") {
-		address, err := netip.ParseAddr(text)
-		address = address.Unmap()
-		return netip.PrefixFrom(address, address.BitLen()), err == nil
+// claimedAddresses lists the addresses of a ServiceEntry by which it takes what is for strict Services.
+func claimedAddresses(o *policy.Object, view *policy.View) []breach {
+	var found []breach
+	one, several := claimedPorts(o, view)
+	claim := func(address string, path ...string) {
+		network, ok := policy.Network(address)
+		ports := one
+		if ok && !network.IsSingleIP() {
+			ports = several
+		}
+		if !ok || len(ports.Numbers) == 0 {
+			return
+		}
+		if host, strict := view.StrictAddress(network, ports); strict {
+			found = append(found, breach{
+				path: path, value: address, at: fmt.Sprint(ports.Numbers), host: host,
+				must: "not contain the ClusterIP of a strict Service on a port of that Service",
+			})
+		}
 	}
-	prefix, err := netip.ParsePrefix(text)
-	const mapped = 128 - 32
-	if address := prefix.Addr(); address.Is4In6() && prefix.Bits() >= mapped {
-		prefix = netip.PrefixFrom(address.Unmap(), prefix.Bits()-mapped)
+	for i, address := range o.ServiceEntry.Addresses {
+		claim(address, "spec", "addresses", strconv.Itoa(i))
 	}
-	return prefix, err == nil
+	if len(o.ServiceEntry.Addresses) > 0 {
+		return found
+	}
+	for i, address := range o.ServiceEntry.Status.Addresses {
+		claim(address.Value, "status", "addresses", strconv.Itoa(i), "value")
+	}
+	return found
+}
+
+// claimedPorts returns the ports of Services that a ServiceEntry takes by an address of theirs, and by a network.
+func claimedPorts(o *policy.Object, view *policy.View) (one, several policy.Ports) {
+	several.HTTP = true
+	for _, p := range o.ServiceEntry.Ports {
+		if p.Transport() != policy.TransportNone {
+			one.Numbers = append(one.Numbers, p.Number)
+		}
+	}
+	for _, p := range openPorts(o, view) {
+		several.Numbers = append(several.Numbers, p.Number)
+	}
+	slices.Sort(one.Numbers)
+	slices.Sort(several.Numbers)
+	return one, several
 }

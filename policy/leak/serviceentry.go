@@ -7,21 +7,27 @@ import (
 )
 
 // claimedByEntry returns a strict host whose traffic a ServiceEntry takes over with one of its hosts. A name
-// without a dot is the short name of a Service in every client's namespace.
+// without a dot is the short name of a Service in every client's namespace, and clients whose names the sidecar
+// resolves come to some names in their DNS search list before that of the Service.
 func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHost, bool) {
 	found, strict := claimed(host, namespace, view)
 	if !strict && !strings.Contains(host, ".") {
 		return view.StrictNamed(strings.ToLower(host))
 	}
+	if service, ok := policy.Searched(host, view.Config().ClusterDomain); !strict && ok && view.Known(service) {
+		match := view.Match(service.FQDN(view.Config().ClusterDomain))
+		return match.Host(policy.Strict), match.Has(policy.Strict)
+	}
 	return found, strict
 }
 
-// entryHost returns the first strict host that a ServiceEntry claims.
+// entryHost returns the tightest strict host that a ServiceEntry claims, which stands for the others.
 func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+	var hosts []policy.FencedHost
 	for _, h := range o.ServiceEntry.Hosts {
 		if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
-			return host, true
+			hosts = append(hosts, host)
 		}
 	}
-	return policy.FencedHost{}, false
+	return policy.Together(hosts...), len(hosts) > 0
 }

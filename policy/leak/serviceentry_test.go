@@ -47,10 +47,10 @@ func TestServiceEntryServiceIP(t *testing.T) {
 			host := policy.Host{Namespace: "shop", Name: "reviews"}
 			index.SetService(host, map[string]string{policy.FenceKey: "strict"})
 			index.SetServiceSpec(host, policy.ServiceSpec{
-				ClusterIP: "10.1.2.3", ClusterIPs: []string{"10.1.2.3", "2001:db8::7"}, Ports: []policy.ServicePort{{Port: 9080}},
+				ClusterIP: "10.1.2.3", ClusterIPs: []string{"10.1.2.3", "2001:db8::7"}, Ports: []policy.ServicePort{{Port: 9080, Name: "http"}},
 			})
 			entry := fromYAML(t, policy.KindServiceEntry, fmt.Sprintf(
-				"metadata: {name: it, namespace: app}\nspec: {hosts: [a.example.com], addresses: [%q], ports: [{number: %d}]}", test.address, test.port))
+				"metadata: {name: it, namespace: app}\nspec: {hosts: [a.example.com], addresses: [%q], resolution: STATIC, ports: [{number: %d, protocol: TCP}]}", test.address, test.port))
 			findings := leak.NewGuard(leak.Rules()).Check(entry, index.View())
 			if found := len(findings) > 0; found != test.found {
 				t.Errorf("found: %t, want %t:\n%s", found, test.found, describe(findings))
@@ -69,7 +69,7 @@ func newIndex(t *testing.T, hold string) *policy.Index {
 	return policy.NewIndex(config)
 }
 
-func fromYAML(t *testing.T, kind, text string) *policy.Object {
+func fromYAML(t testing.TB, kind, text string) *policy.Object {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {

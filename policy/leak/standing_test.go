@@ -18,7 +18,7 @@ func TestStandingRelations(t *testing.T) {
 		"selector": {policy.KindServiceEntry, shop + "spec: {hosts: [a.example.com], workloadSelector: {labels: {app: reviews}}}",
 			"meshConfig", "serviceentry-selects-fenced-pods"},
 		"address": {policy.KindServiceEntry, "metadata: {name: it, namespace: app}\n" +
-			"spec: {hosts: [a.example.com], addresses: [10.0.0.0/8], ports: [{number: 9080}]}",
+			"spec: {hosts: [a.example.com], addresses: [10.0.0.0/8], resolution: STATIC, ports: [{number: 9080}]}",
 			"meshConfig", "serviceentry-service-ip"},
 		"network": {policy.KindServiceEntry, "metadata: {name: it, namespace: app}\n" +
 			"spec: {hosts: [reviews.shop], endpoints: [{address: 192.0.2.7, network: n2}]}",
@@ -53,7 +53,7 @@ func TestStandingRelations(t *testing.T) {
 			index.SetObject(fromYAML(t, test.kind, test.object))
 			index.SetNamespace("shop", nil)
 			service := fromYAML(t, policy.KindService, "metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}\n"+
-				"spec: {selector: {app: reviews}, clusterIP: 10.1.2.3, ports: [{port: 9080}]}")
+				"spec: {selector: {app: reviews}, clusterIP: 10.1.2.3, ports: [{name: http, port: 9080}]}")
 			findings := leak.NewGuard(leak.Rules()).Standing(leak.Write{Object: service}, index.View())
 			if !slices.ContainsFunc(findings, func(f leak.Finding) bool { return f.Rule == test.want }) {
 				t.Errorf("must be found by %s, found:\n%s", test.want, describe(findings))

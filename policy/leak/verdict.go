@@ -1,6 +1,8 @@
 package leak
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
@@ -37,12 +39,24 @@ func (v Verdict) ByOutcome() []Group {
 	return []Group{{OutcomeDenied, v.Denied}, {OutcomeWarned, v.Warned}, {OutcomeAudited, v.Audited}, {OutcomeExempted, v.Exempted}}
 }
 
-// Weigh sorts findings by severity, enforcement and exemptions.
+// And returns the findings of both verdicts.
+func (v Verdict) And(other Verdict) Verdict {
+	return Verdict{
+		Denied:   slices.Concat(v.Denied, other.Denied),
+		Warned:   slices.Concat(v.Warned, other.Warned),
+		Audited:  slices.Concat(v.Audited, other.Audited),
+		Exempted: slices.Concat(v.Exempted, other.Exempted),
+	}
+}
+
+// Weigh sorts findings by severity, enforcement and exemptions. The enforcement is that of the hosts that a finding
+// touches, so that nobody softens what becomes of those of others; a finding without a host keeps that of the object's
+// Namespace.
 func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
-		switch enforcement := view.Enforcement(f.Namespace, f.Locked); {
-		case exempted(f, view.Config().Exemptions, now):
+		switch enforcement := cmp.Or(f.enforcement, view.Enforcement(f.Namespace, f.Locked)); {
+		case exempted(f, view.Config().Exemptions, now), excused(f, view.Config().Exemptions, now):
 			v.Exempted = append(v.Exempted, f)
 		case enforcement == policy.Audit:
 			v.Audited = append(v.Audited, f)
@@ -53,6 +67,16 @@ func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 		}
 	}
 	return v
+}
+
+// excused reports whether exemptions accept every other object that a finding is because of.
+func excused(f Finding, exemptions []policy.Exemption, now time.Time) bool {
+	for _, e := range f.excuses {
+		if !exempted(Finding{Rule: e.rule, Namespace: e.namespace, Name: e.name}, exemptions, now) {
+			return false
+		}
+	}
+	return len(f.excuses) > 0
 }
 
 func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {

@@ -31,7 +31,7 @@ func virtualServiceRedirect() Rule {
 					path:  []string{"spec", "http", strconv.Itoa(i), field, "authority"},
 					value: authority,
 					at:    field,
-					host:  taken[0].FencedHost,
+					host:  together(taken),
 					must:  "be a strict host",
 				})
 			}

@@ -37,7 +37,7 @@ func virtualServiceSourceLabels() Rule {
 						path:  []string{"spec", "http", strconv.Itoa(i), "match", strconv.Itoa(j), field},
 						value: value,
 						at:    strings.Join(match.Gateways, ","),
-						host:  taken[0].FencedHost,
+						host:  together(taken),
 						must:  "not stand beside gateways, because Istio does not look at it there",
 					})
 				}

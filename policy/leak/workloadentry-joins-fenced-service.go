@@ -13,13 +13,13 @@ import (
 const groupAnnotation = "istio.io/autoRegistrationGroup"
 
 // workloadEntryJoinsFencedService refuses a WorkloadEntry, or a WorkloadGroup that makes them, with the labels
-// that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7].
+// that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7, D14].
 // Which workloads are of this cluster is for a person to say, by an exemption. That of a WorkloadGroup covers
 // what istiod makes for it.
 func workloadEntryJoinsFencedService() Rule {
 	return Rule{
 		ID:       "workloadentry-joins-fenced-service",
-		Rows:     []string{"D5", "D6", "D7"},
+		Rows:     []string{"D5", "D6", "D7", "D14"},
 		Kinds:    []string{policy.KindWorkloadEntry, policy.KindWorkloadGroup},
 		Severity: Deny,
 		Leaks:    "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
@@ -34,22 +34,17 @@ func workloadEntryJoinsFencedService() Rule {
 	}
 }
 
-// joining returns the breach of a WorkloadEntry or WorkloadGroup that a strict Service selects. Labels are merged
-// as istiod does (ConvertWorkloadEntry in Istio's pilot/pkg/serviceregistry/serviceentry/conversion.go and
-// workloadEntryFromGroup in pilot/pkg/autoregistration/controller.go).
+// joining returns the breach of a WorkloadEntry or WorkloadGroup that a strict Service selects.
 func joining(o *policy.Object, view *policy.View) (breach, bool) {
-	workload, over := o.WorkloadEntry, o.Metadata.Labels
+	workload := workloadOf(o)
 	path, overPath := []string{"spec", "labels"}, []string{"metadata", "labels"}
-	if g := o.WorkloadGroup; g != nil {
-		workload, over = &g.Template, g.Metadata.Labels
+	if o.WorkloadGroup != nil {
 		path, overPath = []string{"spec", "template", "labels"}, []string{"spec", "metadata", "labels"}
 	}
-	merged := map[string]string{}
-	maps.Copy(merged, workload.Labels)
-	maps.Copy(merged, over)
 	if _, alone := view.StrictSelecting(o.Metadata.Namespace, workload.Labels); !alone {
 		path = overPath
 	}
+	merged := workloadLabels(o)
 	service, strict := view.StrictSelecting(o.Metadata.Namespace, merged)
 	return breach{
 		path:  path,
@@ -58,6 +53,28 @@ func joining(o *policy.Object, view *policy.View) (breach, bool) {
 		host:  service,
 		must:  "not have the labels that a strict Service selects",
 	}, strict
+}
+
+// workloadOf returns the workload of a WorkloadEntry, or what those of a WorkloadGroup will look like.
+func workloadOf(o *policy.Object) *policy.WorkloadEntry {
+	if o.WorkloadGroup != nil {
+		return &o.WorkloadGroup.Template
+	}
+	return o.WorkloadEntry
+}
+
+// workloadLabels merges the labels of a WorkloadEntry or WorkloadGroup as istiod does (ConvertWorkloadEntry in Istio's
+// pilot/pkg/serviceregistry/serviceentry/conversion.go and workloadEntryFromGroup in
+// pilot/pkg/autoregistration/controller.go).
+func workloadLabels(o *policy.Object) map[string]string {
+	over := o.Metadata.Labels
+	if o.WorkloadGroup != nil {
+		over = o.WorkloadGroup.Metadata.Labels
+	}
+	merged := map[string]string{}
+	maps.Copy(merged, workloadOf(o).Labels)
+	maps.Copy(merged, over)
+	return merged
 }
 
 // registered says whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else
@@ -69,7 +86,7 @@ func registered(o Write, b breach, view *policy.View) bool {
 	if o.WorkloadEntry == nil || !ok {
 		return false
 	}
-	if same, joins := joining(group, view); !joins || same.host != b.host {
+	if same, joins := joining(group, view); !joins || !same.host.Same(b.host) {
 		return false
 	}
 	if o.Writer == "" || strings.HasPrefix(o.Writer, "system:serviceaccount:"+view.Config().IstioNamespace+":istiod") {

@@ -5,20 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 )
 
 // churned is how many Pods are created, each of which changes an EndpointSlice of its own.
 const churned = 1000
 
-// Ordinary endpoints and Pods never reach the webhook: while a real kube-controller-manager makes an EndpointSlice and
-// an Endpoints follow each of a thousand Pods, no entry is called.
+// Ordinary endpoints, Pods and statuses never reach the webhook: while a real kube-controller-manager makes an
+// EndpointSlice and an Endpoints follow each of a thousand Pods, and each of them, a load balancer and a ServiceEntry get
+// a status as kubelets, cloud controllers and istiod report it, no entry is called.
 func TestChurn(t *testing.T) {
 	cluster, client := shared(t)
 	namespace := cluster.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
@@ -32,6 +35,7 @@ func TestChurn(t *testing.T) {
 		}, metav1.CreateOptions{})
 		return err
 	})
+	apply(t, cluster, "{apiVersion: v1, kind: List, items: ["+balancer+", "+allocated+"]}", "apply", "-n", namespace, "-f", "-")
 	eventually(t, "every Service has an EndpointSlice", func(ctx context.Context) error { return slicesWith(ctx, client, namespace, 0) })
 	r := newRecorder(t)
 	r.register(t, cluster, "self-signed")
@@ -50,12 +54,46 @@ func TestChurn(t *testing.T) {
 		return cluster.CreatePod(t.Context(), namespace, "p"+strconv.Itoa(i), cluster.Host(1000+i), map[string]string{"app": strconv.Itoa(i)})
 	})
 	eventually(t, "every EndpointSlice has a Pod", func(ctx context.Context) error { return slicesWith(ctx, client, namespace, 1) })
+	each(t, func(i int) error {
+		reported := []report{
+			{"v1", "pods", "p" + strconv.Itoa(i), fmt.Sprintf(`{"status": {"conditions": [{"type": "Ready", "status": "True", "message": "%d"}]}}`, i)},
+		}
+		if i < 100 {
+			reported = append(reported,
+				report{"v1", "services", "balancer", fmt.Sprintf(`{"metadata": {"finalizers": ["a.example.com/%d"]}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.%d"}]}}}`, i, i)},
+				report{"networking.istio.io/v1", "serviceentries", "allocated", fmt.Sprintf(`{"status": {"addresses": [{"value": "240.240.0.%d"}, {"value": "2001:2::%x"}]}}`, i, i)},
+			)
+		}
+		for _, r := range reported {
+			if err := r.send(t.Context(), client, namespace); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if called := r.take(); len(called) > 0 {
 		t.Errorf("called %v for what Kubernetes itself does", called)
 	}
 	if err := inForce(t.Context()); err != nil {
 		t.Errorf("the webhook configurations are no longer in force: %v", err)
 	}
+}
+
+const (
+	balancer  = "{apiVersion: v1, kind: Service, metadata: {name: balancer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}"
+	allocated = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: allocated}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}"
+)
+
+// report is what somebody writes into the status of an object.
+type report struct{ version, resource, name, patch string }
+
+func (r report) send(ctx context.Context, client *kubernetes.Clientset, namespace string) error {
+	path := "/api/" + r.version
+	if strings.Contains(r.version, "/") {
+		path = "/apis/" + r.version
+	}
+	return client.RESTClient().Patch(types.MergePatchType).AbsPath(path, "namespaces", namespace, r.resource, r.name, "status").
+		Body([]byte(r.patch)).Do(ctx).Error()
 }
 
 // each runs f for every number below churned, several at a time.

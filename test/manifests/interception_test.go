@@ -151,8 +151,20 @@ func TestInterception(t *testing.T) {
 	for _, rule := range []string{"own", "fenced-meshfence, labels: {app.kubernetes.io/managed-by: meshfence}"} {
 		apply(t, cluster, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: "+rule+"}, spec: {host: reviews}}", "apply", "-n", plain, "-f", "-")
 	}
+	for _, object := range []string{
+		"{apiVersion: v1, kind: Service, metadata: {name: kept, labels: {meshfence.io/fenced: strict}}, spec: {ports: [{port: 80}]}}",
+		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: kept}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}",
+	} {
+		apply(t, cluster, object, "apply", "-n", plain, "-f", "-")
+	}
+	if err := cluster.CreatePod(t.Context(), plain, "kept", cluster.Host(7), map[string]string{"topology.istio.io/network": "n2"}); err != nil {
+		t.Fatal(err)
+	}
 	r.register(t, cluster, "self-signed")
 
+	status := func(resource, namespace, patch string) attempt {
+		return attempt{args: "patch " + resource + " -n " + namespace + " --subresource=status --type=merge -p " + patch}
+	}
 	const (
 		rule    = "}, spec: {host: reviews}}"
 		routes  = "}, spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}}"
@@ -184,16 +196,28 @@ func TestInterception(t *testing.T) {
 		"companion": attempt{args: "delete destinationrule fenced-meshfence -n " + plain}.calls("companions.validate"),
 		"companion, by the garbage collector": attempt{args: "delete destinationrule fenced-meshfence -n " + plain}.
 			as("system:serviceaccount:kube-system:generic-garbage-collector"),
-		"DestinationRule deleted":  {args: "delete destinationrule own -n " + plain},
-		"rule in kube-system":      create("kube-system", "networking.istio.io/v1", "DestinationRule", "a", rule),
-		"Service":                  create(plain, "v1", "Service", "a", service).calls("services.mutate", "services.validate"),
-		"Service, fenced":          create(strict, "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
-		"Service, kube-system":     create("kube-system", "v1", "Service", "a", service),
-		"Service, meshfence":       create("meshfence-system", "v1", "Service", "a", service),
-		"Service, default":         create("default", "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
-		"Service of API server":    attempt{args: "annotate service kubernetes -n default a=b"}.calls("services.mutate"),
-		"Service status":           {args: "patch service kubernetes -n default --subresource=status -p {\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"},
-		"Service deleted":          {args: "delete service kubernetes -n default"},
+		"DestinationRule deleted": {args: "delete destinationrule own -n " + plain},
+		"rule in kube-system":     create("kube-system", "networking.istio.io/v1", "DestinationRule", "a", rule),
+		"Service":                 create(plain, "v1", "Service", "a", service).calls("services.mutate", "services.validate"),
+		"Service, fenced":         create(strict, "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
+		"Service, kube-system":    create("kube-system", "v1", "Service", "a", service),
+		"Service, meshfence":      create("meshfence-system", "v1", "Service", "a", service),
+		"Service, default":        create("default", "v1", "Service", "a", service).calls("fenced-services.validate", "services.mutate"),
+		"Service of API server":   attempt{args: "annotate service kubernetes -n default a=b"}.calls("services.mutate"),
+		"Service status":          {args: "patch service kubernetes -n default --subresource=status -p {\"metadata\":{\"annotations\":{\"a\":\"b\"}}}"},
+		"Service status, fence":   status("service kubernetes", "default", `{"metadata":{"annotations":{"meshfence.io/fence":"none"}}}`).calls("services-status.validate"),
+		"Service status, network": status("service kept", plain, `{"metadata":{"labels":{"topology.istio.io/network":"n1"}}}`).calls("services-status.validate"),
+		"Pod status, label":       status("pod kept", plain, `{"metadata":{"labels":{"app":"reviews"}}}`).calls("pods-status.validate"),
+		"Pod status":              status("pod kept", plain, `{"status":{"message":"a"}}`),
+		"Namespace status, label": status("namespace "+plain, plain, `{"metadata":{"labels":{"a":"b"}}}`).calls("namespaces-status.validate"),
+		"Namespace status":        status("namespace "+plain, plain, `{"status":{"conditions":[{"type":"A","status":"True"}]}}`),
+		"ServiceEntry status":     status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"10.0.0.1"}]}}`).calls("istio-status.validate"),
+		"ServiceEntry, allocated": status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"240.240.0.7","host":"a.example.com"},{"value":"2001:2::7","host":"a.example.com"}]}}`),
+		"Service deleted":         {args: "delete service kubernetes -n default"},
+		"Service deleted, strict": attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
+		"Service deleted, by the garbage collector": attempt{args: "delete service kept -n " + plain}.
+			as("system:serviceaccount:kube-system:generic-garbage-collector"),
+		"Pod of another cluster":   create(strict, "v1", "Pod", "a", `, annotations: {proxy.istio.io/config: "proxyMetadata: {ISTIO_META_CLUSTER_ID: m1c2}"}`+pod).calls("pods.validate"),
 		"Namespace":                create("default", "v1", "Namespace", "shop", "}}"),
 		"Namespace, fence":         create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/fence: strict}}}").calls("namespaces.validate"),
 		"Namespace, enforcement":   create("default", "v1", "Namespace", "shop", ", labels: {meshfence.io/enforcement: warn}}}").calls("namespaces.validate"),

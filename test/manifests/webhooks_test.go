@@ -82,8 +82,10 @@ func routed(path string) []string {
 	var out []string
 	for _, r := range webhook.Routes() {
 		for _, version := range r.Versions {
-			for _, operation := range r.Operations(path) {
-				out = append(out, request(r.Group, version, r.Resource, string(operation)))
+			for resource, operations := range r.Requests(path) {
+				for _, operation := range operations {
+					out = append(out, request(r.Group, version, resource, string(operation)))
+				}
 			}
 		}
 	}
@@ -151,8 +153,12 @@ func TestRouteConditions(t *testing.T) {
 					condition = r.ValidateIf
 				}
 				takes := slices.ContainsFunc(e.Rules, func(rule admissionv1.RuleWithOperations) bool {
-					if slices.Contains(rule.Operations, admissionv1.Delete) {
+					switch {
+					case slices.Contains(rule.Operations, admissionv1.Delete):
 						condition = r.DeleteIf
+					case slices.Contains(rule.Resources, r.Resource+"/status"):
+						condition = r.StatusIf
+						return true
 					}
 					return slices.Contains(rule.Resources, r.Resource)
 				})
@@ -168,20 +174,26 @@ func TestRouteConditions(t *testing.T) {
 // policies are the failure policies; everything that can fail a request is in this table.
 func policies() map[string]admissionv1.FailurePolicyType {
 	return map[string]admissionv1.FailurePolicyType{
-		"istio.mutate.meshfence.io":             admissionv1.Ignore,
-		"services.mutate.meshfence.io":          admissionv1.Ignore,
-		"meshconfig.mutate.meshfence.io":        admissionv1.Ignore,
-		"istio.validate.meshfence.io":           admissionv1.Fail,
-		"companions.validate.meshfence.io":      admissionv1.Fail,
-		"warnings.validate.meshfence.io":        admissionv1.Ignore,
-		"routes.validate.meshfence.io":          admissionv1.Ignore,
-		"endpoints.validate.meshfence.io":       admissionv1.Ignore,
-		"pods.validate.meshfence.io":            admissionv1.Ignore,
-		"meshconfig.validate.meshfence.io":      admissionv1.Ignore,
-		"fenced-services.validate.meshfence.io": admissionv1.Fail,
-		"services.validate.meshfence.io":        admissionv1.Ignore,
-		"namespaces.validate.meshfence.io":      admissionv1.Ignore,
-		"config.validate.meshfence.io":          admissionv1.Ignore,
+		"istio.mutate.meshfence.io":               admissionv1.Ignore,
+		"services.mutate.meshfence.io":            admissionv1.Ignore,
+		"meshconfig.mutate.meshfence.io":          admissionv1.Ignore,
+		"istio.validate.meshfence.io":             admissionv1.Fail,
+		"istio-status.validate.meshfence.io":      admissionv1.Fail,
+		"companions.validate.meshfence.io":        admissionv1.Fail,
+		"deleted-sidecars.validate.meshfence.io":  admissionv1.Fail,
+		"warnings.validate.meshfence.io":          admissionv1.Ignore,
+		"routes.validate.meshfence.io":            admissionv1.Ignore,
+		"endpoints.validate.meshfence.io":         admissionv1.Ignore,
+		"pods.validate.meshfence.io":              admissionv1.Ignore,
+		"pods-status.validate.meshfence.io":       admissionv1.Ignore,
+		"meshconfig.validate.meshfence.io":        admissionv1.Ignore,
+		"fenced-services.validate.meshfence.io":   admissionv1.Fail,
+		"services.validate.meshfence.io":          admissionv1.Ignore,
+		"services-status.validate.meshfence.io":   admissionv1.Ignore,
+		"deleted-services.validate.meshfence.io":  admissionv1.Ignore,
+		"namespaces.validate.meshfence.io":        admissionv1.Ignore,
+		"namespaces-status.validate.meshfence.io": admissionv1.Ignore,
+		"config.validate.meshfence.io":            admissionv1.Ignore,
 	}
 }
 
@@ -194,7 +206,7 @@ func TestEntries(t *testing.T) {
 			check := func(path string, e entry) {
 				got[e.Name] = *e.FailurePolicy
 				scope := admissionv1.NamespacedScope
-				if e.Name == "namespaces.validate.meshfence.io" {
+				if strings.HasPrefix(e.Name, "namespaces") {
 					scope = admissionv1.ClusterScope
 				}
 				want := e

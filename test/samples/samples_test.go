@@ -163,7 +163,10 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 	index.SetNamespace("vault", nil)
 	ledger := policy.Host{Namespace: "vault", Name: "ledger"}
 	index.SetService(ledger, nil)
-	index.SetServiceSpec(ledger, policy.ServiceSpec{Selector: map[string]string{"app": "ledger"}, ClusterIP: "10.255.255.1"})
+	index.SetServiceSpec(ledger, policy.ServiceSpec{
+		Selector: map[string]string{"app": "ledger"}, ClusterIP: "10.255.255.1",
+		Ports: []policy.ServicePort{{Name: "http", Port: 8080}, {Name: "tcp", Port: 5432}},
+	})
 	for _, s := range samples {
 		object, err := policy.Decode(s.route.Kind, s.JSON)
 		if err != nil {
@@ -180,9 +183,10 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 	return index
 }
 
-// everything says that a host covers every Service, so that a fence on any is about it.
+// everything says that a host covers every Service, or that an egress proxy takes what is for every one that a Sidecar
+// does not import, so that a fence on any is about it.
 func (s sample) everything() bool {
-	return slices.ContainsFunc([]string{`"*"`, `"*.local"`, `"*.svc.cluster.local"`, `"*/*"`}, func(host string) bool {
+	return slices.ContainsFunc([]string{`"*"`, `"*.local"`, `"*.svc.cluster.local"`, `"*/*"`, `"egressProxy"`}, func(host string) bool {
 		return bytes.Contains(s.JSON, []byte(host))
 	})
 }

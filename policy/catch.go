@@ -1,0 +1,288 @@
+package policy
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The names under which objects stand that catch what is for a Service without a host that names it. No host looks
+// like one of them.
+
+func portName(number int64) string { return "port/" + strconv.FormatInt(number, 10) }
+
+// importsName is for Sidecars that import from a Namespace; a star stands for any, and a dot for that of the clients.
+func importsName(namespace string) string { return "imports/" + namespace }
+
+// ownName is for Sidecars without a selector, by their Namespace.
+func ownName(namespace string) string { return "sidecar/" + namespace }
+
+// shortName is for ServiceEntries and VirtualServices with a wildcard that covers short names.
+const shortName = "short/"
+
+// shortNamed returns that name where it is one of an object's with such hosts.
+func shortNamed(hosts []string) []string {
+	for _, host := range hosts {
+		if _, ok := ShortWildcard(host); ok {
+			return []string{shortName}
+		}
+	}
+	return nil
+}
+
+// ShortWildcard returns the suffix of a wildcard that may cover <name>.<namespace> or <name>.<namespace>.svc of
+// Services; ok is false for every other host.
+func ShortWildcard(host string) (suffix string, ok bool) {
+	suffix, ok = Wildcard(strings.TrimSuffix(strings.ToLower(host), "."))
+	if !ok || !strings.Contains(suffix, ".") {
+		return "", false
+	}
+	rest, namespace := cutLast(strings.TrimSuffix(suffix, ".svc"))
+	return suffix, suffix == ".svc" || isLabel(namespace) && !strings.Contains(rest, ".")
+}
+
+// cutLast cuts off what follows the last dot.
+func cutLast(text string) (rest, last string) {
+	dot := strings.LastIndexByte(text, '.')
+	return text[:max(dot, 0)], text[dot+1:]
+}
+
+// Searched returns the Service that a client asks for when its DNS search list builds that name from one of the
+// Service's names, before it comes to the right one: <name>.<namespace>.<label>, <name>.<namespace>.svc.<label> and
+// <name>.<namespace>.svc, each with .svc.<domain>, and the FQDN with .<label>.svc.<domain>, .svc.<domain> or .<domain>.
+func Searched(name, domain string) (Host, bool) {
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	rest, ok := strings.CutSuffix(name, "."+domain)
+	if !ok {
+		return Host{}, false
+	}
+	if host, ok := ParseHost(rest, domain); ok {
+		return host, true
+	}
+	if rest, ok = strings.CutSuffix(rest, ".svc"); !ok {
+		return Host{}, false
+	}
+	if host, ok := ParseHost(rest, domain); ok {
+		return host, true
+	}
+	rest, label := cutLast(rest)
+	if host, ok := ParseHost(rest, domain); ok && isLabel(label) {
+		return host, true
+	}
+	service, namespace, _ := strings.Cut(strings.TrimSuffix(rest, ".svc"), ".")
+	return Host{Namespace: namespace, Name: service}, isLabel(service) && isLabel(namespace) && isLabel(label)
+}
+
+// ServerName returns the host that a TLS connection between clusters is for, by the server name that the sidecar gives
+// it: outbound_.<port>_.<subset>_.<host> (BuildDNSSrvSubsetKey in Istio's pilot/pkg/model/service.go).
+func ServerName(sni string) (host string, ok bool) {
+	parts := strings.SplitN(strings.ToLower(sni), "_.", 4)
+	if len(parts) < 4 || parts[0] != "outbound" {
+		return "", false
+	}
+	return parts[3], true
+}
+
+// Claims lists the hosts that a VirtualService speaks for: those that it names, with the ones that server names lead
+// to, and the server names of its TLS routes.
+func (v *VirtualService) Claims() []string {
+	claims := make([]string, 0, len(v.Hosts))
+	add := func(host string) {
+		if inside, ok := ServerName(host); ok {
+			host = inside
+		}
+		claims = append(claims, host)
+	}
+	for _, host := range v.Hosts {
+		add(host)
+	}
+	for _, host := range v.ServerNames() {
+		add(host)
+	}
+	return claims
+}
+
+// ServerNames lists those of the TLS routes.
+func (v *VirtualService) ServerNames() []string {
+	var names []string
+	for _, route := range v.TLS {
+		for _, match := range route.Match {
+			names = append(names, match.SNIHosts...)
+		}
+	}
+	return names
+}
+
+// claimsAddress reports whether a VirtualService speaks for addresses, which may be those of any Service.
+func (v *VirtualService) claimsAddress() bool {
+	if slices.ContainsFunc(v.Hosts, isAddress) {
+		return true
+	}
+	for range v.Subnets() {
+		return true
+	}
+	return false
+}
+
+// isAddress reports whether a host is an IP address.
+func isAddress(host string) bool {
+	_, ok := Address(host)
+	return ok
+}
+
+// Address reads a host that is an IP address. That of an IPv4 address in IPv6 is the IPv4 one.
+func Address(host string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return address.WithZone("").Unmap(), err == nil
+}
+
+// claimsAddress reports whether a ServiceEntry has addresses, which may be those of any Service. What istiod itself
+// gives out is nobody's.
+func (e *ServiceEntry) claimsAddress() bool {
+	return len(e.Addresses) > 0 || slices.ContainsFunc(e.Status.Addresses, func(a EntryAddress) bool {
+		address, ok := Address(a.Value)
+		return ok && !Allocated(address)
+	})
+}
+
+// Allocated reports whether an address is one of those that istiod itself gives to ServiceEntries
+// (pilot/pkg/controllers/ipallocate).
+func Allocated(address netip.Addr) bool {
+	four, six := netip.AddrFrom4([4]byte{240, 240}), netip.AddrFrom16([16]byte{0x20, 0x01, 0, 2})
+	return netip.PrefixFrom(four, 16).Contains(address) || netip.PrefixFrom(six, 48).Contains(address)
+}
+
+// EgressProxy returns where what is for unknown hosts goes; nil where that is its own address.
+func (s *Sidecar) EgressProxy() *Destination {
+	if s.OutboundTrafficPolicy == nil || s.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY" {
+		return nil
+	}
+	return s.OutboundTrafficPolicy.EgressProxy
+}
+
+// sidecarNames lists the names of a Sidecar: those of the Namespaces that it imports from, and where it catches
+// something itself one for every Service.
+func sidecarNames(o *Object, config *Config) []string {
+	var names []string
+	catches := o.Sidecar.EgressProxy() != nil
+	if o.Sidecar.WorkloadSelector == nil {
+		names = append(names, ownName(o.Metadata.Namespace))
+	}
+	if len(o.Sidecar.Egress) == 0 {
+		names = append(names, importsName("*"))
+	}
+	for _, e := range o.Sidecar.Egress {
+		for _, host := range e.Hosts {
+			namespace, _, _ := strings.Cut(host, "/")
+			if namespace == "." && o.isRootSidecar(config) {
+				names = append(names, importsName("."))
+			}
+			if namespace == "." {
+				namespace = o.Metadata.Namespace
+			}
+			names = append(names, importsName(namespace))
+		}
+		catches = catches || isAddress(e.Bind)
+	}
+	if catches {
+		names = append(names, "*.svc."+config.ClusterDomain)
+	}
+	return names
+}
+
+// isRootSidecar reports whether a Sidecar is for the clients of every Namespace that has none without a selector.
+func (o *Object) isRootSidecar(config *Config) bool {
+	return o.Metadata.Namespace == config.IstioNamespace && o.Sidecar.WorkloadSelector == nil
+}
+
+// ClientsOf lists the clients that have a Sidecar. Those of the root Namespace stand for every Namespace.
+func (v *View) ClientsOf(sidecar *Object) []Clients {
+	list := []Clients{v.config.clients(sidecar.Metadata.Namespace, sidecar)}
+	if sidecar.isRootSidecar(v.config) {
+		list = append(list, v.config.clients("", sidecar))
+	}
+	return list
+}
+
+// ClientsWithout lists the clients that have another Sidecar, or none, without a Sidecar that has no selector.
+func (v *View) ClientsWithout(sidecar *Object) []Clients {
+	others := func(namespace string) []*Object {
+		return slices.DeleteFunc(v.named(ownName(namespace)), func(o *Object) bool { return o.Key() == sidecar.Key() })
+	}
+	namespace := sidecar.Metadata.Namespace
+	if len(others(namespace)) > 0 {
+		return nil
+	}
+	if namespace == v.config.IstioNamespace {
+		return []Clients{v.config.clients(namespace, nil), v.config.clients("", nil)}
+	}
+	root := others(v.config.IstioNamespace)
+	if len(root) == 0 {
+		return []Clients{v.config.clients(namespace, nil)}
+	}
+	list := make([]Clients, len(root))
+	for i, o := range root {
+		list[i] = v.config.clients(namespace, o)
+	}
+	return list
+}
+
+// ClientsIn returns the clients that a Sidecar has in a Namespace.
+func (v *View) ClientsIn(namespace string, sidecar *Object) Clients {
+	return v.config.clients(namespace, sidecar)
+}
+
+// Importers lists the clients that may know what is said in a Namespace, and exported so: those with a Sidecar that
+// imports from there, and those without one. Clients that are alike stand in it once.
+func (v *View) Importers(namespace string, exportTo []string) []Clients {
+	var list []Clients
+	add := func(client string, sidecar *Object) {
+		if Exported(exportTo, namespace, client) {
+			list = append(list, v.config.clients(client, sidecar))
+		}
+	}
+	root := v.named(ownName(v.config.IstioNamespace))
+	shared := append(v.withoutOwn(append([]string{namespace}, exportTo...)), "")
+	for _, sidecar := range v.named(importsName(namespace), importsName("*"), importsName(".")) {
+		add(sidecar.Metadata.Namespace, sidecar)
+		if !sidecar.isRootSidecar(v.config) {
+			continue
+		}
+		for _, client := range shared {
+			add(client, sidecar)
+		}
+	}
+	if len(root) == 0 {
+		for _, client := range shared {
+			add(client, nil)
+		}
+	}
+	return list
+}
+
+// withoutOwn returns those Namespaces that have no Sidecar without a selector, each once.
+func (v *View) withoutOwn(namespaces []string) []string {
+	var list []string
+	for _, namespace := range namespaces {
+		if isLabel(namespace) && namespace != v.config.IstioNamespace && !slices.Contains(list, namespace) && len(v.named(ownName(namespace))) == 0 {
+			list = append(list, namespace)
+		}
+	}
+	return list
+}
+
+// OpenPorts lists the ports on which a ServiceEntry has sidecars listen on every address, sorted.
+func (v *View) OpenPorts() []int64 {
+	i := &v.index.inventory
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return slices.Sorted(maps.Keys(i.open))
+}
+
+// Opening returns the ServiceEntries that have sidecars listen on every address of a port, sorted by key.
+func (v *View) Opening(port int64) []*Object { return v.named(portName(port)) }
+
+// CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names, sorted by key.
+func (v *View) CoveringShort() []*Object { return v.named(shortName) }

@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// leadsName stands among the names of a VirtualService that sends requests for a Service to another host. No host
+// looks like it, nor like that of a Gateway for a label.
+const leadsName = "leads/"
+
+func gatewayName(pair string) string { return "gateway/" + pair }
+
+// gatewayNames lists the labels by which a Gateway chooses Pods; without any it is for all gateways.
+func gatewayNames(g *Gateway) []string {
+	if len(g.Selector) == 0 {
+		return []string{gatewayName("")}
+	}
+	var names []string
+	for _, pair := range pairs(g.Selector) {
+		names = append(names, gatewayName(pair))
+	}
+	return names
+}
+
+// leadsElsewhere reports whether a VirtualService may send requests for a Service to another host than one that it is
+// for. A delegate may.
+func (o *Object) leadsElsewhere(config *Config) bool {
+	resolve := func(host string) string {
+		return strings.TrimSuffix(strings.ToLower(Resolve(host, o.Metadata.Namespace, config.ClusterDomain)), ".")
+	}
+	var own []string
+	inside := len(o.VirtualService.Hosts) == 0
+	for _, host := range o.VirtualService.Claims() {
+		host = resolve(host)
+		own = append(own, host)
+		inside = inside || config.mayBeService(host)
+	}
+	if !inside && !o.VirtualService.claimsAddress() {
+		return false
+	}
+	for _, d := range o.VirtualService.Destinations() {
+		if host := resolve(d.Host); len(own) != 1 || own[0] != host {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeService reports whether a host is a name by which a Service may be asked for, or a wildcard for such names.
+func (c *Config) mayBeService(host string) bool {
+	domain := ".svc." + c.ClusterDomain
+	suffix, wildcard := Wildcard(host)
+	return wildcard && (strings.HasSuffix(domain, suffix) || strings.HasSuffix(suffix, domain) || strings.Count(suffix, ".") < 2) ||
+		strings.HasSuffix(host, domain) || strings.HasSuffix(host, ".svc") || strings.Count(host, ".") < 2 || isAddress(host)
+}
+
+// LeadingElsewhere returns the VirtualServices that may send requests for a Service to another host, sorted by key.
+func (v *View) LeadingElsewhere() []*Object { return v.named(leadsName) }
+
+// Selects reports whether a Service selects what has the labels.
+func (v *View) Selects(h Host, labels map[string]string) bool { return v.backendOf(h).selects(labels) }
+
+// GatewayOn reports whether a Gateway is bound to choose Pods of a Service: its selector contradicts no label that
+// the Service selects by, and has one of them or is empty.
+func (v *View) GatewayOn(g *Gateway, h Host) bool { return v.backendOf(h).overlaps(g.Selector) }
+
+// GatewaysOn returns the Gateways that are bound to choose Pods of a Service, sorted by key.
+func (v *View) GatewaysOn(h Host) []*Object {
+	b := v.backendOf(h)
+	names := []string{gatewayName("")}
+	for _, pair := range b.selector {
+		names = append(names, gatewayName(pair))
+	}
+	return slices.DeleteFunc(v.named(names...), func(o *Object) bool { return !b.overlaps(o.Gateway.Selector) })
+}
+
+// ServedByHand reports whether the index knows that a Service chooses no Pods: people write its endpoints, or it is but
+// another name. The API server keeps those of its own Service.
+func (v *View) ServedByHand(h Host) bool {
+	b, known := v.knownBackend(h)
+	return known && !h.IsAPIServer() && (b.external || len(b.selector) == 0)
+}

@@ -1,0 +1,203 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// catch is a strict host that some clients do not know, and a ServiceEntry that takes what they send to it.
+type catch struct {
+	// path leads to the port of the ServiceEntry, or to what hides the host.
+	path    []string
+	entry   *policy.Object
+	clients policy.Clients
+	port    int64
+	host    policy.FencedHost
+}
+
+// caughtByEntry lists what a ServiceEntry takes by listening on every address of a port; one for each port. With
+// ported these are the clients with a listener of their own for the port, otherwise the others.
+func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
+	var caught []catch
+	var importers []policy.Clients
+	for _, p := range openPorts(o, view) {
+		if _, strict := view.StrictPort(on(p.Number)); !strict {
+			continue
+		}
+		if importers == nil {
+			importers = view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo)
+		}
+		found := catch{path: portPath(o, p), entry: o, port: p.Number}
+		var hosts []policy.FencedHost
+		for _, c := range importers {
+			if c.Ported(p.Number) != ported {
+				continue
+			}
+			if host, hidden := hiddenFrom(&c, o, p.Number, view); hidden {
+				if len(hosts) == 0 {
+					found.clients = c
+				}
+				hosts = append(hosts, host)
+			}
+		}
+		if len(hosts) > 0 {
+			found.host = policy.Together(hosts...)
+			caught = append(caught, found)
+		}
+	}
+	return caught
+}
+
+// portPath leads to the number of the first such port.
+func portPath(o *policy.Object, port policy.EntryPort) []string {
+	return []string{"spec", "ports", fmt.Sprint(slices.Index(o.ServiceEntry.Ports, port)), "number"}
+}
+
+// openPorts lists the ports on which a ServiceEntry takes what is for every address. Where it resolves nothing the
+// connections go on to where they were going, unless a VirtualService sends them to a host that is not strict.
+func openPorts(o *policy.Object, view *policy.View) []policy.EntryPort {
+	ports := o.ServiceEntry.OpenPorts()
+	if len(ports) == 0 || o.ServiceEntry.Resolves() {
+		return ports
+	}
+	for _, host := range o.ServiceEntry.Hosts {
+		for _, other := range view.Covering(host) {
+			if other.VirtualService != nil && redirectsTCP(other, view) {
+				return ports
+			}
+		}
+	}
+	return nil
+}
+
+// redirectsTCP reports whether a VirtualService sends connections of sidecars to a host that is not strict.
+func redirectsTCP(o *policy.Object, view *policy.View) bool {
+	if !o.VirtualService.InMesh() {
+		return false
+	}
+	for path, d := range o.VirtualService.Destinations() {
+		if path[1] == "tcp" && !leadsToStrict(d, o, view) {
+			return true
+		}
+	}
+	return false
+}
+
+func on(port int64) policy.Ports { return policy.Ports{Numbers: []int64{port}} }
+
+// caughtBySidecar lists what ServiceEntries take from the clients of a Sidecar; one for each port.
+func caughtBySidecar(o *policy.Object, view *policy.View, ported bool) []catch {
+	var caught []catch
+	for _, c := range view.ClientsOf(o) {
+		for _, found := range caughtFrom(&c, view) {
+			if c.Ported(found.port) == ported {
+				found.path = listenerPath(o, found.port)
+				caught = append(caught, found)
+			}
+		}
+	}
+	return caught
+}
+
+// caughtFrom lists what ServiceEntries take from clients; one for each port.
+func caughtFrom(c *policy.Clients, view *policy.View) []catch {
+	var caught []catch
+	for _, port := range view.OpenPorts() {
+		if _, hidden := view.StrictHidden(c, on(port)); !hidden {
+			continue
+		}
+		if found, ok := caughtOn(port, c, view); ok {
+			caught = append(caught, found)
+		}
+	}
+	return caught
+}
+
+// listenerPath leads to the listener of a Sidecar for a port, or to all of them.
+func listenerPath(o *policy.Object, port int64) []string {
+	for i, e := range o.Sidecar.Egress {
+		if e.Port != nil && e.Port.Number == port {
+			return []string{"spec", "egress", fmt.Sprint(i), "hosts"}
+		}
+	}
+	return []string{"spec", "egress"}
+}
+
+// caughtOn returns the first ServiceEntry that takes what the clients send to hidden hosts on a port.
+func caughtOn(port int64, c *policy.Clients, view *policy.View) (catch, bool) {
+	for _, entry := range view.Opening(port) {
+		if len(openPorts(entry, view)) == 0 {
+			continue
+		}
+		clients := clientsBeside(c, entry, view)
+		if host, hidden := hiddenFrom(&clients, entry, port, view); hidden {
+			return catch{entry: entry, clients: clients, port: port, host: host}, true
+		}
+	}
+	return catch{}, false
+}
+
+// clientsBeside returns the clients themselves, or where those stand for any Namespace, the ones in that of an object.
+func clientsBeside(c *policy.Clients, o *policy.Object, view *policy.View) policy.Clients {
+	if c.Namespace != "" {
+		return *c
+	}
+	return view.ClientsIn(o.Metadata.Namespace, c.Sidecar)
+}
+
+// hiddenFrom returns the strict hosts whose traffic on a port clients send to a ServiceEntry, because they know it, and
+// not the hosts.
+func hiddenFrom(c *policy.Clients, entry *policy.Object, port int64, view *policy.View) (policy.FencedHost, bool) {
+	e := entry.ServiceEntry
+	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Knows(entry.Metadata.Namespace, host, e.ExportTo, port) }) {
+		return policy.FencedHost{}, false
+	}
+	if len(e.Addresses) == 0 {
+		return view.StrictHidden(c, on(port))
+	}
+	if _, hidden := view.StrictHidden(c, on(port)); !hidden {
+		return policy.FencedHost{}, false
+	}
+	var hosts []policy.FencedHost
+	for _, network := range e.Networks() {
+		if host, hidden := view.StrictHiddenAddress(c, network, on(port)); hidden {
+			hosts = append(hosts, host)
+		}
+	}
+	return policy.Together(hosts...), len(hosts) > 0
+}
+
+// breach turns what was caught into one of the ServiceEntry or of the Sidecar.
+func (c catch) breach(o *policy.Object) breach {
+	entry := c.entry.Metadata.Namespace + "/" + c.entry.Metadata.Name
+	b := breach{path: c.path, value: c.port, host: c.host}
+	if o.Kind == policy.KindServiceEntry {
+		b.must = fmt.Sprintf("not be a port of a host that %s from clients who know this ServiceEntry", hiding(c.clients))
+		return b
+	}
+	b.at, b.must = entry, fmt.Sprintf("let its clients know every host on port %d, on which ServiceEntry %s has them listen on every address", c.port, entry)
+	return b
+}
+
+// hiding names what hides a host from clients, with the verb.
+func hiding(c policy.Clients) string {
+	if c.Sidecar == nil {
+		return "annotation " + policy.ExportToAnnotation + " of its Service hides"
+	}
+	return fmt.Sprintf("Sidecar %s/%s hides", c.Sidecar.Metadata.Namespace, c.Sidecar.Metadata.Name)
+}
+
+// caughtOf lists the breaches of a ServiceEntry or Sidecar.
+func caughtOf(o Write, view *policy.View, ported bool) []breach {
+	caught := caughtBySidecar
+	if o.ServiceEntry != nil {
+		caught = caughtByEntry
+	}
+	var found []breach
+	for _, c := range caught(o.Object, view, ported) {
+		found = append(found, c.breach(o.Object))
+	}
+	return found
+}

@@ -1,0 +1,212 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// excuse names what an exemption of the FenceConfig must cover so that a finding about another object counts as
+// accepted.
+type excuse struct{ rule, namespace, name string }
+
+// detour is why a destination is no fence for the requests of another host.
+type detour struct {
+	// host is what the object names.
+	host string
+	// why ends "because".
+	why string
+	// excuses are those of all objects that it is because of; none where nothing can excuse it.
+	excuses []excuse
+}
+
+// must completes "must" for the destination itself.
+func (d detour) must() string {
+	if d.why == notStrict {
+		return "be a strict host"
+	}
+	return "be a strict host that Pods of this cluster alone serve, but " + d.why
+}
+
+const notStrict = "that is no strict host"
+
+// destinations answers for the destinations in one object, each once.
+type destinations struct {
+	view  *policy.View
+	known map[string]*detour
+}
+
+func newDestinations(view *policy.View) *destinations {
+	return &destinations{view, map[string]*detour{}}
+}
+
+// of returns why a destination does not keep the requests of a strict host in this cluster, if it does not. Another
+// strict host keeps them only while what backs it is local, which its own fence does not depend on: those who keep it
+// may let in what they like [C15, C17].
+func (d *destinations) of(taken policy.FencedHost, host, namespace string) (detour, bool) {
+	fqdn := strings.ToLower(policy.Resolve(host, namespace, d.view.Config().ClusterDomain))
+	match := d.view.Match(fqdn)
+	if !match.Has(policy.Strict) {
+		return detour{host: host, why: notStrict}, true
+	}
+	destination := match.Host(policy.Strict)
+	if destination.Same(taken) {
+		return detour{}, false
+	}
+	found, asked := d.known[destination.Host]
+	if !asked {
+		found = support(destination.Host, d.view)
+		d.known[destination.Host] = found
+	}
+	if found == nil {
+		return detour{}, false
+	}
+	return detour{host, found.why, found.excuses}, true
+}
+
+// support returns why a strict host may be served from elsewhere; nil where nothing says so.
+func support(fqdn string, view *policy.View) *detour {
+	host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
+	if !inside {
+		return nil
+	}
+	var why []string
+	var excuses []excuse
+	add := func(rule string, o *policy.Object, what string) {
+		why = append(why, fmt.Sprintf("%s %s/%s %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what))
+		excuses = append(excuses, excuse{rule, o.Metadata.Namespace, o.Metadata.Name})
+	}
+	if view.ServedByHand(host) {
+		service := &policy.Object{Kind: policy.KindService, Metadata: policy.Metadata{Namespace: host.Namespace, Name: host.Name}}
+		add("service-without-selector", service, "has no selector, and people write its endpoints")
+	}
+	for _, o := range view.Related(host) {
+		switch {
+		case o.ServiceEntry != nil && entryClaims(o, fqdn, view):
+			add("serviceentry-fenced-host", o, "joins it")
+		case (o.WorkloadEntry != nil || o.WorkloadGroup != nil) && o.Metadata.Namespace == host.Namespace &&
+			view.Selects(host, workloadLabels(o)) && !ofGroup(o, host, view):
+			add("workloadentry-joins-fenced-service", o, "joins it")
+		}
+	}
+	for _, o := range view.GatewaysOn(host) {
+		add("gateway-on-strict-destination", o, "sends on what arrives at its Pods")
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return &detour{fqdn, summary(why), excuses}
+}
+
+// summary names the first of what there is, and how many more there are.
+func summary(list []string) string {
+	if more := len(list) - 1; more > 0 {
+		return fmt.Sprintf("%s, and so do %d more", list[0], more)
+	}
+	return list[0]
+}
+
+// entryClaims reports whether a ServiceEntry has a host in the inventory under which it was found for a Service: its
+// name, another spelling of it, or a wildcard.
+func entryClaims(o *policy.Object, fqdn string, view *policy.View) bool {
+	return slices.ContainsFunc(o.ServiceEntry.Hosts, func(h string) bool {
+		if suffix, wildcard := policy.Wildcard(strings.ToLower(h)); wildcard {
+			return strings.HasSuffix(fqdn, suffix)
+		}
+		found, strict := claimed(h, o.Metadata.Namespace, view)
+		return strict && found.Host == fqdn
+	})
+}
+
+// ofGroup reports whether istiod made a WorkloadEntry for a WorkloadGroup that the Service selects itself.
+func ofGroup(o *policy.Object, host policy.Host, view *policy.View) bool {
+	group, ok := view.Object(policy.Key{
+		Kind: policy.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
+	})
+	return ok && o.WorkloadEntry != nil && view.Selects(host, workloadLabels(group))
+}
+
+// leading is a VirtualService that sends requests for strict hosts to another one.
+type leading struct {
+	*policy.Object
+	hosts []policy.FencedHost
+}
+
+// leadersOf lists the VirtualServices that send requests for other strict hosts to a strict host.
+func leadersOf(fqdn string, view *policy.View) []leading {
+	var list []leading
+	for _, o := range view.Covering(fqdn) {
+		if o.VirtualService == nil || !sendsTo(o, fqdn, view) {
+			continue
+		}
+		for _, root := range append(roots(o, view), o) {
+			if hosts := others(takenOver(root, view), fqdn); len(hosts) > 0 {
+				list = append(list, leading{root, hosts})
+			}
+		}
+	}
+	return list
+}
+
+// roots lists the VirtualServices that leave requests to a delegate.
+func roots(o *policy.Object, view *policy.View) []*policy.Object {
+	if len(o.VirtualService.Hosts) > 0 {
+		return nil
+	}
+	return slices.DeleteFunc(view.Delegators(o.Key()), func(root *policy.Object) bool { return !sees(root, o) })
+}
+
+// sendsTo reports whether a VirtualService has a route for clients of this cluster to a host.
+func sendsTo(o *policy.Object, fqdn string, view *policy.View) bool {
+	for path, d := range o.VirtualService.Destinations() {
+		host := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+		if host == fqdn && used(o.VirtualService, path, view.Config()) {
+			return true
+		}
+	}
+	return false
+}
+
+// others lists the hosts that are not the one given.
+func others(taken []takenHost, fqdn string) []policy.FencedHost {
+	var hosts []policy.FencedHost
+	for _, host := range taken {
+		if host.Host != fqdn {
+			hosts = append(hosts, host.FencedHost)
+		}
+	}
+	return hosts
+}
+
+// leaders adds to the hosts of findings those whose requests are sent there, so that nobody softens what becomes of
+// these by what is said of the destination.
+type leaders struct {
+	view  *policy.View
+	known map[string][]policy.FencedHost
+}
+
+func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
+	if host.Fence != policy.Strict {
+		return host
+	}
+	var all []policy.FencedHost
+	for _, fqdn := range host.Hosts() {
+		found, asked := l.known[fqdn]
+		if !asked {
+			for _, o := range leadersOf(fqdn, l.view) {
+				found = append(found, o.hosts...)
+			}
+			l.known[fqdn] = found
+		}
+		all = append(all, found...)
+	}
+	return host.Touching(all...)
+}
+
+// leadsToStrict reports whether a destination in an object keeps the requests of any strict host in this cluster.
+func leadsToStrict(d policy.Destination, o *policy.Object, view *policy.View) bool {
+	_, foreign := newDestinations(view).of(policy.FencedHost{}, d.Host, o.Metadata.Namespace)
+	return !foreign
+}

@@ -1,0 +1,61 @@
+package leak
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// gatewayOnStrictDestination refuses a Gateway on the Pods of a strict Service to which requests for another strict
+// host are sent: what they do there is for the VirtualServices of that Gateway to say, and no fence is about that
+// [C17]. Which Pods it chooses beside those with a label of the Service is not known.
+func gatewayOnStrictDestination() Rule {
+	return Rule{
+		ID:       "gateway-on-strict-destination",
+		Rows:     []string{"C17"},
+		Kinds:    []string{policy.KindGateway},
+		Severity: Deny,
+		Leaks:    "those requests go on to wherever the routes of the Gateway lead",
+		Mend:     "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
+		check: func(o Write, view *policy.View) []breach {
+			var found []breach
+			for _, other := range view.LeadingElsewhere() {
+				for _, root := range append(roots(other, view), other) {
+					found = append(found, hops(o.Object, other, root, view)...)
+				}
+			}
+			return found
+		},
+	}
+}
+
+// hops returns the breaches of a Gateway on the destinations of a VirtualService, or of the delegate of one.
+func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
+	taken := takenOver(root, view)
+	if len(taken) == 0 {
+		return nil
+	}
+	var found []breach
+	seen := map[string]bool{}
+	for path, d := range o.VirtualService.Destinations() {
+		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+		host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
+		hosts := others(taken, fqdn)
+		match := view.Match(fqdn)
+		if seen[fqdn] || !inside || len(hosts) == 0 || !match.Has(policy.Strict) || !used(o.VirtualService, path, view.Config()) ||
+			!view.GatewayOn(gateway.Gateway, host) {
+			continue
+		}
+		seen[fqdn] = true
+		found = append(found, breach{
+			path:  []string{"spec", "selector"},
+			value: labelList(gateway.Gateway.Selector),
+			at:    fqdn,
+			host:  policy.Together(hosts...),
+			must: fmt.Sprintf("not choose Pods of %s, to which VirtualService %s/%s sends requests for a strict host",
+				fqdn, root.Metadata.Namespace, root.Metadata.Name),
+		})
+	}
+	return found
+}

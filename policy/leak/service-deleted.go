@@ -1,0 +1,35 @@
+package leak
+
+import (
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// serviceDeleted warns who deletes a strict Service: its companions go with it, and as long as another cluster has a
+// Service of that name, istiod gives its host to the clients here [E17]. Who deletes the whole Namespace has said
+// enough.
+func serviceDeleted() Rule {
+	return Rule{
+		ID:        "service-deleted",
+		Rows:      []string{"E17"},
+		Kinds:     []string{policy.KindService},
+		Deletions: true,
+		Severity:  Warn,
+		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
+			"because the companion goes with the Service",
+		Mend: "delete it in the other clusters first, keep it without Pods, or add hold meshConfig",
+		check: func(o Write, view *policy.View) []breach {
+			service, strict := strictService(o.Object, view)
+			if !o.Deleted || !strict || o.Own || slices.Contains(deleters(), o.Writer) {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "name"},
+				value: o.Metadata.Name,
+				host:  service,
+				must:  "stay as long as anybody here may ask for it",
+			}}
+		},
+	}
+}

@@ -1,0 +1,61 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// serviceLoosenedDestination refuses to loosen a strict Service to which requests for another strict host are sent, and
+// warns who deletes it [C16]: its fence is what keeps them in this cluster.
+func serviceLoosenedDestination() Rule {
+	return Rule{
+		ID:        "service-loosened-destination",
+		Rows:      []string{"C16"},
+		Kinds:     []string{policy.KindService},
+		Deletions: true,
+		Severity:  Deny,
+		Leaks:     "those requests go where no fence keeps them in this cluster",
+		Mend:      "take its name out of the routes of that VirtualService first",
+		check: func(o Write, view *policy.View) []breach {
+			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+			fence := view.Service(host, o.Metadata.Annotations).Fence
+			if o.Own || slices.Contains(deleters(), o.Writer) || (fence == policy.Strict) != o.Deleted || !wasStrict(o, host, view) {
+				return nil
+			}
+			led := leadersOf(host.FQDN(view.Config().ClusterDomain), view)
+			if len(led) == 0 {
+				return nil
+			}
+			var hosts []policy.FencedHost
+			for _, l := range led {
+				hosts = append(hosts, l.hosts...)
+			}
+			b := breach{
+				path:   []string{"metadata", "annotations", policy.FenceKey},
+				value:  o.Metadata.Annotations[policy.FenceKey],
+				host:   policy.Together(hosts...),
+				unsure: o.Deleted,
+				must:   fmt.Sprintf("keep the Service strict while VirtualService %s/%s sends requests for a strict host to it", led[0].Metadata.Namespace, led[0].Metadata.Name),
+			}
+			if o.Deleted {
+				b.path, b.value = []string{"metadata", "name"}, o.Metadata.Name
+				b.must = fmt.Sprintf("stay while VirtualService %s/%s sends requests for a strict host to the Service", led[0].Metadata.Namespace, led[0].Metadata.Name)
+			}
+			return []breach{b}
+		},
+	}
+}
+
+// wasStrict reports whether a Service was strict before it is written, or would be on its creation if it said nothing.
+func wasStrict(o Write, host policy.Host, view *policy.View) bool {
+	var annotations map[string]string
+	switch {
+	case o.Deleted:
+		annotations = o.Metadata.Annotations
+	case o.Old != nil:
+		annotations = o.Old.Metadata.Annotations
+	}
+	return view.Service(host, annotations).Fence == policy.Strict
+}

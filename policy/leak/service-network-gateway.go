@@ -1,0 +1,99 @@
+package leak
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// gatewayPortLabel is the port on which a Service with a network label takes what is for that network.
+const gatewayPortLabel = "networking.istio.io/gatewayPort"
+
+// The ports on which istiod takes a Service for a gateway by itself: those of mutual TLS and of ambient mode
+// (getGatewayDetails in Istio's pilot/pkg/serviceregistry/kube/controller/network.go).
+const (
+	gatewayPort = 15443
+	hbonePort   = 15008
+)
+
+// serviceNetworkGateway refuses a Service that makes addresses which somebody wrote by hand the gateway of this
+// cluster's network: whoever is in another network is sent there for every local endpoint [E19]. That of another
+// network stands for no endpoint of a strict host, and that of the mesh itself is in an exempt Namespace.
+func serviceNetworkGateway() Rule {
+	return Rule{
+		ID:       "service-network-gateway",
+		Rows:     []string{"E19"},
+		Kinds:    []string{policy.KindService},
+		Severity: Deny,
+		Leaks:    "clients of other networks, and gateways, send what is for Pods of this cluster to those addresses",
+		Mend:     "remove the label, or the addresses; the gateway of the mesh belongs into an exempt namespace",
+		check: func(o Write, view *policy.View) []breach {
+			network, config := o.Metadata.Labels[NetworkLabel], view.Config()
+			if network == "" || config.Network != "" && network != config.Network || !isGateway(o.Object) {
+				return nil
+			}
+			path, addresses, sure := handWritten(o)
+			if len(addresses) == 0 {
+				return nil
+			}
+			match := view.Match("*.svc." + config.ClusterDomain)
+			if !match.Has(policy.Strict) || exempt(o.Metadata.Namespace, config) {
+				return nil
+			}
+			return []breach{{
+				path: path, unsure: !sure,
+				value: strings.Join(addresses, ","),
+				at:    network,
+				host:  match.Host(policy.Strict),
+				must:  fmt.Sprintf("not be written by hand where label %s is %q, which makes a gateway of the Service", NetworkLabel, network),
+			}}
+		},
+	}
+}
+
+// isGateway reports whether a Service has a port by which istiod takes it for the gateway of a network.
+func isGateway(o *policy.Object) bool {
+	port, err := strconv.ParseInt(o.Metadata.Labels[gatewayPortLabel], 10, 32)
+	if err != nil {
+		port = gatewayPort
+	}
+	return slices.ContainsFunc(o.Service.Ports, func(p policy.ServicePort) bool { return p.Port == port || p.Port == hbonePort })
+}
+
+// handWritten returns the addresses of a Service that no controller gave it, and where they are. Those of a load
+// balancer that were there before may be from a controller.
+func handWritten(o Write) (path, addresses []string, sure bool) {
+	if len(o.Service.ExternalIPs) > 0 {
+		return []string{"spec", "externalIPs"}, slices.Sorted(slices.Values(o.Service.ExternalIPs)), true
+	}
+	if o.Writer == "" || isController(o.Writer, o.Metadata.Namespace) {
+		return nil, nil, false
+	}
+	addresses = balancers(o.Object)
+	sure = o.Old != nil && !slices.Equal(addresses, balancers(o.Old))
+	return []string{"status", "loadBalancer", "ingress"}, addresses, sure
+}
+
+// balancers lists the addresses of a Service's load balancers, sorted.
+func balancers(o *policy.Object) []string {
+	var addresses []string
+	for _, ingress := range o.Service.Status.LoadBalancer.Ingress {
+		addresses = append(addresses, cmp.Or(ingress.IP, ingress.Hostname))
+	}
+	slices.Sort(addresses)
+	return addresses
+}
+
+// isController reports whether a user is a component of the cluster, or the service account of another Namespace: what
+// gives Services their load balancers.
+func isController(user, namespace string) bool {
+	account, ok := strings.CutPrefix(user, "system:serviceaccount:")
+	if ok {
+		return !strings.HasPrefix(account, namespace+":")
+	}
+	return strings.HasPrefix(user, "system:")
+}

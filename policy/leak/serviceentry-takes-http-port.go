@@ -1,0 +1,35 @@
+package leak
+
+import (
+	"github.com/meshfence/meshfence/policy"
+)
+
+// serviceEntryTakesHTTPPort warns of a ServiceEntry without an address for a TCP port of the number of one of HTTP of
+// a strict host: what is sent there and is no HTTP goes to the ServiceEntry [D12].
+func serviceEntryTakesHTTPPort() Rule {
+	return Rule{
+		ID:       "serviceentry-takes-http-port",
+		Rows:     []string{"D12"},
+		Kinds:    []string{policy.KindServiceEntry},
+		Severity: Warn,
+		Leaks:    "what clients send there that is not HTTP, such as TLS, goes to the endpoints of this ServiceEntry",
+		Mend:     "give the ServiceEntry an address, or take another port",
+		check: func(o Write, view *policy.View) []breach {
+			if len(o.ServiceEntry.Addresses) > 0 {
+				return nil
+			}
+			var found []breach
+			for _, p := range openPorts(o.Object, view) {
+				host, strict := view.StrictPort(policy.Ports{Numbers: []int64{p.Number}, HTTP: true})
+				if !strict || p.Transport() == policy.TransportAlone {
+					continue
+				}
+				found = append(found, breach{
+					path: portPath(o.Object, p), value: p.Number, host: host,
+					must: "not be a port of HTTP of a strict host",
+				})
+			}
+			return found
+		},
+	}
+}

@@ -1,0 +1,167 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// wildcardTakesHiddenHost refuses a ServiceEntry or VirtualService with a wildcard such as *.<namespace> or *.svc, which
+// covers names by which clients ask for a strict host that they do not know, because of their Sidecar or of the
+// Service's annotation [I9]. Whichever comes second is refused. What they know has these names itself, and wins.
+func wildcardTakesHiddenHost() Rule {
+	return Rule{
+		ID:       "wildcard-takes-hidden-host",
+		Rows:     []string{"I9"},
+		Kinds:    []string{policy.KindServiceEntry, policy.KindVirtualService, policy.KindSidecar},
+		Severity: Deny,
+		Leaks:    "the requests of those clients for a short name of the host go where the wildcard leads",
+		Mend:     "choose another wildcard, or let the clients know the host",
+		check: func(o Write, view *policy.View) []breach {
+			if o.Sidecar != nil {
+				return hiddenFromWildcards(o.Object, view)
+			}
+			return hiddenUnderWildcards(o.Object, view)
+		},
+	}
+}
+
+// hiddenUnderWildcards judges a ServiceEntry or VirtualService.
+func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
+	var found []breach
+	var importers []policy.Clients
+	for i, name := range wildcardHosts(o) {
+		suffix, ok := policy.ShortWildcard(name)
+		if !ok {
+			continue
+		}
+		if importers == nil && !takesNames(o, view) {
+			return nil
+		}
+		if importers == nil {
+			importers = view.Importers(o.Metadata.Namespace, exportOf(o))
+		}
+		var hosts []policy.FencedHost
+		by := ""
+		for _, c := range importers {
+			if host, hidden := hiddenUnder(&c, o, name, suffix, view); hidden {
+				hosts = append(hosts, host)
+				if by == "" {
+					by = hiding(c)
+				}
+			}
+		}
+		if len(hosts) > 0 {
+			found = append(found, breach{
+				path: []string{"spec", "hosts", strconv.Itoa(i)}, value: name, host: policy.Together(hosts...),
+				must: fmt.Sprintf("not cover a short name of a host that %s from clients", by),
+			})
+		}
+	}
+	return found
+}
+
+// hiddenFromWildcards judges a Sidecar.
+func hiddenFromWildcards(o *policy.Object, view *policy.View) []breach {
+	var found []breach
+	for _, c := range view.ClientsOf(o) {
+		for _, w := range wildcardsOver(&c, view) {
+			found = append(found, breach{
+				path: []string{"spec", "egress"}, at: fmt.Sprint(w.object.Key(), w.name), host: w.host,
+				must: "let its clients know every host with a short name that " + w.String() + " covers",
+			})
+		}
+	}
+	return found
+}
+
+// wildcard is a host of a ServiceEntry or VirtualService that takes requests for strict hosts that some clients do
+// not know.
+type wildcard struct {
+	object *policy.Object
+	name   string
+	host   policy.FencedHost
+}
+
+func (w wildcard) String() string {
+	return fmt.Sprintf("host %q of %s %s/%s", w.name, w.object.Kind, w.object.Metadata.Namespace, w.object.Metadata.Name)
+}
+
+// wildcardsOver lists what takes requests of clients in that way.
+func wildcardsOver(c *policy.Clients, view *policy.View) []wildcard {
+	if _, hidden := view.StrictHidden(c, policy.Ports{}); !hidden {
+		return nil
+	}
+	var found []wildcard
+	for _, o := range view.CoveringShort() {
+		if !takesNames(o, view) {
+			continue
+		}
+		clients := clientsBeside(c, o, view)
+		for _, name := range wildcardHosts(o) {
+			suffix, ok := policy.ShortWildcard(name)
+			if !ok {
+				continue
+			}
+			if host, hidden := hiddenUnder(&clients, o, name, suffix, view); hidden {
+				found = append(found, wildcard{o, name, host})
+			}
+		}
+	}
+	return found
+}
+
+func wildcardHosts(o *policy.Object) []string {
+	if o.ServiceEntry != nil {
+		return o.ServiceEntry.Hosts
+	}
+	return o.VirtualService.Hosts
+}
+
+func exportOf(o *policy.Object) []string {
+	if o.ServiceEntry != nil {
+		return o.ServiceEntry.ExportTo
+	}
+	return o.VirtualService.ExportTo
+}
+
+// takesNames reports whether what an object takes by a name can get out: a VirtualService may lead to strict hosts alone.
+func takesNames(o *policy.Object, view *policy.View) bool {
+	if o.VirtualService == nil {
+		return true
+	}
+	if !o.VirtualService.InMesh() {
+		return false
+	}
+	for _, d := range o.VirtualService.Destinations() {
+		if !leadsToStrict(d, o, view) {
+			return true
+		}
+	}
+	return false
+}
+
+// hiddenUnder returns the strict hosts that clients ask for by a name under the suffix, where they know the wildcard
+// and not the hosts.
+func hiddenUnder(c *policy.Clients, o *policy.Object, name, suffix string, view *policy.View) (policy.FencedHost, bool) {
+	if o.VirtualService != nil {
+		if !c.Routes(o.Metadata.Namespace, name, o.VirtualService.ExportTo) {
+			return policy.FencedHost{}, false
+		}
+		return view.StrictHiddenName(c, policy.Ports{}, suffix)
+	}
+	var ports policy.Ports
+	for _, p := range o.ServiceEntry.Ports {
+		named := slices.Contains([]policy.Transport{policy.TransportHTTP, policy.TransportTLS, policy.TransportAuto}, p.Transport())
+		if named && c.Knows(o.Metadata.Namespace, name, o.ServiceEntry.ExportTo, p.Number) {
+			ports.Numbers = append(ports.Numbers, p.Number)
+		}
+	}
+	if len(ports.Numbers) == 0 {
+		return policy.FencedHost{}, false
+	}
+	slices.Sort(ports.Numbers)
+	return view.StrictHiddenName(c, ports, suffix)
+}

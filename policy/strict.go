@@ -1,0 +1,345 @@
+package policy
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// tier is what makes strict Services tighter than others. Of each tier some are found, so that Services that are there
+// for show hide no other.
+type tier struct {
+	locked      bool
+	enforcement Enforcement
+}
+
+// tiers lists all of them.
+func tiers() []tier {
+	return []tier{{true, Enforce}, {false, Enforce}, {true, Warn}, {false, Warn}, {true, Audit}, {false, Audit}}
+}
+
+// The ports of a strictKey that are none.
+const (
+	// anyPort stands for whatever ports a Service has.
+	anyPort = -1
+	// noPort is for Services without ports, which may have an address in a view that says no more.
+	noPort = 0
+)
+
+// strictKey names a set of strict Services: those of a tier that have a port, one of HTTP or another.
+type strictKey struct {
+	tier tier
+	port int64
+	http bool
+}
+
+// strictSet is a set of strict Services. Under anyPort it has no addresses.
+type strictSet struct {
+	namespaces map[string]*strictNames
+	addresses  addressSet
+}
+
+// strictNames are Services of one Namespace, sorted.
+type strictNames struct {
+	all []string
+	// restricted are those of them that some clients do not know.
+	restricted []string
+}
+
+// strictSets are the strict Services of the index, so that what an object catches is found without a look at all.
+type strictSets map[strictKey]*strictSet
+
+// keys returns the ports under which a Service stands; none where sidecars listen for none of them.
+func (b backend) keys(t tier) []strictKey {
+	whole := strictKey{tier: t, port: anyPort}
+	if len(b.ports) == 0 {
+		return []strictKey{whole, {tier: t, port: noPort}}
+	}
+	keys := make([]strictKey, 1, len(b.ports)+1)
+	for _, p := range b.ports {
+		if p.transport == TransportNone {
+			continue
+		}
+		keys = append(keys, strictKey{t, int64(p.number), p.transport == TransportHTTP})
+		whole.http = whole.http || p.transport == TransportHTTP
+	}
+	if len(keys) == 1 {
+		return nil
+	}
+	keys[0] = whole
+	return keys
+}
+
+func (x *Index) addStrict(host Host, b backend, t tier) {
+	for _, key := range b.keys(t) {
+		set := x.strict[key]
+		if set == nil {
+			set = &strictSet{namespaces: map[string]*strictNames{}}
+			x.strict[key] = set
+		}
+		names := set.namespaces[host.Namespace]
+		if names == nil {
+			names = &strictNames{}
+			set.namespaces[host.Namespace] = names
+		}
+		names.all = inserted(names.all, host.Name)
+		if b.exports != nil {
+			names.restricted = inserted(names.restricted, host.Name)
+		}
+		if key.port != anyPort {
+			for _, address := range b.addresses {
+				set.addresses.insert(addressed{address, host})
+			}
+		}
+	}
+}
+
+func (x *Index) removeStrict(host Host, b backend, t tier) {
+	for _, key := range b.keys(t) {
+		set := x.strict[key]
+		if set == nil || set.namespaces[host.Namespace] == nil {
+			continue
+		}
+		names := set.namespaces[host.Namespace]
+		names.all, names.restricted = removed(names.all, host.Name), removed(names.restricted, host.Name)
+		if len(names.all) == 0 {
+			delete(set.namespaces, host.Namespace)
+		}
+		for _, address := range b.addresses {
+			set.addresses.remove(addressed{address, host})
+		}
+		if len(set.namespaces) == 0 {
+			delete(x.strict, key)
+		}
+	}
+}
+
+func inserted(names []string, name string) []string {
+	if i, found := slices.BinarySearch(names, name); !found {
+		return slices.Insert(names, i, name)
+	}
+	return names
+}
+
+func removed(names []string, name string) []string {
+	if i, found := slices.BinarySearch(names, name); found {
+		return slices.Delete(names, i, i+1)
+	}
+	return names
+}
+
+// around keeps the set of strict Services equal to the index while change changes a Service or its spec.
+func (x *Index) around(host Host, n *namespaceIndex, change func()) {
+	x.unlist(host, n)
+	change()
+	x.list(host, n)
+}
+
+// unlist takes a Service out of the sets of strict ones.
+func (x *Index) unlist(host Host, n *namespaceIndex) {
+	if t, listed := n.tiers[host.Name]; listed {
+		x.removeStrict(host, n.backends.byName[host.Name], t)
+		delete(n.tiers, host.Name)
+	}
+}
+
+// unlistAll takes all Services of a Namespace out at once.
+func (x *Index) unlistAll(n *namespaceIndex) {
+	for name, t := range n.tiers {
+		host := Host{n.scope.name, name}
+		b := n.backends.byName[name]
+		for _, key := range b.keys(t) {
+			set := x.strict[key]
+			if set == nil {
+				continue
+			}
+			for _, address := range b.addresses {
+				set.addresses.remove(addressed{address, host})
+			}
+			if delete(set.namespaces, n.scope.name); len(set.namespaces) == 0 {
+				delete(x.strict, key)
+			}
+		}
+	}
+	n.tiers = nil
+}
+
+// listAll puts the strict Services of a Namespace in, in the order of their names, so that none has to make room.
+func (x *Index) listAll(n *namespaceIndex) {
+	for _, name := range slices.Sorted(maps.Keys(n.services)) {
+		x.list(Host{n.scope.name, name}, n)
+	}
+}
+
+// list puts a Service that is strict, and whose spec is known, into the sets of those.
+func (x *Index) list(host Host, n *namespaceIndex) {
+	annotation, exists := n.services[host.Name]
+	b, known := n.backends.byName[host.Name]
+	if !exists || !known {
+		return
+	}
+	r := n.scope.ranked(host.Name, annotation)
+	if r.decision.Fence != Strict {
+		return
+	}
+	t := tier{r.decision.Locked, r.enforcement}
+	put(&n.tiers, host.Name, t)
+	x.addStrict(host, b, t)
+}
+
+// Ports says which ports of strict Services a question is about.
+type Ports struct {
+	// Numbers are those that count, sorted; none for any.
+	Numbers []int64
+	// HTTP leaves out those that are not of HTTP.
+	HTTP bool
+}
+
+// has reports whether the Service has such a port.
+func (p Ports) has(b backend) bool {
+	if len(b.ports) == 0 {
+		return p.any()
+	}
+	return slices.ContainsFunc(b.ports, p.includes)
+}
+
+// any reports whether no port is left out.
+func (p Ports) any() bool { return len(p.Numbers) == 0 && !p.HTTP }
+
+func (p Ports) includes(port backendPort) bool {
+	if port.transport == TransportNone {
+		return false
+	}
+	_, counts := slices.BinarySearch(p.Numbers, int64(port.number))
+	return (len(p.Numbers) == 0 || counts) && (!p.HTTP || port.transport == TransportHTTP)
+}
+
+// covers reports whether a set of Services is about such a port.
+func (p Ports) covers(key strictKey) bool {
+	if key.port == noPort {
+		return p.any()
+	}
+	return key.port != anyPort && p.includes(backendPort{int32(key.port), transportOf(key)}) //nolint:gosec // a port
+}
+
+// transportOf tells HTTP from the others.
+func transportOf(key strictKey) Transport {
+	if key.http {
+		return TransportHTTP
+	}
+	return TransportAuto
+}
+
+// sets visits the sets of the index that the ports are about. Of any port it visits those of each where addresses
+// are asked for, and else those of all together.
+func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) {
+	if len(p.Numbers) == 0 && addresses || len(p.Numbers) > len(v.index.strict) {
+		for key, set := range v.index.strict {
+			if p.covers(key) {
+				visit(key, set)
+			}
+		}
+		return
+	}
+	numbers := []int64{anyPort}
+	if len(p.Numbers) > 0 {
+		numbers = p.Numbers
+	}
+	for _, tier := range tiers() {
+		for _, number := range numbers {
+			for _, http := range []bool{true, false} {
+				key := strictKey{tier, number, http}
+				if set := v.index.strict[key]; set != nil && (http || !p.HTTP) {
+					visit(key, set)
+				}
+			}
+		}
+	}
+}
+
+// StrictAddress returns the tightest of strict Services that have a ClusterIP in the prefix and one of the ports there;
+// where there are many, of some of each tier.
+func (v *View) StrictAddress(prefix netip.Prefix, ports Ports) (FencedHost, bool) {
+	return v.strictAddress(prefix, ports, func(Host, backend) bool { return true })
+}
+
+// StrictHiddenAddress does so for those that the clients do not know on the ports.
+func (v *View) StrictHiddenAddress(c *Clients, prefix netip.Prefix, ports Ports) (FencedHost, bool) {
+	return v.strictAddress(prefix, ports, func(h Host, b backend) bool { return c.hidesAny(h, b, ports) })
+}
+
+func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host, backend) bool) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	s := strictSearch{view: v}
+	offer := func(host Host) (strict bool) {
+		return !v.told(host) && wanted(host, v.index.backend(host)) && s.offer(host)
+	}
+	if prefix.IsSingleIP() {
+		if host, ok := v.index.addresses[prefix.Addr()]; ok && ports.has(v.index.backend(host)) {
+			offer(host)
+		}
+	} else {
+		v.sets(ports, true, func(_ strictKey, set *strictSet) { set.addresses.within(prefix, upTo(maxHosts, offer)) })
+		v.offerUnlisted(func(host Host, b backend) {
+			if ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) {
+				offer(host)
+			}
+		})
+	}
+	s.offerTold(func(host Host, b backend) bool {
+		return ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) && wanted(host, b)
+	})
+	return s.fencedHost()
+}
+
+// StrictPort returns the tightest of strict Services that have one of the ports. It looks once at each Namespace, whatever is
+// in it.
+func (v *View) StrictPort(ports Ports) (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	s := strictSearch{view: v}
+	v.sets(ports, false, func(_ strictKey, set *strictSet) {
+		for namespace, names := range set.namespaces {
+			s.offerNames(namespace, names.all, func(Host) bool { return true })
+		}
+	})
+	v.offerUnlisted(func(host Host, b backend) {
+		if ports.has(b) {
+			s.offerIndexed(host)
+		}
+	})
+	s.offerTold(func(_ Host, b backend) bool { return ports.has(b) })
+	return s.fencedHost()
+}
+
+// offerUnlisted visits the Services of Namespaces that the view was told of: the index has them by other labels.
+func (v *View) offerUnlisted(visit func(Host, backend)) {
+	for namespace := range v.namespaces {
+		if n, ok := v.index.namespaces[namespace]; ok {
+			for name, b := range n.backends.byName {
+				visit(Host{namespace, name}, b)
+			}
+		}
+	}
+}
+
+// offerNames offers some of the names of a Namespace that are wanted.
+func (s *strictSearch) offerNames(namespace string, names []string, wanted func(Host) bool) {
+	more := upTo(maxHosts, func(host Host) bool { return !s.view.told(host) && wanted(host) && s.offer(host) })
+	for _, name := range names {
+		if !more(Host{namespace, name}) {
+			return
+		}
+	}
+}
+
+// upTo returns a visitor that reports whether to go on: until offer has taken so many.
+func upTo(most int, offer func(Host) bool) func(Host) bool {
+	return func(host Host) bool {
+		if offer(host) {
+			most--
+		}
+		return most > 0
+	}
+}
