@@ -206,6 +206,29 @@ func (v *View) ClientsOf(sidecar *Object) []Clients {
 	return list
 }
 
+// ClientsWithout lists the clients that have another Sidecar, or none, without a Sidecar that has no selector.
+func (v *View) ClientsWithout(sidecar *Object) []Clients {
+	others := func(namespace string) []*Object {
+		return slices.DeleteFunc(v.named(ownName(namespace)), func(o *Object) bool { return o.Key() == sidecar.Key() })
+	}
+	namespace := sidecar.Metadata.Namespace
+	if len(others(namespace)) > 0 {
+		return nil
+	}
+	if namespace == v.config.IstioNamespace {
+		return []Clients{v.config.clients(namespace, nil), v.config.clients("", nil)}
+	}
+	root := others(v.config.IstioNamespace)
+	if len(root) == 0 {
+		return []Clients{v.config.clients(namespace, nil)}
+	}
+	list := make([]Clients, len(root))
+	for i, o := range root {
+		list[i] = v.config.clients(namespace, o)
+	}
+	return list
+}
+
 // ClientsIn returns the clients that a Sidecar has in a Namespace.
 func (v *View) ClientsIn(namespace string, sidecar *Object) Clients {
 	return v.config.clients(namespace, sidecar)
