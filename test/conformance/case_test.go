@@ -57,6 +57,8 @@ type row struct {
 	// AnyOrder says that each of them alone is harmless, and that the guard refuses the one that comes last, whichever
 	// that is.
 	AnyOrder bool `json:"anyOrder"`
+	// Alone says that no other case may stand beside it, because it hides the Service from the clients of all.
+	Alone bool `json:"alone"`
 	// Rules are the ids of rules that judge it beside those of the row.
 	Rules []string `json:"rules"`
 	// Neighbour are objects of the same shape that let nothing out.

@@ -56,7 +56,9 @@ func through(t *testing.T, hold policy.Hold, mesh string, cases []row, results *
 			t.Run(column, func(t *testing.T) {
 				for _, r := range cases {
 					t.Run(r.name, func(t *testing.T) {
-						t.Parallel()
+						if !r.Alone { // those that are come before the others
+							t.Parallel()
+						}
 						var shown string
 						t.Cleanup(func() { results.Add(name(hold)+", "+column, r.name, shown, !t.Failed()) })
 						shown = run(t, newScene(t, b, r))

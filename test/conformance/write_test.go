@@ -209,6 +209,9 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, o *unstructu
 	return resource.Patch(ctx, o.GetName(), types.MergePatchType, data, options, o.GetAnnotations()[subresource])
 }
 
+// headless is the address of a Service that has none, which no update changes.
+const headless = "None"
+
 // undo removes what a change stored, the last first, and puts back what stood before.
 func (s *scene) undo(t *testing.T, done change) {
 	t.Helper()
@@ -217,7 +220,8 @@ func (s *scene) undo(t *testing.T, done change) {
 		stood[identity(o)] = true
 	}
 	for _, o := range slices.Backward(done.stored) {
-		if stood[identity(o)] {
+		clusterIP, _, _ := unstructured.NestedString(o.Object, "spec", "clusterIP")
+		if stood[identity(o)] && clusterIP != headless {
 			continue
 		}
 		resource, err := s.resource(s.cluster(o), o)
