@@ -188,6 +188,7 @@ type judgement struct {
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 	for _, o := range j.resolver.Resolve(p) {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
+			soft = soft || passedOn(o.Path)
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
 		}
@@ -284,7 +285,7 @@ func (j *judgement) gateway(t target) {
 		if l.Route == "" && l.Listener == "" {
 			continue // nothing leads there
 		}
-		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
+		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: passedOn(l.Path), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
 	}
 	for _, listener := range j.snapshot.Listeners {
 		at := listener.GetAddress().GetSocketAddress()
@@ -298,3 +299,7 @@ func (j *judgement) gateway(t target) {
 		}
 	}
 }
+
+// passedOn reports whether a gateway passes a connection on by its SNI: that is for the fences of the clusters that it
+// comes from, and a warning says so (rows H1 and H2).
+func passedOn(p xds.Path) bool { return strings.HasPrefix(p.Cluster, "outbound_.") }
