@@ -209,7 +209,7 @@ func (j *judgement) sidecar(t target) {
 			}
 			answer := j.resolver.Lookup(name, func(fqdn string) []netip.Addr { return j.byHost[fqdn] })
 			for _, a := range answer.Addresses {
-				if t.headless && answer.Name == t.fqdn {
+				if t.headless && answer.Mesh {
 					continue // the Pods of all clusters: row E4
 				}
 				if !slices.Contains(t.addresses, a) {
