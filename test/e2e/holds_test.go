@@ -285,3 +285,41 @@ func (h *brokenHold) mend(t *testing.T) {
 		t.Errorf("routes are stored as\n%s", routes)
 	}
 }
+
+// TestNotHeld: a rule that a user wrote before the fence, and that the backfill leaves to the tool that owns it, keeps
+// its Service from being held: audit, explain, a metric and an Event say so until it has the subset.
+func TestNotHeld(t *testing.T) {
+	s := shared(t)
+	namespace := s.CreateNamespace(t, nil)
+	const owned = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings, annotations: {argocd.argoproj.io/tracking-id: shop}}
+spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
+`
+	s.kubectl(t, holdScene+"---"+owned, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, "", "annotate", "service", "ratings", "-n", namespace, "meshfence.io/fence=strict")
+	const reason = "rule-without-subset"
+	missing := "DestinationRule " + namespace + "/ratings: subset v1 must be \"m1c1\" [" + reason + "]"
+	eventually(t, "it is told", func(context.Context) error {
+		if code, out := s.run(t, "audit"); code != 1 || !strings.Contains(out, "not held: Service "+namespace+"/ratings: "+missing) {
+			return fmt.Errorf("audit: exit code %d\n%s", code, out)
+		}
+		if _, out := s.run(t, "explain", namespace+"/ratings"); !strings.Contains(out, missing) {
+			return fmt.Errorf("explain:\n%s", out)
+		}
+		for _, e := range s.events(t, namespace) {
+			if e.Reason == "NotHeld" && e.Regarding.Name == "ratings" && s.leading(t, `meshfence_strict_services_not_held{reason="`+reason+`"}`) > 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("no Event, or no metric")
+	})
+	s.kubectl(t, owned, "apply", "-n", namespace, "--server-side", "--force-conflicts", "-f", "-") // as the tool does again
+	eventually(t, "it is over", func(context.Context) error {
+		if _, out := s.run(t, "audit"); strings.Contains(out, "not held: Service "+namespace+"/ratings") {
+			return fmt.Errorf("audit:\n%s", out)
+		}
+		return nil
+	})
+}
