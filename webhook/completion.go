@@ -103,7 +103,7 @@ func put(wake chan<- struct{}) {
 	}
 }
 
-// answered applies the config where all that it needs has been asked for, and says whether that is another one.
+// answered applies the config where all that it needs has been asked for, and reports whether that is another one.
 func (c *completion) answered() (changed bool) { return c.asked() && c.apply() }
 
 // apply puts the config in force with what is known, and says whether that is another one.
@@ -191,7 +191,7 @@ func (c *completion) reportHolds(config *policy.Config) {
 	}
 }
 
-// news says whether a text about a hold is another one than the last.
+// news reports whether a text about a hold is another one than the last.
 func (c *completion) news(hold policy.Hold, text string) bool {
 	old := c.told[hold]
 	c.told[hold] = text

@@ -110,6 +110,7 @@ func TestConditions(t *testing.T) {
 		"a mesh config that goes":            {meshDeleted, "", "{metadata: {name: istio}, data: {mesh: ''}}", true},
 		"another ConfigMap that goes":        {meshDeleted, "", "{metadata: {name: it}, data: {a: b}}", false},
 		"a ConfigMap without data that goes": {meshDeleted, "", "metadata: {name: it}", false},
+		"a ConfigMap that goes, empty":       {meshDeleted, "", "metadata: {name: it}", false},
 	}
 	answers := map[question]map[bool]bool{}
 	for name, r := range requests {

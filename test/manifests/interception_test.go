@@ -231,7 +231,7 @@ func TestInterception(t *testing.T) {
 		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
 		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
 		"mesh ConfigMap":           create(plain, "v1", "ConfigMap", "istio", "}, data: {mesh: '{}'}}").calls("meshconfig.mutate", "meshconfig.validate"),
-		"mesh ConfigMap deleted":   attempt{args: "delete configmap existing-mesh -n " + plain}.calls("meshconfig-deletions.validate"),
+		"mesh ConfigMap deleted":   attempt{args: "delete configmap existing-mesh -n " + plain}.calls("deleted-meshes.validate"),
 		"other ConfigMap deleted":  {args: "delete configmap existing-other -n " + plain},
 		"other ConfigMap":          create("meshfence-system", "v1", "ConfigMap", "other", "}}"),
 		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}").calls("meshconfig.validate"),

@@ -195,6 +195,7 @@ func policies() map[string]admissionv1.FailurePolicyType {
 		"namespaces-status.validate.meshfence.io":    admissionv1.Ignore,
 		"config.validate.meshfence.io":               admissionv1.Ignore,
 		"meshconfig-deletions.validate.meshfence.io": admissionv1.Ignore,
+		"deleted-meshes.validate.meshfence.io":       admissionv1.Ignore,
 	}
 }
 
