@@ -29,6 +29,7 @@ type companions struct {
 	*mesh
 	live     client.Reader // past any cache
 	writer   client.Client
+	yields   func() bool
 	recorder events.EventRecorder
 	metrics  *metrics
 	settle   time.Duration
@@ -41,6 +42,7 @@ func newCompanions(r *runner, m *mesh) *companions {
 		mesh:     m,
 		live:     r.mgr.GetAPIReader(),
 		writer:   r.writer,
+		yields:   r.Yields,
 		recorder: r.recorder,
 		metrics:  r.metrics,
 		settle:   r.Settle,
@@ -53,6 +55,9 @@ func newCompanions(r *runner, m *mesh) *companions {
 func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if request.Name == "" {
 		return reconcile.Result{}, c.expand(ctx, request.Namespace)
+	}
+	if c.yields() {
+		return reconcile.Result{RequeueAfter: yieldRetry}, nil
 	}
 	host := policy.Host{Namespace: request.Namespace, Name: request.Name}
 	view := c.index.View()

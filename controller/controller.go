@@ -50,6 +50,9 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
+	// Yields reports whether another installation of meshfence has the cluster, so that this one writes nothing; nil
+	// means never.
+	Yields func() bool
 }
 
 func (o Options) validate() error {
@@ -83,6 +86,9 @@ func (o Options) withDefaults() Options {
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
 	}
+	if o.Yields == nil {
+		o.Yields = func() bool { return false }
+	}
 	return o
 }
 
@@ -95,11 +101,12 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	o = o.withDefaults()
 	return mgr.Add(&runner{
-		Options:  o.withDefaults(),
+		Options:  o,
 		mgr:      mgr,
 		metrics:  m,
-		writer:   client.WithFieldOwner(mgr.GetClient(), fieldOwner),
+		writer:   yielding{client.WithFieldOwner(mgr.GetClient(), fieldOwner), o.Yields},
 		recorder: mgr.GetEventRecorder(fieldOwner),
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +78,8 @@ type CABundleKeeper struct {
 	Tell func(configuration client.Object, reason, note string)
 	// Yields counts the configurations that are left to another writer; nil counts none.
 	Yields prometheus.Gauge
+	// Foreign is set to whether a configuration is another installation's; nil is not.
+	Foreign *atomic.Bool
 
 	written  []byte // former CAs survive here when both configurations are reset at once
 	contests map[string]*contest.Record
@@ -116,10 +119,11 @@ func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (re
 	}
 	k.written = bundle
 
-	next, yields := bundleResync, 0
+	next, yields, another := bundleResync, 0, false
 	var failed []error
 	for _, configuration := range configurations {
 		foreign := k.isForeign(ctx, configuration)
+		another = another || foreign
 		wait, err := k.publish(ctx, configuration, bundle, now)
 		failed = append(failed, err)
 		if foreign || k.contest(configuration).Contested(now) {
@@ -128,6 +132,9 @@ func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (re
 		if wait > 0 {
 			next = min(next, wait)
 		}
+	}
+	if k.Foreign != nil {
+		k.Foreign.Store(another)
 	}
 	if k.Yields != nil {
 		k.Yields.Set(float64(yields))

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -343,12 +344,21 @@ func TestCABundleKeeperLeavesAnotherInstallation(t *testing.T) {
 	k.keeper.Configurations.Service = client.ObjectKey{Namespace: "second", Name: "fence"}
 	var told []string
 	k.keeper.Tell = func(o client.Object, reason, note string) { told = append(told, o.GetName()+" "+reason+" "+note) }
+	k.keeper.Foreign = &atomic.Bool{}
 	k.reconcile(t, 1)
 	k.reconcile(t, 0)
 	k.want(t, "its own webhook alone", nil, nil, []string{"ca"})
+	if !k.keeper.Foreign.Load() {
+		t.Error("nobody hears of the other installation")
+	}
 	want := []string{ourConfigurations.Mutating + " ForeignWebhookConfiguration its webhooks call Service first/fence and not second/fence: " +
 		"another installation of meshfence has the cluster, and this one leaves it alone; remove one of them"}
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	replaceObject(t, k, mutatingWith(ca.PEM()))
+	k.reconcile(t, 0)
+	if k.keeper.Foreign.Load() {
+		t.Error("the other installation has gone, and this one still yields")
 	}
 }

@@ -35,3 +35,9 @@ func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put fun
 	g := newLastGood(api, api, namespace, log)
 	return g.put, g.Start
 }
+
+// ParseReview returns the request in a review.
+func ParseReview(body []byte) (admission.Request, error) {
+	r, err := parseReview(body)
+	return r.request, err
+}

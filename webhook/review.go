@@ -52,13 +52,14 @@ func parseHead(body io.Reader) review {
 func (r *review) read(from io.Reader, object func(*jsontext.Decoder) ([]byte, error)) error {
 	dec := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	small := map[string]json.RawMessage{}
-	var raw, old []byte
+	objects := map[string][]byte{}
 	request := func(name string) (err error) {
 		switch name {
-		case "object":
-			raw, err = object(dec)
-		case "oldObject":
-			old, err = object(dec)
+		case "object", "oldObject":
+			var raw []byte
+			if raw, err = object(dec); string(raw) != "null" {
+				objects[name] = raw
+			}
 		case "options":
 			err = dec.SkipValue()
 		default:
@@ -91,7 +92,7 @@ func (r *review) read(from io.Reader, object func(*jsontext.Decoder) ([]byte, er
 	if err != nil {
 		return fmt.Errorf("decode the review: %w", err)
 	}
-	r.request.Object.Raw, r.request.OldObject.Raw = unlessNull(raw), unlessNull(old)
+	r.request.Object.Raw, r.request.OldObject.Raw = objects["object"], objects["oldObject"]
 	return nil
 }
 
@@ -127,11 +128,4 @@ func text(dec *jsontext.Decoder) (string, error) {
 		return "", err
 	}
 	return token.String(), nil
-}
-
-func unlessNull(raw []byte) []byte {
-	if string(raw) == "null" {
-		return nil
-	}
-	return raw
 }

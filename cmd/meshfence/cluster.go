@@ -75,7 +75,12 @@ func (f *clusterFlags) auditor(ctx context.Context) (*controller.Auditor, error)
 func (f *clusterFlags) readConfig(ctx context.Context, reader client.Reader) (*policy.Config, error) {
 	rules := leak.Rules()
 	if f.config == "" {
-		return webhook.LoadConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+		// What a replica that starts now would have in force.
+		config, stale, err := webhook.StartConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+		if stale != nil {
+			fmt.Fprintf(os.Stderr, "meshfence: %v\n", stale)
+		}
+		return config, err
 	}
 	data, err := os.ReadFile(f.config)
 	if err != nil {

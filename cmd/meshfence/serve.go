@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -177,8 +178,9 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
+	var foreign atomic.Bool // a mounted certificate comes without a look at the webhook configurations
 	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
-		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded())
+		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &foreign)
 		return err
 	})
 	if err != nil {
@@ -205,6 +207,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Synced:       state.Synced,
 		Registerer:   metrics.Registry,
 		BackfillRate: f.backfillRate,
+		Yields:       foreign.Load,
 	})
 }
 
@@ -260,7 +263,7 @@ type telling struct {
 func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.notices }
 
 // newCertificates fails while the API server is away; the flag is checked first.
-func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge) (*webhook.Certificates, error) {
+func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, foreign *atomic.Bool) (*webhook.Certificates, error) {
 	switch f.certificates {
 	case selfSigned:
 		return webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
@@ -268,6 +271,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 			Service:        installName,
 			ClusterDomain:  clusterDomain,
 			Yields:         yields,
+			Foreign:        foreign,
 			Configurations: webhook.WebhookConfigurations{Mutating: installName, Validating: installName},
 		})
 	case mounted:

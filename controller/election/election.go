@@ -7,7 +7,6 @@ package election
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -177,7 +176,7 @@ func (e *Election) lead(ctx context.Context) {
 func (e *Election) keep(ctx context.Context, part manager.Runnable) {
 	for pause := retryFirst; ; pause = min(2*pause, retryMax) {
 		err := part.Start(ctx)
-		if err == nil || ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		e.log.Error(err, "a part of the leader failed and starts again", "part", fmt.Sprintf("%T", part), "pause", pause.String())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -210,7 +211,11 @@ func (r *Recorder) Start(ctx context.Context) error {
 			outcome, err := r.send(ctx, event)
 			if err != nil && ctx.Err() == nil {
 				r.forget(event.Name)
-				r.log.Info("an Event is lost", "reason", event.Reason, "object", event.Regarding.Namespace+"/"+event.Regarding.Name, "error", err.Error())
+				level := 0
+				if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+					level = 1 // as it must be
+				}
+				r.log.V(level).Info("an Event is lost", "reason", event.Reason, "object", event.Regarding.Namespace+"/"+event.Regarding.Name, "error", err.Error())
 			}
 			r.counts.WithLabelValues(outcome).Inc()
 		}

@@ -43,7 +43,7 @@ func TestLeaseLost(t *testing.T) {
 	var during string
 	requests := underLoad(t, judged, func() {
 		s.kubectl(t, "", "patch", "lease", "meshfence", "-n", "meshfence-system", "--type=merge", "-p", fmt.Sprintf(
-			`{"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 600, "renewTime": %q}}`, time.Now().UTC().Format(time.RFC3339Nano)))
+			`{"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 600, "renewTime": %q}}`, time.Now().UTC().Format(metav1.RFC3339Micro)))
 		eventually(t, "no replica leads", func(context.Context) error {
 			leaders := 0.0
 			for i := range s.meshfence.Replicas() {

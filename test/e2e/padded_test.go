@@ -14,6 +14,7 @@ import (
 // high-volume kinds let pass what gets no answer.
 func TestPaddedIsRefused(t *testing.T) {
 	s := shared(t)
+	s.configure(t, strings.Replace(defaultConfig, "[m1c1]", "[m1c1], network: own", 1))
 	namespace := s.strictNamespace(t)
 	config := s.Config()
 	config.ContentType = "application/vnd.kubernetes.protobuf" // as JSON a request would be too large for the API server
