@@ -169,7 +169,7 @@ func (s *searcher) leaks(w World, d Decided) {
 	accepted := World{Base: w.Base, Steps: d.accepted(w)}
 	want := worst(leaks)
 	first := Finding{World: accepted, Leaks: []Leak{want}}
-	if !s.full(first) && !s.confirmed(accepted, want) {
+	if (!s.full(first) || !want.Soft) && !s.confirmed(accepted, want) {
 		return
 	}
 	s.found(first, s.report.Leaks, func(w World) (Finding, bool) {
@@ -249,20 +249,27 @@ func (s *searcher) full(f Finding) bool {
 
 // found shrinks a finding unless there are enough of its shape, and keeps it.
 func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
-	if s.full(f) {
+	if s.full(f) && (f.Rule != "" || f.Leaks[0].Soft) {
 		if h := among[f.Signature()]; h != nil {
 			h.Count++
 		}
 		return
 	}
 	last := f
-	smallest := Shrink(f.World, func(w World) bool {
+	still := func(w World) bool {
 		now, ok := again(w)
 		if ok {
 			last = now
 		}
 		return ok
-	})
+	}
+	steps := shrinkSteps(f.World, still)
+	last.World = steps
+	fine := last.fine()
+	if s.coarse[fine]++; s.coarse[fine] > 1 {
+		return
+	}
+	smallest := Shrink(steps, still)
 	last.World = smallest
 	s.coarse[f.coarse()]++
 	s.coarse[f.Rule]++
