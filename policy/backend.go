@@ -82,6 +82,15 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
+// bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
+// selects by, or have all of them.
+func (b backend) bound(labels map[string]string) bool {
+	return len(b.selector) > 0 && (b.selects(labels) || !slices.ContainsFunc(pairs(labels), func(pair string) bool {
+		_, found := slices.BinarySearch(b.selector, pair)
+		return !found
+	}))
+}
+
 // backends are those of one Namespace.
 type backends struct {
 	byName map[string]backend
@@ -178,17 +187,27 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 // StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given
 // and contradicts none of them; no labels choose everything. It looks at every Service of the Namespace.
 func (v *View) StrictOverlapping(namespace string, labels map[string]string) (FencedHost, bool) {
+	return v.strictAmong(namespace, func(b backend) bool { return b.overlaps(labels) })
+}
+
+// StrictBound returns the tightest strict Service of a Namespace all of whose Pods the labels choose, or none but
+// whose Pods. It looks at every Service of the Namespace.
+func (v *View) StrictBound(namespace string, labels map[string]string) (FencedHost, bool) {
+	return v.strictAmong(namespace, func(b backend) bool { return b.bound(labels) })
+}
+
+func (v *View) strictAmong(namespace string, wanted func(backend) bool) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	s := strictSearch{view: v}
 	if n, ok := v.index.namespaces[namespace]; ok {
 		for name, b := range n.backends.byName {
-			if b.overlaps(labels) {
+			if wanted(b) {
 				s.offerIndexed(Host{namespace, name})
 			}
 		}
 	}
-	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.overlaps(labels) })
+	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && wanted(b) })
 	return s.fencedHost()
 }
 

@@ -94,6 +94,20 @@ func (m backendModel) overlapping(namespace string, labels map[string]string) st
 	})
 }
 
+func (m backendModel) bound(namespace string, labels map[string]string) string {
+	within := func(a, b map[string]string) bool {
+		for key, value := range a {
+			if have, ok := b[key]; !ok || have != value {
+				return false
+			}
+		}
+		return true
+	}
+	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+		return h.Namespace == namespace && len(spec.Selector) > 0 && (within(labels, spec.Selector) || within(spec.Selector, labels))
+	})
+}
+
 func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []covered {
 	return m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool {
 		return hasPort(spec, ports) && slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
@@ -161,6 +175,8 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 			compare("selecting", m.selecting(namespace, labels), got, found)
 			got, found = view.StrictOverlapping(namespace, labels)
 			compare("overlapping", m.overlapping(namespace, labels), got, found)
+			got, found = view.StrictBound(namespace, labels)
+			compare("bound", m.bound(namespace, labels), got, found)
 		}
 	}
 	for _, ports := range []policy.Ports{{}, {HTTP: true}, {Numbers: []int64{80}}, {Numbers: []int64{80, 90}, HTTP: true}, {Numbers: []int64{90, 91, 92, 93, 94, 95, 96, 97, 98, 99}}} {

@@ -9,10 +9,13 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// crowded returns an index of ten Namespaces that share the Services, each with Pods and addresses of its own.
-func crowded(b *testing.B, services int) *policy.Index {
+// crowded returns an index of ten Namespaces that share the Services, each with Pods and addresses of its own. Without
+// fences a third of them is strict.
+func crowded(b *testing.B, services int, fences ...map[string]string) *policy.Index {
 	index := policy.NewIndex(configOf(b, "{default: none}"))
-	fences := []map[string]string{nil, fenced("strict"), fenced("prefer")}
+	if len(fences) == 0 {
+		fences = []map[string]string{nil, fenced("strict"), fenced("prefer")}
+	}
 	for i := range services {
 		namespace := fmt.Sprintf("ns-%d", i%10)
 		if i < 10 {
@@ -23,7 +26,7 @@ func crowded(b *testing.B, services int) *policy.Index {
 		four := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()
 		index.SetServiceSpec(h, policy.ServiceSpec{
 			Selector:  map[string]string{"app.kubernetes.io/name": h.Name, "app.kubernetes.io/instance": h.Name + "-release"},
-			ClusterIP: four, ClusterIPs: []string{four},
+			ClusterIP: four, ClusterIPs: []string{four}, Ports: []policy.ServicePort{{Name: "http", Port: 9080}},
 		})
 	}
 	return index
@@ -69,20 +72,57 @@ func BenchmarkStrictSelecting(b *testing.B) {
 	}
 }
 
-// BenchmarkStrictAddress: a single address is found at once, a CIDR by a look at all.
+// BenchmarkStrictAddress: what it costs to find a Service in networks must not depend on the number of Services, be
+// they strict or not, nor on whether one of them has the port.
 func BenchmarkStrictAddress(b *testing.B) {
+	eight := make([]netip.Prefix, 8)
+	for i := range eight {
+		eight[i] = netip.MustParsePrefix(fmt.Sprintf("%d.0.0.0/8", 3+i))
+	}
+	for _, services := range []int{100, 100_000} {
+		for strict, index := range map[string]*policy.Index{"some": crowded(b, services), "none": crowded(b, services, nil)} {
+			for name, prefixes := range map[string][]netip.Prefix{"one": {netip.MustParsePrefix("10.0.0.40/32")}, "network": eight} {
+				for _, port := range []int64{9080, 9999} {
+					b.Run(fmt.Sprintf("%s/port=%d/strict=%s/services=%d", name, port, strict, services), func(b *testing.B) {
+						b.ReportAllocs()
+						for b.Loop() {
+							view, found := index.View(), false
+							for _, prefix := range prefixes {
+								_, ok := view.StrictAddress(prefix, policy.Ports{Numbers: []int64{port}})
+								found = found || ok
+							}
+							if found != (strict == "some" && port == 9080) {
+								b.Fatalf("found: %t", found)
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkStrictHidden: nor must what it costs to find a Service that clients do not know.
+func BenchmarkStrictHidden(b *testing.B) {
 	for _, services := range []int{100, 100_000} {
 		index := crowded(b, services)
-		for _, text := range []string{"10.0.0.40/32", "10.0.0.0/8"} {
-			prefix := netip.MustParsePrefix(text)
-			b.Run(fmt.Sprintf("%s/services=%d", text, services), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, ok := index.View().StrictAddress(prefix, policy.Ports{}); !ok {
-						b.Fatal("no Service has the address")
+		for name, egress := range map[string]string{
+			"own":        `[{"hosts": ["./*", "istio-system/*"]}]`,
+			"everything": `[{"hosts": ["*/*"]}]`,
+			"one port":   `[{"port": {"number": 9080, "protocol": "TCP"}, "hosts": ["./*"]}, {"hosts": ["*/*"]}]`,
+		} {
+			view := index.View()
+			clients := view.ClientsIn("app", objectOf(b, policy.KindSidecar, "app", "default", `"spec": {"egress": `+egress+`}`))
+			for _, ports := range []policy.Ports{{}, {Numbers: []int64{9080}}} {
+				b.Run(fmt.Sprintf("%s/ports=%v/services=%d", name, ports.Numbers, services), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						if _, hidden := index.View().StrictHidden(&clients, ports); hidden != (name != "everything") {
+							b.Fatalf("hidden: %t", hidden)
+						}
 					}
-				}
-			})
+				})
+			}
 		}
 	}
 }
@@ -100,6 +140,16 @@ func BenchmarkIndexSize(b *testing.B) {
 		runtime.KeepAlive(index)
 	}
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/services, "B/Service")
+}
+
+// BenchmarkSetConfig puts another FenceConfig in force, by which every Service has another fence.
+func BenchmarkSetConfig(b *testing.B) {
+	index := crowded(b, 100_000, nil)
+	configs := []*policy.Config{configOf(b, "{default: strict}"), configOf(b, "{default: none}")}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		index.SetConfig(configs[i%2])
+	}
 }
 
 // BenchmarkSetService changes the fence of one Service among many.

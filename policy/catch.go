@@ -40,7 +40,10 @@ func ShortWildcard(host string) (suffix string, ok bool) {
 		return "", false
 	}
 	rest, namespace := cutLast(strings.TrimSuffix(suffix, ".svc"))
-	return suffix, suffix == ".svc" || isLabel(namespace) && !strings.Contains(rest, ".")
+	if suffix != ".svc" && (!isLabel(namespace) || strings.Contains(rest, ".")) {
+		return "", false
+	}
+	return suffix, true
 }
 
 // cutLast cuts off what follows the last dot.
@@ -202,6 +205,29 @@ func (v *View) ClientsOf(sidecar *Object) []Clients {
 	list := []Clients{v.config.clients(sidecar.Metadata.Namespace, sidecar)}
 	if sidecar.isRootSidecar(v.config) {
 		list = append(list, v.config.clients("", sidecar))
+	}
+	return list
+}
+
+// ClientsWithout lists the clients that have another Sidecar, or none, without a Sidecar that has no selector.
+func (v *View) ClientsWithout(sidecar *Object) []Clients {
+	others := func(namespace string) []*Object {
+		return slices.DeleteFunc(v.named(ownName(namespace)), func(o *Object) bool { return o.Key() == sidecar.Key() })
+	}
+	namespace := sidecar.Metadata.Namespace
+	if len(others(namespace)) > 0 {
+		return nil
+	}
+	if namespace == v.config.IstioNamespace {
+		return []Clients{v.config.clients(namespace, nil), v.config.clients("", nil)}
+	}
+	root := others(v.config.IstioNamespace)
+	if len(root) == 0 {
+		return []Clients{v.config.clients(namespace, nil)}
+	}
+	list := make([]Clients, len(root))
+	for i, o := range root {
+		list[i] = v.config.clients(namespace, o)
 	}
 	return list
 }

@@ -160,13 +160,9 @@ func (x *Index) setScope(n *namespaceIndex, scope NamespaceScope) (changed bool)
 	if scope == n.scope {
 		return false
 	}
-	for service := range n.services {
-		x.unlist(Host{scope.name, service}, n)
-	}
+	x.unlistAll(n)
 	n.scope = scope
-	for service := range n.services {
-		x.list(Host{scope.name, service}, n)
-	}
+	x.listAll(n)
 	n.byFence = [len(fenceNames)]fencedNames{}
 	for service := range n.services {
 		names := n.names(service)

@@ -19,10 +19,9 @@ type ServiceEntry struct {
 }
 
 // OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none or
-// a network: those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name. Where nothing is
-// resolved the connection goes on to the address that it was for.
+// a network: those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name.
 func (e *ServiceEntry) OpenPorts() []EntryPort {
-	if !e.Resolves() || len(e.Addresses) > 0 && len(e.Networks()) == 0 {
+	if len(e.Addresses) > 0 && len(e.Networks()) == 0 {
 		return nil
 	}
 	var open []EntryPort
@@ -61,7 +60,8 @@ func Network(text string) (netip.Prefix, bool) {
 	return prefix, err == nil
 }
 
-// Resolves reports whether what is sent to the ServiceEntry goes to endpoints, and not to the address that it was for.
+// Resolves reports whether what is sent to the ServiceEntry goes to endpoints, and not on to the address that it was
+// for, as it does where no VirtualService says otherwise.
 func (e *ServiceEntry) Resolves() bool { return e.Resolution != "" && e.Resolution != "NONE" }
 
 // EntryPort is one port of a ServiceEntry, or that of a listener of a Sidecar.

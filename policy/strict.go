@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -139,6 +140,34 @@ func (x *Index) unlist(host Host, n *namespaceIndex) {
 	if t, listed := n.tiers[host.Name]; listed {
 		x.removeStrict(host, n.backends.byName[host.Name], t)
 		delete(n.tiers, host.Name)
+	}
+}
+
+// unlistAll takes all Services of a Namespace out at once.
+func (x *Index) unlistAll(n *namespaceIndex) {
+	for name, t := range n.tiers {
+		host := Host{n.scope.name, name}
+		b := n.backends.byName[name]
+		for _, key := range b.keys(t) {
+			set := x.strict[key]
+			if set == nil {
+				continue
+			}
+			for _, address := range b.addresses {
+				set.addresses.remove(addressed{address, host})
+			}
+			if delete(set.namespaces, n.scope.name); len(set.namespaces) == 0 {
+				delete(x.strict, key)
+			}
+		}
+	}
+	n.tiers = nil
+}
+
+// listAll puts the strict Services of a Namespace in, in the order of their names, so that none has to make room.
+func (x *Index) listAll(n *namespaceIndex) {
+	for _, name := range slices.Sorted(maps.Keys(n.services)) {
+		x.list(Host{n.scope.name, name}, n)
 	}
 }
 

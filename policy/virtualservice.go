@@ -171,6 +171,14 @@ func yieldEach(yield func([]string, Destination) bool, at []string, field string
 	return true
 }
 
+// SpeaksFor reports whether a host is one of those of the VirtualService, or covered by a wildcard among them.
+func (v *VirtualService) SpeaksFor(host string) bool {
+	return slices.ContainsFunc(v.Hosts, func(own string) bool {
+		suffix, wildcard := Wildcard(own)
+		return own == host || wildcard && within(host, suffix)
+	})
+}
+
 // Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
 // is 0 for any.
 func (v *VirtualService) Subnets() iter.Seq2[[]string, Subnet] {

@@ -14,7 +14,9 @@ type Clients struct {
 	Sidecar *Object
 
 	listeners []listener
-	domain    string
+	// byPort has the listeners of each port, in their order.
+	byPort map[int64][]*listener
+	domain string
 }
 
 // listener is an egress listener of a Sidecar.
@@ -39,13 +41,17 @@ type imports struct {
 
 // clients returns those of a Namespace that have a Sidecar, which may be nil.
 func (c *Config) clients(namespace string, sidecar *Object) Clients {
-	clients := Clients{Namespace: namespace, Sidecar: sidecar, domain: c.ClusterDomain}
+	clients := Clients{Namespace: namespace, Sidecar: sidecar, byPort: map[int64][]*listener{}, domain: c.ClusterDomain}
 	egress := []EgressListener{{Hosts: []string{"*/*"}}}
 	if sidecar != nil && len(sidecar.Sidecar.Egress) > 0 {
 		egress = sidecar.Sidecar.Egress
 	}
 	for _, e := range egress {
 		clients.listeners = append(clients.listeners, e.listener(namespace))
+	}
+	for i := range clients.listeners {
+		l := &clients.listeners[i]
+		clients.byPort[l.port] = append(clients.byPort[l.port], l)
 	}
 	return clients
 }
@@ -146,22 +152,22 @@ func (l *listener) overlaps(namespace, host string) bool {
 // on returns the listeners that a connection to a port may meet: those of the port, then that of all others. Its
 // requests are for the first of them (GetEgressListenerForRDS in Istio's pilot/pkg/model/sidecar.go).
 func (c *Clients) on(port int64, visit func(*listener) (next bool)) {
-	for i := range c.listeners {
-		if l := &c.listeners[i]; l.port == port && port != 0 && !visit(l) {
-			return
+	if port != 0 {
+		for _, l := range c.byPort[port] {
+			if !visit(l) {
+				return
+			}
 		}
 	}
-	for i := range c.listeners {
-		if l := &c.listeners[i]; l.port == 0 && !visit(l) {
+	for _, l := range c.byPort[0] {
+		if !visit(l) {
 			return
 		}
 	}
 }
 
 // Ported reports whether the clients have a listener of their own for the port.
-func (c *Clients) Ported(port int64) bool {
-	return slices.ContainsFunc(c.listeners, func(l listener) bool { return l.port == port })
-}
+func (c *Clients) Ported(port int64) bool { return len(c.byPort[port]) > 0 }
 
 // reach reports whether a listener that knows is on the way of what is sent to a Service's port: for HTTP the first
 // one of the port, for the others any that listens on the Service's address.
@@ -251,9 +257,9 @@ func (v *View) strictHidden(c *Clients, ports Ports, filter hostFilter) (FencedH
 	s := strictSearch{view: v}
 	s.offerHidden(c, ports, filter)
 	if len(ports.Numbers) == 0 {
-		for _, l := range c.listeners {
-			if l.port != 0 {
-				s.offerHidden(c, Ports{Numbers: []int64{l.port}, HTTP: ports.HTTP}, filter)
+		for port := range c.byPort {
+			if port != 0 {
+				s.offerHidden(c, Ports{Numbers: []int64{port}, HTTP: ports.HTTP}, filter)
 			}
 		}
 	}

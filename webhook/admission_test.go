@@ -81,8 +81,8 @@ func TestBadRequests(t *testing.T) {
 		}, `DELETE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
 		"deletion of a kind that is free to go": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject = admissionv1.Delete, r.Object
-			r.Kind.Kind, r.Resource.Resource = policy.KindSidecar, "sidecars"
-		}, `DELETE of kind "networking.istio.io/v1, Kind=Sidecar" and resource "sidecars" is not for /validate` + asked},
+			r.Kind.Kind, r.Resource.Resource = policy.KindGateway, "gateways"
+		}, `DELETE of kind "networking.istio.io/v1, Kind=Gateway" and resource "gateways" is not for /validate` + asked},
 		"null": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
 			"CREATE VirtualService: object must not be empty"},
 		"a list": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") },

@@ -53,6 +53,7 @@ func TestConditions(t *testing.T) {
 	mutated, validated := question{policy.KindConfigMap, "mutate"}, question{policy.KindConfigMap, "validate"}
 	rules, routes := question{policy.KindDestinationRule, "delete"}, question{policy.KindVirtualService, "delete"}
 	meshDeleted := question{policy.KindConfigMap, "delete"}
+	sidecars := question{policy.KindSidecar, "delete"}
 	services, statuses := question{policy.KindService, "delete"}, question{policy.KindService, "status"}
 	podStatuses, namespaces, entries := question{policy.KindPod, "status"}, question{policy.KindNamespace, "status"}, question{policy.KindServiceEntry, "status"}
 	const multiNetworkPod = "{metadata: {name: it, labels: {topology.istio.io/network: n2}}"
@@ -87,6 +88,8 @@ func TestConditions(t *testing.T) {
 		"a Pod that may hide a claim":       {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: 'proxyMetadata: {"ISTIO\u005fMETA": a}'}}`, true},
 		"a Pod that tags a claim":           {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: 'proxyMetadata: {!!binary SVNU: a}'}}`, true},
 		"a Pod with another proxy config":   {pods, "", `metadata: {name: it, annotations: {proxy.istio.io/config: "holdApplicationUntilProxyStarts: true"}}`, false},
+		"a Sidecar":                         {sidecars, "", "{metadata: {name: it}, spec: {egress: [{hosts: ['*/*']}]}}", true},
+		"a Sidecar with a selector":         {sidecars, "", "{metadata: {name: it}, spec: {workloadSelector: {labels: {app: a}}}}", false},
 		"a strict Service":                  {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: strict}}", true},
 		"a Service that is preferred":       {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: prefer}}", false},
 		"a Service without labels":          {services, "", "metadata: {name: it}", false},

@@ -98,7 +98,7 @@ func Routes() []Route {
 		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
 		{Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
 		{Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
-		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, Stored: true},
+		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
 		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
 		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
 		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},

@@ -34,6 +34,8 @@ holds: [locality]
 	labelledNode = `{apiVersion: v1, kind: Node, metadata: {name: a, labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a}}}
 `
 	foreignRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: foreign}, spec: {host: reviews, subsets: [{name: other, labels: {topology.istio.io/cluster: m1c2}}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: foreign}, spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews, subset: other}}]}]}}
 `
 	asConfigMap = `apiVersion: v1
 kind: ConfigMap

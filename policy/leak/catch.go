@@ -22,7 +22,7 @@ type catch struct {
 func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	var importers []policy.Clients
-	for _, p := range o.ServiceEntry.OpenPorts() {
+	for _, p := range openPorts(o, view) {
 		if _, strict := view.StrictPort(on(p.Number)); !strict {
 			continue
 		}
@@ -55,23 +55,61 @@ func portPath(o *policy.Object, port policy.EntryPort) []string {
 	return []string{"spec", "ports", fmt.Sprint(slices.Index(o.ServiceEntry.Ports, port)), "number"}
 }
 
+// openPorts lists the ports on which a ServiceEntry takes what is for every address. Where it resolves nothing the
+// connections go on to where they were going, unless a VirtualService sends them to a host that is not strict.
+func openPorts(o *policy.Object, view *policy.View) []policy.EntryPort {
+	ports := o.ServiceEntry.OpenPorts()
+	if len(ports) == 0 || o.ServiceEntry.Resolves() {
+		return ports
+	}
+	for _, host := range o.ServiceEntry.Hosts {
+		for _, other := range view.Covering(host) {
+			if other.VirtualService != nil && redirectsTCP(other, view) {
+				return ports
+			}
+		}
+	}
+	return nil
+}
+
+// redirectsTCP reports whether a VirtualService sends connections of sidecars to a host that is not strict.
+func redirectsTCP(o *policy.Object, view *policy.View) bool {
+	if !o.VirtualService.InMesh() {
+		return false
+	}
+	for path, d := range o.VirtualService.Destinations() {
+		if path[1] == "tcp" && !leadsToStrict(d, o, view) {
+			return true
+		}
+	}
+	return false
+}
+
 func on(port int64) policy.Ports { return policy.Ports{Numbers: []int64{port}} }
 
 // caughtBySidecar lists what ServiceEntries take from the clients of a Sidecar; one for each port.
 func caughtBySidecar(o *policy.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	for _, c := range view.ClientsOf(o) {
-		for _, port := range view.OpenPorts() {
-			if c.Ported(port) != ported {
-				continue
-			}
-			if _, hidden := view.StrictHidden(&c, on(port)); !hidden {
-				continue
-			}
-			if found, ok := caughtOn(port, &c, view); ok {
-				found.path = listenerPath(o, port)
+		for _, found := range caughtFrom(&c, view) {
+			if c.Ported(found.port) == ported {
+				found.path = listenerPath(o, found.port)
 				caught = append(caught, found)
 			}
+		}
+	}
+	return caught
+}
+
+// caughtFrom lists what ServiceEntries take from clients; one for each port.
+func caughtFrom(c *policy.Clients, view *policy.View) []catch {
+	var caught []catch
+	for _, port := range view.OpenPorts() {
+		if _, hidden := view.StrictHidden(c, on(port)); !hidden {
+			continue
+		}
+		if found, ok := caughtOn(port, c, view); ok {
+			caught = append(caught, found)
 		}
 	}
 	return caught
@@ -90,6 +128,9 @@ func listenerPath(o *policy.Object, port int64) []string {
 // caughtOn returns the first ServiceEntry that takes what the clients send to hidden hosts on a port.
 func caughtOn(port int64, c *policy.Clients, view *policy.View) (catch, bool) {
 	for _, entry := range view.Opening(port) {
+		if len(openPorts(entry, view)) == 0 {
+			continue
+		}
 		clients := clientsBeside(c, entry, view)
 		if host, hidden := hiddenFrom(&clients, entry, port, view); hidden {
 			return catch{entry: entry, clients: clients, port: port, host: host}, true

@@ -7,7 +7,8 @@ import (
 )
 
 // destinationRuleWildcardMixed refuses a wildcard rule that covers strict hosts and others: it cannot fence
-// the ones without fencing the others [B7].
+// the ones without fencing the others [B7]. It passes where Istio takes the rule for a strict host, of which there is
+// one in its own Namespace, instead (see yields).
 func destinationRuleWildcardMixed() Rule {
 	return Rule{
 		ID:       "destinationrule-wildcard-mixed",
@@ -18,7 +19,7 @@ func destinationRuleWildcardMixed() Rule {
 		Mend:     "write one rule for each host, or narrow the wildcard to hosts of one fence",
 		check: func(o Write, view *policy.View) []breach {
 			match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-			if !match.Has(policy.Strict) || match.Only(policy.Strict) {
+			if !match.Has(policy.Strict) || match.Only(policy.Strict) || yields(o.Object, view) {
 				return nil
 			}
 			other := policy.None
@@ -34,4 +35,14 @@ func destinationRuleWildcardMixed() Rule {
 			}}
 		},
 	}
+}
+
+// yields reports whether the rule for the exact host, of a person or the companion, wins against a wildcard for every
+// client: in the Namespace of the Services the more specific host does, and Istio looks into its root Namespace last,
+// at those that other Namespaces see (destinationRule and setDestinationRules in Istio's pilot/pkg/model/push_context.go).
+func yields(o *policy.Object, view *policy.View) bool {
+	if inNamespace(o, view) {
+		return true
+	}
+	return o.Metadata.Namespace == view.Config().IstioNamespace && o.DestinationRule.WorkloadSelector == nil && public(o.DestinationRule.ExportTo)
 }

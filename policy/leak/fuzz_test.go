@@ -34,9 +34,13 @@ func populated(t testing.TB) []*policy.Index {
 			for _, name := range []string{"a", "cart", "reviews"} {
 				h := policy.Host{Namespace: "shop", Name: name}
 				index.SetService(h, nil)
-				index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": name}, ClusterIP: "10.0.0.1"})
+				index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": name}, ClusterIP: "10.0.0.1", Ports: []policy.ServicePort{
+					{Name: "http", Port: 9080}, {Name: "tcp", Port: 9090},
+				}})
 			}
 			standing(t, index)
+			index.SetObject(fromYAML(t, policy.KindSidecar, hidden))
+			index.SetObject(fromYAML(t, policy.KindServiceEntry, opens))
 			indexes = append(indexes, index)
 		}
 	}

@@ -9,8 +9,9 @@ import (
 )
 
 // serviceEntrySelectsFencedPods refuses a ServiceEntry that gives the Pods of a strict Service another host: it
-// chooses them in all clusters, and no hold knows that host [D4]. A selector without any label of the Service
-// passes, because it is mostly meant for other Pods, and Pods are not looked at. A strict host is left to
+// chooses them in all clusters, and no hold knows that host [D4]. It warns of a selector that shares a label with the
+// Service's and has another beside: Pods may have both, and Pods are not looked at. One without any label of the Service
+// passes, because it is mostly meant for other Pods. A strict host is left to
 // serviceentry-fenced-host.
 func serviceEntrySelectsFencedPods() Rule {
 	return Rule{
@@ -25,9 +26,12 @@ func serviceEntrySelectsFencedPods() Rule {
 			if selector == nil {
 				return nil
 			}
-			service, strict := view.StrictOverlapping(o.Metadata.Namespace, selector.Labels)
-			if !strict {
-				return nil
+			service, bound := view.StrictBound(o.Metadata.Namespace, selector.Labels)
+			if !bound {
+				var strict bool
+				if service, strict = view.StrictOverlapping(o.Metadata.Namespace, selector.Labels); !strict {
+					return nil
+				}
 			}
 			var found []breach
 			for _, h := range o.ServiceEntry.Hosts {
@@ -35,11 +39,12 @@ func serviceEntrySelectsFencedPods() Rule {
 					continue
 				}
 				found = append(found, breach{
-					path:  []string{"spec", "workloadSelector", "labels"},
-					value: labels.FormatLabels(selector.Labels),
-					at:    h,
-					host:  service,
-					must:  fmt.Sprintf("not choose the Pods of a strict Service for host %q", h),
+					path:   []string{"spec", "workloadSelector", "labels"},
+					value:  labels.FormatLabels(selector.Labels),
+					at:     h,
+					host:   service,
+					unsure: !bound,
+					must:   fmt.Sprintf("not choose the Pods of a strict Service for host %q", h),
 				})
 			}
 			return found

@@ -21,48 +21,51 @@ func serviceEntryServiceIP() Rule {
 		Severity: Deny,
 		Leaks:    "what clients send to that address goes to the endpoints of this ServiceEntry",
 		Mend:     "leave the address out, list narrower networks, or take another port",
-		check: func(o Write, view *policy.View) []breach {
-			var found []breach
-			one, several := claimedPorts(o.ServiceEntry)
-			claim := func(address string, path ...string) {
-				network, ok := policy.Network(address)
-				ports := one
-				if ok && !network.IsSingleIP() {
-					ports = several
-				}
-				if !ok || len(ports.Numbers) == 0 {
-					return
-				}
-				if host, strict := view.StrictAddress(network, ports); strict {
-					found = append(found, breach{
-						path: path, value: address, at: fmt.Sprint(ports.Numbers), host: host,
-						must: "not contain the ClusterIP of a strict Service on a port of that Service",
-					})
-				}
-			}
-			for i, address := range o.ServiceEntry.Addresses {
-				claim(address, "spec", "addresses", strconv.Itoa(i))
-			}
-			if len(o.ServiceEntry.Addresses) > 0 {
-				return found
-			}
-			for i, address := range o.ServiceEntry.Status.Addresses {
-				claim(address.Value, "status", "addresses", strconv.Itoa(i), "value")
-			}
-			return found
-		},
+		check:    func(o Write, view *policy.View) []breach { return claimedAddresses(o.Object, view) },
 	}
 }
 
+// claimedAddresses lists the addresses of a ServiceEntry by which it takes what is for strict Services.
+func claimedAddresses(o *policy.Object, view *policy.View) []breach {
+	var found []breach
+	one, several := claimedPorts(o, view)
+	claim := func(address string, path ...string) {
+		network, ok := policy.Network(address)
+		ports := one
+		if ok && !network.IsSingleIP() {
+			ports = several
+		}
+		if !ok || len(ports.Numbers) == 0 {
+			return
+		}
+		if host, strict := view.StrictAddress(network, ports); strict {
+			found = append(found, breach{
+				path: path, value: address, at: fmt.Sprint(ports.Numbers), host: host,
+				must: "not contain the ClusterIP of a strict Service on a port of that Service",
+			})
+		}
+	}
+	for i, address := range o.ServiceEntry.Addresses {
+		claim(address, "spec", "addresses", strconv.Itoa(i))
+	}
+	if len(o.ServiceEntry.Addresses) > 0 {
+		return found
+	}
+	for i, address := range o.ServiceEntry.Status.Addresses {
+		claim(address.Value, "status", "addresses", strconv.Itoa(i), "value")
+	}
+	return found
+}
+
 // claimedPorts returns the ports of Services that a ServiceEntry takes by an address of theirs, and by a network.
-func claimedPorts(e *policy.ServiceEntry) (one, several policy.Ports) {
+func claimedPorts(o *policy.Object, view *policy.View) (one, several policy.Ports) {
 	several.HTTP = true
-	for _, p := range e.Ports {
+	for _, p := range o.ServiceEntry.Ports {
 		if p.Transport() != policy.TransportNone {
 			one.Numbers = append(one.Numbers, p.Number)
 		}
 	}
-	for _, p := range e.OpenPorts() {
+	for _, p := range openPorts(o, view) {
 		several.Numbers = append(several.Numbers, p.Number)
 	}
 	slices.Sort(one.Numbers)

@@ -22,7 +22,7 @@ func serviceEntryTakesHiddenHost() Rule {
 			if o.ServiceEntry == nil {
 				return found
 			}
-			for _, p := range o.ServiceEntry.OpenPorts() {
+			for _, p := range openPorts(o.Object, view) {
 				if p.Transport() != policy.TransportAlone || len(o.ServiceEntry.Addresses) > 0 {
 					continue
 				}

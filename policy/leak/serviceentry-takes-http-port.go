@@ -19,7 +19,7 @@ func serviceEntryTakesHTTPPort() Rule {
 				return nil
 			}
 			var found []breach
-			for _, p := range o.ServiceEntry.OpenPorts() {
+			for _, p := range openPorts(o.Object, view) {
 				host, strict := view.StrictPort(policy.Ports{Numbers: []int64{p.Number}, HTTP: true})
 				if !strict || p.Transport() == policy.TransportAlone {
 					continue

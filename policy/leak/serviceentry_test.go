@@ -69,7 +69,7 @@ func newIndex(t *testing.T, hold string) *policy.Index {
 	return policy.NewIndex(config)
 }
 
-func fromYAML(t *testing.T, kind, text string) *policy.Object {
+func fromYAML(t testing.TB, kind, text string) *policy.Object {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {

@@ -48,8 +48,10 @@ func importsStrict(hosts []string, view *policy.View) bool {
 	for _, text := range hosts {
 		_, name, _ := strings.Cut(text, "/")
 		suffix, wildcard := policy.Wildcard(name)
-		outside := wildcard && !strings.HasSuffix(suffix, ".svc."+view.Config().ClusterDomain)
-		if match := view.Match(name); outside || !match.Only(policy.Strict) {
+		if wildcard && !strings.HasSuffix(suffix, ".svc."+view.Config().ClusterDomain) {
+			return false
+		}
+		if match := view.Match(name); !match.Only(policy.Strict) {
 			return false
 		}
 	}

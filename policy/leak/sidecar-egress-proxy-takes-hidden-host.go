@@ -15,12 +15,9 @@ func sidecarEgressProxyTakesHiddenHost() Rule {
 		Leaks:    "all that those clients send to the host goes there, wherever that is",
 		Mend:     "import every strict host, export its Service to these clients, or name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			if !proxiesOut(o.Object, view) {
-				return nil
-			}
 			var hosts []policy.FencedHost
 			for _, c := range view.ClientsOf(o.Object) {
-				if host, hidden := view.StrictHidden(&c, policy.Ports{}); hidden {
+				if host, hidden := hiddenFromProxied(&c, view); hidden {
 					hosts = append(hosts, host)
 				}
 			}
@@ -30,6 +27,15 @@ func sidecarEgressProxyTakesHiddenHost() Rule {
 			return []breach{egressProxyBreach(o.Object, policy.Together(hosts...), "be a strict host while clients of this Sidecar do not know another one")}
 		},
 	}
+}
+
+// hiddenFromProxied returns strict hosts that clients do not know, where those send what they do not know to a host that
+// is not strict.
+func hiddenFromProxied(c *policy.Clients, view *policy.View) (policy.FencedHost, bool) {
+	if c.Sidecar == nil || !proxiesOut(c.Sidecar, view) {
+		return policy.FencedHost{}, false
+	}
+	return view.StrictHidden(c, policy.Ports{})
 }
 
 // proxiesOut reports whether a Sidecar sends what is for unknown hosts to one that is not strict.

@@ -7,7 +7,7 @@ import (
 )
 
 // sidecarEgressProxy refuses a Sidecar that sends what is for unknown hosts to a strict host without a subset, or
-// with the reserved one of another cluster, where subset is the only hold [I3].
+// with one of another cluster, where subset is the only hold [I3].
 func sidecarEgressProxy() Rule {
 	return Rule{
 		ID:       "sidecar-egress-proxy",
@@ -22,16 +22,22 @@ func sidecarEgressProxy() Rule {
 				return nil
 			}
 			proxy := outbound.EgressProxy
-			kept := proxy.Subset != "" && (!policy.IsReservedSubset(proxy.Subset) || proxy.Subset == policy.ReservedSubset)
 			match := view.Match(proxy.Host)
-			if kept || !match.Has(policy.Strict) {
+			if !match.Has(policy.Strict) || proxy.Subset == policy.ReservedSubset {
+				return nil
+			}
+			must := "name a subset of this cluster"
+			if proxy.Subset != "" {
+				must = foreignSubset(proxy.Host, proxy.Subset, view)
+			}
+			if must == "" {
 				return nil
 			}
 			return []breach{{
 				path:  []string{"spec", "outboundTrafficPolicy", "egressProxy", "subset"},
 				value: proxy.Subset,
 				host:  match.Host(policy.Strict),
-				must:  "name a subset of this cluster",
+				must:  must,
 			}}
 		},
 	}

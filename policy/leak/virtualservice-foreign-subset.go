@@ -3,6 +3,7 @@ package leak
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -10,7 +11,7 @@ import (
 
 // virtualServiceForeignSubset refuses a destination of a strict host that names no subset, or the reserved
 // subset of another cluster, where subset is the only hold [A2, C1, C2, C6, C13]. Every other subset is fenced in
-// its DestinationRule.
+// its DestinationRule, and what no client of this cluster is sent to is for those of others.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
 		ID:       "virtualservice-foreign-subset",
@@ -22,7 +23,7 @@ func virtualServiceForeignSubset() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
 			for path, d := range o.VirtualService.Destinations() {
-				if d.Subset == "" || d.Subset == policy.ReservedSubset {
+				if d.Subset == "" || d.Subset == policy.ReservedSubset || !used(o.VirtualService, path, view.Config()) {
 					continue
 				}
 				host := policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
@@ -47,7 +48,7 @@ func foreignSubset(host, subset string, view *policy.View) string {
 	if policy.IsReservedSubset(subset) {
 		return fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset)
 	}
-	for _, o := range view.Covering(host) {
+	for _, o := range view.Covering(strings.ToLower(host)) {
 		if o.DestinationRule == nil {
 			continue
 		}

@@ -67,26 +67,46 @@ func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
 func hiddenFromWildcards(o *policy.Object, view *policy.View) []breach {
 	var found []breach
 	for _, c := range view.ClientsOf(o) {
-		if _, hidden := view.StrictHidden(&c, policy.Ports{}); !hidden {
+		for _, w := range wildcardsOver(&c, view) {
+			found = append(found, breach{
+				path: []string{"spec", "egress"}, at: fmt.Sprint(w.object.Key(), w.name), host: w.host,
+				must: "let its clients know every host with a short name that " + w.String() + " covers",
+			})
+		}
+	}
+	return found
+}
+
+// wildcard is a host of a ServiceEntry or VirtualService that takes requests for strict hosts that some clients do
+// not know.
+type wildcard struct {
+	object *policy.Object
+	name   string
+	host   policy.FencedHost
+}
+
+func (w wildcard) String() string {
+	return fmt.Sprintf("host %q of %s %s/%s", w.name, w.object.Kind, w.object.Metadata.Namespace, w.object.Metadata.Name)
+}
+
+// wildcardsOver lists what takes requests of clients in that way.
+func wildcardsOver(c *policy.Clients, view *policy.View) []wildcard {
+	if _, hidden := view.StrictHidden(c, policy.Ports{}); !hidden {
+		return nil
+	}
+	var found []wildcard
+	for _, o := range view.CoveringShort() {
+		if !takesNames(o, view) {
 			continue
 		}
-		for _, other := range view.CoveringShort() {
-			if !takesNames(other, view) {
+		clients := clientsBeside(c, o, view)
+		for _, name := range wildcardHosts(o) {
+			suffix, ok := policy.ShortWildcard(name)
+			if !ok {
 				continue
 			}
-			clients := clientsBeside(&c, other, view)
-			for _, name := range wildcardHosts(other) {
-				suffix, ok := policy.ShortWildcard(name)
-				if !ok {
-					continue
-				}
-				if host, hidden := hiddenUnder(&clients, other, name, suffix, view); hidden {
-					found = append(found, breach{
-						path: []string{"spec", "egress"}, at: fmt.Sprint(other.Key(), name), host: host,
-						must: fmt.Sprintf("let its clients know every host with a short name that host %q of %s %s/%s covers",
-							name, other.Kind, other.Metadata.Namespace, other.Metadata.Name),
-					})
-				}
+			if host, hidden := hiddenUnder(&clients, o, name, suffix, view); hidden {
+				found = append(found, wildcard{o, name, host})
 			}
 		}
 	}

@@ -180,6 +180,7 @@ func policies() map[string]admissionv1.FailurePolicyType {
 		"istio.validate.meshfence.io":             admissionv1.Fail,
 		"istio-status.validate.meshfence.io":      admissionv1.Fail,
 		"companions.validate.meshfence.io":        admissionv1.Fail,
+		"deleted-sidecars.validate.meshfence.io":  admissionv1.Fail,
 		"warnings.validate.meshfence.io":          admissionv1.Ignore,
 		"routes.validate.meshfence.io":            admissionv1.Ignore,
 		"endpoints.validate.meshfence.io":         admissionv1.Ignore,

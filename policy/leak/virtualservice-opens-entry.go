@@ -1,0 +1,81 @@
+package leak
+
+import (
+	"fmt"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// virtualServiceOpensEntry refuses a VirtualService that sends the connections of a ServiceEntry to a host that is not
+// strict, where the ServiceEntry resolves nothing, and sidecars listen for it on addresses of strict Services: by itself
+// it would let them go on to where they were going [D8, I8, I11]. The ServiceEntry is refused where it comes second.
+func virtualServiceOpensEntry() Rule {
+	return Rule{
+		ID:       "virtualservice-opens-entry",
+		Rows:     []string{"D8", "I8", "I11"},
+		Kinds:    []string{policy.KindVirtualService},
+		Severity: Deny,
+		Leaks:    "what clients send to the host's address goes to that destination",
+		Mend:     "name a strict host, or give the ServiceEntry an address of its own",
+		check: func(o Write, view *policy.View) []breach {
+			if !redirectsTCP(o.Object, view) {
+				return nil
+			}
+			var found []breach
+			for _, entry := range unresolved(o.Object, view) {
+				hosts := takenIfResolved(entry, view)
+				if len(hosts) == 0 {
+					continue
+				}
+				name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
+				found = append(found, breach{
+					path: []string{"spec", "tcp"}, at: name, host: policy.Together(hosts...),
+					must: fmt.Sprintf("send the connections of ServiceEntry %s to strict hosts alone", name),
+				})
+			}
+			return found
+		},
+	}
+}
+
+// unresolved lists the ServiceEntries that resolve nothing and whose hosts a VirtualService speaks for.
+func unresolved(o *policy.Object, view *policy.View) []*policy.Object {
+	var entries []*policy.Object
+	seen := map[policy.Key]bool{}
+	for _, port := range view.OpenPorts() {
+		for _, entry := range view.Opening(port) {
+			if !seen[entry.Key()] && !entry.ServiceEntry.Resolves() && speaksFor(o, entry) {
+				seen[entry.Key()] = true
+				entries = append(entries, entry)
+			}
+		}
+	}
+	return entries
+}
+
+// speaksFor reports whether a VirtualService has a host of a ServiceEntry among its own.
+func speaksFor(o, entry *policy.Object) bool {
+	for _, host := range entry.ServiceEntry.Hosts {
+		if o.VirtualService.SpeaksFor(host) {
+			return true
+		}
+	}
+	return false
+}
+
+// takenIfResolved lists the strict hosts whose traffic a ServiceEntry would take if it had endpoints.
+func takenIfResolved(entry *policy.Object, view *policy.View) []policy.FencedHost {
+	spec := *entry.ServiceEntry
+	spec.Resolution = "STATIC"
+	resolved := &policy.Object{Kind: entry.Kind, Metadata: entry.Metadata, ServiceEntry: &spec}
+	var hosts []policy.FencedHost
+	for _, b := range claimedAddresses(resolved, view) {
+		hosts = append(hosts, b.host)
+	}
+	for _, ported := range []bool{false, true} {
+		for _, c := range caughtByEntry(resolved, view, ported) {
+			hosts = append(hosts, c.host)
+		}
+	}
+	return hosts
+}
