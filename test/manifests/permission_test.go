@@ -174,6 +174,12 @@ func TestPermissions(t *testing.T) {
 			apply(t, cluster, fenceConfig("meshConfig, subset"), "create", "-f", "-")
 			rights := granted(objects(t, manifests))
 
+			apply(t, cluster, meshScene, "apply", "-f", "-")
+			t.Cleanup(func() {
+				if _, _, err := cluster.Kubectl(context.Background(), meshScene, "delete", "-f", "-"); err != nil {
+					t.Error(err)
+				}
+			})
 			proxy := watch(t, cluster)
 			address := serve(t, cluster, proxy.URL, one[*appsv1.Deployment](t, overlay).Spec.Template.Spec.Containers[0].Args)
 			provoke(t, client, address, overlay)
@@ -261,8 +267,8 @@ func fenceConfig(holds string) string {
 "{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [cluster1]}, holds: [%s]}"}}`, holds)
 }
 
-// controllerScene is a fenced Service and a mesh ConfigMap that knows nothing of it.
-const controllerScene = `
+// meshScene is a mesh ConfigMap, without which the hold would change, and everything be looked at again, all the time.
+const meshScene = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: istio-system}
@@ -271,7 +277,10 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: istio, namespace: istio-system}
 data: {mesh: "{}"}
----
+`
+
+// controllerScene is a fenced Service.
+const controllerScene = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
