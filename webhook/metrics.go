@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -19,6 +20,8 @@ const (
 	outcomeDenied     = leak.OutcomeDenied
 	outcomeBadRequest = "bad_request"
 	outcomeNotReady   = "not_ready"
+	outcomeShed       = "shed"
+	outcomeTooLarge   = "too_large"
 	outcomeError      = "error"
 )
 
@@ -41,6 +44,9 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
+	active     *prometheus.GaugeVec
+	held       prometheus.Gauge
+	yielded    prometheus.Gauge
 
 	registerer prometheus.Registerer
 }
@@ -74,8 +80,22 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "meshfence_localities_known",
 			Help: "1 while hold locality knows the localities of this cluster or does not need to, 0 while older ones are in force, or none.",
 		}),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_hold_active",
+			Help: "1 while a hold that the FenceConfig names is true by what this replica sees, 0 while it is not and counts for nothing.",
+		}, []string{"hold"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities} {
+	m.held = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_admission_held_bytes",
+		Help: "Bytes of the bodies of admission requests that are held now.",
+	})
+	m.yielded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_webhook_configurations_yielded",
+		Help: "Webhook configurations whose caBundle this replica leaves to another writer.",
+	})
+	for _, c := range []prometheus.Collector{
+		m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.active, m.held, m.yielded,
+	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -94,6 +114,12 @@ func (m *Metrics) begin(path, kind string, operation admissionv1.Operation) func
 	}
 }
 
+// Yielded counts the webhook configurations that are left to another writer.
+func (m *Metrics) Yielded() prometheus.Gauge { return m.yielded }
+
+// inFlight counts bytes that come, or go where they are negative.
+func (m *Metrics) inFlight(bytes int64) { m.held.Add(float64(bytes)) }
+
 func operationLabel(operation admissionv1.Operation) string {
 	known := []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}
 	if slices.Contains(known, operation) {
@@ -105,7 +131,7 @@ func operationLabel(operation admissionv1.Operation) string {
 func (m *Metrics) found(v leak.Verdict) {
 	for _, group := range v.ByOutcome() {
 		for _, f := range group.Findings {
-			m.findings.WithLabelValues(f.Rule, group.Outcome).Inc()
+			m.findings.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
 		}
 	}
 }
@@ -124,6 +150,19 @@ func (m *Metrics) localitiesKnown(known bool) {
 		m.localities.Set(1)
 	} else {
 		m.localities.Set(0)
+	}
+}
+
+// holdsActive says which of the named holds are active.
+func (m *Metrics) holdsActive(config *policy.Config) {
+	m.active.Reset()
+	active := config.Active()
+	for _, hold := range config.Holds.Each() {
+		value := 0.0
+		if active.Has(hold) {
+			value = 1
+		}
+		m.active.WithLabelValues(hold.String()).Set(value)
 	}
 }
 

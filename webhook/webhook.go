@@ -7,13 +7,15 @@ import (
 	"context"
 	"fmt"
 
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// Setup registers both admission paths on the manager's webhook server, the state on its cache, readiness
-// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been
-// made with CacheOptions. The Reader, Nodes and Synced of the options are the manager's and the state's own.
+// Setup registers both admission paths on the manager's webhook server, the state on its cache and the gauge of
+// Services beside the other metrics. The cache must have been made with CacheOptions. The Reader, Nodes,
+// MeshConfigMaps and Synced of the options are the manager's and the state's own. It returns when the API server has
+// told its kinds.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Reader == nil {
 		o.Reader = mgr.GetAPIReader()
@@ -25,6 +27,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 		}
 		o.Nodes = nodesOf(client)
 	}
+	if o.MeshConfigMaps == nil {
+		client, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return nil, fmt.Errorf("client for mesh ConfigMaps: %w", err)
+		}
+		o.MeshConfigMaps = meshConfigMapsOf(client)
+	}
 	var state *State // set before the manager starts to serve
 	o.Synced = func() bool { return state.Synced() }
 	a, err := New(o)
@@ -35,17 +44,19 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	good := newLastGood(mgr.GetAPIReader(), mgr.GetClient(), o.InstallNamespace, state.log)
+	if err := mgr.Add(good); err != nil {
+		return nil, fmt.Errorf("add the keeper of the last good FenceConfig: %w", err)
+	}
+	state.good = good.put // the informers do not run yet
 	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err
 	}
 	if err := mgr.Add(state); err != nil {
-		return nil, fmt.Errorf("add the watch of Nodes: %w", err)
+		return nil, fmt.Errorf("add the watches of what completes the FenceConfig: %w", err)
 	}
 	if err := o.Metrics.RegisterServices(o.Index.Count); err != nil {
 		return nil, err
-	}
-	if err := mgr.AddReadyzCheck("state", state.Check); err != nil {
-		return nil, fmt.Errorf("add readiness check: %w", err)
 	}
 	server := mgr.GetWebhookServer()
 	server.Register(MutatePath, a.Mutator())

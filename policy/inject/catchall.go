@@ -2,8 +2,8 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -15,10 +15,10 @@ const notFound = 404
 
 // lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
-// it makes one of its own that names no subset (rows A3 and C9). Any Service may have ports of every
-// protocol. What cannot be mended is only a gap.
+// it makes one of its own that names no subset (rows A3 and C9). What the Services have no port for
+// needs no route, and tools that own the VirtualService would take one for theirs. What cannot be mended is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
-	if !e.config.Holds.Only(policy.Subset) || !e.route.InMesh() {
+	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
 	}
 	t, ok := e.takeover()
@@ -37,9 +37,9 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		covers bool
 		routes func() []any
 	}{
-		{sectionHTTP, slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
-		{sectionTLS, slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
-		{sectionTCP, slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
+		{sectionHTTP, !t.speaks.HTTP || slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
+		{sectionTLS, !t.speaks.Bytes || slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
+		{sectionTCP, !t.speaks.Bytes || slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
 	} {
 		if section.covers {
 			continue
@@ -50,8 +50,10 @@ func (e *routeEditor) lacking() (takeover, appended) {
 			wanted[section.name] = routes
 		case t.alone && t.sole:
 			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
+			e.Gaps[len(e.Gaps)-1].Mend = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
 		case t.alone:
-			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service; write one VirtualService for each")
+			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service")
+			e.Gaps[len(e.Gaps)-1].Mend = "write one VirtualService for each"
 		}
 	}
 	return t, wanted
@@ -60,6 +62,8 @@ func (e *routeEditor) lacking() (takeover, appended) {
 // takeover is what a VirtualService of the mesh takes over.
 type takeover struct {
 	host policy.FencedHost
+	// speaks is what the ports of the strict Services carry.
+	speaks policy.Speech
 	// sole says that the host is the only Service.
 	sole bool
 	// alone says that no companion stands beside the VirtualService. Beside any other there is one, or a
@@ -75,7 +79,7 @@ type takeover struct {
 func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
-	var services []policy.Host
+	services := map[policy.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
@@ -86,20 +90,23 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 			continue
 		}
 		service, inside := policy.ParseHost(name, domain)
-		if !inside || slices.Contains(services, service) {
+		if !inside || services[service] {
 			continue
 		}
-		services = append(services, service)
+		services[service] = true
 		match := e.view.Match(name)
+		if !match.Has(policy.Strict) {
+			continue
+		}
+		t.speaks = t.speaks.With(e.view.Speaks(service))
 		switch {
-		case !match.Has(policy.Strict):
 		case public && service.Namespace == e.metadata.Namespace:
 			unaccompanied = append(unaccompanied, match.Host(policy.Strict))
 		default:
 			beside = append(beside, match.Host(policy.Strict))
 		}
 	}
-	t = takeover{host: policy.Together(beside...), sole: len(services) == 1 && !others}
+	t.host, t.sole = policy.Together(beside...), len(services) == 1 && !others
 	if len(unaccompanied) > 0 {
 		t.host, t.alone = policy.Together(unaccompanied...), true
 	}
@@ -165,10 +172,16 @@ func (c catchAll) route(match map[string]any) map[string]any {
 // what theirs do not match.
 func (c catchAll) http(own []policy.HTTPRoute) []any {
 	var served []any
+	known := map[string]bool{}
 	for _, r := range own {
 		for _, m := range r.Match {
-			if r.Delegate == nil && forMesh(m.ClientMatch) && requests(m.RequestMatch) {
-				served = add(served, c.client(m.ClientMatch))
+			if r.Delegate != nil || !forMesh(m.ClientMatch) || !requests(m.RequestMatch) {
+				continue
+			}
+			client := c.client(m.ClientMatch)
+			if key, err := json.Marshal(client); err == nil && !known[string(key)] {
+				known[string(key)] = true
+				served = append(served, client)
 			}
 		}
 	}
@@ -182,14 +195,6 @@ func (c catchAll) http(own []policy.HTTPRoute) []any {
 // requests says that a match leaves out some requests of its clients.
 func requests(m policy.RequestMatch) bool {
 	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
-}
-
-// add appends what is not in the list yet.
-func add(list []any, value any) []any {
-	if slices.ContainsFunc(list, func(one any) bool { return reflect.DeepEqual(one, value) }) {
-		return list
-	}
-	return append(list, value)
 }
 
 // client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.

@@ -26,6 +26,9 @@ type Plan struct {
 	Edits []Edit
 	// Gaps are the places where an active hold is not true for a strict host before the edits.
 	Gaps []Gap
+	// Idle are the settings beside which prefer does nothing for a prefer host, and which admission leaves to whoever
+	// set them.
+	Idle []Gap
 }
 
 func (p *Plan) add(path []string, value any) {
@@ -52,8 +55,9 @@ func (p *Plan) setString(parent []string, key string, have map[string]string, wa
 const analyzeSuppress = "galley.istio.io/analyze-suppress"
 
 // suppress keeps a message in the list of suppressed ones while that is wanted, and takes it out again if an
-// earlier admission put it in. It returns whether it stands there because of ours. Istio splits the list at
-// commas and does not trim (pkg/config/analysis/local), so the rest of it stays as it is.
+// earlier admission put it in. It returns whether it stands there because of ours. A list that a user wrote stays as
+// it is, because tools compare it as one value. Istio splits the list at commas and does not trim
+// (pkg/config/analysis/local).
 func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	path := []string{"metadata", "annotations", analyzeSuppress}
 	codes := strings.Split(list, ",")
@@ -61,9 +65,6 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	switch {
 	case wanted && list == "":
 		p.add(path, message)
-		return true
-	case wanted && i < 0 && !slices.Contains(codes, "*"):
-		p.add(path, list+","+message)
 		return true
 	case wanted:
 		return had && i >= 0
@@ -75,8 +76,9 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	return false
 }
 
-// Gap is one place where an active hold is not true.
+// Gap is one place where an active hold is not true, or where prefer does nothing.
 type Gap struct {
+	// Hold is 0 for prefer.
 	Hold  policy.Hold
 	Path  []string
 	Value any
@@ -86,19 +88,39 @@ type Gap struct {
 	Host policy.FencedHost
 	// Must completes the sentence "<field> must ...".
 	Must string
+	// Mend says what helps, where it is not to send the object through admission again.
+	Mend string
+	// Repaired says that an edit closes it.
+	Repaired bool
 	// Blocked says that a person's setting stands in the way, which admission leaves to that person.
 	Blocked bool
 }
 
 // Object plans the edits for an object of any kind that admission changes.
 func Object(o *policy.Object, view *policy.View) Plan {
+	var plan Plan
 	switch o.Kind {
 	case policy.KindService:
-		return service(o, view)
+		plan = service(o, view)
 	case policy.KindDestinationRule:
-		return destinationRule(o, view)
+		plan = destinationRule(o, view)
 	case policy.KindVirtualService:
-		return virtualService(o, view)
+		plan = virtualService(o, view)
 	}
-	return Plan{}
+	plan.mark()
+	return plan
+}
+
+// mark tells the gaps that the edits close.
+func (p *Plan) mark() {
+	if len(p.Gaps) == 0 {
+		return
+	}
+	edited := map[string]bool{}
+	for _, e := range p.Edits {
+		edited[strings.TrimSuffix(strings.Join(e.Path, "/"), "/-")] = true
+	}
+	for i, g := range p.Gaps {
+		p.Gaps[i].Repaired = !g.Blocked && edited[strings.Join(g.Path, "/")]
+	}
 }

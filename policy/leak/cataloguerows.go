@@ -58,8 +58,8 @@ func virtualServiceRows() []Row {
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},
 		{ID: "C13", What: "a VirtualService is bound to a gateway", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
-		{ID: "C15", What: "a VirtualService sends a host's requests to another strict one, which workloads from elsewhere join", Stops: policy.HoldsOf(policy.Subset)},
-		{ID: "C16", What: "the strict host to which a VirtualService sends the requests of another is loosened later", Stops: policy.HoldsOf(policy.Subset)},
+		{ID: "C15", What: "a VirtualService sends a host's requests to another strict one, which workloads from elsewhere join"},
+		{ID: "C16", What: "the strict host to which a VirtualService sends the requests of another is loosened later"},
 		{ID: "C17", What: "the strict host to which a VirtualService sends the requests of another has a Gateway on its Pods, which sends them on"},
 	}
 }
@@ -106,7 +106,7 @@ func workloadRows() []Row {
 		{ID: "E14", What: "a fence comes over objects that stood before", Repairs: anyHold},
 		{ID: "E15", What: "a network below Istio makes the Service global"},
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
-		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "its companions go with it, and clients with DNS capture reach the others"},
+		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, and clients with DNS capture reach the others"},
 		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
 		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
@@ -176,6 +176,6 @@ func otherRows() []Row {
 		{ID: "L6", What: "an istiod revision that does not read our objects", Reason: "companions have no istio.io/rev label, and rules of strict hosts may not have one"},
 		{ID: "L7", What: "objects that istiod makes from others", Reason: "what they are made of is judged (A5, B15)", Harmless: true},
 		{ID: "L8", What: "istioctl analyze complains of cluster labels", Reason: "its message is suppressed", Harmless: true, Shown: []string{"policy/inject TestObject"}},
-		{ID: "L9", What: "a label on the writer's Namespace softens what becomes of what it does to the hosts of others", Reason: "the Namespaces of the hosts decide", Harmless: true, Shown: []string{"policy/leak TestEnforcementIsThatOfTheHost"}},
+		{ID: "L9", What: "a label on the writer's Namespace softens what becomes of what it does to the hosts of others", Reason: "the Namespaces of the hosts decide", Harmless: true, Shown: []string{"policy/leak TestEnforcementIsThatOfTheHost", "test/conformance TestConformance"}},
 	}
 }

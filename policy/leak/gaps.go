@@ -7,10 +7,14 @@ import (
 
 // gaps turns those gaps in an object that a rule counts into breaches.
 func gaps(w Write, view *policy.View, counts func(inject.Gap) bool) []breach {
+	return breaches(w.gaps.of(w.Object, view).Gaps, counts)
+}
+
+func breaches(gaps []inject.Gap, counts func(inject.Gap) bool) []breach {
 	var found []breach
-	for _, g := range w.gaps.of(w.Object, view) {
+	for _, g := range gaps {
 		if counts(g) {
-			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must})
+			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, mend: g.Mend, repaired: g.Repaired})
 		}
 	}
 	return found
@@ -19,12 +23,23 @@ func gaps(w Write, view *policy.View, counts func(inject.Gap) bool) []breach {
 // foundGaps are the gaps of one object, which are worked out once for all rules that ask for them.
 type foundGaps struct {
 	known bool
-	list  []inject.Gap
+	plan  inject.Plan
+
+	knownTaken bool
+	taken      []takenHost
 }
 
-func (f *foundGaps) of(o *policy.Object, view *policy.View) []inject.Gap {
-	if !f.known {
-		f.known, f.list = true, inject.Object(o, view).Gaps
+// takenOver is takenOver for the object of a write, worked out once for all rules that ask for it.
+func (w Write) takenOver(view *policy.View) []takenHost {
+	if !w.gaps.knownTaken {
+		w.gaps.knownTaken, w.gaps.taken = true, takenOver(w.Object, view)
 	}
-	return f.list
+	return w.gaps.taken
+}
+
+func (f *foundGaps) of(o *policy.Object, view *policy.View) inject.Plan {
+	if !f.known {
+		f.known, f.plan = true, inject.Object(o, view)
+	}
+	return f.plan
 }

@@ -11,20 +11,24 @@ import (
 // meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
 // although admission has mended what it could: another mutator took it out again, or the text cannot be edited
 // [F1, F2]. Every ConfigMap that the FenceConfig lists holds all entries, so whichever of them istiod prefers, the
-// shared one included, is judged by itself.
+// shared one included, is judged by itself. Its deletion is only warned of, so that Istio can be uninstalled.
 func meshConfigClusterLocalRemoved() Rule {
 	return Rule{
-		ID:       "meshconfig-cluster-local-removed",
-		Rows:     []string{"F1", "F2"},
-		Guards:   policy.MeshConfig,
-		Kinds:    []string{policy.KindConfigMap},
-		Severity: Deny,
-		Leaks:    "clients in this cluster are sent to other clusters",
-		Mend:     "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
+		ID:        "meshconfig-cluster-local-removed",
+		Rows:      []string{"F1", "F2"},
+		Guards:    policy.MeshConfig,
+		Kinds:     []string{policy.KindConfigMap},
+		Deletions: true,
+		Severity:  Deny,
+		Leaks:     "clients in this cluster are sent to other clusters",
+		Mend:      "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			if o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
 				return nil
+			}
+			if o.Deleted {
+				return deletedMeshConfig(o.Object, view)
 			}
 			path := []string{"data", inject.MeshConfigKey}
 			now, err := unheld(o.Object, view)
@@ -49,6 +53,20 @@ func meshConfigClusterLocalRemoved() Rule {
 	}
 }
 
+// deletedMeshConfig warns of what goes with a mesh config: the entries of strict hosts, if there is one.
+func deletedMeshConfig(o *policy.Object, view *policy.View) []breach {
+	want := view.ClusterLocal()
+	i := slices.IndexFunc(want, func(e policy.ClusterLocalEntry) bool { return e.Local })
+	if i < 0 {
+		return nil
+	}
+	match := view.Match(want[i].Host)
+	return []breach{{
+		path: []string{"metadata", "name"}, value: o.Metadata.Name, host: match.Host(policy.Strict), unsure: true,
+		must: "stay while Services are strict, because hold meshConfig is not active without it",
+	}}
+}
+
 // unheldHosts are the strict hosts and wildcards that a mesh config does not keep in the client's cluster.
 type unheldHosts struct {
 	hosts []string
@@ -69,12 +87,10 @@ func (u unheldHosts) firstBeside(others unheldHosts) (string, bool) {
 	return u.hosts[i], true
 }
 
-// unheld lists what the scope wants and the mesh config does not say, then what a person's entries say against
-// it. An entry that is missing for a host that is not strict lets nothing out. The error says why the mesh config
-// cannot be read.
+// unheld lists what a mesh config does not keep. The error says why it cannot be read.
 func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
-	want := slices.DeleteFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return !e.Local })
-	if len(want) == 0 {
+	wants := slices.ContainsFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return e.Local })
+	if !wants {
 		return unheldHosts{}, nil
 	}
 	domain, data := view.Config().ClusterDomain, o.ConfigMap.Data
@@ -82,18 +98,9 @@ func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
 	if err != nil {
 		return unheldHosts{}, err
 	}
-	var u unheldHosts
-	for _, e := range want {
-		if !effective.Has(e.Host) {
-			u.hosts = append(u.hosts, e.Host)
-		}
-	}
-	plan, err := inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
-	u.reason = err
-	for _, c := range plan.Contradictions {
-		if match := view.Match(c.Host); !c.Local && !effective.Has(c.Host) && match.Has(policy.Strict) {
-			u.hosts = append(u.hosts, c.Host)
-		}
+	u := unheldHosts{hosts: effective.Lacks(view)}
+	if len(u.hosts) > 0 {
+		_, u.reason = inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
 	}
 	return u, nil
 }

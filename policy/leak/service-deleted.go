@@ -7,8 +7,8 @@ import (
 )
 
 // serviceDeleted warns who deletes a strict Service: its companions go with it, and as long as another cluster has a
-// Service of that name, istiod gives its host to the clients here [E17]. Who deletes the whole Namespace has said
-// enough.
+// Service of that name, istiod gives its host to the clients here [E17]. The mesh config keeps them where the fence does
+// not go with the Service. Who deletes the whole Namespace has said enough.
 func serviceDeleted() Rule {
 	return Rule{
 		ID:        "service-deleted",
@@ -17,11 +17,11 @@ func serviceDeleted() Rule {
 		Deletions: true,
 		Severity:  Warn,
 		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
-			"because the companion goes with the Service",
-		Mend: "delete it in the other clusters first, keep it without Pods, or add hold meshConfig",
+			"because its companion, and its own entry in the mesh config, go with the Service",
+		Mend: "delete it in the other clusters first, keep it without Pods, or have hold meshConfig and make its namespace strict",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
-			if !o.Deleted || !strict || o.Own || slices.Contains(deleters(), o.Writer) {
+			if !o.Deleted || !strict || o.Own || slices.Contains(deleters(), o.Writer) || staysInMeshConfig(o.Object, view) {
 				return nil
 			}
 			return []breach{{
@@ -32,4 +32,11 @@ func serviceDeleted() Rule {
 			}}
 		},
 	}
+}
+
+// staysInMeshConfig reports whether the mesh config keeps a host in this cluster when its Service is gone: an entry that
+// the Service's annotation asks for goes with it.
+func staysInMeshConfig(o *policy.Object, view *policy.View) bool {
+	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+	return view.Config().Active().Has(policy.MeshConfig) && view.Service(host, nil).Fence == policy.Strict
 }

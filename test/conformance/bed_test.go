@@ -1,9 +1,9 @@
 package conformance_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"sync/atomic"
 	"testing"
 
@@ -126,29 +126,15 @@ func (b *bed) fetch(ctx context.Context, proxy xds.Proxy) (*xds.Snapshot, error)
 	return client.Fetch(ctx, proxy)
 }
 
-// verify judges what a client gets.
-func (b *bed) verify(ctx context.Context, proxy xds.Proxy, host string) (xds.Report, error) {
-	snapshot, err := b.fetch(ctx, proxy)
-	if err != nil {
-		return xds.Report{}, err
-	}
-	// Where an address lies counts as much as what istiod says of it.
-	addresses := xds.Addresses{}
-	for _, c := range b.Clusters {
-		addresses[netip.PrefixFrom(c.Host(0), 16)] = c.Name
-	}
-	hosts := []xds.Host{{FQDN: host, Fence: policy.Strict}}
-	return xds.Verify(snapshot, hosts, xds.Rules{Addresses: addresses})[0], nil
-}
-
-// proxy returns the client that a case asks for.
-func proxy(as, namespace string) xds.Proxy {
+// proxy returns the client that a case asks for: a sidecar in the namespace of the Service, or a gateway in that of
+// Istio, unless the case says from where.
+func proxy(as, from, namespace string) xds.Proxy {
 	p := xds.Proxy{Cluster: testbed.FirstCluster, Locality: region(testbed.FirstCluster) + "/zone"}
 	switch as {
 	case "":
-		p.Kind, p.Namespace, p.DNSCapture = xds.Sidecar, namespace, true
+		p.Kind, p.Namespace = xds.Sidecar, cmp.Or(from, namespace)
 	default:
-		p.Kind, p.Namespace, p.Labels = xds.Gateway, "istio-system", map[string]string{"istio": as}
+		p.Kind, p.Namespace, p.Labels = xds.Gateway, cmp.Or(from, "istio-system"), map[string]string{"istio": as}
 	}
 	return p
 }

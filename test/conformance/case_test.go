@@ -31,10 +31,17 @@ type row struct {
 	Mesh string `json:"mesh"`
 	// As is the client that is asked for: sidecar unless set, ingress or east-west.
 	As string `json:"as"`
-	// From is the namespace of a sidecar: that of the Service unless set.
+	// From is the namespace of the client: that of the Service for a sidecar, and that of Istio for a gateway, unless
+	// set.
 	From string `json:"from"`
-	// Labels are those of a sidecar's Pod.
+	// Labels are those of the client's Pod.
 	Labels map[string]string `json:"labels"`
+	// Network is that of the client.
+	Network string `json:"network"`
+	// Claims is the cluster that the client says it is in once the objects stand: the first, where it is, unless set.
+	Claims string `json:"claims"`
+	// Probes are connections that are followed beside those that verify asks for.
+	Probes []probe `json:"probes"`
 	// Alias is another name for the Pods of the Service, by which what leaks is asked for.
 	Alias string `json:"alias"`
 	// Note is what verify notes where it cannot tell where the client goes.
@@ -47,11 +54,28 @@ type row struct {
 	Before []object `json:"before"`
 	// Leak are the objects that let the traffic out.
 	Leak []object `json:"leak"`
+	// AnyOrder says that each of them alone is harmless, and that the guard refuses the one that comes last, whichever
+	// that is.
+	AnyOrder bool `json:"anyOrder"`
+	// Alone says that no other case may stand beside it, because it hides the Service from the clients of all.
+	Alone bool `json:"alone"`
+	// Rules are the ids of rules that judge it beside those of the row.
+	Rules []string `json:"rules"`
 	// Neighbour are objects of the same shape that let nothing out.
 	Neighbour []object `json:"neighbour"`
 
 	name string
 	leak.Row
+}
+
+// probe is a connection of the client's.
+type probe struct {
+	// To is the address and port that it dials.
+	To string `json:"to"`
+	// Host is that of its request; without one it sends something else than HTTP.
+	Host string `json:"host"`
+	// SNI is that of its TLS; without one it sends none.
+	SNI string `json:"sni"`
 }
 
 // object is one object.
@@ -63,6 +87,10 @@ const (
 	inCluster = "conformance/cluster"
 	// deleted has it deleted, if it stands.
 	deleted = "conformance/deleted"
+	// replaced has it written over the one that stands, by a client that does not apply.
+	replaced = "conformance/replaced"
+	// subresource is the one by which its labels and its status are merged into what stands.
+	subresource = "conformance/subresource"
 )
 
 // rows returns the cases in the order of their names.
@@ -105,9 +133,11 @@ func (r row) leaks(hold policy.Hold) bool {
 // name returns the name of a hold, as a FenceConfig spells it.
 func name(hold policy.Hold) string { return policy.HoldsOf(hold).String() }
 
-// rules returns the rules that cover the row.
+// rules returns the rules that judge the case.
 func (r row) rules() []leak.Rule {
-	return slices.DeleteFunc(leak.Rules(), func(rule leak.Rule) bool { return !slices.Contains(rule.Rows, r.ID) })
+	return slices.DeleteFunc(leak.Rules(), func(rule leak.Rule) bool {
+		return !slices.Contains(rule.Rows, r.ID) && !slices.Contains(r.Rules, rule.ID)
+	})
 }
 
 // TestRows says whether the cases fit the catalogue: what a hold repairs it repairs in one variant of the row at least,

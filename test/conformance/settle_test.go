@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/test/testbed"
 )
@@ -49,15 +50,16 @@ func (s *scene) mark(t *testing.T) {
 	s.markers++
 	marker := fmt.Sprintf("marker-%d", s.markers)
 	objects := s.expand(t, []object{{
-		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": marker},
-		"spec": map[string]any{"ports": []any{map[string]any{"name": "http", "port": 80}}},
+		"apiVersion": "v1", "kind": "Service",
+		"metadata": map[string]any{"name": marker, "annotations": map[string]any{policy.FenceKey: "none"}},
+		"spec":     map[string]any{"ports": []any{map[string]any{"name": "http", "port": 80}}},
 	}})
 	if done := s.apply(t.Context(), objects); done.err != nil {
 		t.Fatal(done.err)
 	}
 	cluster := fmt.Sprintf("outbound|80||%s.%s.svc.cluster.local", marker, s.namespace)
 	err := testbed.Eventually(t.Context(), patience, func(ctx context.Context) error {
-		snapshot, err := s.fetch(ctx, proxy("marked", s.namespace))
+		snapshot, err := s.fetch(ctx, proxy("marked", "", ""))
 		if err != nil {
 			return err
 		}

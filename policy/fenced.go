@@ -1,0 +1,25 @@
+package policy
+
+import "slices"
+
+// Fenced lists the Services of a Namespace, or of all where it is empty, that have one of the fences, by Namespace and
+// name.
+func (x *Index) Fenced(namespace string, fences ...Fence) []Host {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var hosts []Host
+	for name, n := range x.namespaces {
+		if namespace != "" && name != namespace {
+			continue
+		}
+		for _, f := range fences {
+			for _, services := range n.byFence[f].lists() {
+				for _, service := range services {
+					hosts = append(hosts, Host{Namespace: name, Name: service})
+				}
+			}
+		}
+	}
+	slices.SortFunc(hosts, Host.Compare)
+	return hosts
+}
