@@ -11,7 +11,14 @@ import (
 // The names under which objects stand that catch what is for a Service without a host that names it. No host looks
 // like one of them.
 
+// portName is for ServiceEntries that have sidecars listen on every address of a port.
 func portName(number int64) string { return "port/" + strconv.FormatInt(number, 10) }
+
+// bareName is for ServiceEntries with a port for which they have no address.
+func bareName(number int64) string { return "bare/" + strconv.FormatInt(number, 10) }
+
+// listenerName is for Sidecars with a listener of its own for a port that takes whatever comes to it.
+func listenerName(number int64) string { return "listener/" + strconv.FormatInt(number, 10) }
 
 // importsName is for Sidecars that import from a Namespace; a star stands for any, and a dot for that of the clients.
 func importsName(namespace string) string { return "imports/" + namespace }
@@ -165,10 +172,25 @@ func (s *Sidecar) EgressProxy() *Destination {
 	return s.OutboundTrafficPolicy.EgressProxy
 }
 
+// openPorts lists the ports for which a Sidecar has a listener of its own that takes whatever comes to it, sorted.
+func (s *Sidecar) openPorts() []int64 {
+	var ports []int64
+	for _, e := range s.Egress {
+		if e.Port != nil && e.Port.Transport().Open() {
+			ports = append(ports, e.Port.Number)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
 // sidecarNames lists the names of a Sidecar: those of the Namespaces that it imports from, and where it catches
 // something itself one for every Service.
 func sidecarNames(o *Object, config *Config) []string {
 	var names []string
+	for _, number := range o.Sidecar.openPorts() {
+		names = append(names, listenerName(number))
+	}
 	catches := o.Sidecar.EgressProxy() != nil
 	if o.Sidecar.WorkloadSelector == nil {
 		names = append(names, ownName(o.Metadata.Namespace))
@@ -286,6 +308,17 @@ func (v *View) OpenPorts() []int64 {
 
 // Opening returns the ServiceEntries that have sidecars listen on every address of a port, sorted by key.
 func (v *View) Opening(port int64) []*Object { return v.named(portName(port)) }
+
+// Bare returns the ServiceEntries with a port for which they have no address, sorted by key.
+func (v *View) Bare(port int64) []*Object { return v.named(bareName(port)) }
+
+// Opened reports whether a Sidecar has a listener of its own for a port that takes whatever comes to it.
+func (v *View) Opened(port int64) bool {
+	i := &v.index.inventory
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return len(i.byName[listenerName(port)]) > 0
+}
 
 // CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names, sorted by key.
 func (v *View) CoveringShort() []*Object { return v.named(shortName) }

@@ -168,7 +168,7 @@ func (v *View) Related(h Host) []*Object {
 	short := h.Name + "." + h.Namespace
 	names := []string{h.Name}
 	for _, p := range v.backendOf(h).ports {
-		names = append(names, portName(int64(p.number)))
+		names = append(names, portName(int64(p.number)), listenerName(int64(p.number)))
 	}
 	return v.index.inventory.find([]string{short, short + ".svc", h.FQDN(v.config.ClusterDomain)}, names...)
 }
@@ -250,6 +250,9 @@ func (o *Object) names(config *Config) []string {
 		list = append(list, shortNamed(o.ServiceEntry.Hosts)...)
 		for _, p := range o.ServiceEntry.OpenPorts() {
 			list = append(list, portName(p.Number))
+		}
+		for _, p := range o.ServiceEntry.BarePorts() {
+			list = append(list, bareName(p.Number))
 		}
 		if o.ServiceEntry.WorkloadSelector != nil {
 			add("*." + namespace + ".svc." + domain)

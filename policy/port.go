@@ -26,6 +26,14 @@ const (
 	TransportNone
 )
 
+// Open reports whether a listener for every address takes whatever comes to it.
+func (t Transport) Open() bool { return t == TransportTCP || t == TransportAlone || t == TransportAuto }
+
+// Named reports whether a listener tells by names what is for which host.
+func (t Transport) Named() bool {
+	return t == TransportHTTP || t == TransportTLS || t == TransportAuto
+}
+
 // transport reads a protocol as Istio spells it, in any case (Parse in Istio's pkg/config/protocol).
 func transport(protocol string) Transport {
 	switch strings.ToLower(protocol) {

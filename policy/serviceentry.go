@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -21,18 +22,25 @@ type ServiceEntry struct {
 // OpenPorts lists the ports on which a sidecar listens on every address for the ServiceEntry, because it has none or
 // a network: those that are neither of HTTP, which is told apart by Host, nor of TLS, by server name.
 func (e *ServiceEntry) OpenPorts() []EntryPort {
+	return slices.DeleteFunc(slices.Clone(e.BarePorts()), func(p EntryPort) bool { return !p.Transport().Open() })
+}
+
+// BarePorts lists the ports of the ServiceEntry where it has no address, or a network. On each of them a listener of a
+// Sidecar for that port listens on every address, by the protocol of that listener.
+func (e *ServiceEntry) BarePorts() []EntryPort {
 	if len(e.Addresses) > 0 && len(e.Networks()) == 0 {
 		return nil
 	}
-	var open []EntryPort
-	for _, p := range e.Ports {
-		switch p.Transport() {
-		case TransportTCP, TransportAlone, TransportAuto:
-			open = append(open, p)
-		case TransportHTTP, TransportTLS, TransportNone:
-		}
+	return e.Ports
+}
+
+// port returns the port of a number.
+func (e *ServiceEntry) port(number int64) (port EntryPort, ok bool) {
+	i := slices.IndexFunc(e.Ports, func(p EntryPort) bool { return p.Number == number })
+	if i < 0 {
+		return EntryPort{}, false
 	}
-	return open
+	return e.Ports[i], true
 }
 
 // Networks lists those of its addresses that are more than one.

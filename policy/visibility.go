@@ -198,17 +198,34 @@ func (c *Clients) hidesAny(h Host, b backend, ports Ports) bool {
 	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return ports.includes(p) && c.hides(h, b, p) })
 }
 
-// Knows reports whether the clients have what an object of that Namespace says of a host on a port, for a Service or
-// ServiceEntry with such an exportTo.
-func (c *Clients) Knows(namespace, host string, exportTo []string, port int64) (knows bool) {
-	if !Exported(exportTo, namespace, c.Namespace) {
+// Listen reports whether the clients have a listener for a host of a ServiceEntry on a port, whose transport is such.
+// A listener of the port itself says what its transport is, whatever the ServiceEntry says, and that of all others
+// leaves it alone (buildSidecarOutboundListeners in Istio's pilot/pkg/networking/core/listener.go).
+func (c *Clients) Listen(entry *Object, host string, number int64, such func(Transport) bool) (listen bool) {
+	port, ok := entry.ServiceEntry.port(number)
+	if !ok || !Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
 		return false
 	}
-	c.on(port, func(l *listener) bool {
-		knows = !l.apart && l.imports(namespace, host)
-		return !knows
+	c.on(number, func(l *listener) bool {
+		if l.apart || !l.imports(entry.Metadata.Namespace, host) {
+			return true
+		}
+		transport := port.Transport()
+		if l.port != 0 {
+			transport = l.transport
+		}
+		listen = such(transport)
+		return false
 	})
-	return knows
+	return listen
+}
+
+// OpenPorts lists the ports for which the clients have a listener of its own that takes whatever comes to it, sorted.
+func (c *Clients) OpenPorts() []int64 {
+	if c.Sidecar == nil {
+		return nil
+	}
+	return c.Sidecar.Sidecar.openPorts()
 }
 
 // Routes reports whether the clients may have the routes of a VirtualService for a host.

@@ -22,7 +22,7 @@ type catch struct {
 func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	var importers []policy.Clients
-	for _, p := range openPorts(o, view) {
+	for _, p := range caughtPorts(o, view, ported) {
 		if _, strict := view.StrictPort(on(p.Number)); !strict {
 			continue
 		}
@@ -50,26 +50,47 @@ func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
 	return caught
 }
 
+// caughtPorts lists the ports of a ServiceEntry on which it may take what is for every address, from clients with a
+// listener of their own for the port, who go by the protocol of that, or from the others.
+func caughtPorts(o *policy.Object, view *policy.View, ported bool) []policy.EntryPort {
+	if !ported {
+		return openPorts(o, view)
+	}
+	ports := o.ServiceEntry.BarePorts()
+	if len(ports) == 0 || !goesElsewhere(o, view) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(ports), func(p policy.EntryPort) bool { return !p.Transport().Open() && !view.Opened(p.Number) })
+}
+
 // portPath leads to the number of the first such port.
 func portPath(o *policy.Object, port policy.EntryPort) []string {
 	return []string{"spec", "ports", fmt.Sprint(slices.Index(o.ServiceEntry.Ports, port)), "number"}
 }
 
-// openPorts lists the ports on which a ServiceEntry takes what is for every address. Where it resolves nothing the
-// connections go on to where they were going, unless a VirtualService sends them to a host that is not strict.
+// openPorts lists the ports on which a ServiceEntry takes what is for every address.
 func openPorts(o *policy.Object, view *policy.View) []policy.EntryPort {
 	ports := o.ServiceEntry.OpenPorts()
-	if len(ports) == 0 || o.ServiceEntry.Resolves() {
-		return ports
+	if len(ports) == 0 || !goesElsewhere(o, view) {
+		return nil
+	}
+	return ports
+}
+
+// goesElsewhere reports whether what a ServiceEntry takes does not go on to where it was going: it does where the
+// ServiceEntry resolves nothing, unless a VirtualService sends connections to a host that is not strict.
+func goesElsewhere(o *policy.Object, view *policy.View) bool {
+	if o.ServiceEntry.Resolves() {
+		return true
 	}
 	for _, host := range o.ServiceEntry.Hosts {
 		for _, other := range view.Covering(host) {
 			if other.VirtualService != nil && redirectsTCP(other, view) {
-				return ports
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // redirectsTCP reports whether a VirtualService sends connections of sidecars to a host that is not strict.
@@ -104,7 +125,9 @@ func caughtBySidecar(o *policy.Object, view *policy.View, ported bool) []catch {
 // caughtFrom lists what ServiceEntries take from clients; one for each port.
 func caughtFrom(c *policy.Clients, view *policy.View) []catch {
 	var caught []catch
-	for _, port := range view.OpenPorts() {
+	ports := append(view.OpenPorts(), c.OpenPorts()...)
+	slices.Sort(ports)
+	for _, port := range slices.Compact(ports) {
 		if _, hidden := view.StrictHidden(c, on(port)); !hidden {
 			continue
 		}
@@ -127,8 +150,12 @@ func listenerPath(o *policy.Object, port int64) []string {
 
 // caughtOn returns the first ServiceEntry that takes what the clients send to hidden hosts on a port.
 func caughtOn(port int64, c *policy.Clients, view *policy.View) (catch, bool) {
-	for _, entry := range view.Opening(port) {
-		if len(openPorts(entry, view)) == 0 {
+	entries := view.Opening(port)
+	if c.Ported(port) {
+		entries = view.Bare(port)
+	}
+	for _, entry := range entries {
+		if !goesElsewhere(entry, view) {
 			continue
 		}
 		clients := clientsBeside(c, entry, view)
@@ -151,7 +178,7 @@ func clientsBeside(c *policy.Clients, o *policy.Object, view *policy.View) polic
 // not the hosts.
 func hiddenFrom(c *policy.Clients, entry *policy.Object, port int64, view *policy.View) (policy.FencedHost, bool) {
 	e := entry.ServiceEntry
-	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Knows(entry.Metadata.Namespace, host, e.ExportTo, port) }) {
+	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Listen(entry, host, port, policy.Transport.Open) }) {
 		return policy.FencedHost{}, false
 	}
 	if len(e.Addresses) == 0 {

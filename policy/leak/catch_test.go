@@ -42,6 +42,11 @@ func TestWhicheverComesSecond(t *testing.T) {
 			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
 			service(""),
 		}},
+		"listener of its own for a ServiceEntry of HTTP": {"sidecar-port-takes-host", []part{
+			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{port: {number: 9080, protocol: TCP}, hosts: [./*]}, {hosts: ['*/*']}]}"},
+			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: HTTP}]}"},
+			service(""),
+		}},
 		"listener for what is not HTTP": {"serviceentry-takes-http-port", []part{
 			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
 			service(""),

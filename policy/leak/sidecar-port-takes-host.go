@@ -3,8 +3,8 @@ package leak
 import "github.com/meshfence/meshfence/policy"
 
 // sidecarPortTakesHost refuses a Sidecar with a listener of its own for a TCP port of a strict host, by which it knows
-// a ServiceEntry without an address and not the host: the listener takes every address of the port [I11]. Whichever
-// comes second is refused.
+// a ServiceEntry without an address and not the host: the listener takes every address of the port, whatever protocol
+// the ServiceEntry says that the port has [I11]. Whichever comes second is refused.
 func sidecarPortTakesHost() Rule {
 	return Rule{
 		ID:       "sidecar-port-takes-host",

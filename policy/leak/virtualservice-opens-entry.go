@@ -42,12 +42,20 @@ func virtualServiceOpensEntry() Rule {
 func unresolved(o *policy.Object, view *policy.View) []*policy.Object {
 	var entries []*policy.Object
 	seen := map[policy.Key]bool{}
+	add := func(other *policy.Object) {
+		if other.ServiceEntry != nil && !seen[other.Key()] && !other.ServiceEntry.Resolves() && speaksFor(o, other) {
+			seen[other.Key()] = true
+			entries = append(entries, other)
+		}
+	}
 	for _, port := range view.OpenPorts() {
 		for _, entry := range view.Opening(port) {
-			if !seen[entry.Key()] && !entry.ServiceEntry.Resolves() && speaksFor(o, entry) {
-				seen[entry.Key()] = true
-				entries = append(entries, entry)
-			}
+			add(entry)
+		}
+	}
+	for _, host := range o.VirtualService.Hosts { // those that a listener of a Sidecar opens
+		for _, other := range view.Covering(host) {
+			add(other)
 		}
 	}
 	return entries

@@ -154,8 +154,7 @@ func hiddenUnder(c *policy.Clients, o *policy.Object, name, suffix string, view 
 	}
 	var ports policy.Ports
 	for _, p := range o.ServiceEntry.Ports {
-		named := slices.Contains([]policy.Transport{policy.TransportHTTP, policy.TransportTLS, policy.TransportAuto}, p.Transport())
-		if named && c.Knows(o.Metadata.Namespace, name, o.ServiceEntry.ExportTo, p.Number) {
+		if c.Listen(o, name, p.Number, policy.Transport.Named) {
 			ports.Numbers = append(ports.Numbers, p.Number)
 		}
 	}
