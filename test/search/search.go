@@ -58,8 +58,8 @@ type Report struct {
 	Disagreed []string
 	// Compared counts those on which a fresh server was asked.
 	Compared int
-	// Stale counts leaks of which a fresh server knows nothing.
-	Stale int
+	// Stale are leaks of which a fresh server knows nothing.
+	Stale []string
 }
 
 // Hits is a finding and how often one of its shape came.
@@ -203,7 +203,7 @@ func (s *searcher) confirmed(w World, want Leak) bool {
 	if slices.Contains(keysOf(leaks), want.Key()) {
 		return true
 	}
-	s.report.Stale++
+	s.report.Stale = append(s.report.Stale, fmt.Sprintf("%s\n%s\n%s", w.Base, w.YAML(), want))
 	s.evaluator.Close()
 	return false
 }
@@ -328,7 +328,7 @@ func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
 func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
-		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), r.Stale)
+		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
 	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
 	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
 	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {
@@ -339,6 +339,9 @@ func (r *Report) String() string {
 	}
 	for _, d := range r.Disagreed {
 		fmt.Fprintf(&b, "a fresh istiod disagrees:\n%s\n", d)
+	}
+	for _, d := range r.Stale {
+		fmt.Fprintf(&b, "a fresh istiod knows nothing of this leak:\n%s\n", d)
 	}
 	b.WriteString(r.Coverage.String())
 	return b.String()
