@@ -279,7 +279,7 @@ metadata: {name: istio, namespace: istio-system}
 data: {mesh: "{}"}
 `
 
-// controllerScene is a fenced Service.
+// controllerScene is a fenced Service, and one whose companions have their names taken.
 const controllerScene = `
 apiVersion: v1
 kind: Namespace
@@ -308,6 +308,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: ratings, namespace: client, annotations: {meshfence.io/fence: strict}}
 spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings-meshfence, namespace: client}
+spec: {host: taken.example.com}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings-meshfence, namespace: client}
+spec: {hosts: [taken.example.com], http: [{route: [{destination: {host: taken.example.com}}]}]}
 `
 
 // provokeController brings about each write of the controller. The API server does not reach the webhook here, so
@@ -336,7 +346,7 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 		`[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]`)
 	run(controllerScene, "apply", "-f", "-")
 	t.Cleanup(func() {
-		if _, _, err := cluster.Kubectl(context.Background(), controllerScene, "delete", "-f", "-"); err != nil {
+		if _, _, err := cluster.Kubectl(context.Background(), controllerScene, "delete", "--ignore-not-found", "-f", "-"); err != nil {
 			t.Error(err)
 		}
 	})
