@@ -29,8 +29,9 @@ const (
 // progressEvery is after how many objects the log tells how far a pass is.
 const progressEvery = 100
 
-// backfill brings objects in line that admission has not seen since their fence is what it is. It writes
-// nothing into them itself: a patch without content sends each through admission. Nothing is remembered
+// backfill brings objects in line that admission has not seen since their fence is what it is, whoever owns them. It
+// writes nothing into them itself: a patch without content sends each through admission, leaves no trace in
+// managedFields, and what comes back is what the owner's next apply would get. Nothing is remembered
 // between leaders, because what is left to do shows in the objects.
 type backfill struct {
 	*mesh
@@ -41,21 +42,19 @@ type backfill struct {
 	limiter        *rate.Limiter
 	inbox          *inbox
 	settle, resync time.Duration
-	withGitOps     bool
 }
 
 func newBackfill(r *runner, m *mesh, informers cache.Informers) *backfill {
 	return &backfill{
-		mesh:       m,
-		informers:  informers,
-		live:       r.mgr.GetAPIReader(),
-		writer:     r.writer,
-		board:      newBoard(r.metrics, r.recorder),
-		limiter:    rate.NewLimiter(rate.Limit(r.BackfillRate), 1),
-		inbox:      newInbox(),
-		settle:     r.Settle,
-		resync:     r.Resync,
-		withGitOps: r.BackfillGitOps,
+		mesh:      m,
+		informers: informers,
+		live:      r.mgr.GetAPIReader(),
+		writer:    r.writer,
+		board:     newBoard(r.metrics, r.recorder),
+		limiter:   rate.NewLimiter(rate.Limit(r.BackfillRate), 1),
+		inbox:     newInbox(),
+		settle:    r.Settle,
+		resync:    r.Resync,
 	}
 }
 
@@ -106,13 +105,15 @@ func (b *backfill) watch(ctx context.Context) error {
 		if !ok {
 			return
 		}
+		config := b.index.Config()
 		unlike, _, _ := unstructured.NestedBool(u.Object, "spec", unlikeField)
-		if !unlike && !b.board.waiting(targetOf(u)) {
+		// With several clusters a rule gets a reserved subset when a route names it.
+		names := len(config.Clusters) > 1 && len(values(u, reservedField)) > 0
+		if !unlike && !names && !b.board.waiting(targetOf(u)) {
 			return
 		}
-		domain := b.index.Config().ClusterDomain
 		for _, name := range b.named(u) {
-			host, ok := policy.ParseHost(name, domain)
+			host, ok := policy.ParseHost(name, config.ClusterDomain)
 			if _, wildcard := policy.Wildcard(name); ok || wildcard { // a wildcard asks for everything
 				b.inbox.put(policy.Change{Namespace: host.Namespace, Service: host.Name})
 			}
@@ -179,9 +180,6 @@ func (b *backfill) pass(ctx context.Context, s scope) (done bool) {
 
 // bring sends one object through admission.
 func (b *backfill) bring(ctx context.Context, j *job) result {
-	if j.tool != "" && !b.withGitOps {
-		return result{stateSkipped, fmt.Sprintf("%s owns the object: apply it again from its source", j.tool)}
-	}
 	if r, ok := b.board.denied(j); ok {
 		return r
 	}

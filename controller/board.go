@@ -16,7 +16,7 @@ const (
 	statePending = "pending"
 	// stateDone objects are in line.
 	stateDone = "done"
-	// stateSkipped objects are for somebody else to bring in line.
+	// stateSkipped objects need one that was refused.
 	stateSkipped = "skipped"
 	// stateFailed objects were refused; they are tried again when something changes.
 	stateFailed = "failed"

@@ -82,19 +82,19 @@ func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (
 		view.LoadService(host, service.Annotations)
 		want = inject.CompanionsOf(host, service.Spec.Ports, view)
 	}
-	if want.RuleStays {
-		want.Rule = asItStands(stands.rule)
+	if want.RuleStays && stands.rule != nil {
+		want.Rule = asItStands(stands.rule, want.Rule)
 	}
 	after, err := c.align(ctx, &service, stands, want)
 	return reconcile.Result{RequeueAfter: after}, err
 }
 
-// asItStands returns what a companion holds, nil where there is none.
-func asItStands(u *unstructured.Unstructured) *inject.Companion {
-	if u == nil {
-		return nil
-	}
+// asItStands returns what a companion holds, with the subsets that are wanted.
+func asItStands(u *unstructured.Unstructured, want *inject.Companion) *inject.Companion {
 	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	if want != nil {
+		spec["subsets"] = want.Spec["subsets"]
+	}
 	return &inject.Companion{Annotations: u.GetAnnotations(), Spec: spec}
 }
 

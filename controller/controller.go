@@ -45,8 +45,6 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// BackfillRate is how many objects a second the backfill writes at most; 0 means DefaultBackfillRate.
 	BackfillRate float64
-	// BackfillGitOps has the backfill write objects, too, that Argo CD or Flux own.
-	BackfillGitOps bool
 	// Resync is how often the backfill and the audit look at everything again; 0 means DefaultResync.
 	Resync time.Duration
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and

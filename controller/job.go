@@ -18,8 +18,6 @@ type job struct {
 	target
 	// stub names the object as it was read, without what is in it: there may be very many.
 	stub client.Object
-	// tool is the one that owns the object, if any does.
-	tool string
 	step step
 	// rule is the host of a DestinationRule, as Istio compares it.
 	rule string
@@ -70,7 +68,7 @@ func inspect(o client.Object, index *policy.Index) (*job, error) {
 	if len(plan.Edits) == 0 {
 		return nil, nil
 	}
-	j := &job{target: targetOf(o), stub: stubOf(o), tool: gitOps(o)}
+	j := &job{target: targetOf(o), stub: stubOf(o)}
 	switch decoded.Kind {
 	case policy.KindDestinationRule:
 		j.rule = strings.ToLower(policy.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))
@@ -113,22 +111,4 @@ func decode(o client.Object) (*policy.Object, error) {
 		return policy.Decode(kind, raw)
 	}
 	return nil, fmt.Errorf("decode %T: neither metadata nor unstructured", o)
-}
-
-// gitOps returns the tool that owns an object by its own marks; empty for none. What such a tool owns it would
-// set back, or report as drift.
-func gitOps(o client.Object) string {
-	for _, mark := range []struct{ key, tool string }{
-		{"argocd.argoproj.io/instance", "Argo CD"},
-		{"argocd.argoproj.io/tracking-id", "Argo CD"},
-		{"kustomize.toolkit.fluxcd.io/name", "Flux"},
-		{"helm.toolkit.fluxcd.io/name", "Flux"},
-	} {
-		_, labelled := o.GetLabels()[mark.key]
-		_, annotated := o.GetAnnotations()[mark.key]
-		if labelled || annotated {
-			return mark.tool
-		}
-	}
-	return ""
 }

@@ -145,8 +145,8 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 	return kept
 }
 
-// destinationsOf lists the hosts that a VirtualService sends traffic to, and those whose reserved subset it
-// names. A DestinationRule, or what cannot be read, which Istio's schema rules out, has none.
+// destinationsOf lists the hosts that a VirtualService sends traffic to, and those of which it names a reserved
+// subset. A DestinationRule, or what cannot be read, which Istio's schema rules out, has none.
 func destinationsOf(route *unstructured.Unstructured) (destinations, reserved []any) {
 	if route.GetKind() != policy.KindVirtualService {
 		return nil, nil
@@ -163,7 +163,7 @@ func destinationsOf(route *unstructured.Unstructured) (destinations, reserved []
 		if !slices.Contains(destinations, any(d.Host)) {
 			destinations = append(destinations, d.Host)
 		}
-		if d.Subset == policy.ReservedSubset && !slices.Contains(reserved, any(d.Host)) {
+		if policy.IsReservedSubset(d.Subset) && !slices.Contains(reserved, any(d.Host)) {
 			reserved = append(reserved, d.Host)
 		}
 	}

@@ -91,6 +91,42 @@ func (b backend) bound(labels map[string]string) bool {
 	}))
 }
 
+// Speech is what the ports of a Service make sidecars expect.
+type Speech struct {
+	// HTTP says that a port carries requests, or may do so.
+	HTTP bool
+	// Bytes says that a port carries something else, or may do so.
+	Bytes bool
+}
+
+// With returns what either carries.
+func (s Speech) With(other Speech) Speech {
+	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
+}
+
+func (b backend) speaks() Speech {
+	var s Speech
+	for _, p := range b.ports {
+		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
+		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
+	}
+	return s
+}
+
+// Speaks returns what the ports of a Service carry; everything where they are not known.
+func (v *View) Speaks(h Host) Speech {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	b, ok := v.backends[h]
+	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
+		b, ok = n.backends.byName[h.Name]
+	}
+	if !ok || len(b.ports) == 0 {
+		return Speech{HTTP: true, Bytes: true}
+	}
+	return b.speaks()
+}
+
 // backends are those of one Namespace.
 type backends struct {
 	byName map[string]backend
@@ -129,8 +165,11 @@ func (s *backends) remove(name string) {
 	}
 }
 
-// SetServiceSpec tells what a Service selects, and its addresses. They are forgotten with the Service.
+// SetServiceSpec tells what a Service selects, and its addresses and ports. They are forgotten with the Service. Ports
+// that speak another protocol than those before are a change: other routes are needed.
 func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
+	changed := false
+	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.has(host) {
@@ -138,6 +177,8 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	}
 	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
+	old, known := n.backends.byName[host.Name]
+	changed = known && n.fence(host.Name) == Strict && old.speaks() != b.speaks()
 	x.around(host, n, func() {
 		x.forgetAddresses(host, n)
 		n.backends.set(host.Name, b)

@@ -25,6 +25,9 @@ func TestSubscribe(t *testing.T) {
 		"an annotation that goes":           {func(x *policy.Index) { x.SetService(host("prod", "orders"), nil) }, []policy.Change{{"prod", "orders"}}},
 		"the same annotation":               {func(x *policy.Index) { x.SetService(host("prod", "orders"), fenced("strict")) }, nil},
 		"a service that comes":              {func(x *policy.Index) { x.SetService(host("shop", "new"), nil) }, []policy.Change{{"shop", "new"}}},
+		"a port of another protocol":        {func(x *policy.Index) { x.SetServiceSpec(host("prod", "orders"), ports("http", "tcp")) }, []policy.Change{{"prod", "orders"}}},
+		"a port of the same protocol":       {func(x *policy.Index) { x.SetServiceSpec(host("prod", "orders"), ports("http", "grpc")) }, nil},
+		"a port where nothing is strict":    {func(x *policy.Index) { x.SetServiceSpec(host("shop", "cart"), ports("tcp")) }, nil},
 		"a service that goes":               {func(x *policy.Index) { x.DeleteService(host("shop", "cart")) }, []policy.Change{other}},
 		"a service that was never there":    {func(x *policy.Index) { x.DeleteService(host("shop", "none")) }, nil},
 		"a namespace that was never there":  {func(x *policy.Index) { x.DeleteNamespace("none") }, nil},
@@ -38,6 +41,8 @@ func TestSubscribe(t *testing.T) {
 			x.SetNamespace("shop", nil)
 			x.SetService(host("prod", "orders"), fenced("strict"))
 			x.SetService(host("shop", "cart"), nil)
+			x.SetServiceSpec(host("prod", "orders"), ports("http"))
+			x.SetServiceSpec(host("shop", "cart"), ports("http"))
 			var got []policy.Change
 			cancel := x.Subscribe(func(c policy.Change) {
 				x.SetService(host("elsewhere", "a"), nil) // would block if the lock were held
@@ -118,4 +123,12 @@ func TestEveryChangeIsTold(t *testing.T) {
 	if differed < 100 {
 		t.Errorf("only %d decisions changed", differed)
 	}
+}
+
+func ports(names ...string) policy.ServiceSpec {
+	var spec policy.ServiceSpec
+	for i, name := range names {
+		spec.Ports = append(spec.Ports, policy.ServicePort{Name: name, Port: int64(8080 + i)})
+	}
+	return spec
 }

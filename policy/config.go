@@ -48,7 +48,7 @@ type Config struct {
 	ClusterDomain string
 	// Network is this cluster's Istio network; empty where the mesh has one network.
 	Network string
-	// Holds are the active holds.
+	// Holds are the holds that the FenceConfig names; see [Config.Active] for those that are true.
 	Holds Holds
 	// Localities maps a cluster of the mesh to its localities (region/zone/subzone, or with a closing wildcard).
 	// Those of the one control plane cluster may be absent; see [Config.NeedsNodes].
@@ -63,6 +63,8 @@ type Config struct {
 	// nodeShares are what the Nodes gave, nodeError says why they gave nothing.
 	nodeShares Shares
 	nodeError  error
+	// meshFault says why hold meshConfig is not true.
+	meshFault *HoldFault
 }
 
 // Exemption accepts the findings of one rule for one object until a day has passed.

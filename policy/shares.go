@@ -27,15 +27,6 @@ func (c *Config) Shares(cluster string) (Shares, error) {
 	return c.nodeShares, nil
 }
 
-// Holding returns the holds that hold at the moment: locality is not among them while it does not know the
-// localities.
-func (c *Config) Holding() Holds {
-	if c.NeedsNodes() && c.nodeShares == nil {
-		return c.Holds &^ Holds(Locality)
-	}
-	return c.Holds
-}
-
 // percentages returns the shares of 1 to 100 counts. What rounding down leaves goes to the largest remainders,
 // and then to the first names; what the least ones get too much comes from the largest.
 func percentages(counts map[string]int) Shares {

@@ -34,6 +34,9 @@ type Options struct {
 	// Nodes lists and watches the metadata of the Nodes, while the FenceConfig needs their localities. Setup takes
 	// those of the manager's cluster where it is nil.
 	Nodes toolscache.ListerWatcher
+	// MeshConfigMaps lists and watches one mesh ConfigMap, while the FenceConfig names it for hold meshConfig. Setup
+	// takes those of the manager's cluster where it is nil.
+	MeshConfigMaps func(client.ObjectKey) toolscache.ListerWatcher
 	// Synced says that the index holds the whole cluster. Setup sets it.
 	Synced func() bool
 }

@@ -87,10 +87,10 @@ func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 }
 
 // untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
-// hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
+// active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
 // share must then stand in it as it is or with some of its letters escaped.
 func untouched(s Subject, config *policy.Config) bool {
-	return s.Kind == policy.KindVirtualService && !config.Holds.Only(policy.Subset) && isMapping(s.Raw) &&
+	return s.Kind == policy.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -41,6 +42,7 @@ type Metrics struct {
 	reloaded prometheus.Gauge
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
+	active     *prometheus.GaugeVec
 
 	registerer prometheus.Registerer
 }
@@ -74,8 +76,12 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "meshfence_localities_known",
 			Help: "1 while hold locality knows the localities of this cluster or does not need to, 0 while older ones are in force, or none.",
 		}),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_hold_active",
+			Help: "1 while a hold that the FenceConfig names is true by what this replica sees, 0 while it is not and counts for nothing.",
+		}, []string{"hold"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.active} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -124,6 +130,19 @@ func (m *Metrics) localitiesKnown(known bool) {
 		m.localities.Set(1)
 	} else {
 		m.localities.Set(0)
+	}
+}
+
+// holdsActive says which of the named holds are active.
+func (m *Metrics) holdsActive(config *policy.Config) {
+	m.active.Reset()
+	active := config.Active()
+	for _, hold := range config.Holds.Each() {
+		value := 0.0
+		if active.Has(hold) {
+			value = 1
+		}
+		m.active.WithLabelValues(hold.String()).Set(value)
 	}
 }
 

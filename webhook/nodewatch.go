@@ -30,36 +30,41 @@ const kindNode = "Node"
 // NeedLeaderElection makes a manager start the state in every replica.
 func (s *State) NeedLeaderElection() bool { return false }
 
-// Start watches the Nodes whenever the FenceConfig needs them, until the context ends.
+// Start watches what the FenceConfig needs, until the context ends.
 func (s *State) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { s.completion.followMeshes(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.nodes.wake:
+		case <-s.completion.wakeNodes:
 		}
-		if err := s.nodes.follow(ctx); err != nil {
+		if err := s.completion.followNodes(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func (n *nodes) needed() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.config.NeedsNodes()
+func (c *completion) needsNodes() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.config.NeedsNodes()
 }
 
-// follow watches the Nodes while they are needed.
-func (n *nodes) follow(ctx context.Context) error {
-	if !n.needed() {
+// followNodes watches the Nodes while they are needed.
+func (c *completion) followNodes(ctx context.Context) error {
+	if !c.needsNodes() {
 		return nil
 	}
-	informer := toolscache.NewSharedIndexInformer(n.observed(), metadataOf(kindNode), 0, nil)
+	informer := toolscache.NewSharedIndexInformer(observed(c.localities.source, c.nodesAnswered), metadataOf(kindNode), 0, nil)
 	if err := informer.SetTransform(stripNode); err != nil {
 		return fmt.Errorf("watch Nodes: %w", err)
 	}
-	if err := informer.SetWatchErrorHandlerWithContext(n.retrying); err != nil {
+	if err := informer.SetWatchErrorHandlerWithContext(c.retrying); err != nil {
 		return fmt.Errorf("watch Nodes: %w", err)
 	}
 	changed := make(chan struct{}, 1)
@@ -73,17 +78,17 @@ func (n *nodes) follow(ctx context.Context) error {
 	defer func() {
 		cancel()
 		running.Wait()
-		n.forget()
+		c.forgetNodes()
 	}()
-	n.gather(ctx, informer.GetStore(), registration.HasSyncedChecker().Done(), changed)
+	c.gatherNodes(ctx, informer.GetStore(), registration.HasSyncedChecker().Done(), changed)
 	return nil
 }
 
-// gather counts the Nodes when all have been read, and whenever some have moved, until they are not needed.
-func (n *nodes) gather(ctx context.Context, store toolscache.Store, synced <-chan struct{}, changed <-chan struct{}) {
+// gatherNodes counts the Nodes when all have been read, and whenever some have moved, until they are not needed.
+func (c *completion) gatherNodes(ctx context.Context, store toolscache.Store, synced <-chan struct{}, changed <-chan struct{}) {
 	var settle, agree <-chan time.Time
 	count := func() {
-		if n.count(store) {
+		if c.countNodes(store) {
 			agree = time.After(nodesAgree)
 		}
 	}
@@ -91,8 +96,8 @@ func (n *nodes) gather(ctx context.Context, store toolscache.Store, synced <-cha
 		select {
 		case <-ctx.Done():
 			return
-		case <-n.wake:
-			if !n.needed() {
+		case <-c.wakeNodes:
+			if !c.needsNodes() {
 				return
 			}
 		case <-synced:
@@ -107,77 +112,72 @@ func (n *nodes) gather(ctx context.Context, store toolscache.Store, synced <-cha
 			count()
 		case <-agree:
 			agree = nil
-			n.remind()
+			c.remind()
 		}
 	}
 }
 
-// count says whether other localities are in force now.
-func (n *nodes) count(store toolscache.Store) (changed bool) {
+// countNodes says whether other localities are in force now.
+func (c *completion) countNodes(store toolscache.Store) (changed bool) {
 	counts := policy.NodeLocalities{}
 	for _, object := range store.List() {
 		if node, ok := object.(*metav1.PartialObjectMetadata); ok {
 			counts[policy.NodeLocalityOf(node.Labels)]++
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.counts, n.failed = counts, nil
-	return n.apply()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.localities.counts, c.localities.failed = counts, nil
+	return c.answered()
 }
 
-// remind tells of the last change once more: what a replica refused that had not counted the Nodes yet, the
-// backfill tries again.
-func (n *nodes) remind() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.index.SetConfig(n.index.Config())
+func (c *completion) forgetNodes() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.localities.counts, c.localities.failed = nil, nil
 }
 
-func (n *nodes) forget() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.counts, n.failed = nil, nil
-}
-
-// answered notes whether the Nodes can be read. Other errors than a missing right are for the informer to retry.
-func (n *nodes) answered(err error) {
-	refused := apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
-	if err != nil && !refused {
+// nodesAnswered notes whether the Nodes can be read. Other errors than a missing right are for the informer to retry.
+func (c *completion) nodesAnswered(err error) {
+	if err != nil && !refusal(err) {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	before := n.failed != nil
-	if refused {
-		n.failed = err
-	} else if n.counts != nil { // otherwise they are about to be counted
-		n.failed = nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.localities
+	before := l.failed != nil
+	if err != nil {
+		l.failed = err
+	} else if l.counts != nil { // otherwise they are about to be counted
+		l.failed = nil
 	}
-	if (n.failed != nil) != before {
-		n.apply()
+	if (l.failed != nil) != before {
+		c.answered()
 	}
 }
 
-func (n *nodes) retrying(_ context.Context, _ *toolscache.Reflector, err error) {
-	n.log.Info("Nodes cannot be watched, trying again", "reason", err.Error())
+// refusal says that an answer of the API server is that a right is missing.
+func refusal(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
+func (c *completion) retrying(_ context.Context, _ *toolscache.Reflector, err error) {
+	c.log.Info("Nodes cannot be watched, trying again", "reason", err.Error())
 }
 
-// observed is the source, whose answers it notes.
-func (n *nodes) observed() toolscache.ListerWatcher {
-	source := toolscache.ToListerWatcherWithContext(n.source)
+// observed is a source whose answers are noted.
+func observed(from toolscache.ListerWatcher, answered func(error)) toolscache.ListerWatcher {
+	source := toolscache.ToListerWatcherWithContext(from)
 	return toolscache.ToListWatcherWithWatchListSemantics(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			list, err := source.ListWithContext(ctx, o)
-			n.answered(err)
+			answered(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			w, err := source.WatchWithContext(ctx, o)
-			n.answered(err)
+			answered(err)
 			return w, err
 		},
-	}, n.source)
+	}, from)
 }
 
 // nodesOf returns the Nodes of a cluster as a source of metadata.
@@ -210,12 +210,7 @@ func stripNode(object any) (any, error) {
 // whenMoved puts a token into a channel for each Node that comes, goes or moves. A Node reports its health
 // every few minutes, which does not count.
 func whenMoved(changed chan<- struct{}) toolscache.ResourceEventHandler {
-	tell := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
+	tell := func() { put(changed) }
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { tell() },
 		UpdateFunc: func(old, object any) {

@@ -27,7 +27,8 @@ type State struct {
 	metrics  *Metrics
 	recorder events.EventRecorder
 	log      logr.Logger
-	nodes    *nodes
+	// completion puts the FenceConfig in force.
+	completion *completion
 
 	registrations []toolscache.ResourceEventHandlerRegistration
 
@@ -95,12 +96,12 @@ func fenceOnly(annotations map[string]string) map[string]string {
 // NewState feeds the index of the options from informers, which the caller starts.
 func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
 	s := &State{
-		index:    o.Index,
-		source:   ConfigSource(o.InstallNamespace, o.Rules),
-		metrics:  o.Metrics,
-		recorder: recorder,
-		log:      log,
-		nodes:    newNodes(o, recorder, log),
+		index:      o.Index,
+		source:     ConfigSource(o.InstallNamespace, o.Rules),
+		metrics:    o.Metrics,
+		recorder:   recorder,
+		log:        log,
+		completion: newCompletion(o, recorder, log),
 	}
 	for _, watch := range []struct {
 		object  client.Object
@@ -134,15 +135,15 @@ func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
 	return mgr.Add(o)
 }
 
-// Synced says that everything that stood in the cluster when the caches were filled is in the index, and so
-// are the localities of its Nodes where the FenceConfig needs them and they can be read.
+// Synced says that everything that stood in the cluster when the caches were filled is in the index, and so is
+// what completes the FenceConfig, as far as it can be read.
 func (s *State) Synced() bool {
 	for _, r := range s.registrations {
 		if !r.HasSynced() {
 			return false
 		}
 	}
-	return s.nodes.settled()
+	return s.completion.settled()
 }
 
 // Check is a readyz check: it fails until Synced.
@@ -215,20 +216,20 @@ func (s *State) reload(object *corev1.ConfigMap) {
 	s.seen = &now
 	config, err := parseConfig(object.Data, s.source)
 	if err != nil {
-		s.nodes.outdated()
+		s.completion.outdated()
 		s.metrics.configReloaded(reloadInvalid)
 		s.log.Error(err, "FenceConfig is not valid, the last good one stays in force")
 		s.recorder.Eventf(object, nil, corev1.EventTypeWarning, "InvalidFenceConfig", "Reload", "%s", summary(err))
 		return
 	}
-	s.nodes.use(config, object)
+	s.completion.use(config, object)
 }
 
 func (s *State) deleted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = nil
-	s.nodes.outdated()
+	s.completion.outdated()
 	s.metrics.configReloaded(reloadDeleted)
 	s.log.Info("FenceConfig was deleted, the last good one stays in force")
 }

@@ -7,13 +7,15 @@ import (
 	"context"
 	"fmt"
 
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // Setup registers both admission paths on the manager's webhook server, the state on its cache, readiness
 // checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been
-// made with CacheOptions. The Reader, Nodes and Synced of the options are the manager's and the state's own.
+// made with CacheOptions. The Reader, Nodes, MeshConfigMaps and Synced of the options are the
+// manager's and the state's own.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Reader == nil {
 		o.Reader = mgr.GetAPIReader()
@@ -24,6 +26,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 			return nil, fmt.Errorf("client for Nodes: %w", err)
 		}
 		o.Nodes = nodesOf(client)
+	}
+	if o.MeshConfigMaps == nil {
+		client, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return nil, fmt.Errorf("client for mesh ConfigMaps: %w", err)
+		}
+		o.MeshConfigMaps = meshConfigMapsOf(client)
 	}
 	var state *State // set before the manager starts to serve
 	o.Synced = func() bool { return state.Synced() }
@@ -39,7 +48,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 		return nil, err
 	}
 	if err := mgr.Add(state); err != nil {
-		return nil, fmt.Errorf("add the watch of Nodes: %w", err)
+		return nil, fmt.Errorf("add the watches of what completes the FenceConfig: %w", err)
 	}
 	if err := o.Metrics.RegisterServices(o.Index.Count); err != nil {
 		return nil, err

@@ -372,3 +372,21 @@ func TestResolveInspectorConditions(t *testing.T) {
 		}
 	}
 }
+
+// What the listener that iptables redirects to has seen counts for the one that takes the connection over.
+func TestResolveLooksOnTheWay(t *testing.T) {
+	t.Parallel()
+	s := newSnapshot()
+	listener := addListener(s, "0.0.0.0", tagged(t, "raw", &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"}))
+	listener.DefaultFilterChain = tagged(t, "default", nil)
+	virtual := addListener(s, "0.0.0.0", tagged(t, "virtual", nil))
+	virtual.Address, virtual.UseOriginalDst = socket("0.0.0.0", 15001), wrapperspb.Bool(true)
+	probe := xds.Probe{Address: to("10.0.0.1:9080"), Protocol: xds.TLS}
+	if got := ends(s.Resolve(probe, xds.Rules{})); got[0] != "raw" {
+		t.Errorf("nobody looks: want raw, got %v", got)
+	}
+	virtual.ListenerFilters = inspectors()
+	if got := ends(s.Resolve(probe, xds.Rules{})); got[0] != "default" {
+		t.Errorf("the first listener looks: want default, got %v", got)
+	}
+}

@@ -29,8 +29,8 @@ type listenerKey = *listenerv3.Listener
 type chainIndex struct {
 	listener *listenerv3.Listener
 	ports    map[uint32]*prefixLevel // 0 is any port
-	// tls and http say on which ports the listener looks into a connection.
-	tls, http inspector
+	// tls and http say on which ports a connection has been looked into.
+	tls, http inspectors
 }
 
 // prefixLevel holds server names by prefix of the destination.
@@ -49,10 +49,13 @@ func (r *Resolver) chainsOf(listener *listenerv3.Listener) *chainIndex {
 	if index := r.chains[listener]; index != nil {
 		return index
 	}
+	// The listener that iptables redirects to looks first, and what it has seen counts for the one that it hands the
+	// connection to.
+	through := []*listenerv3.Listener{r.listeners.virtual, listener}
 	index := &chainIndex{
 		listener: listener, ports: map[uint32]*prefixLevel{},
-		tls:  inspectorOf(listener, "envoy.filters.listener.tls_inspector"),
-		http: inspectorOf(listener, "envoy.filters.listener.http_inspector"),
+		tls:  inspectorsOf(through, "envoy.filters.listener.tls_inspector"),
+		http: inspectorsOf(through, "envoy.filters.listener.http_inspector"),
 	}
 	for _, chain := range listener.GetFilterChains() {
 		index.add(chain)
@@ -221,23 +224,26 @@ func (l nameLevel) transports(name string) transportLevel {
 	return l[anything]
 }
 
-// inspector says on which ports a listener filter looks into connections.
-type inspector struct {
-	present  bool
-	disabled *listenerv3.ListenerFilterChainMatchPredicate
-}
+// inspectors are listener filters that look into connections, by the conditions under which they do not; nil is never.
+type inspectors []*listenerv3.ListenerFilterChainMatchPredicate
 
-func inspectorOf(listener *listenerv3.Listener, name string) inspector {
-	for _, filter := range listener.GetListenerFilters() {
-		if filter.GetName() == name {
-			return inspector{present: true, disabled: filter.GetFilterDisabled()}
+func inspectorsOf(listeners []*listenerv3.Listener, name string) inspectors {
+	var found inspectors
+	for _, listener := range listeners {
+		for _, filter := range listener.GetListenerFilters() {
+			if filter.GetName() == name {
+				found = append(found, filter.GetFilterDisabled())
+			}
 		}
 	}
-	return inspector{}
+	return found
 }
 
-func (i inspector) on(port uint16) bool {
-	return i.present && (i.disabled == nil || !predicate(i.disabled, int32(port)))
+// on reports whether one of them looks into connections to a port.
+func (i inspectors) on(port uint16) bool {
+	return slices.ContainsFunc(i, func(disabled *listenerv3.ListenerFilterChainMatchPredicate) bool {
+		return disabled == nil || !predicate(disabled, int32(port))
+	})
 }
 
 // predicate reports whether a connection to a port fulfils a condition.

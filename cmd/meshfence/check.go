@@ -20,55 +20,50 @@ func newCheck() *cobra.Command {
 		Long: `Find what admission would refuse or warn of in manifests.
 
 The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
-no cluster is needed.
+no cluster is needed. A file is read as kubectl reads it: YAML documents, or JSON objects one after the other. What is no
+manifest is an error in a file that is named, and skipped with a line on stderr in a folder. A last line on stderr counts
+what was read.
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if explain {
 				return writeRules(command.OutOrStdout())
 			}
-			write, ok := map[string]func(io.Writer, []located) error{"text": writeText, "json": writeJSON, "sarif": writeSARIF}[output]
+			write, ok := map[string]func(io.Writer, []located) error{
+				"text": writeText, "json": writeJSON, "sarif": writeSARIF, "github": writeGitHub, "junit": writeJUnit,
+			}[output]
 			if !ok {
-				return fmt.Errorf("--output %q must be text, json or sarif", output)
+				return fmt.Errorf("--output %q must be text, json, sarif, github or junit", output)
 			}
-			results, err := flags.judge(command.InOrStdin())
+			judged, err := flags.judge(command.InOrStdin())
 			if err != nil {
 				return err
 			}
-			findings := allFindings(results)
+			findings := judged.findings()
 			if err := write(command.OutOrStdout(), findings); err != nil {
 				return err
 			}
+			judged.summarize(command.ErrOrStderr(), findings)
 			return denied(findings)
 		},
 	}
 	flags.addTo(command)
-	command.Flags().StringVarP(&output, "output", "o", "text", "text, json or sarif")
+	command.Flags().StringVarP(&output, "output", "o", "text", "text, json, sarif, github or junit")
 	command.Flags().BoolVar(&explain, "explain-rules", false, "print every rule, and what closes each known way out of the cluster")
 	command.MarkFlagsOneRequired("filename", "explain-rules")
 	command.MarkFlagsMutuallyExclusive("filename", "explain-rules")
 	return command
 }
 
-// located is a finding and where its object stands in the input.
+// located is a finding and where its field stands in the input.
 type located struct {
 	leak.Finding
-	source string
-}
-
-func allFindings(results []result) []located {
-	var all []located
-	for _, r := range results {
-		for _, f := range r.findings {
-			all = append(all, located{f, r.source})
-		}
-	}
-	return all
+	place
 }
 
 func writeText(out io.Writer, findings []located) error {
 	for _, f := range findings {
-		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", f.source, f.Severity, f.Kind, f.Namespace, f.Name, f.Field, f.Message)
+		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", f.place, f.Severity, f.Kind, f.Namespace, f.Name, f.Field, f.Message)
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,18 @@ holds: [locality]
 `
 	labelledNode = `{apiVersion: v1, kind: Node, metadata: {name: a, labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: a}}}
 `
+	asJSONStream = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"reviews","annotations":{"meshfence.io/fence":"strict"}},"spec":{"selector":{"app":"reviews"}}}
+{"apiVersion":"networking.istio.io/v1","kind":"ServiceEntry","metadata":{"name":"it"},"spec":{"hosts":["reviews.default.svc.cluster.local"]}}
+`
+	aliasedMeshConfig = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    x: &s
+    - {settings: {clusterLocal: false}, hosts: ["*"]}
+    serviceSettings: *s
+`
 	asConfigMap = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: meshfence, namespace: elsewhere}
@@ -76,17 +88,26 @@ func TestCheck(t *testing.T) {
 		want          string
 	}{
 		"nothing denied":          {stdin: fencedService + "---\n" + plainRule},
-		"denied":                  {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-: document 2: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
-		"order does not count":    {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-: document 1: deny"},
-		"a List in JSON":          {stdin: list, code: 1, want: "-: document 1: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
-		"warn":                    {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-: document 2: warn: DestinationRule"},
-		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-: document 2: warn: DestinationRule"},
+		"denied":                  {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-:3: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
+		"order does not count":    {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-:1: deny"},
+		"a List in JSON":          {stdin: list, code: 1, want: "-:3: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
+		"warn":                    {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-:3: warn: DestinationRule"},
+		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-:3: warn: DestinationRule"},
 		"other kinds":             {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
 		"localities of Nodes":     {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
 		"shared localities":       {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
 		"unknown localities":      {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
-		"bad YAML":                {stdin: "a: [", code: 2, want: "-: document 1: "},
-		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "document 1: "},
+		"JSON objects in a row":   {stdin: asJSONStream, code: 1, want: "-:2: deny: ServiceEntry default/it"},
+		"JSON escapes":            {stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","annotations":{"a":"\ud83d\ude00","b":"a\/b"}}}`},
+		"JSON that breaks off":    {stdin: asJSONStream + `{"kind":`, code: 2, want: "line 3: must be JSON"},
+		"duplicate key in JSON":   {stdin: `{"apiVersion":"v1","kind":"Pod","kind":"Pod","metadata":{"name":"n"}}`, code: 2, want: "-:1: "},
+		"behind a document end":   {stdin: fencedService + "...\n" + leakyRule, code: 1, want: "-:3: deny"},
+		"a directive":             {stdin: "%YAML 1.1\n---\n" + fencedService},
+		"a kind of lists":         {stdin: "{apiVersion: a.example.com/v1, kind: AllowList, metadata: {name: a}, items: {a: b}}"},
+		"a generated name":        {stdin: fencedService + "---\n" + strings.ReplaceAll(leakyRule, "name: leaky", "generateName: leaky-"), code: 1, want: "DestinationRule default/leaky-: "},
+		"a mesh ConfigMap":        {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
+		"bad YAML":                {stdin: "a: [", code: 2, want: "-:1: "},
+		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
 		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
 		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
 		"bad config":              {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
@@ -101,6 +122,9 @@ func TestCheck(t *testing.T) {
 			code, stdout, stderr := meshfence(t, test.stdin, "check", "-f", "-", "--config", path)
 			if code != test.code || !strings.Contains(stdout+stderr, test.want) {
 				t.Errorf("exit code %d, want %d and %q\n%s%s", code, test.code, test.want, stdout, stderr)
+			}
+			if test.code != exitError && !strings.Contains(stderr, "meshfence: read ") {
+				t.Errorf("no summary: %q", stderr)
 			}
 			if test.want == "" && stdout != "" {
 				t.Errorf("printed %q, want nothing", stdout)
@@ -174,6 +198,62 @@ spec:
 	}
 }
 
+// What is no manifest in a folder hides nothing that the others hold.
+func TestCheckFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := write(t, dir, "elsewhere/fenceconfig.yaml", fenceConfig)
+	repository := filepath.Join(dir, "repository")
+	template := write(t, repository, "chart/templates/service.yaml", "kind: Service\nmetadata: {name: {{ .Values.name }}}\n")
+	write(t, repository, "chart/values.yaml", "replicas: 3\n")
+	write(t, repository, "package.json", `{"name": "x"}`)
+	write(t, repository, "apps/mixed.yaml", fencedService+"---\nno: object\n---\n"+leakyRule)
+
+	code, stdout, stderr := meshfence(t, "", "check", "-f", repository, "--config", config)
+	for _, want := range []string{
+		"skipped " + template + ":1: is a template, render it first: helm template . | meshfence check -f -",
+		"values.yaml:1: must have apiVersion and kind", "package.json:1: must have apiVersion and kind", "apps/mixed.yaml:3: must have apiVersion and kind",
+		"read 2 objects, judged 2; Services that are strict: 1, prefer: 0; denials: 1, warnings: 0; files skipped: 4",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr lacks %q:\n%s", want, stderr)
+		}
+	}
+	if code != exitDenied || !strings.Contains(stdout, "mixed.yaml:5: deny") {
+		t.Errorf("exit code %d, want %d\n%s", code, exitDenied, stdout)
+	}
+	for name, arguments := range map[string][]string{"strict": {"--strict", "-f", repository}, "named": {"-f", template}} {
+		if code, _, stderr := meshfence(t, "", append([]string{"check", "--config", config}, arguments...)...); code != exitError {
+			t.Errorf("%s: exit code %d, want %d\n%s", name, code, exitError, stderr)
+		}
+	}
+}
+
+func TestCheckForCI(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	rule := "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: leaky\nspec:\n  host: reviews\n  trafficPolicy:\n    tunnel: {targetHost: a, targetPort: 443}\n"
+	for output, want := range map[string][]string{
+		"text":   {"-:11: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: "},
+		"github": {"::error file=-,line=11,title=destinationrule-tunnel::DestinationRule default/leaky: spec.trafficPolicy.tunnel: must"},
+		"junit":  {`<testsuite name="meshfence check" tests="1" failures="1">`, `<testcase classname="destinationrule-tunnel" name="DestinationRule default/leaky" file="-" line="11">`, `<failure type="destinationrule-tunnel"`},
+		"sarif":  {`"startLine": 11`},
+	} {
+		t.Run(output, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := meshfence(t, "# first\n"+fencedService+"---\n"+rule, "check", "-f", "-", "--config", path, "-o", output)
+			if code != exitDenied {
+				t.Fatalf("exit code %d, want %d: %s", code, exitDenied, stderr)
+			}
+			for _, text := range want {
+				if !strings.Contains(stdout, text) {
+					t.Errorf("lacks %q:\n%s", text, stdout)
+				}
+			}
+		})
+	}
+}
+
 func TestRenderShowsDenials(t *testing.T) {
 	t.Parallel()
 	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
@@ -194,7 +274,7 @@ func TestBadUsage(t *testing.T) {
 		"absent file":             {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
 		"absent config":           {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
 		"no config":               {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
-		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json or sarif`},
+		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
 		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
 		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
 		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},

@@ -1,60 +1,97 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	sigsyaml "sigs.k8s.io/yaml"
 )
+
+// place is where an object begins.
+type place struct {
+	// File is - for the standard input.
+	File string
+	// Line counts from 1.
+	Line int
+	// Item is the place in a List, such as items[2]; empty outside of one.
+	Item string
+}
+
+// String returns file:line, and the item of a List.
+func (p place) String() string {
+	text := fmt.Sprintf("%s:%d", p.File, p.Line)
+	if p.Item != "" {
+		text += ": " + p.Item
+	}
+	return text
+}
 
 // manifest is one object of the input.
 type manifest struct {
-	// source is the file, and the number of the document in it where there are several.
-	source string
+	place
 	metav1.PartialObjectMetadata
 	json []byte
+	// document is where the object stands, alone or as an item of the Lists that the indexes lead through.
+	document document
+	items    []int
 }
 
 func (m manifest) groupKind() schema.GroupKind {
 	return schema.FromAPIVersionAndKind(m.APIVersion, m.Kind).GroupKind()
 }
 
-// readManifests reads files, folders with all that is below them, and - for in, in that order.
-func readManifests(paths []string, in io.Reader) ([]manifest, error) {
-	var manifests []manifest
+// notManifest says why something in a file is no Kubernetes object.
+type notManifest struct {
+	place
+	reason string
+}
+
+// Error returns the place and the reason.
+func (n *notManifest) Error() string { return n.place.String() + ": " + n.reason }
+
+// input is what was read.
+type input struct {
+	manifests []manifest
+	// skipped are the parts of files in folders that are no manifests, at most one for each file.
+	skipped []*notManifest
+}
+
+// readManifests reads files, folders with all that is below them, and - for in, in that order. What is no manifest is
+// skipped in a folder, and an error in a file that is named.
+func readManifests(paths []string, in io.Reader) (input, error) {
+	var all input
 	for _, path := range paths {
 		files := []string{path}
 		if path != "-" {
 			var err error
 			if files, err = filesBelow(path); err != nil {
-				return nil, err
+				return input{}, err
 			}
 		}
 		for _, file := range files {
 			data, err := readFile(file, in)
 			if err != nil {
-				return nil, err
+				return input{}, err
 			}
-			found, err := parseManifests(file, data)
-			if err != nil {
-				return nil, err
+			manifests, rejected := parseManifests(file, data)
+			all.manifests = append(all.manifests, manifests...)
+			if len(rejected) > 0 && file == path {
+				return input{}, rejected[0]
 			}
-			manifests = append(manifests, found...)
+			all.skipped = append(all.skipped, rejected[:min(len(rejected), 1)]...)
 		}
 	}
-	return manifests, nil
+	return all, nil
 }
 
 func readFile(path string, in io.Reader) ([]byte, error) {
@@ -80,58 +117,92 @@ func filesBelow(path string) ([]string, error) {
 	return files, err
 }
 
-// parseManifests splits a file into its objects; a List comes out as its items.
-func parseManifests(file string, data []byte) ([]manifest, error) {
+// parseManifests returns the objects of a file, those of a List one by one, and what in it is none.
+func parseManifests(file string, data []byte) ([]manifest, []*notManifest) {
 	var manifests []manifest
-	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
-	for number := 1; ; number++ {
-		document, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return manifests, nil
-		}
+	var rejected []*notManifest
+	template := bytes.Contains(data, []byte("{{"))
+	for _, d := range documents(data) {
+		values, err := d.values()
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
+			reason := err.Error()
+			if template {
+				reason = "is a template, render it first: helm template . | meshfence check -f - (" + reason + ")"
+			}
+			rejected = append(rejected, &notManifest{place{File: file, Line: max(d.begin(), d.line)}, reason})
 		}
-		source := fmt.Sprintf("%s: document %d", file, number)
-		asJSON, err := sigsyaml.YAMLToJSONStrict(document)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s", source, strings.TrimPrefix(err.Error(), "yaml: "))
+		for _, v := range values {
+			found, bad := parseObject(manifest{place: place{File: file, Line: v.begin()}, json: v.json, document: v.document})
+			manifests, rejected = append(manifests, found...), append(rejected, bad...)
 		}
-		if string(asJSON) == "null" {
-			continue
-		}
-		found, err := parseObject(source, asJSON)
-		if err != nil {
-			return nil, err
-		}
-		manifests = append(manifests, found...)
 	}
+	return manifests, rejected
 }
 
-func parseObject(source string, asJSON []byte) ([]manifest, error) {
-	m := manifest{source: source, json: asJSON}
-	if err := json.Unmarshal(asJSON, &m.PartialObjectMetadata); err != nil {
-		return nil, fmt.Errorf("%s: must be a Kubernetes object: %w", source, err)
+// parseObject returns an object, or those of a List one by one, and what of it is none.
+func parseObject(m manifest) ([]manifest, []*notManifest) {
+	if err := json.Unmarshal(m.json, &m.PartialObjectMetadata); err != nil {
+		return nil, []*notManifest{{m.place, "must be a Kubernetes object: " + err.Error()}}
 	}
 	if m.APIVersion == "" || m.Kind == "" {
-		return nil, fmt.Errorf("%s: must have apiVersion and kind", source)
-	}
-	if !strings.HasSuffix(m.Kind, "List") {
-		return []manifest{m}, nil
+		return nil, []*notManifest{{m.place, "must have apiVersion and kind"}}
 	}
 	var list struct {
 		Items []json.RawMessage `json:"items"`
 	}
-	if err := json.Unmarshal(asJSON, &list); err != nil {
-		return nil, fmt.Errorf("%s: items: %w", source, err)
+	if err := json.Unmarshal(m.json, &list); err != nil || list.Items == nil { // a kind of its own may have other items
+		return []manifest{m}, nil
 	}
 	var manifests []manifest
+	var rejected []*notManifest
 	for i, item := range list.Items {
-		found, err := parseObject(fmt.Sprintf("%s: items[%d]", source, i), item)
-		if err != nil {
-			return nil, err
-		}
-		manifests = append(manifests, found...)
+		below := manifest{place: m.place, json: item, document: m.document, items: append(m.items[:len(m.items):len(m.items)], i)}
+		below.Item = strings.TrimPrefix(fmt.Sprintf("%s.items[%d]", m.Item, i), ".")
+		found, bad := parseObject(below)
+		manifests, rejected = append(manifests, found...), append(rejected, bad...)
 	}
-	return manifests, nil
+	return manifests, rejected
+}
+
+// line returns the line of a field, or of the nearest one above it that the file has.
+func (m manifest) line(path []string) int {
+	var root yaml.Node
+	if err := yaml.Unmarshal(m.document.text, &root); err != nil || len(root.Content) == 0 {
+		return m.Line // JSON that is no YAML: some escapes
+	}
+	var whole []string
+	for _, i := range m.items {
+		whole = append(whole, "items", strconv.Itoa(i))
+	}
+	node, line := root.Content[0], 0
+	for _, step := range append(whole, path...) {
+		if node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
+		below, at := child(node, step)
+		if below == nil {
+			break
+		}
+		node, line = below, at
+	}
+	if line == 0 {
+		return m.Line
+	}
+	return m.document.line + line - 1
+}
+
+// child returns what stands in a mapping or sequence under a key or index, and its line.
+func child(node *yaml.Node, step string) (below *yaml.Node, line int) {
+	if node.Kind == yaml.SequenceNode {
+		if i, err := strconv.Atoi(step); err == nil && i < len(node.Content) {
+			return node.Content[i], node.Content[i].Line
+		}
+		return nil, 0
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Kind == yaml.MappingNode && node.Content[i].Value == step {
+			return node.Content[i+1], node.Content[i].Line
+		}
+	}
+	return nil, 0
 }

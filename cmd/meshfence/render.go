@@ -21,14 +21,17 @@ The Services and Namespaces among them and the FenceConfig give the scope, and N
 no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			results, err := flags.judge(command.InOrStdin())
+			judged, err := flags.judge(command.InOrStdin())
 			if err != nil {
 				return err
 			}
-			if err := writeYAML(command.OutOrStdout(), results); err != nil {
+			if err := writeYAML(command.OutOrStdout(), judged.results); err != nil {
 				return err
 			}
-			findings := allFindings(results)
+			for _, s := range judged.skipped {
+				fmt.Fprintf(command.ErrOrStderr(), "meshfence: skipped %s\n", s.Error())
+			}
+			findings := judged.findings()
 			if err := writeText(command.ErrOrStderr(), findings); err != nil {
 				return err
 			}
@@ -46,7 +49,7 @@ func writeYAML(out io.Writer, results []result) error {
 	for _, r := range results {
 		document, err := sigsyaml.JSONToYAML(r.stored)
 		if err != nil {
-			return fmt.Errorf("%s: write YAML: %w", r.source, err)
+			return fmt.Errorf("%s: write YAML: %w", r.place, err)
 		}
 		if _, err := fmt.Fprintf(out, "---\n%s", document); err != nil {
 			return err

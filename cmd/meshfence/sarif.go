@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
@@ -22,9 +21,9 @@ func writeSARIF(out io.Writer, findings []located) error {
 		if f.Severity == leak.Warn {
 			level = "warning"
 		}
-		file, _, _ := strings.Cut(f.source, ": ")
 		place := sarif.NewLocation().
-			WithPhysicalLocation(sarif.NewPhysicalLocation().WithArtifactLocation(sarif.NewSimpleArtifactLocation(file))).
+			WithPhysicalLocation(sarif.NewPhysicalLocation().WithArtifactLocation(sarif.NewSimpleArtifactLocation(f.File)).
+				WithRegion(sarif.NewSimpleRegion(f.Line, f.Line))).
 			AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(fmt.Sprintf("%s %s/%s %s", f.Kind, f.Namespace, f.Name, f.Field)))
 		run.CreateResultForRule(f.Rule).WithLevel(level).WithMessage(sarif.NewTextMessage(f.Field + ": " + f.Message)).AddLocation(place)
 	}

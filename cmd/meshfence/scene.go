@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,9 +20,9 @@ import (
 
 // scene is what render and check judge: the objects, and the scope that they and the config give.
 type scene struct {
-	manifests []manifest
-	index     *policy.Index
-	rules     []leak.Rule
+	input
+	index *policy.Index
+	rules []leak.Rule
 }
 
 // sceneFlags are the flags that render and check share.
@@ -29,6 +30,7 @@ type sceneFlags struct {
 	paths     []string
 	config    string
 	namespace string
+	strict    bool
 }
 
 func (f *sceneFlags) addTo(command *cobra.Command) {
@@ -36,14 +38,19 @@ func (f *sceneFlags) addTo(command *cobra.Command) {
 	flags.StringSliceVarP(&f.paths, "filename", "f", nil, "files, folders or - for stdin")
 	flags.StringVar(&f.config, "config", "", "FenceConfig file; without it the ConfigMap "+policy.ConfigMapName+" among the manifests counts")
 	flags.StringVarP(&f.namespace, "namespace", "n", "default", "namespace of the objects that name none")
+	flags.BoolVar(&f.strict, "strict", false, "fail on what is no manifest in a folder, instead of skipping it")
 }
 
 // load reads the manifests and the config, and works out the scope.
 func (f *sceneFlags) load(in io.Reader) (*scene, error) {
-	manifests, err := readManifests(f.paths, in)
+	read, err := readManifests(f.paths, in)
 	if err != nil {
 		return nil, err
 	}
+	if f.strict && len(read.skipped) > 0 {
+		return nil, read.skipped[0]
+	}
+	manifests := read.manifests
 	for i := range manifests {
 		if manifests[i].Namespace == "" && manifests[i].Kind != policy.KindNamespace {
 			manifests[i].Namespace = f.namespace
@@ -78,7 +85,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 			return nil, err
 		}
 	}
-	return &scene{manifests: manifests, index: index, rules: rules}, nil
+	return &scene{input: read, index: index, rules: rules}, nil
 }
 
 // relate tells an index what rules relate to other objects.
@@ -90,7 +97,7 @@ func (m manifest) relate(index *policy.Index) error {
 	}
 	object, err := policy.Decode(route.Kind, m.json)
 	if err != nil {
-		return fmt.Errorf("%s: %w", m.source, err)
+		return fmt.Errorf("%s: %w", m.place, err)
 	}
 	if object.Service != nil {
 		index.SetServiceSpec(policy.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
@@ -133,13 +140,13 @@ func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*poli
 		}
 		var configMap corev1.ConfigMap
 		if err := json.Unmarshal(m.json, &configMap); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.source, err)
+			return nil, fmt.Errorf("%s: %w", m.place, err)
 		}
 		data, ok := configMap.Data[policy.ConfigMapKey]
 		if !ok {
 			continue
 		}
-		source.File = m.source + ": data[" + policy.ConfigMapKey + "]"
+		source.File = m.place.String() + ": data[" + policy.ConfigMapKey + "]"
 		source.InstallNamespace = m.Namespace
 		return policy.ParseConfig(source, []byte(data))
 	}
@@ -154,28 +161,74 @@ type result struct {
 	findings []leak.Finding
 }
 
+// judged is a scene and what admission makes of its manifests.
+type judged struct {
+	*scene
+	results []result
+}
+
 // judge treats every manifest as admission would treat its creation. Findings come out with the severity that
 // enforcement gives them.
-func (f *sceneFlags) judge(in io.Reader) ([]result, error) {
+func (f *sceneFlags) judge(in io.Reader) (judged, error) {
 	scene, err := f.load(in)
 	if err != nil {
-		return nil, err
+		return judged{}, err
 	}
 	guard, now := leak.NewGuard(scene.rules), time.Now()
-	results := make([]result, len(scene.manifests))
+	j := judged{scene, make([]result, len(scene.manifests))}
 	for i, m := range scene.manifests {
-		if results[i], err = scene.judge(m, guard, now); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.source, err)
+		if j.results[i], err = scene.judge(m, guard, now); err != nil {
+			return judged{}, fmt.Errorf("%s: %w", m.place, err)
 		}
 	}
-	return results, nil
+	return j, nil
+}
+
+// findings returns those of all manifests, in their order.
+func (j judged) findings() []located {
+	var all []located
+	for _, r := range j.results {
+		for _, f := range r.findings {
+			at := r.place
+			at.Line = r.line(f.Path)
+			all = append(all, located{f, at})
+		}
+	}
+	return all
+}
+
+// summarize says what was read and what came of it, so that an empty scope or a file that was passed over is seen.
+func (j judged) summarize(out io.Writer, findings []located) {
+	for _, s := range j.skipped {
+		fmt.Fprintf(out, "meshfence: skipped %s\n", s.Error())
+	}
+	taken := 0
+	for _, m := range j.manifests {
+		if gk := m.groupKind(); isTaken(gk) {
+			taken++
+		}
+	}
+	denials := 0
+	for _, f := range findings {
+		if f.Severity == leak.Deny {
+			denials++
+		}
+	}
+	counts := j.index.Count()
+	fmt.Fprintf(out, "meshfence: read %d objects, judged %d; Services that are strict: %d, prefer: %d; denials: %d, warnings: %d; files skipped: %d\n",
+		len(j.manifests), taken, counts[policy.Strict.String()], counts[policy.Prefer.String()], denials, len(findings)-denials, len(j.skipped))
+}
+
+func isTaken(gk schema.GroupKind) bool {
+	_, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	return ok
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {
 	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
 	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok {
+	if !ok || route.Kind == policy.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return r, nil
 	}
 	subject := webhook.Subject{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
@@ -189,8 +242,8 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 		}
 		subject.Raw = r.stored
 	}
-	if !route.Validate || route.Kind == policy.KindConfigMap {
-		return r, nil // the FenceConfig has been read already
+	if !route.Validate {
+		return r, nil
 	}
 	verdict, err := webhook.Validate(subject, guard, s.index.View(), now)
 	if err != nil {
@@ -200,6 +253,9 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	for _, finding := range slices.Concat(verdict.Warned, verdict.Audited) {
 		finding.Severity = leak.Warn
 		r.findings = append(r.findings, finding)
+	}
+	for i := range r.findings {
+		r.findings[i].Name = cmp.Or(m.Name, m.GenerateName)
 	}
 	return r, nil
 }

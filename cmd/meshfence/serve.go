@@ -49,7 +49,6 @@ type serveFlags struct {
 	healthAddress  string
 	leaderElect    bool
 	backfillRate   float64
-	backfillGitOps bool
 	logLevel       slog.Level
 }
 
@@ -78,7 +77,6 @@ With a bad config at the start it exits with code 2.`,
 	flags.StringVar(&f.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&f.leaderElect, "leader-elect", false, "elect a leader among the replicas for the parts that write")
 	flags.Float64Var(&f.backfillRate, "backfill-rate", controller.DefaultBackfillRate, "objects a second that the backfill writes at most")
-	flags.BoolVar(&f.backfillGitOps, "backfill-gitops", false, "have the backfill write objects, too, that Argo CD or Flux own")
 	flags.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "DEBUG, INFO, WARN or ERROR")
 	return command
 }
@@ -159,12 +157,11 @@ func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manag
 		return nil, err
 	}
 	return mgr, controller.Setup(mgr, controller.Options{
-		Index:          index,
-		Rules:          rules,
-		Synced:         state.Synced,
-		Registerer:     metrics.Registry,
-		BackfillRate:   f.backfillRate,
-		BackfillGitOps: f.backfillGitOps,
+		Index:        index,
+		Rules:        rules,
+		Synced:       state.Synced,
+		Registerer:   metrics.Registry,
+		BackfillRate: f.backfillRate,
 	})
 }
 

@@ -159,6 +159,9 @@ func (f *verifyFlags) leftByFlags(w *world) []string {
 	if w.clients == nil {
 		left = append(left, "other namespaces than those of the flags: --host says nothing about them")
 	}
+	if len(w.unread) > 0 {
+		left = append(left, fmt.Sprintf("clients that %s make different, which the user of the kubeconfig may not list", strings.Join(w.unread, ", ")))
+	}
 	var pods []string
 	for _, host := range slices.Sorted(maps.Keys(w.headless)) {
 		if len(w.headless[host]) == 0 {

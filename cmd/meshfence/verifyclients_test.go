@@ -1,11 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/xds"
 )
@@ -147,6 +151,13 @@ endpoints: [{addresses: [10.1.0.8]}]
 	_, left = f.proxies(w)
 	if diff := cmp.Diff([]string{"1 more kinds of sidecar, and gateways, than those of the flags"}, left); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)
+	}
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", nil)
+	if err := w.tolerate("Pod", fmt.Errorf("list Pods: %w", forbidden)); err != nil {
+		t.Fatal(err)
+	}
+	if _, left := f.proxies(w); !strings.HasPrefix(left[len(left)-1], "clients that Pod make different") {
+		t.Errorf("may not list Pods: got %q", left)
 	}
 	if places := w.podPlaces(); len(places) != 1 {
 		t.Errorf("want one Pod in m1c1, got %v", places)

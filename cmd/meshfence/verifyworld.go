@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,6 +31,8 @@ type world struct {
 	view    *policy.View
 	// headless are the addresses of the Pods of fenced Services that have none themselves, by FQDN.
 	headless map[string][]netip.Addr
+	// unread are the kinds that the user of the kubeconfig may not list.
+	unread []string
 }
 
 func newWorld(index *policy.Index) *world {
@@ -72,7 +75,7 @@ func (f *verifyFlags) ofManifests(in io.Reader) (*world, error) {
 				continue
 			}
 			if err := w.add(kind.Kind, m.ObjectMeta, m.json); err != nil {
-				return nil, fmt.Errorf("%s: %w", m.source, err)
+				return nil, fmt.Errorf("%s: %w", m.place, err)
 			}
 		}
 	}
@@ -91,15 +94,24 @@ func (f *verifyFlags) ofCluster(ctx context.Context) (*world, error) {
 		if kind.Kind == policy.KindEndpointSlice && len(w.headless) == 0 {
 			continue
 		}
-		if err := eachOf(ctx, api, kind, w.add); err != nil {
+		if err := w.tolerate(kind.Kind, eachOf(ctx, api, kind, w.add)); err != nil {
 			return nil, err
 		}
 	}
-	if err := w.podNetworks(ctx, api); err != nil {
+	if err := w.tolerate("Pod", w.podNetworks(ctx, api)); err != nil {
 		return nil, err
 	}
 	w.finish()
 	return w, nil
+}
+
+// tolerate notes what may not be read: it only says what else could be asked.
+func (w *world) tolerate(kind string, err error) error {
+	if apierrors.IsForbidden(err) {
+		w.unread = append(w.unread, kind)
+		return nil
+	}
+	return err
 }
 
 // eachOf reads the objects of a kind page by page; a kind that the cluster does not have has none.

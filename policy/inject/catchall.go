@@ -15,10 +15,10 @@ const notFound = 404
 
 // lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
-// it makes one of its own that names no subset (rows A3 and C9). Any Service may have ports of every
-// protocol. What cannot be mended is only a gap.
+// it makes one of its own that names no subset (rows A3 and C9). What the Services have no port for
+// needs no route, and tools that own the VirtualService would take one for theirs. What cannot be mended is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
-	if !e.config.Holds.Only(policy.Subset) || !e.route.InMesh() {
+	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
 	}
 	t, ok := e.takeover()
@@ -37,9 +37,9 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		covers bool
 		routes func() []any
 	}{
-		{sectionHTTP, slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
-		{sectionTLS, slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
-		{sectionTCP, slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
+		{sectionHTTP, !t.speaks.HTTP || slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
+		{sectionTLS, !t.speaks.Bytes || slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
+		{sectionTCP, !t.speaks.Bytes || slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
 	} {
 		if section.covers {
 			continue
@@ -60,6 +60,8 @@ func (e *routeEditor) lacking() (takeover, appended) {
 // takeover is what a VirtualService of the mesh takes over.
 type takeover struct {
 	host policy.FencedHost
+	// speaks is what the ports of the strict Services carry.
+	speaks policy.Speech
 	// sole says that the host is the only Service.
 	sole bool
 	// alone says that no companion stands beside the VirtualService. Beside any other there is one, or a
@@ -91,15 +93,18 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 		}
 		services = append(services, service)
 		match := e.view.Match(name)
+		if !match.Has(policy.Strict) {
+			continue
+		}
+		t.speaks = t.speaks.With(e.view.Speaks(service))
 		switch {
-		case !match.Has(policy.Strict):
 		case public && service.Namespace == e.metadata.Namespace:
 			unaccompanied = append(unaccompanied, match.Host(policy.Strict))
 		default:
 			beside = append(beside, match.Host(policy.Strict))
 		}
 	}
-	t = takeover{host: policy.Together(beside...), sole: len(services) == 1 && !others}
+	t.host, t.sole = policy.Together(beside...), len(services) == 1 && !others
 	if len(unaccompanied) > 0 {
 		t.host, t.alone = policy.Together(unaccompanied...), true
 	}

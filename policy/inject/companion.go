@@ -42,8 +42,8 @@ func CompanionOf(name string) (service string, ok bool) {
 type Companions struct {
 	// Rule is a DestinationRule, Route a VirtualService; nil where the Service needs none.
 	Rule, Route *Companion
-	// RuleStays says that nobody can tell for now what Rule must hold, because the localities of this cluster
-	// are not known: one that stands stays as it is, and none is made.
+	// RuleStays says that nobody can tell for now all that Rule must hold, because the localities of this cluster
+	// are not known: one that stands keeps what it has and gets the subsets of Rule. Where Rule is nil none is made.
 	RuleStays bool
 }
 
@@ -66,13 +66,14 @@ func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.Vie
 		_, err := Distribute(config)
 		c.RuleStays = err != nil
 	}
-	if c.RuleStays {
+	alone := config.Active().Only(policy.Subset)
+	if c.RuleStays && !alone {
 		return c
 	}
-	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || config.Holds.Has(policy.Subset) && len(config.Clusters) == 1) {
+	if match.Has(policy.Prefer) || strict && (config.Holds.Has(policy.Locality) || alone) {
 		c.Rule = companionRule(host.Namespace, fqdn, view)
 	}
-	if strict && config.Holds.Only(policy.Subset) {
+	if strict && alone {
 		c.Route = companionRoute(host, fqdn, ports)
 	}
 	return c

@@ -60,14 +60,44 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 		e.level(l, distribute, prefer)
 	}
 	var reserved map[string]string
-	if strict && config.Holds.Has(policy.Subset) {
-		reserved = policy.ReservedSubsets(config.Clusters)
+	if strict {
+		reserved = neededSubsets(e.rule.Host, o.Metadata.Namespace, view)
 	}
 	e.reservedSubsets(reserved)
 	list, wanted := o.Metadata.Annotations[analyzeSuppress], len(e.has.Labels) > 0 || len(reserved) > 0
 	e.has.Suppress = e.suppress(list, ist0173, wanted, e.had.Suppress)
 	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, o.Metadata.Annotations, e.has.String())
 	return e.Plan
+}
+
+// neededSubsets returns the reserved subsets that something leads to: that of this cluster where subset is the only
+// active hold, and where there are several control plane clusters those that a VirtualService names. An item that
+// nothing needs would show as drift in every tool that compares lists.
+func neededSubsets(host, namespace string, view *policy.View) map[string]string {
+	config := view.Config()
+	subsets := policy.ReservedSubsets(config.Clusters)
+	switch {
+	case !config.Holds.Has(policy.Subset):
+		return nil
+	case len(config.Clusters) == 1 && config.Active().Only(policy.Subset):
+		return subsets
+	case len(config.Clusters) == 1:
+		return nil
+	}
+	host = policy.Resolve(host, namespace, config.ClusterDomain)
+	named := map[string]string{}
+	for _, o := range view.Covering(host) {
+		if o.VirtualService == nil {
+			continue
+		}
+		for _, d := range o.VirtualService.Destinations() {
+			cluster, reserved := subsets[d.Subset]
+			if reserved && policy.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain) == host {
+				named[d.Subset] = cluster
+			}
+		}
+	}
+	return named
 }
 
 // subsetLabels puts the cluster label on every subset that has none (row B8). A label that names another

@@ -52,8 +52,9 @@ func (p *Plan) setString(parent []string, key string, have map[string]string, wa
 const analyzeSuppress = "galley.istio.io/analyze-suppress"
 
 // suppress keeps a message in the list of suppressed ones while that is wanted, and takes it out again if an
-// earlier admission put it in. It returns whether it stands there because of ours. Istio splits the list at
-// commas and does not trim (pkg/config/analysis/local), so the rest of it stays as it is.
+// earlier admission put it in. It returns whether it stands there because of ours. A list that a user wrote stays as
+// it is, because tools compare it as one value. Istio splits the list at commas and does not trim
+// (pkg/config/analysis/local).
 func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	path := []string{"metadata", "annotations", analyzeSuppress}
 	codes := strings.Split(list, ",")
@@ -61,9 +62,6 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	switch {
 	case wanted && list == "":
 		p.add(path, message)
-		return true
-	case wanted && i < 0 && !slices.Contains(codes, "*"):
-		p.add(path, list+","+message)
 		return true
 	case wanted:
 		return had && i >= 0

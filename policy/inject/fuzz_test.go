@@ -36,6 +36,9 @@ func FuzzInject(f *testing.F) {
 		} {
 			fenced = append(fenced, indexOf(f, rest+"\nscope: "+fence))
 		}
+		ill := indexOf(f, "controlPlane: {clusters: [m1c1]}\nholds: [meshConfig, subset]\nscope: "+fence)
+		ill.SetConfig(ill.Config().WithMeshConfigFault(broken()))
+		fenced = append(fenced, ill)
 	}
 	guard := leak.NewGuard(leak.Rules())
 	kinds := []string{policy.KindDestinationRule, policy.KindVirtualService, policy.KindService}

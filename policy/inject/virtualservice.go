@@ -20,7 +20,7 @@ type routeEditor struct {
 }
 
 // virtualService sends the destinations of strict hosts that name no subset to the reserved one, where
-// subset is the only hold (rows A2, C1, C4 and C6), and what no route of the VirtualService takes too (rows
+// subset is the only active hold (rows A2, C1, C4 and C6), and what no route of the VirtualService takes too (rows
 // A3 and C9). From every other destination the reserved subset goes again, and so do the routes: another hold
 // needs none, and the DestinationRule that had the subset may be gone.
 func virtualService(o *policy.Object, view *policy.View) Plan {
@@ -50,7 +50,7 @@ func (e *routeEditor) destinations() {
 		}
 		host := policy.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain)
 		match := e.view.Match(host)
-		wanted := e.config.Holds.Only(policy.Subset) && match.Has(policy.Strict)
+		wanted := e.config.Active().Only(policy.Subset) && match.Has(policy.Strict)
 		switch {
 		case wanted && destination.Subset == "":
 			subset := slices.Concat(path, []string{"subset"})

@@ -1,6 +1,7 @@
 package leak_test
 
 import (
+	stdcmp "cmp"
 	"fmt"
 	"testing"
 
@@ -16,7 +17,8 @@ func TestChangedService(t *testing.T) {
 	t.Parallel()
 	const plain = `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`
 	tests := map[string]struct {
-		objects  []string // kind, Namespace, spec
+		holds    policy.Holds // meshConfig unless set
+		objects  []string     // kind, Namespace, spec
 		old, now string
 		want     []string
 	}{
@@ -42,6 +44,21 @@ func TestChangedService(t *testing.T) {
 			objects: []string{policy.KindWorkloadEntry, "shop", `{"address": "10.9.9.9", "labels": {"app": "cart"}}`},
 			old:     plain, now: `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}], "externalIPs": ["192.0.2.1"]}`,
 		},
+		"its VirtualService lacks routes for a new port, which the backfill adds": {
+			holds:   policy.HoldsOf(policy.Subset),
+			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart", "subset": "meshfence-local"}}]}]}`},
+			old:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}]}`,
+			now:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}, {"name": "tcp", "port": 81}]}`,
+		},
+		"a VirtualService of a wildcard too lacks routes for a new port, which nothing adds": {
+			holds:   policy.HoldsOf(policy.Subset),
+			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart", "*.shop.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "cart", "subset": "meshfence-local"}}]}]}`},
+			old:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}]}`,
+			now:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}, {"name": "tcp", "port": 81}]}`,
+			want: []string{
+				"deny virtualservice-shadows-fence VirtualService shop/it: spec.tls", "deny virtualservice-shadows-fence VirtualService shop/it: spec.tcp",
+			},
+		},
 		"nothing is in the way": {
 			objects: []string{policy.KindWorkloadEntry, "shop", `{"address": "10.9.9.9", "labels": {"app": "vm"}}`},
 			old:     plain, now: `{"selector": {"app": "other"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`,
@@ -50,7 +67,7 @@ func TestChangedService(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
+			index := indexWith(t, stdcmp.Or(test.holds, policy.HoldsOf(policy.MeshConfig)), "{default: strict}")
 			service := func(spec string) *policy.Object {
 				return decode(t, policy.KindService, fmt.Appendf(nil, `{"metadata": {"namespace": "shop", "name": "cart"}, "spec": %s}`, spec))
 			}

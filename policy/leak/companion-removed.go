@@ -88,10 +88,10 @@ func needsCompanion(kind string, host policy.Host, view *policy.View) bool {
 func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 	if o.DestinationRule != nil {
 		host, strict := strictHost(o, view)
-		return host, strict && replacesCompanion(o, view)
+		return host, strict && inject.ReplacesRule(o, view)
 	}
 	domain := view.Config().ClusterDomain
-	if !o.VirtualService.InMesh() || !public(o.VirtualService.ExportTo) {
+	if !inject.ReplacesRoute(o) {
 		return policy.FencedHost{}, false
 	}
 	var replaced []policy.FencedHost

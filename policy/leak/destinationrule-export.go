@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 )
 
 // destinationRuleExport refuses rules that leave some clients of a strict host without any. In the Service's own
@@ -31,7 +32,7 @@ func destinationRuleExport() Rule {
 				host:  host,
 			}
 			if inNamespace(o.Object, view) {
-				if !replacesCompanion(o.Object, view) || public(o.DestinationRule.ExportTo) {
+				if !inject.ReplacesRule(o.Object, view) || public(o.DestinationRule.ExportTo) {
 					return nil
 				}
 				exportTo.must = `be absent or hold "*"`

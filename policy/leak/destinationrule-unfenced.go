@@ -14,10 +14,10 @@ func destinationRuleUnfenced() Rule {
 		Kinds:    []string{policy.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
-		Mend:     "apply the object again so that admission adds what is missing",
+		Mend:     "let no other webhook take out what admission adds; what stands without it is brought in line by the controller",
 		check: func(o Write, view *policy.View) []breach {
-			hold := policy.Subset
-			if view.Config().Holds.Has(policy.Locality) {
+			hold, config := policy.Subset, view.Config()
+			if config.Holds.Has(policy.Locality) && !config.Active().Only(policy.Subset) {
 				hold = policy.Locality
 			}
 			return gaps(o, view, func(g inject.Gap) bool { return g.Hold == hold && !g.Blocked })

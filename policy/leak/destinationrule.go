@@ -20,15 +20,6 @@ func inNamespace(o *policy.Object, view *policy.View) bool {
 	return strings.HasSuffix(host, "."+o.Metadata.Namespace+".svc."+domain)
 }
 
-// replacesCompanion says that the controller makes no companion beside a DestinationRule for a strict host of its
-// own Namespace. One with a workloadSelector leaves the clients that it does not select to the companion (row
-// B6), a wildcard yields to an exact host (row B7), and Istio finds no host that is written in another way.
-func replacesCompanion(o *policy.Object, view *policy.View) bool {
-	domain := view.Config().ClusterDomain
-	host, exact := policy.ParseHost(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), domain)
-	return exact && host.Namespace == o.Metadata.Namespace && o.DestinationRule.WorkloadSelector == nil
-}
-
 // trafficPolicy is one trafficPolicy of a DestinationRule: the top one, or that of a subset.
 type trafficPolicy struct {
 	path []string

@@ -29,8 +29,8 @@ type Rule struct {
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string
-	// Guards is the hold whose own state the rule protects; 0 where there is none. While it is active no other
-	// hold keeps the rule silent, because that hold keeps other rules silent.
+	// Guards is the hold whose own state the rule protects; 0 where there is none. While the FenceConfig names it no
+	// other hold keeps the rule silent, because that hold keeps other rules silent.
 	Guards policy.Hold
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
@@ -76,6 +76,8 @@ type breach struct {
 	must string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
+	// repaired says that admission closes it when the object is written, and so the backfill without that.
+	repaired bool
 	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
 	// itself; none where no other object is in it.
 	excuses []excuse
@@ -100,6 +102,8 @@ type Finding struct {
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
+	// Path leads to the field; a list index is a decimal number.
+	Path []string `json:"-"`
 	// Value is what stands in the field.
 	Value any `json:"-"`
 	// Locked says that a locked entry of the FenceConfig fences one of the hosts.
@@ -107,6 +111,7 @@ type Finding struct {
 
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
+	repaired    bool
 	excuses     []excuse
 	key         string
 }
@@ -150,7 +155,7 @@ func (g *Guard) check(w Write, view *policy.View) []Finding {
 	var findings []Finding
 	w.gaps = &foundGaps{}
 	config := view.Config()
-	routing := config.Holds.Routing() & config.Holding()
+	routing := config.Active().Routing()
 	led := leaders{view, map[string][]policy.FencedHost{}}
 	for _, r := range g.byKind[w.Kind] {
 		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
@@ -196,6 +201,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Namespace: o.Metadata.Namespace,
 		Name:      o.Metadata.Name,
 		Field:     fieldPath(b.path),
+		Path:      b.path,
 		Host:      b.host.Host,
 		Hosts:     b.host.Hosts(),
 		MoreHosts: b.host.More,
@@ -203,6 +209,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Locked:    b.host.Locked,
 
 		enforcement: b.host.Enforcement,
+		repaired:    b.repaired,
 		excuses:     b.excuses,
 		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}

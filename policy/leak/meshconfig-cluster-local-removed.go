@@ -69,12 +69,10 @@ func (u unheldHosts) firstBeside(others unheldHosts) (string, bool) {
 	return u.hosts[i], true
 }
 
-// unheld lists what the scope wants and the mesh config does not say, then what a person's entries say against
-// it. An entry that is missing for a host that is not strict lets nothing out. The error says why the mesh config
-// cannot be read.
+// unheld lists what a mesh config does not keep. The error says why it cannot be read.
 func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
-	want := slices.DeleteFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return !e.Local })
-	if len(want) == 0 {
+	wants := slices.ContainsFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return e.Local })
+	if !wants {
 		return unheldHosts{}, nil
 	}
 	domain, data := view.Config().ClusterDomain, o.ConfigMap.Data
@@ -82,18 +80,9 @@ func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
 	if err != nil {
 		return unheldHosts{}, err
 	}
-	var u unheldHosts
-	for _, e := range want {
-		if !effective.Has(e.Host) {
-			u.hosts = append(u.hosts, e.Host)
-		}
-	}
-	plan, err := inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
-	u.reason = err
-	for _, c := range plan.Contradictions {
-		if match := view.Match(c.Host); !c.Local && !effective.Has(c.Host) && match.Has(policy.Strict) {
-			u.hosts = append(u.hosts, c.Host)
-		}
+	u := unheldHosts{hosts: effective.Lacks(view)}
+	if len(u.hosts) > 0 {
+		_, u.reason = inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
 	}
 	return u, nil
 }

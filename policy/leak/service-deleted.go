@@ -38,5 +38,5 @@ func serviceDeleted() Rule {
 // the Service's annotation asks for goes with it.
 func staysInMeshConfig(o *policy.Object, view *policy.View) bool {
 	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-	return view.Config().Holding().Has(policy.MeshConfig) && view.Service(host, nil).Fence == policy.Strict
+	return view.Config().Active().Has(policy.MeshConfig) && view.Service(host, nil).Fence == policy.Strict
 }

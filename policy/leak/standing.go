@@ -55,7 +55,8 @@ func (g *Guard) inTheWay(host policy.Host, view *policy.View) []Finding {
 	return findings
 }
 
-// caught returns the findings that a strict Service brings in with a change of its own.
+// caught returns the findings that a strict Service brings in with a change of its own. What the backfill repairs as
+// soon as the Service has changed does not count.
 func (g *Guard) caught(w Write, host policy.Host, view *policy.View) []Finding {
 	tell(view, host, w.Object)
 	related := view.Related(host)
@@ -70,7 +71,9 @@ func (g *Guard) caught(w Write, host policy.Host, view *policy.View) []Finding {
 			continue
 		}
 		for _, f := range introduced(now[i], g.Check(o, view)) {
-			findings = append(findings, f.elsewhere())
+			if !f.repaired {
+				findings = append(findings, f.elsewhere())
+			}
 		}
 	}
 	tell(view, host, w.Object)

@@ -19,7 +19,7 @@ func virtualServiceForeignSubset() Rule {
 		Kinds:    []string{policy.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the route sends traffic to every cluster",
-		Mend:     "apply the object again so that admission mends it, or name a subset",
+		Mend:     "name a subset, or let no other webhook take out what admission adds",
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
 			for path, d := range o.VirtualService.Destinations() {

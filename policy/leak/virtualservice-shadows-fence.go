@@ -14,7 +14,7 @@ func virtualServiceShadowsFence() Rule {
 		Kinds:    []string{policy.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "what no route is for goes to every cluster",
-		Mend:     "apply the object again so that admission adds what it can",
+		Mend:     "let no other webhook take out what admission adds, or write the routes",
 		check: func(o Write, view *policy.View) []breach {
 			return gaps(o, view, lacksRoutes)
 		},

@@ -154,11 +154,12 @@ func TestCompanionsFollowPortsAndConfig(t *testing.T) {
 	eventually(t, "the companions go", c.none)
 }
 
-// TestCompanionsComeWithTheNamespace has a Service that the backfill leaves alone, so that only the index tells of
+// TestCompanionsComeWithTheNamespace has a Service that the backfill cannot write, so that only the index tells of
 // its fence.
 func TestCompanionsComeWithTheNamespace(t *testing.T) {
-	unfenced := strings.Replace(companionService, "meshfence.io/fence: strict", `argocd.argoproj.io/tracking-id: "shop"`, 1)
+	unfenced := strings.Replace(companionService, "annotations: {meshfence.io/fence: strict}", "labels: {refuse: ''}", 1)
 	c := startCompanions(t, subsetConfig, unfenced, quickly)
+	c.refuseLabelled(t, c.service(t))
 	label := func(patch string) {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespace}}
 		if err := c.Patch(t.Context(), namespace, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
@@ -332,17 +333,18 @@ func TestCompanionRuleOutlastsRoutes(t *testing.T) {
 			c.apply(t, elsewhere, fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: web, labels: {argocd.argoproj.io/instance: web}}
+metadata: {name: web, labels: {refuse: ''}}
 spec: {hosts: [web], http: [{route: [{destination: {host: %s}}]}]}
 `, c.host()))
 			if err := errors.Join(c.read(t.Context(), route), mustHold(route, policy.ReservedSubset)); err != nil {
 				t.Fatal(err)
 			}
+			c.refuseLabelled(t, route)
 			c.annotate(t, fence)
 			eventually(t, "the companion route goes", func(ctx context.Context) error { return c.gone(ctx, c.route) })
-			eventually(t, "the backfill leaves the other route alone", func(context.Context) error {
-				if c.metric(t, "meshfence_backfill_objects", "skipped") != 1 {
-					return errors.New("nothing is skipped")
+			eventually(t, "the backfill cannot write the other route", func(context.Context) error {
+				if c.metric(t, "meshfence_backfill_objects", "failed") != 1 {
+					return errors.New("nothing was refused")
 				}
 				return nil
 			})

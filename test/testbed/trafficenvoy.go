@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -164,6 +165,53 @@ func socket(address netip.AddrPort) map[string]any {
 // balanced like HTTP.
 func (e *Envoy) Client() *Client {
 	return &Client{namespace: e.options.Namespace, proxy: e.options.Address}
+}
+
+// StaticAddress is where a proxy of [StartStatic] must have its administration interface, and a listener on the port
+// to which iptables redirects.
+const StaticAddress = "127.0.0.1"
+
+// StartStatic starts a proxy with a bootstrap of one's own, which [Envoy.Dial] connects through; no cluster is needed.
+func StartStatic(ctx context.Context, dir string, bootstrap []byte) (*Envoy, error) {
+	path, err := Tool(ToolEnvoy)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "envoy.json")
+	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
+		return nil, err
+	}
+	address := netip.MustParseAddr(StaticAddress)
+	process, err := StartProcess(ctx, Command{
+		Name: "envoy",
+		Path: path,
+		Args: []string{"--config-path", file, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"},
+		Dir:  dir,
+		Ready: func(ctx context.Context) error {
+			return ready(ctx, netip.AddrPortFrom(address, envoyAdmin))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Envoy{options: EnvoyOptions{Redirected: true, ClientOptions: ClientOptions{Address: address}}, process: process}, nil
+}
+
+// ready asks a proxy whether it has its configuration.
+func ready(ctx context.Context, admin netip.AddrPort) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin.String()+"/ready", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("envoy is not ready: status %d", response.StatusCode)
+	}
+	return nil
 }
 
 // Dial connects to an address through a proxy that is Redirected.

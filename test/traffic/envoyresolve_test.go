@@ -110,15 +110,14 @@ func TestEnvoyResolves(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(served.Stop)
-	envoy := startEnvoy(t, m, testbed.EnvoyOptions{Redirected: true, ClientOptions: testbed.ClientOptions{
-		Cluster: first, Namespace: callers, Address: first.Host(32),
-	}})
-
 	hosts := []xds.Host{
 		{FQDN: "reviews." + namespace + ".svc.cluster.local", Fence: policy.Strict, Addresses: []netip.Addr{reviews}, Ports: []uint16{9080, 9090, 9443, 9100}},
 		{FQDN: "hidden." + namespace + ".svc.cluster.local", Fence: policy.Strict, Addresses: []netip.Addr{hidden}, Ports: []uint16{9080, 9095, 9096}},
 	}
-	snapshot := resolveSnapshot(t, m, first, callers)
+	snapshot := resolveSnapshot(t, m, first, callers, hosts[0].FQDN)
+	envoy := startEnvoy(t, m, testbed.EnvoyOptions{Redirected: true, ClientOptions: testbed.ClientOptions{
+		Cluster: first, Namespace: callers, Address: first.Host(32),
+	}})
 	r := resolving{envoy: envoy, resolver: xds.NewResolver(snapshot, xds.Rules{})}
 	for _, host := range hosts {
 		for probe := range snapshot.Probes(host) {
@@ -133,8 +132,8 @@ func TestEnvoyResolves(t *testing.T) {
 	}
 }
 
-// resolveSnapshot returns what istiod gives the sidecar, once it has all.
-func resolveSnapshot(t *testing.T, m *testbed.Mesh, c *testbed.Cluster, namespace string) *xds.Snapshot {
+// resolveSnapshot returns what istiod gives the sidecar, once it has all that the test makes.
+func resolveSnapshot(t *testing.T, m *testbed.Mesh, c *testbed.Cluster, namespace, host string) *xds.Snapshot {
 	t.Helper()
 	client, err := xds.Dial(xds.Options{Address: m.XDS(c), Plaintext: true})
 	if err != nil {
@@ -143,12 +142,19 @@ func resolveSnapshot(t *testing.T, m *testbed.Mesh, c *testbed.Cluster, namespac
 	defer client.Close()
 	var snapshot *xds.Snapshot
 	err = testbed.Eventually(t.Context(), 30*time.Second, func(ctx context.Context) error {
-		proxy := xds.Proxy{Cluster: c.Name, Kind: xds.Sidecar, Namespace: namespace, IP: c.Host(32).String(), DNSCapture: true}
+		proxy := xds.Proxy{Cluster: c.Name, Kind: xds.Sidecar, Namespace: namespace, IP: c.Host(32).String()}
 		if snapshot, err = client.Fetch(ctx, proxy); err != nil {
 			return err
 		}
 		if snapshot.Clusters["outbound|9080||*.resolve"] == nil || snapshot.Clusters["outbound|9095||tcp.example.com"] == nil {
-			return errors.New("not all has come")
+			return errors.New("not all clusters have come")
+		}
+		endpoints := 0
+		for _, locality := range snapshot.Endpoints["outbound|9080||"+host].GetEndpoints() {
+			endpoints += len(locality.GetLbEndpoints())
+		}
+		if endpoints != len(m.Clusters) {
+			return fmt.Errorf("%s has %d endpoints", host, endpoints)
 		}
 		return nil
 	})
@@ -184,7 +190,7 @@ func (r *resolving) compare(t *testing.T, probe xds.Probe) {
 		}
 	}
 	got := map[string]bool{}
-	// A cluster may need a moment after a change; and one of several endpoints is missed once in 2^40.
+	// One of two endpoints is missed once in 2^39.
 	for range calls {
 		end, err := r.call(t.Context(), probe)
 		if !want[end] {

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// writeGitHub writes a workflow command for each finding, which GitHub Actions shows beside its line.
+func writeGitHub(out io.Writer, findings []located) error {
+	property := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	message := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	for _, f := range findings {
+		level := "error"
+		if f.Severity == leak.Warn {
+			level = "warning"
+		}
+		text := fmt.Sprintf("%s %s/%s: %s: %s", f.Kind, f.Namespace, f.Name, f.Field, f.Message)
+		_, err := fmt.Fprintf(out, "::%s file=%s,line=%d,title=%s::%s\n", level, property.Replace(f.File), f.Line, property.Replace(f.Rule), message.Replace(text))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// junitSuite is the root of a JUnit report.
+type junitSuite struct {
+	XMLName  xml.Name    `xml:"testsuite"`
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+// junitCase is one finding. A warning is a case that passes, with a text.
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	File    string        `xml:"file,attr"`
+	Line    int           `xml:"line,attr"`
+	Failure *junitFailure `xml:"failure"`
+	Output  string        `xml:"system-out,omitempty"`
+}
+
+type junitFailure struct {
+	Type    string `xml:"type,attr"`
+	Message string `xml:"message,attr"`
+}
+
+// writeJUnit writes a report with a case for each finding.
+func writeJUnit(out io.Writer, findings []located) error {
+	suite := junitSuite{Name: "meshfence check", Tests: len(findings)}
+	for _, f := range findings {
+		text := f.Field + ": " + f.Message
+		c := junitCase{Class: f.Rule, Name: fmt.Sprintf("%s %s/%s", f.Kind, f.Namespace, f.Name), File: f.File, Line: f.Line}
+		if f.Severity == leak.Warn {
+			c.Output = text
+		} else {
+			suite.Failures++
+			c.Failure = &junitFailure{Type: f.Rule, Message: text}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	encoder := xml.NewEncoder(out)
+	encoder.Indent("", "  ")
+	if _, err := io.WriteString(out, xml.Header); err != nil {
+		return err
+	}
+	if err := encoder.Encode(suite); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, "\n")
+	return err
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// document is a part of a file that a line of --- or ... ends, or the end of the file.
+type document struct {
+	// line is the one in the file on which the text begins.
+	line int
+	text []byte
+}
+
+// documents splits a file at its document markers, which count at the beginning of a line alone. A block scalar
+// cannot hold one there.
+func documents(data []byte) []document {
+	var list []document
+	next := document{line: 1}
+	start := 0
+	for at, line := 0, 1; at < len(data); line++ {
+		end := at + bytes.IndexByte(data[at:], '\n') + 1
+		if end == at {
+			end = len(data)
+		}
+		if marker := data[at:end]; isMarker(marker, "---") || isMarker(marker, "...") {
+			next.text = data[start:at]
+			list = append(list, next)
+			// What stands behind --- on its line belongs to the document that it opens.
+			next, start = document{line: line}, at+len("---")
+		}
+		at = end
+	}
+	next.text = data[start:]
+	return append(list, next)
+}
+
+func isMarker(line []byte, marker string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(marker))
+	return ok && (len(rest) == 0 || bytes.ContainsAny(rest[:1], " \t\r\n"))
+}
+
+// value is one object of a document: where it stands alone, and the object as JSON.
+type value struct {
+	document
+	json []byte
+}
+
+// values reads a document as kubectl does: as JSON objects one after the other, or else as YAML. Keys that stand twice
+// are errors, which name the line in the file.
+func (d document) values() ([]value, error) {
+	list, err := d.stream()
+	if len(list) == 0 && err != nil { // YAML may begin like JSON: {kind: Service}
+		return d.yaml()
+	}
+	return list, err
+}
+
+// stream reads JSON values.
+func (d document) stream() ([]value, error) {
+	var list []value
+	decoder := jsontext.NewDecoder(bytes.NewReader(d.text))
+	for {
+		kind := decoder.PeekKind()
+		read, err := decoder.ReadValue()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		end := int(decoder.InputOffset())
+		if err != nil {
+			return list, fmt.Errorf("line %d: must be JSON: %w", d.from(end).line, err)
+		}
+		at := d.from(end - len(read))
+		if kind != jsontext.KindBeginObject {
+			return nil, fmt.Errorf("line %d: must be an object", at.line)
+		}
+		at.text = at.text[:len(read)]
+		list = append(list, value{at, at.text})
+	}
+}
+
+// from returns what stands at and behind an offset, without white space before it.
+func (d document) from(offset int) document {
+	text := bytes.TrimLeft(d.text[offset:], " \t\r\n")
+	return document{d.line + bytes.Count(d.text[:len(d.text)-len(text)], []byte("\n")), text}
+}
+
+func (d document) yaml() ([]value, error) {
+	if d.begin() == 0 {
+		return nil, nil
+	}
+	asJSON, err := sigsyaml.YAMLToJSONStrict(d.text)
+	if err != nil {
+		// Once more, so that the error counts the lines of the file.
+		_, err = sigsyaml.YAMLToJSONStrict(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
+		return nil, errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: "))
+	}
+	if string(asJSON) == "null" {
+		return nil, nil
+	}
+	return []value{{d, asJSON}}, nil
+}
+
+// begin returns the first line that holds more than a comment or a directive; 0 where none does.
+func (d document) begin() int {
+	number := d.line
+	for line := range bytes.Lines(d.text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && line[0] != '%' {
+			return number
+		}
+		number++
+	}
+	return 0
+}

@@ -1,0 +1,161 @@
+package inject
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// The reasons why a hold does not keep in the traffic of a strict host. They are labels of a metric.
+const (
+	LackMeshConfigBehind = "mesh-config-behind"
+	LackMeshConfigBroken = "mesh-config-broken"
+	LackLocalities       = "localities-unknown"
+	LackCompanion        = "companion-missing"
+	LackCompanionName    = "companion-name-taken"
+	LackDistribute       = "rule-without-distribute"
+	LackSubset           = "rule-without-subset"
+	LackRoute            = "route-missing"
+	LackRouteSubset      = "route-without-subset"
+)
+
+// Lacks lists every reason.
+func Lacks() []string {
+	return []string{
+		LackMeshConfigBehind, LackMeshConfigBroken, LackLocalities, LackCompanion, LackCompanionName,
+		LackDistribute, LackSubset, LackRoute, LackRouteSubset,
+	}
+}
+
+// Lack is one thing for want of which a hold does not keep in the traffic of a strict host.
+type Lack struct {
+	// Reason is one of [Lacks].
+	Reason string `json:"reason"`
+	// Message is a sentence without its dot.
+	Message string `json:"message"`
+}
+
+// Held returns the holds that keep in the traffic of a strict host right now, by the mesh ConfigMaps and by the
+// objects that the view knows. Where there is none it says what each of the named holds lacks. Subset holds what
+// takes no subset only where it is the only active hold, and is asked for nothing otherwise.
+func Held(host policy.Host, view *policy.View) (held policy.Holds, lacks []Lack) {
+	config := view.Config()
+	h := heldHost{host: host, fqdn: host.FQDN(config.ClusterDomain), view: view}
+	for _, hold := range config.Holds.Each() {
+		var missing []Lack
+		switch {
+		case hold == policy.MeshConfig:
+			missing = h.meshConfig(config.Fault(hold))
+		case hold == policy.Locality:
+			missing = h.locality(config.Fault(hold))
+		case config.Active().Only(policy.Subset):
+			missing = h.subset()
+		default:
+			continue
+		}
+		if len(missing) == 0 {
+			held |= policy.Holds(hold)
+		}
+		lacks = append(lacks, missing...)
+	}
+	if held != 0 {
+		return held, nil
+	}
+	return 0, lacks
+}
+
+// heldHost is a strict host that is asked about.
+type heldHost struct {
+	host policy.Host
+	fqdn string
+	view *policy.View
+}
+
+func (h heldHost) meshConfig(fault *policy.HoldFault) []Lack {
+	switch {
+	case fault.Keeps(h.fqdn):
+		return nil
+	case fault.Behind:
+		return []Lack{{LackMeshConfigBehind, fault.Reason}}
+	}
+	return []Lack{{LackMeshConfigBroken, fault.Reason}}
+}
+
+func (h heldHost) locality(fault *policy.HoldFault) []Lack {
+	if fault != nil {
+		return []Lack{{LackLocalities, fault.Reason}}
+	}
+	return append(h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Locality, LackDistribute)...)
+}
+
+func (h heldHost) subset() []Lack {
+	return slices.Concat(
+		h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Subset, LackSubset),
+		h.stands(policy.KindVirtualService, LackRoute), h.gaps(policy.KindVirtualService, policy.Subset, LackRouteSubset),
+	)
+}
+
+// stands returns nothing where the companion of a kind stands, or what takes its place.
+func (h heldHost) stands(kind, reason string) []Lack {
+	name := CompanionName(h.host.Name)
+	named, taken := h.view.Object(policy.Key{Kind: kind, Namespace: h.host.Namespace, Name: name})
+	if taken && IsCompanion(name, named.Metadata.Labels) {
+		return nil
+	}
+	for _, o := range h.view.Covering(h.fqdn) {
+		if o.Kind == kind && replacesCompanion(o, h.fqdn, h.view) {
+			return nil
+		}
+	}
+	if taken {
+		return []Lack{{LackCompanionName, fmt.Sprintf("the name of %s %s/%s, which the fence needs, is taken by an object of somebody else",
+			kind, h.host.Namespace, name)}}
+	}
+	return []Lack{{reason, fmt.Sprintf("%s %s/%s, which the fence needs, is missing", kind, h.host.Namespace, name)}}
+}
+
+// gaps returns the places where the objects of a kind that stand for the host do not do what a hold needs.
+func (h heldHost) gaps(kind string, hold policy.Hold, reason string) []Lack {
+	var lacks []Lack
+	for _, o := range h.view.Covering(h.fqdn) {
+		if o.Kind != kind {
+			continue
+		}
+		for _, g := range Object(o, h.view).Gaps {
+			if g.Hold == hold && (kind == policy.KindDestinationRule || g.Host.Host == h.fqdn) {
+				lacks = append(lacks, Lack{reason, fmt.Sprintf("%s %s/%s: %s must %s", kind, o.Metadata.Namespace, o.Metadata.Name, g.At, g.Must)})
+			}
+		}
+	}
+	return lacks
+}
+
+// replacesCompanion reports whether the controller makes no companion for a host beside an object.
+func replacesCompanion(o *policy.Object, fqdn string, view *policy.View) bool {
+	if o.DestinationRule != nil {
+		return ReplacesRule(o, view) && policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain) == fqdn
+	}
+	return o.VirtualService != nil && ReplacesRoute(o) && slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
+		host := strings.ToLower(policy.Resolve(name, o.Metadata.Namespace, view.Config().ClusterDomain))
+		service, _ := policy.ParseHost(host, view.Config().ClusterDomain)
+		return host == fqdn && service.Namespace == o.Metadata.Namespace
+	})
+}
+
+// ReplacesRule reports whether the controller makes no companion beside a DestinationRule for a host of its own
+// Namespace. One with a workloadSelector leaves the clients that it does not select to the companion (row B6), a
+// wildcard yields to an exact host (row B7), and Istio finds no host that is written in another way.
+func ReplacesRule(o *policy.Object, view *policy.View) bool {
+	domain := view.Config().ClusterDomain
+	host, exact := policy.ParseHost(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), domain)
+	return exact && host.Namespace == o.Metadata.Namespace && o.DestinationRule.WorkloadSelector == nil
+}
+
+// ReplacesRoute reports whether the controller makes no companion for the hosts of a VirtualService that lie in its
+// own Namespace: it is for the mesh, and every Namespace sees it (row C7).
+func ReplacesRoute(o *policy.Object) bool {
+	exportTo := o.VirtualService.ExportTo
+	return o.VirtualService.InMesh() && (len(exportTo) == 0 || slices.Contains(exportTo, "*"))
+}

@@ -1,0 +1,64 @@
+package leak_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/test/fixtures"
+)
+
+// TestBrokenHold: the guard judges by the holds that are active, after mutation by the same.
+func TestBrokenHold(t *testing.T) {
+	t.Parallel()
+	const (
+		foreignRule  = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`
+		foreignRoute = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart", "subset": "other"}}]}]}}`
+		plainRule    = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}}`
+		plainRoute   = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart"}}]}]}}`
+	)
+	for name, test := range map[string]struct {
+		holds        policy.Holds
+		kind, object string
+		well, ill    []string // the rules
+	}{
+		"foreign rule":                              {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
+		"foreign rule beside subset":                {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
+		"foreign route":                             {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
+		"foreign route beside subset":               {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
+		"foreign rule beside locality, which holds": {policy.HoldsOf(policy.MeshConfig, policy.Locality), policy.KindDestinationRule, foreignRule, nil, nil},
+		"plain rule":                                {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain rule beside subset":                  {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain route":                               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
+		"plain route beside subset":                 {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			index := indexWith(t, test.holds, "{default: strict}")
+			index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, nil)
+			index.SetObject(decode(t, policy.KindDestinationRule, []byte(
+				`{"metadata": {"name": "stands", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`)))
+			index.SetObject(decode(t, policy.KindVirtualService, []byte( // a subset that no route leads to lets nothing out
+				`{"metadata": {"name": "stands", "namespace": "shop"}, "spec": {"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart", "subset": "other"}}]}]}}`)))
+			for _, state := range []struct {
+				name  string
+				fault *policy.HoldFault
+				want  []string
+			}{{"well", nil, test.well}, {"ill", &policy.HoldFault{Reason: "gone"}, test.ill}} {
+				index.SetConfig(index.Config().WithMeshConfigFault(state.fault))
+				plan := inject.Object(decode(t, test.kind, []byte(test.object)), index.View())
+				mutated, err := fixtures.Apply([]byte(test.object), plan.Edits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := rulesFound(leak.NewGuard(leak.Rules()).Check(decode(t, test.kind, mutated), index.View()))
+				if diff := cmp.Diff(state.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", state.name, diff)
+				}
+			}
+		})
+	}
+}

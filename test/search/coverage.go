@@ -1,0 +1,95 @@
+package search
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// coverage counts what was set in accepted objects.
+type coverage struct {
+	// fields are the paths of fields by kind.
+	fields map[string]map[string]int
+	// together are pairs of kinds that stood in one world.
+	together map[[2]string]int
+}
+
+func newCoverage() coverage {
+	return coverage{fields: map[string]map[string]int{}, together: map[[2]string]int{}}
+}
+
+// add counts the accepted objects of a world.
+func (c coverage) add(accepted []Step) {
+	kinds := map[string]bool{}
+	for _, s := range accepted {
+		kind := s.Object.Kind()
+		kinds[kind] = true
+		if c.fields[kind] == nil {
+			c.fields[kind] = map[string]int{}
+		}
+		for _, f := range s.Object.fields() {
+			c.fields[kind][f]++
+		}
+	}
+	sorted := slices.Sorted(maps.Keys(kinds))
+	for i, a := range sorted {
+		for _, b := range sorted[i+1:] {
+			c.together[[2]string{a, b}]++
+		}
+	}
+}
+
+// deepest is how deep fields of Istio's kinds are looked for.
+const deepest = 5
+
+// fieldsOf lists the paths of all fields of a kind of Istio's, as [Object.fields] spells them.
+func fieldsOf(kind string) []string {
+	var found []string
+	var visit func(m protoreflect.MessageDescriptor, path string, depth int)
+	visit = func(m protoreflect.MessageDescriptor, path string, depth int) {
+		for i := range m.Fields().Len() {
+			f := m.Fields().Get(i)
+			here := path + "." + f.JSONName()
+			switch {
+			case f.IsMap():
+				found = append(found, here+".*")
+			case f.Message() == nil || strings.HasPrefix(string(f.Message().FullName()), "google.protobuf."):
+				found = append(found, here)
+			case depth < deepest:
+				visit(f.Message(), here, depth+1)
+			}
+		}
+	}
+	visit(messageOf(kind).ProtoReflect().Descriptor(), "spec", 1)
+	return found
+}
+
+// String prints how often each field was set, and what was never reached.
+func (c coverage) String() string {
+	var b strings.Builder
+	for _, kind := range slices.Sorted(maps.Keys(c.fields)) {
+		fmt.Fprintf(&b, "%s, fields set in accepted objects:", kind)
+		for _, f := range slices.Sorted(maps.Keys(c.fields[kind])) {
+			fmt.Fprintf(&b, " %s=%d", f, c.fields[kind][f])
+		}
+		b.WriteString("\n")
+		if messageOf(kind) == nil {
+			continue
+		}
+		all := fieldsOf(kind)
+		never := slices.DeleteFunc(slices.Clone(all), func(f string) bool { return c.fields[kind][f] > 0 || c.fields[kind][strings.TrimSuffix(f, ".*")] > 0 })
+		fmt.Fprintf(&b, "%s, never set, %d of %d: %s\n", kind, len(never), len(all), strings.Join(never, " "))
+	}
+	kinds := slices.Compact(slices.Sorted(slices.Values(istioKinds())))
+	for i, x := range kinds {
+		for _, y := range kinds[i+1:] {
+			if c.together[[2]string{x, y}] == 0 {
+				fmt.Fprintf(&b, "never accepted together: %s and %s\n", x, y)
+			}
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,253 @@
+package search
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// Evaluator decides worlds, and asks istiod about them. It keeps servers for the next world. It is not safe for
+// concurrent use.
+type Evaluator struct {
+	// Temp returns a folder that goes when the search ends.
+	Temp func() string
+	// Fresh has every world get a server of its own.
+	Fresh bool
+
+	servers []*kept
+	// answers are those of the states of one base that were asked about.
+	answers map[string][]Leak
+	// Started counts the servers, Asked the states that one was asked about.
+	Started, Asked int
+}
+
+// kept is a server and what of a state it cannot change.
+type kept struct {
+	*server
+	still string
+}
+
+// maxServers is how many servers wait for another world.
+const maxServers = 3
+
+// maxAnswers is how many answers are kept.
+const maxAnswers = 500
+
+// Close stops all servers, and forgets what they said.
+func (e *Evaluator) Close() {
+	e.answers = nil
+	for _, s := range e.servers {
+		s.failer.close()
+	}
+	e.servers = nil
+}
+
+// Decided is what meshfence makes of a world.
+type Decided struct {
+	product *product
+	// Answers are those to the steps, Invalid says of which nothing came because they are no requests.
+	Answers []Answer
+	Invalid []error
+}
+
+// Accepted reports whether a step was accepted.
+func (d Decided) Accepted(i int) bool { return d.Invalid[i] == nil && len(d.Answers[i].Refused) == 0 }
+
+// accepted returns the steps that were accepted.
+func (d Decided) accepted(w World) []Step {
+	var steps []Step
+	for i, step := range w.Steps {
+		if d.Accepted(i) {
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
+
+// Warned reports whether meshfence warned of anything.
+func (d Decided) Warned() bool {
+	return slices.ContainsFunc(d.Answers, func(a Answer) bool { return len(a.Warned) > 0 })
+}
+
+// Decide lets meshfence decide on the steps of a world. The step forced, unless negative, is stored whatever the
+// guard says.
+func Decide(w World, forced int) (Decided, error) {
+	p, err := newProduct(w.Base)
+	if err != nil {
+		return Decided{}, err
+	}
+	d := Decided{product: p, Answers: make([]Answer, len(w.Steps)), Invalid: make([]error, len(w.Steps))}
+	for i, s := range w.Steps {
+		write := p.write
+		if i == forced {
+			write = p.force
+		}
+		d.Answers[i], d.Invalid[i] = write(s)
+	}
+	return d, nil
+}
+
+// Leaks returns the connections to strict hosts that end elsewhere now.
+func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
+	state := d.product.state()
+	text := state.text()
+	if leaks, ok := e.answers[text]; ok {
+		return slices.Clone(leaks), nil
+	}
+	var s *server
+	defer func() {
+		if r := recover(); r != nil {
+			if f, ok := r.(failed); ok {
+				err = errors.New(string(f))
+			} else {
+				err = fmt.Errorf("istiod panics: %v", r)
+			}
+			e.drop(s)
+		}
+	}()
+	if s, err = e.server(state); err != nil {
+		return nil, err
+	}
+	if err := s.give(state); err != nil {
+		e.drop(s)
+		return nil, err
+	}
+	e.Asked++
+	for _, client := range d.product.base.clients() {
+		leaks = append(leaks, d.product.judgeClient(s.snapshot(client))...)
+	}
+	if e.Fresh {
+		e.drop(s)
+	}
+	if len(e.answers) > maxAnswers {
+		e.answers = nil
+	}
+	if e.answers == nil {
+		e.answers = map[string][]Leak{}
+	}
+	e.answers[text] = leaks
+	return slices.Clone(leaks), nil
+}
+
+func (e *Evaluator) server(s State) (*server, error) {
+	still := s.still()
+	if i := slices.IndexFunc(e.servers, func(k *kept) bool { return k.still == still }); i >= 0 {
+		found := e.servers[i]
+		e.servers = append(slices.Delete(e.servers, i, i+1), found)
+		return found.server, nil
+	}
+	started, err := newServer(s, e.Temp)
+	if err != nil {
+		return nil, err
+	}
+	e.Started++
+	if len(e.servers) >= maxServers {
+		e.drop(e.servers[0].server)
+	}
+	e.servers = append(e.servers, &kept{started, still})
+	return started, nil
+}
+
+func (e *Evaluator) drop(s *server) {
+	if s == nil {
+		return
+	}
+	e.servers = slices.DeleteFunc(e.servers, func(k *kept) bool { return k.server == s })
+	s.failer.close()
+}
+
+// Finding is a world in which meshfence is wrong.
+type Finding struct {
+	World World
+	// Leaks are the connections that leave although everything was accepted; none for a harmless step.
+	Leaks []Leak
+	// Rule refuses the step Refused, which is harmless; empty for a leak.
+	Rule    string
+	Refused int
+	// Message is what the rule says.
+	Message string
+}
+
+// leaksOf returns what leaves in a world, beyond what leaves without its steps. What meshfence has warned of counts only
+// where the traffic is of the port's own protocol.
+func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
+	d, err := Decide(w, -1)
+	if err != nil {
+		return nil, d, err
+	}
+	leaks, err := e.Leaks(d)
+	if err != nil {
+		return nil, d, err
+	}
+	return serious(leaks, d.Warned()), d, nil
+}
+
+// serious leaves out what a warning is enough for.
+func serious(leaks []Leak, warned bool) []Leak {
+	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned })
+}
+
+// harmless reports whether a step that is refused by a rule leaks nothing when it is stored all the same.
+func (e *Evaluator) harmless(w World, step int, rule string) (bool, leak.Finding, error) {
+	d, err := Decide(w, -1)
+	if err != nil {
+		return false, leak.Finding{}, err
+	}
+	i := slices.IndexFunc(d.Answers[step].Refused, func(f leak.Finding) bool { return f.Rule == rule })
+	if i < 0 {
+		return false, leak.Finding{}, nil
+	}
+	finding := d.Answers[step].Refused[i]
+	forced, err := Decide(w, step)
+	if err != nil || forced.Invalid[step] != nil {
+		return false, finding, err
+	}
+	leaks, err := e.Leaks(forced)
+	return err == nil && len(leaks) == 0, finding, err
+}
+
+// Signature tells findings apart by their shape.
+func (f Finding) Signature() string {
+	var parts []string
+	for i, s := range f.World.Steps {
+		verb := ""
+		switch {
+		case s.Delete:
+			parts = append(parts, "delete "+s.Object.Kind())
+			continue
+		case s.Status:
+			verb = "status of "
+		case slices.ContainsFunc(f.World.Steps[:i], func(other Step) bool { return other.Object.Key() == s.Object.Key() }):
+			verb = "update of "
+		}
+		fields := s.Object.fields()
+		if s.Object.Kind() == policy.KindService || s.Object.Kind() == policy.KindPod || s.Object.Kind() == policy.KindEndpointSlice {
+			fields = slices.DeleteFunc(fields, func(f string) bool { return strings.HasPrefix(f, "spec.ports") || strings.HasPrefix(f, "status") })
+		}
+		parts = append(parts, verb+s.Object.Kind()+" {"+strings.Join(fields, " ")+"}")
+	}
+	slices.Sort(parts)
+	what := f.Rule
+	if len(f.Leaks) > 0 {
+		what = f.Leaks[0].shape()
+	}
+	return what + ": " + strings.Join(parts, " + ")
+}
+
+// kinds is a coarser signature.
+func (f Finding) coarse() string {
+	var parts []string
+	for _, s := range f.World.Steps {
+		parts = append(parts, s.Object.Kind())
+	}
+	slices.Sort(parts)
+	what := f.Rule
+	if len(f.Leaks) > 0 {
+		what = f.Leaks[0].shape()
+	}
+	return what + ": " + strings.Join(parts, " + ")
+}

@@ -1,0 +1,300 @@
+package search
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/xds"
+)
+
+// Leak is a connection to a strict host that ends elsewhere.
+type Leak struct {
+	Host   string
+	Client string
+	// Asked is what the client does, in words.
+	Asked string
+	// Outcome is what becomes of it.
+	Outcome xds.Outcome
+	// Soft says that the traffic is not of the protocol that the name of the port promises: a warning is enough.
+	Soft bool
+}
+
+// Key tells leaks apart.
+func (l Leak) Key() string { return l.Host + " " + l.Client + " " + l.Asked }
+
+// String describes a leak in a line.
+func (l Leak) String() string {
+	o := l.Outcome
+	ends := make([]string, len(o.Endpoints))
+	for i, e := range o.Endpoints {
+		ends[i] = e.String()
+	}
+	soft := ""
+	if l.Soft {
+		soft = " (not of the port's protocol)"
+	}
+	return fmt.Sprintf("%s: %s %s%s: listener %s, chain %s, route %s, cluster %s: %s %s %s",
+		l.Client, l.Host, l.Asked, soft, o.Listener, o.FilterChain, o.Route, o.Cluster, o.Verdict, o.Reason, strings.Join(ends, ", "))
+}
+
+// shape says how a leak leaves, without names of the world.
+func (l Leak) shape() string {
+	kind := strings.Fields(l.Asked)[0]
+	return fmt.Sprintf("%s %s %s soft=%t", strings.Fields(l.Client)[0], kind, l.Outcome.Via, l.Soft)
+}
+
+// clients are the proxies of the near cluster that are asked for.
+func (b Base) clients() []xds.Proxy {
+	var clients []xds.Proxy
+	for _, namespace := range b.Namespaces {
+		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Labels: map[string]string{"app": "client"}, DNSCapture: true})
+	}
+	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Labels: map[string]string{"app": "client"}})
+	for _, name := range gateways() {
+		clients = append(clients, xds.Proxy{Kind: xds.Gateway, Cluster: near, Namespace: rootNamespace, Labels: map[string]string{"istio": name}})
+	}
+	return clients
+}
+
+// gateways are the labels of gateways in the root namespace.
+func gateways() []string { return []string{"ingressgateway", "eastwestgateway"} }
+
+func clientName(p xds.Proxy) string {
+	capture := ""
+	if p.DNSCapture {
+		capture = " with DNS capture"
+	}
+	return fmt.Sprintf("%s of %s%s", p.Kind, p.Namespace, capture)
+}
+
+// target is a strict Service as clients ask for it.
+type target struct {
+	fqdn      string
+	name      string
+	namespace string
+	addresses []netip.Addr
+	headless  bool
+	ports     []corev1.ServicePort
+}
+
+// targets are the strict Services of the near cluster.
+func (p *product) targets() []target {
+	var targets []target
+	for _, fqdn := range p.strict() {
+		host, ok := policy.ParseHost(fqdn, domain)
+		if !ok {
+			continue
+		}
+		var service corev1.Service
+		if p.stored[policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}].into(&service) != nil {
+			continue
+		}
+		t := target{fqdn: fqdn, name: host.Name, namespace: host.Namespace, ports: service.Spec.Ports}
+		for _, ip := range service.Spec.ClusterIPs {
+			if a, err := netip.ParseAddr(ip); err == nil {
+				t.addresses = append(t.addresses, a)
+			}
+		}
+		if len(t.addresses) == 0 {
+			t.headless = true
+			t.addresses = p.podAddresses(host)
+		}
+		targets = append(targets, t)
+	}
+	return append(targets, p.elsewhere()...)
+}
+
+// elsewhere are the Services that are strict by the config and that only the other cluster has. Clients know them by
+// name.
+func (p *product) elsewhere() []target {
+	var targets []target
+	for _, s := range p.base.Services {
+		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict {
+			continue
+		}
+		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless}
+		for _, port := range s.Ports {
+			t.ports = append(t.ports, corev1.ServicePort{Name: port.Name, Port: int32(port.Number)})
+		}
+		targets = append(targets, t)
+	}
+	return targets
+}
+
+// podAddresses are those of the near cluster's Pods of a headless Service.
+func (p *product) podAddresses(host policy.Host) []netip.Addr {
+	for n, s := range p.base.Services {
+		if s.Namespace == host.Namespace && s.Name == host.Name {
+			return []netip.Addr{netip.MustParseAddr(podIP(near, n))}
+		}
+	}
+	return nil
+}
+
+// services are the addresses of the near cluster's Services, by host.
+func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][]netip.Addr) {
+	addresses, byHost = map[netip.Addr]bool{}, map[string][]netip.Addr{}
+	for n := range p.base.Services { // the addresses of the other cluster's Services end nowhere here
+		if a, err := netip.ParseAddr(p.base.serviceIP(far, n)); err == nil {
+			addresses[a] = true
+		}
+	}
+	for _, k := range p.keys(policy.KindService) {
+		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+		ips := texts(p.stored[k].spec()["clusterIPs"])
+		for _, ip := range ips {
+			if a, err := netip.ParseAddr(ip); err == nil {
+				addresses[a] = true
+				byHost[host.FQDN(domain)] = append(byHost[host.FQDN(domain)], a)
+			} else {
+				byHost[host.FQDN(domain)] = p.podAddresses(host)
+			}
+		}
+	}
+	return addresses, byHost
+}
+
+// judge returns the connections to strict hosts that end elsewhere, for one client.
+func (p *product) judgeClient(s *xds.Snapshot) []Leak {
+	addressesOf, byHost := p.services()
+	j := judgement{
+		snapshot: s, client: clientName(s.Proxy), byHost: byHost,
+		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}),
+	}
+	for _, t := range p.targets() {
+		if s.Proxy.Kind == xds.Gateway {
+			j.gateway(t)
+			continue
+		}
+		j.sidecar(t)
+	}
+	return j.leaks
+}
+
+type judgement struct {
+	snapshot *xds.Snapshot
+	resolver *xds.Resolver
+	client   string
+	byHost   map[string][]netip.Addr
+	leaks    []Leak
+}
+
+func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
+	for _, o := range j.resolver.Resolve(p) {
+		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
+			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
+			return
+		}
+	}
+}
+
+// sidecar asks for every address and port by every protocol and spelling, and for every name.
+func (j *judgement) sidecar(t target) {
+	for _, port := range t.ports {
+		for _, a := range t.addresses {
+			j.address(t, port, netip.AddrPortFrom(a, uint16(port.Port)), "", spellings(t, int(port.Port)))
+		}
+		for _, name := range []string{t.name, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc", t.fqdn} {
+			if name == t.name && j.snapshot.Proxy.Namespace != t.namespace {
+				continue // a bare name is that of the client's own namespace
+			}
+			answer := j.resolver.Lookup(name, func(fqdn string) []netip.Addr { return j.byHost[fqdn] })
+			for _, a := range answer.Addresses {
+				if t.headless && answer.Name == t.fqdn {
+					continue // the Pods of all clusters: row E4
+				}
+				if !slices.Contains(t.addresses, a) {
+					j.address(t, port, netip.AddrPortFrom(a, uint16(port.Port)), "name "+name, []string{name, fmt.Sprintf("%s:%d", name, port.Port)})
+				}
+			}
+		}
+	}
+}
+
+// address asks for one address by every protocol.
+func (j *judgement) address(t target, port corev1.ServicePort, to netip.AddrPort, by string, hosts []string) {
+	speaks := speaks(port)
+	asked := func(how string) string { return strings.TrimSpace(fmt.Sprintf("%s to %s %s", how, portName(port), by)) }
+	j.probe(t, asked("tcp"), speaks != anyProtocol && speaks != tcpProtocol, xds.Probe{Address: to, Protocol: xds.TCP})
+	for _, host := range hosts {
+		soft := speaks != anyProtocol && speaks != httpProtocol && speaks != tcpProtocol
+		j.probe(t, asked("http")+" as "+host, soft, xds.Probe{Address: to, Protocol: xds.HTTP, Host: host})
+	}
+	j.probe(t, asked("http2"), speaks == tlsProtocol, xds.Probe{Address: to, Protocol: xds.HTTP2, Host: hosts[len(hosts)-1]})
+	soft := speaks == httpProtocol
+	j.probe(t, asked("tls"), soft, xds.Probe{Address: to, Protocol: xds.TLS})
+	for _, host := range []string{t.fqdn, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc"} {
+		j.probe(t, asked("tls")+" for "+host, soft, xds.Probe{Address: to, Protocol: xds.TLS, SNI: host})
+	}
+}
+
+func portName(p corev1.ServicePort) string { return fmt.Sprintf("port %q", p.Name) }
+
+// spellings are the names by which clients ask for a host in a request.
+func spellings(t target, port int) []string {
+	names := []string{t.name, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc", t.fqdn}
+	for _, a := range t.addresses {
+		names = append(names, a.String())
+	}
+	var all []string
+	for _, n := range names {
+		all = append(all, n, fmt.Sprintf("%s:%d", n, port))
+	}
+	return append(all, strings.ToUpper(t.fqdn), t.fqdn+".")
+}
+
+type protocol int
+
+const (
+	anyProtocol protocol = iota
+	tcpProtocol
+	httpProtocol
+	tlsProtocol
+)
+
+// speaks returns what Istio takes the bytes on a port for.
+func speaks(p corev1.ServicePort) protocol {
+	name := p.Name
+	if p.AppProtocol != nil {
+		name = *p.AppProtocol
+	}
+	prefix, _, _ := strings.Cut(strings.ToLower(name), "-")
+	switch prefix {
+	case "http", "http2", "grpc":
+		return httpProtocol
+	case "https", "tls":
+		return tlsProtocol
+	case "tcp", "mysql", "mongo", "redis":
+		return tcpProtocol
+	}
+	return anyProtocol
+}
+
+// gateway asks the listeners of a gateway for what leads to a host by its clusters: every cluster of the host that
+// something uses, and the SNI by which an east-west gateway finds it.
+func (j *judgement) gateway(t target) {
+	report := xds.Verify(j.snapshot, []xds.Host{{FQDN: t.fqdn, Fence: policy.Strict}}, xds.Rules{Addresses: addresses()})[0]
+	for _, l := range report.Leaks {
+		if l.Route == "" && l.Listener == "" {
+			continue // nothing leads there
+		}
+		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
+	}
+	for _, listener := range j.snapshot.Listeners {
+		at := listener.GetAddress().GetSocketAddress()
+		ip, err := netip.ParseAddr(at.GetAddress())
+		if err != nil {
+			continue
+		}
+		for _, port := range t.ports {
+			sni := fmt.Sprintf("outbound_.%d_._.%s", port.Port, t.fqdn)
+			j.probe(t, "sni "+sni, false, xds.Probe{Address: netip.AddrPortFrom(ip, uint16(at.GetPortValue())), Protocol: xds.TLS, SNI: sni, ALPN: []string{"istio"}})
+		}
+	}
+}

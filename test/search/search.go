@@ -1,0 +1,352 @@
+package search
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options say how to search.
+type Options struct {
+	// Seed is that of the first world; the same seed gives the same worlds.
+	Seed uint64
+	// Worlds is how many bases are gone through; 0 for as many as fit into Time.
+	Worlds int
+	// Time is how long to search; 0 for no limit.
+	Time time.Duration
+	// First is the number of the first base.
+	First int
+	// Trials is the share of refusals that are stored all the same, to see whether they are harmless.
+	Trials float64
+	// Temp returns a folder that goes when the search ends.
+	Temp func() string
+	// Found is told of every finding of a new shape, when it has been shrunk. It may be nil.
+	Found func(Found)
+	// Log is told how it goes, now and then.
+	Log func(string)
+}
+
+// Found is a finding and where it comes from.
+type Found struct {
+	Finding
+	// Base is the number of its base, Seed that of the search.
+	Base int
+	Seed uint64
+	// After is how long the search had run.
+	After time.Duration
+}
+
+// Report is what a search comes to.
+type Report struct {
+	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about.
+	Bases, Worlds, Asked, Servers int
+	Took                          time.Duration
+	// Leaks are findings by signature, and how often each was hit.
+	Leaks map[string]*Hits
+	// Harmless are refused steps that leak nothing, by signature.
+	Harmless map[string]*Hits
+	// Tried and Spared count, by rule, the refused steps that were stored all the same, and those that leaked nothing.
+	Tried, Spared map[string]int
+	// Coverage says what was set in accepted objects.
+	Coverage coverage
+	// Problems are errors by their text: states that could not be judged.
+	Problems map[string]int
+	// Disagreed are worlds on which a fresh server says something else.
+	Disagreed []string
+	// Compared counts those on which a fresh server was asked.
+	Compared int
+	// Stale counts leaks of which a fresh server knows nothing.
+	Stale int
+}
+
+// Hits is a finding and how often one of its shape came.
+type Hits struct {
+	Found
+	Count int
+}
+
+// maxCoarse is how many findings of one coarse shape are shrunk.
+const maxCoarse = 3
+
+// searcher is one run.
+type searcher struct {
+	Options
+
+	evaluator *Evaluator
+	report    *Report
+	start     time.Time
+	base      int
+	coarse    map[string]int
+}
+
+// Run searches.
+func Run(o Options) *Report {
+	quiet()
+	s := &searcher{
+		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
+		report: &Report{
+			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Tried: map[string]int{}, Spared: map[string]int{},
+			Coverage: newCoverage(), Problems: map[string]int{},
+		},
+	}
+	defer s.evaluator.Close()
+	told := time.Now()
+	for n := o.First; (o.Worlds == 0 || n < o.First+o.Worlds) && !s.over(); n++ {
+		s.base = n
+		s.one(n)
+		s.report.Bases++
+		if s.Log != nil && time.Since(told) > 20*time.Second {
+			told = time.Now()
+			s.Log(s.progress())
+		}
+	}
+	s.report.Took = time.Since(s.start)
+	s.report.Asked, s.report.Servers = s.evaluator.Asked, s.evaluator.Started
+	return s.report
+}
+
+func (s *searcher) progress() string {
+	return fmt.Sprintf("%s: %d bases, %d worlds, %.1f/s, %d shapes of leaks, %d of harmless refusals, %d problems",
+		time.Since(s.start).Round(time.Second), s.report.Bases, s.report.Worlds, float64(s.report.Worlds)/time.Since(s.start).Seconds(),
+		len(s.report.Leaks), len(s.report.Harmless), len(s.report.Problems))
+}
+
+// one goes through the worlds of one base.
+func (s *searcher) one(n int) {
+	base := BaseOf(s.Seed, n)
+	leaks, _, err := s.evaluator.leaksOf(World{Base: base})
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if len(leaks) > 0 {
+		s.problem(fmt.Errorf("a base leaks before anybody writes anything: %s: %s", base, leaks[0]))
+		return
+	}
+	trials := random(^s.Seed, n) // what is tried has no part in what is made up
+	err = Generate(s.Seed, n, func(w World, d Decided) bool {
+		s.through(trials, w, d)
+		return !s.over()
+	})
+	if err != nil {
+		s.problem(err)
+	}
+}
+
+func (s *searcher) over() bool { return s.Time > 0 && time.Since(s.start) > s.Time }
+
+// through judges one world.
+func (s *searcher) through(trials *rand.Rand, w World, d Decided) {
+	s.report.Worlds++
+	accepted := d.accepted(w)
+	s.report.Coverage.add(accepted)
+	if len(accepted) > 0 {
+		s.leaks(w, d)
+	}
+	s.refusals(trials, w, d)
+}
+
+func (s *searcher) problem(err error) { s.report.Problems[err.Error()]++ }
+
+// leaks asks what leaves in a world of which something was accepted.
+func (s *searcher) leaks(w World, d Decided) {
+	all, err := s.evaluator.Leaks(d)
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if s.report.Worlds%200 == 0 {
+		s.compare(w, d, all)
+	}
+	leaks := serious(all, d.Warned())
+	if len(leaks) == 0 {
+		return
+	}
+	// What was refused is no part of it.
+	accepted := World{Base: w.Base, Steps: d.accepted(w)}
+	want := worst(leaks)
+	first := Finding{World: accepted, Leaks: []Leak{want}}
+	if !s.full(first) && !s.confirmed(accepted, want) {
+		return
+	}
+	s.found(first, s.report.Leaks, func(w World) (Finding, bool) {
+		now, d, err := s.evaluator.leaksOf(w)
+		if err != nil {
+			return Finding{}, false
+		}
+		for i := range w.Steps {
+			if !d.Accepted(i) {
+				return Finding{}, false
+			}
+		}
+		for _, l := range now {
+			if l.Host == want.Host && l.shape() == want.shape() {
+				return Finding{World: w, Leaks: []Leak{l}}, true
+			}
+		}
+		return Finding{}, false
+	})
+}
+
+// confirmed asks a fresh server as well: what leaks there only because of an earlier world is no finding.
+func (s *searcher) confirmed(w World, want Leak) bool {
+	fresh := &Evaluator{Temp: s.Temp, Fresh: true}
+	defer fresh.Close()
+	leaks, _, err := fresh.leaksOf(w)
+	if err != nil {
+		s.problem(err)
+		return false
+	}
+	if slices.Contains(keysOf(leaks), want.Key()) {
+		return true
+	}
+	s.report.Stale++
+	s.evaluator.Close()
+	return false
+}
+
+// worst returns the leak that says most.
+func worst(leaks []Leak) Leak {
+	for _, l := range leaks {
+		if !l.Soft {
+			return l
+		}
+	}
+	return leaks[0]
+}
+
+// compare asks a fresh server whether it says the same.
+func (s *searcher) compare(w World, d Decided, leaks []Leak) {
+	s.report.Compared++
+	fresh := &Evaluator{Temp: s.Temp, Fresh: true}
+	defer fresh.Close()
+	again, err := fresh.Leaks(d)
+	if err != nil {
+		s.problem(err)
+		return
+	}
+	if !slices.Equal(keysOf(leaks), keysOf(again)) {
+		s.report.Disagreed = append(s.report.Disagreed, fmt.Sprintf("%s\n%s\nkept: %v\nfresh: %v", w.Base, w.YAML(), keysOf(leaks), keysOf(again)))
+	}
+}
+
+func keysOf(leaks []Leak) []string {
+	keys := make([]string, len(leaks))
+	for i, l := range leaks {
+		keys[i] = l.Key()
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// full reports whether there are enough findings of that coarse shape.
+func (s *searcher) full(f Finding) bool {
+	return s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] >= maxCoarse
+}
+
+// found shrinks a finding unless there are enough of its shape, and keeps it.
+func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
+	if s.full(f) {
+		if h := among[f.Signature()]; h != nil {
+			h.Count++
+		}
+		return
+	}
+	last := f
+	smallest := Shrink(f.World, func(w World) bool {
+		now, ok := again(w)
+		if ok {
+			last = now
+		}
+		return ok
+	})
+	last.World = smallest
+	s.coarse[f.coarse()]++
+	s.coarse[f.Rule]++
+	if c := last.coarse(); c != f.coarse() {
+		s.coarse[c]++
+	}
+	signature := last.Signature()
+	if h := among[signature]; h != nil {
+		h.Count++
+		return
+	}
+	hit := &Hits{Found: Found{Finding: last, Base: s.base, Seed: s.Seed, After: time.Since(s.start)}, Count: 1}
+	among[signature] = hit
+	if s.Found != nil {
+		s.Found(hit.Found)
+	}
+}
+
+// refusals stores what was refused all the same, now and then, and counts what leaks nothing.
+func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
+	for i, a := range d.Answers {
+		if d.Invalid[i] != nil || len(a.Refused) == 0 || !chance(r, s.Trials) {
+			continue
+		}
+		id := pick(r, rules(a.Refused))
+		upTo := World{Base: w.Base}
+		for j, step := range w.Steps[:i+1] {
+			if j == i || d.Accepted(j) {
+				upTo.Steps = append(upTo.Steps, step)
+			}
+		}
+		last := len(upTo.Steps) - 1
+		harmless, finding, err := s.evaluator.harmless(upTo, last, id)
+		if err != nil {
+			s.problem(err)
+			continue
+		}
+		s.report.Tried[id]++
+		if !harmless {
+			continue
+		}
+		s.report.Spared[id]++
+		s.found(Finding{World: upTo, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, s.report.Harmless, func(w World) (Finding, bool) {
+			last := len(w.Steps) - 1
+			key := upTo.Steps[len(upTo.Steps)-1].Object.Key()
+			if w.Steps[last].Object.Key() != key {
+				return Finding{}, false
+			}
+			ok, finding, err := s.evaluator.harmless(w, last, id)
+			return Finding{World: w, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, err == nil && ok
+		})
+	}
+}
+
+// String prints what a search came to.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
+		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), r.Stale)
+	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
+	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
+	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {
+		fmt.Fprintf(&b, "  %-36s %4d of %4d (%.0f %%)\n", id, r.Spared[id], r.Tried[id], 100*float64(r.Spared[id])/float64(r.Tried[id]))
+	}
+	for _, p := range slices.Sorted(maps.Keys(r.Problems)) {
+		fmt.Fprintf(&b, "problem (%d): %s\n", r.Problems[p], p)
+	}
+	for _, d := range r.Disagreed {
+		fmt.Fprintf(&b, "a fresh istiod disagrees:\n%s\n", d)
+	}
+	b.WriteString(r.Coverage.String())
+	return b.String()
+}
+
+// Summary says in a line what is wrong.
+func (f Finding) Summary() string {
+	if f.Rule != "" {
+		return fmt.Sprintf("harmless and refused by %s: %s", f.Rule, f.Message)
+	}
+	return "accepted and leaks: " + f.Leaks[0].String()
+}
+
+// Text prints a finding so that it can be read and made again.
+func (f Found) Text() string {
+	return fmt.Sprintf("# %s\n# base: %s\n# found in base %d of SEED=%d after %s\n%s",
+		f.Summary(), f.World.Base, f.Base, f.Seed, f.After.Round(time.Second), f.World.YAML())
+}

@@ -1,0 +1,51 @@
+package search_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshfence/meshfence/test/search"
+)
+
+var (
+	searchTime = flag.Duration("time", 0, "how long to search; not at all unless set")
+	seed       = flag.Uint64("seed", 1, "the seed of the worlds")
+	first      = flag.Int("first", 0, "the number of the first base")
+	bases      = flag.Int("bases", 0, "how many bases to go through; as many as fit into the time unless set")
+	trials     = flag.Float64("trials", 0.1, "the share of refusals that are stored all the same")
+	out        = flag.String("out", "", "the folder that findings are written into")
+)
+
+// TestSearch searches for as long as it is told.
+func TestSearch(t *testing.T) {
+	if *searchTime == 0 && *bases == 0 {
+		t.Skip("make search sets -time")
+	}
+	n := 0
+	report := search.Run(search.Options{
+		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials,
+		Log: func(line string) { fmt.Println(line) },
+		Found: func(f search.Found) {
+			n++
+			fmt.Printf("%s\n----\n", f.Text())
+			if *out == "" {
+				return
+			}
+			kind := "leak"
+			if f.Rule != "" {
+				kind = "harmless-" + f.Rule
+			}
+			name := fmt.Sprintf("%s-%d-%d-%d.yaml", kind, f.Seed, f.Base, n)
+			if err := os.WriteFile(filepath.Join(*out, name), []byte(f.Text()), 0o644); err != nil {
+				t.Error(err)
+			}
+		},
+	})
+	fmt.Println(report)
+	fmt.Println(strings.Repeat("=", 20), time.Now().Format(time.TimeOnly))
+}

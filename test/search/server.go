@@ -1,0 +1,340 @@
+package search
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	"istio.io/istio/pilot/pkg/model"
+	istioxds "istio.io/istio/pilot/test/xds"
+	"istio.io/istio/pkg/cluster"
+	"istio.io/istio/pkg/config"
+	"istio.io/istio/pkg/config/mesh"
+	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/kube/krt"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// State is what istiod reads in the end.
+type State struct {
+	// Kubernetes are the objects of Kubernetes by cluster, Istio those of the near cluster, in the order in which they
+	// were made.
+	Kubernetes map[string][]Object
+	Istio      []madeObject
+	// Local are the entries of the mesh config.
+	Local []policy.ClusterLocalEntry
+}
+
+type madeObject struct {
+	Object
+	made int
+}
+
+// state returns what istiod reads now.
+func (p *product) state() State {
+	s := State{Kubernetes: map[string][]Object{far: p.base.objects(far)}}
+	all := make([]stored, 0, len(p.stored))
+	for _, o := range p.stored {
+		all = append(all, o)
+	}
+	slices.SortFunc(all, func(a, b stored) int { return a.made - b.made })
+	for _, o := range all {
+		if _, istio := schemaOf(o.Object); istio {
+			s.Istio = append(s.Istio, madeObject(o))
+		} else {
+			s.Kubernetes[near] = append(s.Kubernetes[near], o.Object)
+		}
+	}
+	if p.index.Config().Holds.Has(policy.MeshConfig) {
+		s.Local = p.index.ClusterLocal()
+	}
+	return s
+}
+
+// still says what of a state a server cannot change while it runs.
+func (s State) still() string {
+	text := fmt.Sprint(s.Local)
+	for _, of := range []string{near, far} {
+		for _, o := range s.Kubernetes[of] {
+			text += string(o.raw())
+		}
+	}
+	return text
+}
+
+// text says everything of a state.
+func (s State) text() string {
+	text := s.still()
+	for _, o := range s.Istio {
+		text += fmt.Sprint(o.made, string(o.raw()))
+	}
+	return text
+}
+
+// epoch is when the first object of a world was made.
+func epoch() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func madeAt(n int) time.Time { return epoch().Add(time.Duration(n) * time.Second) }
+
+// server is an istiod in this process whose Istio objects can be replaced.
+type server struct {
+	*istioxds.FakeDiscoveryServer
+	failer *failer
+	has    map[policy.Key]has
+	turn   int
+}
+
+// has is what a server was given of an object.
+type has struct {
+	text string
+	made int
+}
+
+// failer takes the place of a test: what fails panics, and what is to be cleaned up waits for close.
+type failer struct {
+	mu       sync.Mutex
+	cleanups []func()
+	temp     func() string
+}
+
+// failed is what a failer panics with.
+type failed string
+
+func (f *failer) Fail()                             { panic(failed("failed")) }
+func (f *failer) FailNow()                          { panic(failed("failed")) }
+func (f *failer) Fatal(args ...any)                 { panic(failed(fmt.Sprint(args...))) }
+func (f *failer) Fatalf(format string, args ...any) { panic(failed(fmt.Sprintf(format, args...))) }
+func (f *failer) Log(...any)                        {}
+func (f *failer) Logf(string, ...any)               {}
+func (f *failer) TempDir() string                   { return f.temp() }
+func (f *failer) Helper()                           {}
+func (f *failer) Skip(...any)                       {}
+
+// Cleanup has something done when the server is closed.
+func (f *failer) Cleanup(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cleanups = append(f.cleanups, do)
+}
+
+func (f *failer) close() {
+	for _, do := range slices.Backward(f.cleanups) {
+		do()
+	}
+}
+
+// The objects by which one sees that a server has read everything that was written before: they stand in a namespace
+// of their own that nobody imports, and change with every world.
+const sentinel = "zz-sentinel"
+
+// newServer starts an istiod with the objects of Kubernetes of a state, and none of Istio's but sentinels.
+func newServer(s State, temp func() string) (*server, error) {
+	m := mesh.DefaultMeshConfig()
+	for _, e := range s.Local {
+		m.ServiceSettings = append(m.ServiceSettings, &meshconfig.MeshConfig_ServiceSettings{
+			Settings: &meshconfig.MeshConfig_ServiceSettings_Settings{ClusterLocal: e.Local}, Hosts: []string{e.Host},
+		})
+	}
+	objects := map[cluster.ID][]runtime.Object{}
+	for of, list := range s.Kubernetes {
+		for i, o := range append(slices.Clone(list), selecting()...) {
+			typed, err := typedOf(o, i)
+			if err != nil {
+				return nil, err
+			}
+			objects[cluster.ID(of)] = append(objects[cluster.ID(of)], typed)
+		}
+	}
+	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
+	v := &server{failer: &failer{temp: temp}, has: map[policy.Key]has{}}
+	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
+		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m,
+	})
+	return v, nil
+}
+
+// selectingHost is that of a Service of Kubernetes that chooses the WorkloadEntry of the sentinels.
+const selectingHost = "selecting." + sentinel + ".svc." + domain
+
+func selecting() []Object {
+	return []Object{
+		toObject(map[string]any{"apiVersion": "v1", "kind": policy.KindNamespace, "metadata": map[string]any{"name": sentinel}}),
+		toObject(map[string]any{
+			"apiVersion": "v1", "kind": policy.KindService,
+			"metadata": map[string]any{"namespace": sentinel, "name": "selecting", "annotations": map[string]any{"networking.istio.io/exportTo": "."}},
+			"spec":     map[string]any{"clusterIP": "10.96.9.9", "clusterIPs": []any{"10.96.9.9"}, "selector": map[string]any{"app": sentinel}, "ports": []any{map[string]any{"name": "http", "port": 9}}},
+		}),
+	}
+}
+
+// typedOf returns an object of Kubernetes as its client knows it.
+func typedOf(o Object, made int) (runtime.Object, error) {
+	var typed interface {
+		runtime.Object
+		SetCreationTimestamp(metav1Time)
+	}
+	switch o.Kind() {
+	case policy.KindNamespace:
+		typed = &corev1.Namespace{}
+	case policy.KindService:
+		typed = &corev1.Service{}
+	case policy.KindPod:
+		typed = &corev1.Pod{}
+	case policy.KindEndpointSlice:
+		typed = &discoveryv1.EndpointSlice{}
+	case "Node":
+		typed = &corev1.Node{}
+	default:
+		return nil, fmt.Errorf("%s is no kind that istiod is given", o.Kind())
+	}
+	if err := o.into(typed); err != nil {
+		return nil, err
+	}
+	typed.SetCreationTimestamp(metav1Time{Time: madeAt(made)})
+	return typed, nil
+}
+
+// give makes the objects of Istio's those of a state, and waits until everything that istiod derives from them is
+// there.
+func (v *server) give(s State) error {
+	v.turn++
+	wanted := map[policy.Key]madeObject{}
+	for _, o := range append(slices.Clone(s.Istio), v.sentinels()...) {
+		wanted[o.Key()] = o
+	}
+	for k := range v.has {
+		if _, stays := wanted[k]; !stays {
+			if err := v.Store().Delete(kindOf(k.Kind), k.Name, k.Namespace, nil); err != nil {
+				return fmt.Errorf("delete %v: %w", k, err)
+			}
+			delete(v.has, k)
+		}
+	}
+	for _, o := range append(slices.Clone(s.Istio), v.sentinels()...) {
+		if err := v.set(o); err != nil {
+			return err
+		}
+	}
+	if err := v.wait(); err != nil {
+		return err
+	}
+	v.Discovery.ConfigUpdate(&model.PushRequest{Forced: true})
+	v.EnsureSynced(v.failer)
+	return nil
+}
+
+func (v *server) set(o madeObject) error {
+	now := has{string(o.raw()), o.made}
+	old, stands := v.has[o.Key()]
+	if stands && old == now {
+		return nil
+	}
+	c, err := configOf(o.Object, madeAt(o.made))
+	if err != nil {
+		return err
+	}
+	c.ResourceVersion = ""
+	write := v.Store().Create
+	if stands {
+		write = v.Store().Update
+	}
+	if _, err := write(c); err != nil {
+		return fmt.Errorf("write %v: %w", o.Key(), err)
+	}
+	v.has[o.Key()] = now
+	return nil
+}
+
+func kindOf(kind string) config.GroupVersionKind {
+	o := Object{"apiVersion": "networking.istio.io/v1", "kind": kind}
+	if schema, ok := schemaOf(o); ok {
+		return schema.GroupVersionKind()
+	}
+	return gvk.ServiceEntry
+}
+
+// turnAddress is an address that tells the turn.
+func (v *server) turnAddress() string {
+	return fmt.Sprintf("10.%d.%d.%d", 200+v.turn>>16&31, v.turn>>8&255, v.turn&255)
+}
+
+func (v *server) sentinels() []madeObject {
+	make := func(kind, name string, spec map[string]any) madeObject {
+		return madeObject{toObject(map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": map[string]any{"namespace": sentinel, "name": name}, "spec": spec,
+		}), 0}
+	}
+	ports := []any{map[string]any{"number": 10000 + v.turn%40000, "name": "http", "protocol": "HTTP"}}
+	return []madeObject{
+		make(policy.KindServiceEntry, "static", map[string]any{"hosts": []any{"static.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": v.turnAddress()}}}),
+		make(policy.KindServiceEntry, "selecting", map[string]any{"hosts": []any{"selecting.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "workloadSelector": map[string]any{"labels": map[string]any{"app": sentinel}}}),
+		make(policy.KindWorkloadEntry, "workload", map[string]any{"address": v.turnAddress(), "labels": map[string]any{"app": sentinel}}),
+		make(policy.KindVirtualService, "route", map[string]any{"hosts": []any{fmt.Sprintf("v%d.sentinel", v.turn)}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "static.sentinel"}}}}}}),
+	}
+}
+
+// patience is how long a server may take to read what it was given.
+const patience = 5 * time.Second
+
+// wait returns when the sentinels have arrived everywhere.
+func (v *server) wait() error {
+	for until := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
+		if v.arrived() {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("istiod has not read the objects in %s", patience)
+		}
+	}
+}
+
+func (v *server) arrived() bool {
+	for _, host := range []string{"static.sentinel", "selecting.sentinel"} {
+		if !v.served(host) {
+			return false
+		}
+	}
+	if !v.leadsHere(selectingHost) {
+		return false
+	}
+	want := fmt.Sprintf("v%d.sentinel", v.turn)
+	for _, merged := range v.Env().VirtualServiceController.MergedVirtualServices() {
+		if spec, ok := merged.Config.Spec.(*virtualService); ok && slices.Contains(spec.GetHosts(), want) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *server) served(host string) bool {
+	service := v.Env().ServiceDiscovery.GetService(hostName(host))
+	if service == nil || len(service.Ports) == 0 || service.Ports[0].Port != 10000+v.turn%40000 {
+		return false
+	}
+	return v.leadsHere(host)
+}
+
+// leadsHere reports whether the endpoints of a host are those of this turn.
+func (v *server) leadsHere(host string) bool {
+	shards, ok := v.Env().EndpointIndex.ShardsForService(host, sentinel)
+	if !ok {
+		return false
+	}
+	shards.RLock()
+	defer shards.RUnlock()
+	for _, endpoints := range shards.Shards {
+		for _, e := range endpoints {
+			if slices.Contains(e.Addresses, v.turnAddress()) {
+				return true
+			}
+		}
+	}
+	return false
+}
