@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -42,8 +43,34 @@ type FencedService struct {
 	Fence     string `json:"fence"`
 	// By is the provenance.
 	By string `json:"by"`
-	// Ready is how many ready endpoints this cluster has.
+	// Ready is how many ready endpoints of this cluster a client would be sent to.
 	Ready int `json:"ready"`
+	// HeldBy names the holds that keep in the traffic of a strict Service right now. Where there is none, Lacks says
+	// why not.
+	HeldBy []string      `json:"heldBy,omitempty"`
+	Lacks  []inject.Lack `json:"lacks,omitempty"`
+}
+
+// HoldReport is how far a hold that the FenceConfig names is true.
+type HoldReport struct {
+	Hold string `json:"hold"`
+	// State is true, behind or broken, and Reason says why it is not true.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// HoldReports lists the holds that a config names.
+func HoldReports(config *policy.Config) []HoldReport {
+	var reports []HoldReport
+	for _, hold := range config.Holds.Each() {
+		fault := config.Fault(hold)
+		report := HoldReport{Hold: hold.String(), State: fault.State()}
+		if fault != nil {
+			report.Reason = fault.Reason
+		}
+		reports = append(reports, report)
+	}
+	return reports
 }
 
 // Standing is what was found in one object that stands.
@@ -56,6 +83,8 @@ type Standing struct {
 
 // Report is the state of a whole cluster.
 type Report struct {
+	// Holds are the holds that the FenceConfig names.
+	Holds []HoldReport
 	// Services are the fenced ones, by Namespace and name.
 	Services []FencedService
 	// Standing are the objects with findings, by kind, Namespace and name.
@@ -64,7 +93,7 @@ type Report struct {
 
 // Audit judges everything: the stored objects from the index, and the others page by page.
 func (a *Auditor) Audit(ctx context.Context) (Report, error) {
-	var report Report
+	report := Report{Holds: HoldReports(a.Index.Config())}
 	add := func(s Standing) {
 		if s.any() {
 			report.Standing = append(report.Standing, s)
@@ -117,6 +146,16 @@ func (a *Auditor) Object(key policy.Key) Standing {
 	return a.standing(o, view)
 }
 
+// About is Object for what was found about one host, or about none in particular.
+func (a *Auditor) About(key policy.Key, fqdn string) Standing {
+	view := a.Index.View()
+	o, ok := view.Object(key)
+	if !ok {
+		return Standing{Key: key}
+	}
+	return a.weigh(o, a.Guard.About(o, fqdn, view), view)
+}
+
 // Service judges a Service.
 func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
 	var standing Standing
@@ -125,8 +164,12 @@ func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
 }
 
 func (a *Auditor) standing(o *policy.Object, view *policy.View) Standing {
+	return a.weigh(o, a.Guard.Check(o, view), view)
+}
+
+func (a *Auditor) weigh(o *policy.Object, findings []leak.Finding, view *policy.View) Standing {
 	s := Standing{Key: o.Key(), UID: o.Metadata.UID}
-	if findings := a.Guard.Check(o, view); len(findings) > 0 {
+	if len(findings) > 0 {
 		s.Verdict = leak.Weigh(findings, view, a.Now())
 	}
 	return s
@@ -151,16 +194,23 @@ func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
 }
 
 // services lists the fenced Services, and judges all.
-func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add func(Standing)) ([]FencedService, error) {
+func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness, add func(Standing)) ([]FencedService, error) {
 	var fenced []FencedService
 	config := a.Index.Config()
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if d := a.Index.View().Service(host, s.Annotations); d.Fence != policy.None {
-			fenced = append(fenced, FencedService{
+		view := a.Index.View()
+		if d := view.Service(host, s.Annotations); d.Fence != policy.None {
+			f := FencedService{
 				Namespace: s.Namespace, Name: s.Name, Host: host.FQDN(config.ClusterDomain),
-				Fence: d.Fence.String(), By: d.By, Ready: ready[host],
-			})
+				Fence: d.Fence.String(), By: d.By, Ready: ready[host].within(d.Fence, config),
+			}
+			if d.Fence == policy.Strict {
+				var held policy.Holds
+				held, f.Lacks = inject.Held(host, view)
+				f.HeldBy = held.Names()
+			}
+			fenced = append(fenced, f)
 		}
 		return a.judge(policy.KindService, s, add)
 	})
@@ -170,16 +220,48 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]int, add f
 	return fenced, err
 }
 
+// readiness counts the ready endpoints of a Service.
+type readiness struct {
+	// all are those of this cluster, located those that have a locality.
+	all, located int
+}
+
+func (r *readiness) add(e discoveryv1.Endpoint) {
+	if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+		return
+	}
+	r.all++
+	if hasLocality(e) {
+		r.located++
+	}
+}
+
+// hasLocality reports whether istiod gives an endpoint a locality, which it takes from the Node of its Pod
+// (NewEndpointBuilder in Istio's pilot/pkg/serviceregistry/kube/controller): the zone in a slice comes from there too,
+// but where somebody wrote it by hand.
+func hasLocality(e discoveryv1.Endpoint) bool {
+	return e.TargetRef != nil && e.TargetRef.Kind == policy.KindPod && e.Zone != nil && *e.Zone != ""
+}
+
+// within returns how many of the endpoints a client would be sent to: the distribute of hold locality, which strict
+// Services have, drops those without a locality.
+func (r readiness) within(fence policy.Fence, config *policy.Config) int {
+	if fence == policy.Strict && config.Active().Has(policy.Locality) {
+		return r.located
+	}
+	return r.all
+}
+
 // endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
-func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]int, error) {
-	ready := map[policy.Host]int{}
+func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]readiness, error) {
+	ready := map[policy.Host]readiness{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, nil, func(s *discoveryv1.EndpointSlice) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		count := ready[host]
 		for _, e := range s.Endpoints {
-			if e.Conditions.Ready == nil || *e.Conditions.Ready {
-				ready[host]++
-			}
+			count.add(e)
 		}
+		ready[host] = count
 		return a.judge(policy.KindEndpointSlice, s, add)
 	})
 	return ready, err

@@ -232,12 +232,12 @@ func (b *backfill) ready(ctx context.Context, j *job) (result, error) {
 		if rule, r, ok := b.board.unlike(host); ok {
 			return result{r.dependent(), fmt.Sprintf("DestinationRule %s/%s of %s comes first", rule.namespace, rule.name, host)}, nil
 		}
-		missing, err := b.lacksRule(ctx, host)
+		lacking, err := b.lacksRule(ctx, host)
 		if err != nil {
 			return result{}, err
 		}
-		if missing {
-			return result{statePending, "the companion of " + host + " comes first"}, nil
+		if lacking != "" {
+			return result{statePending, fmt.Sprintf("the reserved subset of %s comes first, in DestinationRule %s", host, lacking)}, nil
 		}
 	}
 	if j.step != loosen {

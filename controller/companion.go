@@ -27,22 +27,22 @@ import (
 // companions makes, updates and removes the companions of Services.
 type companions struct {
 	*mesh
-	// live reads past any cache; services reads the manager's cache of metadata.
-	live, services client.Reader
-	writer         client.Client
-	recorder       events.EventRecorder
-	metrics        *metrics
-	settle         time.Duration
-	history        history
-	queue          requests
+	live     client.Reader // past any cache
+	writer   client.Client
+	yields   func() bool
+	recorder events.EventRecorder
+	metrics  *metrics
+	settle   time.Duration
+	history  history
+	queue    requests
 }
 
 func newCompanions(r *runner, m *mesh) *companions {
 	return &companions{
 		mesh:     m,
 		live:     r.mgr.GetAPIReader(),
-		services: r.mgr.GetCache(),
 		writer:   r.writer,
+		yields:   r.Yields,
 		recorder: r.recorder,
 		metrics:  r.metrics,
 		settle:   r.Settle,
@@ -55,6 +55,9 @@ func newCompanions(r *runner, m *mesh) *companions {
 func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if request.Name == "" {
 		return reconcile.Result{}, c.expand(ctx, request.Namespace)
+	}
+	if c.yields() {
+		return reconcile.Result{RequeueAfter: yieldRetry}, nil
 	}
 	host := policy.Host{Namespace: request.Namespace, Name: request.Name}
 	view := c.index.View()
@@ -105,17 +108,8 @@ func fenced(view *policy.View, host policy.Host) bool {
 
 // expand asks for every Service that is fenced or has companions.
 func (c *companions) expand(ctx context.Context, namespace string) error {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceList"))
-	if err := c.services.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list Services: %w", err)
-	}
-	view := c.index.View()
-	for i := range list.Items {
-		host := policy.Host{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
-		if fenced(view, host) {
-			c.queue.Add(requestFor(host))
-		}
+	for _, host := range c.index.Fenced(namespace, policy.Prefer, policy.Strict) {
+		c.queue.Add(requestFor(host))
 	}
 	for _, gvk := range []schema.GroupVersionKind{c.rule, c.route} {
 		objects, err := c.list(ctx, gvk, namespace)
@@ -141,6 +135,8 @@ type standing struct {
 	rule, route *unstructured.Unstructured
 	// userRule and userRoute say that a person's object takes the place of a companion.
 	userRule, userRoute bool
+	// userRules are the DestinationRules that do, as they are stored.
+	userRules []storedRule
 	// taken lists the kinds in which somebody else's object has the companion's name and another host.
 	taken []schema.GroupVersionKind
 }
@@ -171,14 +167,21 @@ func (c *companions) standing(ctx context.Context, host policy.Host, domain stri
 		}
 		for i := range objects {
 			own := objects[i].GetName() == name && isCompanion(&objects[i])
-			*kind.user = *kind.user || !own && kind.claims(&objects[i], fqdn)
+			if own || !kind.claims(&objects[i], fqdn) {
+				continue
+			}
+			*kind.user = true
+			if kind.gvk == c.rule {
+				s.userRules = append(s.userRules, storedRule{objects[i].GetName(), c.hasReserved(&objects[i])})
+			}
 		}
 	}
 	return s, nil
 }
 
 // align makes the companions what they should be. Routes never lead to a rule that the proxies do not know:
-// the rule comes first and goes last, each with time to settle. The time returned is when to look again.
+// the rule comes first and goes last, each with time to settle, and a route waits for as long as the rule that stands
+// lacks its subset. The time returned is when to look again.
 func (c *companions) align(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) (time.Duration, error) {
 	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
 	if stands.userRule {
@@ -188,12 +191,12 @@ func (c *companions) align(ctx context.Context, service *corev1.Service, stands 
 		want.Route = nil
 	}
 	c.report(ctx, service, stands, want)
+	past := c.history.of(host)
 	if want.Route == nil && stands.route != nil {
-		if err := c.remove(ctx, stands.route); err != nil {
-			return 0, err
+		if after, err := c.remove(ctx, past, stands.route, service); after > 0 || err != nil {
+			return after, err
 		}
 	}
-	past := c.history.of(host)
 	wait := past.wait(want, stands, c.settle, time.Now())
 	if !stands.userRule && loses(stands.rule, want.Rule) {
 		routes, err := c.reserves(ctx, c.ruleHost(stands.rule))
@@ -202,19 +205,31 @@ func (c *companions) align(ctx context.Context, service *corev1.Service, stands 
 			return wait, err // a change of those routes asks again
 		}
 	}
+	rules := stands.userRules
+	var after time.Duration
+	var err error
 	if want.Rule != nil {
-		if err := c.keep(ctx, c.rule, stands, stands.rule, want.Rule, service); err != nil {
-			return 0, err
-		}
+		after, err = c.keep(ctx, past, c.rule, stands, stands.rule, want.Rule, service)
+		rules = []storedRule{{inject.CompanionName(service.Name), want.Rule.Spec["subsets"] != nil}}
 	} else if stands.rule != nil {
-		if err := c.remove(ctx, stands.rule); err != nil {
-			return 0, err
-		}
+		after, err = c.remove(ctx, past, stands.rule, service)
 	}
-	if want.Route == nil || wait > 0 {
+	if after > 0 || err != nil {
+		return after, err
+	}
+	lacking := ""
+	if want.Route != nil {
+		lacking = lacksReserved(rules)
+	}
+	c.awaits(ctx, service, lacking, stands.route != nil)
+	switch {
+	case lacking != "" && stands.route == nil:
+		past.wanted = time.Time{} // once the subset is there, it gets time to settle
+		return 0, nil             // a change of the rule asks again
+	case want.Route == nil || wait > 0:
 		return wait, nil
 	}
-	return 0, c.keep(ctx, c.route, stands, stands.route, want.Route, service)
+	return c.keep(ctx, past, c.route, stands, stands.route, want.Route, service)
 }
 
 // loses says that a rule stands that has subsets and is not to have any.
@@ -261,12 +276,13 @@ func (c *companions) takeBack(ctx context.Context, gvk schema.GroupVersionKind, 
 	return u, nil
 }
 
-// keep makes one companion equal to what it should be, also where somebody else has taken its name.
-func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) error {
+// keep makes one companion equal to what it should be, also where somebody else has taken its name. The time returned is
+// how long to wait where somebody else keeps changing it.
+func (c *companions) keep(ctx context.Context, past *past, gvk schema.GroupVersionKind, stands standing, old *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) (time.Duration, error) {
 	if old == nil && slices.Contains(stands.taken, gvk) {
 		var err error
 		if old, err = c.takeBack(ctx, gvk, service); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	u, action := object(gvk), actionCreate
@@ -277,25 +293,42 @@ func (c *companions) keep(ctx context.Context, gvk schema.GroupVersionKind, stan
 	write := c.writer.Create
 	if old != nil {
 		if equality.Semantic.DeepEqual(u.Object, old.Object) {
-			return nil
+			return 0, nil
 		}
 		write = func(ctx context.Context, o client.Object, _ ...client.CreateOption) error {
 			return c.writer.Update(ctx, o)
 		}
 	}
-	if err := write(ctx, u); apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
+	what := fmt.Sprint(want.Annotations, want.Spec) // maps are printed in the order of their keys
+	if wait := past.contest(gvk).Wait(what, time.Now()); wait > 0 {
+		return wait, nil
 	}
-	c.metrics.companionWrites.WithLabelValues(gvk.Kind, action).Inc()
-	logf.FromContext(ctx).Info("companion written", "kind", gvk.Kind, "action", action)
+	if err := write(ctx, u); apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return 0, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
+	}
+	c.wrote(ctx, past, gvk, action, what, service)
 	stored := u.DeepCopy()
 	fill(stored, want, service)
 	if !equality.Semantic.DeepEqual(u.Object, stored.Object) {
-		return fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
+		return 0, fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
 	}
-	return nil
+	return 0, nil
+}
+
+// wrote counts a write, and tells when it shows that somebody else writes the companion too.
+func (c *companions) wrote(ctx context.Context, past *past, gvk schema.GroupVersionKind, action, what string, service *corev1.Service) {
+	c.metrics.companionWrites.WithLabelValues(gvk.Kind, action).Inc()
+	logf.FromContext(ctx).Info("companion written", "kind", gvk.Kind, "action", action)
+	if !past.contest(gvk).Wrote(what, time.Now()) {
+		return
+	}
+	name := inject.CompanionName(service.Name)
+	logf.FromContext(ctx).Info("somebody else keeps changing a companion, which is written ever more slowly", "kind", gvk.Kind, "name", name)
+	c.metrics.contested.WithLabelValues(gvk.Kind).Inc()
+	c.recorder.Eventf(service, nil, corev1.EventTypeWarning, "CompanionContested", "MakeCompanion",
+		"somebody else keeps changing the %s %s, such as another installation of meshfence: remove what does", gvk.Kind, name)
 }
 
 // fill writes what is ours into an object and leaves the rest.
@@ -329,20 +362,23 @@ func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.
 	u.Object["spec"] = runtime.DeepCopyJSON(want.Spec)
 }
 
-// remove deletes a companion, unless it is another one by now.
-func (c *companions) remove(ctx context.Context, u *unstructured.Unstructured) error {
-	doomed := object(u.GroupVersionKind())
+// remove deletes a companion, unless it is another one by now. The time returned is as that of keep.
+func (c *companions) remove(ctx context.Context, past *past, u *unstructured.Unstructured, service *corev1.Service) (time.Duration, error) {
+	gvk := u.GroupVersionKind()
+	if wait := past.contest(gvk).Wait(actionDelete, time.Now()); wait > 0 {
+		return wait, nil
+	}
+	doomed := object(gvk)
 	doomed.SetNamespace(u.GetNamespace())
 	doomed.SetName(u.GetName())
 	version, uid := u.GetResourceVersion(), u.GetUID()
 	err := c.writer.Delete(ctx, doomed, client.Preconditions{UID: &uid, ResourceVersion: &version})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("delete %s: %w", u.GetKind(), err)
+		return 0, fmt.Errorf("delete %s: %w", u.GetKind(), err)
 	}
-	c.metrics.companionWrites.WithLabelValues(u.GetKind(), actionDelete).Inc()
-	logf.FromContext(ctx).Info("companion written", "kind", u.GetKind(), "action", actionDelete)
-	return nil
+	c.wrote(ctx, past, gvk, actionDelete, actionDelete, service)
+	return 0, nil
 }

@@ -50,6 +50,9 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
+	// Yields reports whether another installation of meshfence has the cluster, so that this one writes nothing; nil
+	// means never.
+	Yields func() bool
 }
 
 func (o Options) validate() error {
@@ -83,6 +86,9 @@ func (o Options) withDefaults() Options {
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
 	}
+	if o.Yields == nil {
+		o.Yields = func() bool { return false }
+	}
 	return o
 }
 
@@ -95,11 +101,12 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	o = o.withDefaults()
 	return mgr.Add(&runner{
-		Options:  o.withDefaults(),
+		Options:  o,
 		mgr:      mgr,
 		metrics:  m,
-		writer:   client.WithFieldOwner(mgr.GetClient(), fieldOwner),
+		writer:   yielding{client.WithFieldOwner(mgr.GetClient(), fieldOwner), o.Yields},
 		recorder: mgr.GetEventRecorder(fieldOwner),
 	})
 }
@@ -117,14 +124,15 @@ type runner struct {
 // NeedLeaderElection makes the manager start the runner on the leader only.
 func (r *runner) NeedLeaderElection() bool { return true }
 
-// Start runs until the context ends or a part fails.
+// Start runs for a term of leadership, until the context ends or a part fails. It may be called again.
 func (r *runner) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, r.mgr.GetLogger().WithName("controller"))
+	defer r.metrics.forget() // who does not lead says nothing of the cluster
 	synced := func(context.Context) (bool, error) { return r.Synced(), nil }
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, r.keepObjects))
+	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, newUnheld(r).run, r.keepObjects))
 }
 
 // keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.

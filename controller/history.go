@@ -7,9 +7,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/contest"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -28,8 +30,29 @@ type past struct {
 	routed bool
 	// wanted is when a route was first wanted, unwanted when it was last not.
 	wanted, unwanted time.Time
+	// lacking is the DestinationRule whose lack of the reserved subset was told of last; empty for none.
+	lacking string
 	// blocked lists the kinds whose companion cannot be made, as they were reported.
 	blocked []string
+	// contests remember the writes by kind.
+	contests map[schema.GroupVersionKind]*contest.Record
+}
+
+func (p *past) contest(gvk schema.GroupVersionKind) *contest.Record {
+	r, ok := p.contests[gvk]
+	if !ok {
+		r = &contest.Record{}
+		put(&p.contests, gvk, r)
+	}
+	return r
+}
+
+// put sets an entry of a map that may be nil.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[key] = value
 }
 
 func (h *history) of(host policy.Host) *past {

@@ -138,26 +138,25 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 			spec[field] = value
 		}
 	}
-	spec[destinationsField], spec[reservedField] = destinationsOf(full)
+	spec[destinationsField], spec[reservedField] = reservedBy(full, index.Config())
 	j, err := inspect(full, index)
 	spec[unlikeField] = j != nil && err == nil
 	kept.Object["spec"] = spec
 	return kept
 }
 
-// destinationsOf lists the hosts that a VirtualService sends traffic to, and those of which it names a reserved
-// subset. A DestinationRule, or what cannot be read, which Istio's schema rules out, has none.
-func destinationsOf(route *unstructured.Unstructured) (destinations, reserved []any) {
-	if route.GetKind() != policy.KindVirtualService {
-		return nil, nil
-	}
-	raw, err := route.MarshalJSON()
+// reservedBy lists the hosts that a VirtualService sends traffic to, and those whose reserved subset it names, or a
+// DestinationRule has. What cannot be read, which Istio's schema rules out, has none.
+func reservedBy(full *unstructured.Unstructured, config *policy.Config) (destinations, reserved []any) {
+	decoded, err := decode(full)
 	if err != nil {
 		return nil, nil
 	}
-	decoded, err := policy.Decode(policy.KindVirtualService, raw)
-	if err != nil {
-		return nil, nil
+	if decoded.DestinationRule != nil {
+		if inject.HasReserved(decoded.DestinationRule, config) {
+			reserved = []any{decoded.DestinationRule.Host}
+		}
+		return nil, reserved
 	}
 	for _, d := range decoded.VirtualService.Destinations() {
 		if !slices.Contains(destinations, any(d.Host)) {

@@ -21,6 +21,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/contest"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -48,6 +49,7 @@ type meshConfigs struct {
 	kept map[client.ObjectKey]context.CancelFunc
 	// told and contradicted are what was last reported of each, so that nothing is reported twice.
 	told, contradicted map[client.ObjectKey]string
+	contests           map[client.ObjectKey]*contest.Record
 }
 
 func newMeshConfigs(r *runner) *meshConfigs {
@@ -63,7 +65,17 @@ func newMeshConfigs(r *runner) *meshConfigs {
 		told:     map[client.ObjectKey]string{},
 
 		contradicted: map[client.ObjectKey]string{},
+		contests:     map[client.ObjectKey]*contest.Record{},
 	}
+}
+
+func (m *meshConfigs) contest(key client.ObjectKey) *contest.Record {
+	r, ok := m.contests[key]
+	if !ok {
+		r = &contest.Record{}
+		m.contests[key] = r
+	}
+	return r
 }
 
 // run reconciles after every change of the scope or of a mesh ConfigMap, until the context ends.
@@ -101,6 +113,10 @@ func sleep(ctx context.Context, wait time.Duration, signal <-chan struct{}) bool
 	}
 	return true
 }
+
+// errContested is reported while a write waits.
+var errContested = errors.New("somebody else keeps taking the entries out, such as another installation of meshfence: " +
+	"they are written ever more slowly; remove what does")
 
 // reconcile brings every mesh ConfigMap in line. One that the config no longer names loses our entries.
 func (m *meshConfigs) reconcile(ctx context.Context, poke func()) error {
@@ -158,10 +174,16 @@ func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool)
 	if err != nil {
 		return err
 	}
+	if wait := m.contest(key).Wait(plan.Owned, time.Now()); wait > 0 {
+		return fmt.Errorf("mesh ConfigMap %s: %w", key, errContested)
+	}
 	if err := m.writer.Patch(ctx, &object, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 		return fmt.Errorf("write mesh ConfigMap %s: %w", key, err)
 	}
 	logf.FromContext(ctx).Info("wrote mesh ConfigMap", "configMap", key.String(), "bytes", len(plan.Text))
+	if m.contest(key).Wrote(plan.Owned, time.Now()) {
+		m.metrics.contested.WithLabelValues(policy.KindConfigMap).Inc()
+	}
 	return nil
 }
 

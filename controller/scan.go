@@ -159,24 +159,3 @@ func each[T any](items []T, visit func(client.Object) error, object func(*T) cli
 	}
 	return nil
 }
-
-// lacksRule says that a Service is still without the DestinationRule that its companion controller makes.
-func (b *backfill) lacksRule(ctx context.Context, fqdn string) (bool, error) {
-	host, ok := policy.ParseHost(fqdn, b.index.Config().ClusterDomain)
-	if !ok {
-		return false, nil
-	}
-	rules, err := b.list(ctx, b.rule, host.Namespace, client.MatchingFields{byName: host.Name})
-	if err != nil {
-		return false, err
-	}
-	if slices.ContainsFunc(rules, func(u unstructured.Unstructured) bool { return b.rules(&u, fqdn) }) {
-		return false, nil
-	}
-	var service corev1.Service
-	err = b.live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
-	if apierrors.IsNotFound(err) {
-		return false, nil // nothing will be made for it
-	}
-	return service.Spec.Type != corev1.ServiceTypeExternalName, err
-}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func newAudit(r *runner) *audit {
 // run audits until the context ends.
 func (a *audit) run(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("audit")
-	a.Index.WatchObjects(a.dirty.object)
+	defer a.Index.WatchObjects(a.dirty.object)()
 	defer a.Index.Subscribe(a.dirty.change)()
 	a.dirty.change(policy.Change{})
 	for next := time.Now().Add(a.resync); ; {
@@ -153,12 +154,13 @@ func (a *audit) tell(s Standing) {
 		return
 	}
 	a.told[s.Key] = s
-	stood := map[[3]string]bool{}
+	// The message is part of it: an Event must not go on stating a reason that has changed.
+	stood := map[[4]string]bool{}
 	for _, f := range old.findings() {
-		stood[[3]string{f.Rule, f.Field, f.Host}] = true
+		stood[[4]string{f.Rule, f.Field, f.Host, f.Message}] = true
 	}
 	for _, f := range s.findings() {
-		if !stood[[3]string{f.Rule, f.Field, f.Host}] {
+		if !stood[[4]string{f.Rule, f.Field, f.Host, f.Message}] {
 			a.event(s.Key, s.UID, "Leak", f.Field+": "+f.Message)
 		}
 	}
@@ -167,19 +169,39 @@ func (a *audit) tell(s Standing) {
 // findings are those that nobody has accepted.
 func (s Standing) findings() []leak.Finding { return slices.Concat(s.Denied, s.Warned, s.Audited) }
 
-// desert tells of strict Services that have no ready endpoint here, so that calls fail.
+// desert tells of strict Services that have no ready endpoint here, so that calls fail: once for each namespace, and again
+// when there are others in it.
 func (a *audit) desert(services []FencedService) {
 	deserted := map[policy.Key]bool{}
+	names, fresh := map[string][]string{}, map[string]bool{}
 	for _, s := range services {
-		key := policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}
 		if s.Ready > 0 || s.Fence != policy.Strict.String() {
 			continue
 		}
-		if deserted[key] = true; !a.deserted[key] {
-			a.event(key, "", "NoLocalEndpoint", s.Host+" is strict ("+s.By+") and has no ready endpoint in this cluster: calls fail")
-		}
+		key := policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}
+		deserted[key] = true
+		names[s.Namespace] = append(names[s.Namespace], s.Name)
+		fresh[s.Namespace] = fresh[s.Namespace] || !a.deserted[key]
 	}
 	a.deserted = deserted
+	for _, namespace := range slices.Sorted(maps.Keys(names)) {
+		if fresh[namespace] {
+			a.event(policy.Key{Kind: policy.KindNamespace, Name: namespace}, "", "NoLocalEndpoint", desertedNote(names[namespace]))
+		}
+	}
+}
+
+// maxNamed is how many Services a note names.
+const maxNamed = 10
+
+// desertedNote says the same of the same Services in whatever order they come.
+func desertedNote(names []string) string {
+	slices.Sort(names)
+	list := strings.Join(names[:min(len(names), maxNamed)], ", ")
+	if more := len(names) - maxNamed; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("strict Services without a ready endpoint in this cluster, calls to which fail: %d (%s)", len(names), list)
 }
 
 // exemptions tells of those that end soon.
@@ -212,7 +234,7 @@ func (a *audit) publish() {
 	for _, s := range a.told {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {
-				a.metrics.standing.WithLabelValues(f.Rule, group.Outcome).Inc()
+				a.metrics.standing.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
 			}
 		}
 	}

@@ -2,10 +2,11 @@ package controller
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -26,17 +27,15 @@ const companionWorkers = 4
 
 // controller returns a controller that reconciles Services whenever something that their companions depend on
 // changes: the Service itself, its fence, or a DestinationRule or VirtualService that speaks of it.
-func (c *companions) controller(metadata, objects cache.Cache, o controller.Options) (controller.Controller, error) {
+func (c *companions) controller(services cache.Informers, objects cache.Cache, o controller.Options) (controller.Controller, error) {
 	o.Reconciler, o.MaxConcurrentReconciles = c, companionWorkers
 	ctl, err := controller.NewUnmanaged("companions", o)
 	if err != nil {
 		return nil, err
 	}
-	service := &metav1.PartialObjectMetadata{}
-	service.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(policy.KindService))
 	for _, watch := range []source.Source{
 		source.Func(c.subscribe),
-		source.Kind(metadata, service, &handler.TypedEnqueueRequestForObject[*metav1.PartialObjectMetadata]{}),
+		source.Func(func(ctx context.Context, queue requests) error { return watchServices(ctx, services, queue) }),
 		source.Kind(objects, object(c.rule), c.enqueue(c.servicesOfRule)),
 		source.Kind(objects, object(c.route), c.enqueue(c.servicesOfRoute)),
 	} {
@@ -54,6 +53,28 @@ func (c *companions) subscribe(ctx context.Context, queue requests) error {
 		queue.Add(requestFor(policy.Host{Namespace: change.Namespace, Name: change.Service}))
 	})
 	context.AfterFunc(ctx, cancel)
+	return nil
+}
+
+// watchServices asks for every Service that comes, goes or changes, until the context ends. The informer is the one that
+// feeds the index: what it keeps of a Service is not enough to go by, so that only names are taken from it.
+func watchServices(ctx context.Context, services cache.Informers, queue requests) error {
+	informer, err := services.GetInformer(ctx, &corev1.Service{})
+	if err != nil {
+		return fmt.Errorf("watch Services: %w", err)
+	}
+	add := func(o any) {
+		if key, err := toolscache.DeletionHandlingObjectToName(o); err == nil {
+			queue.Add(reconcile.Request{NamespacedName: key.AsNamespacedName()})
+		}
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: add, UpdateFunc: func(_, o any) { add(o) }, DeleteFunc: add,
+	})
+	if err != nil {
+		return fmt.Errorf("watch Services: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) }) // it fails where the informer has ended
 	return nil
 }
 

@@ -15,3 +15,14 @@ done
 for module in kubernetes etcd istio; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
+# The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
+proxies=$(go env GOPROXY)
+export CGO_ENABLED=0 GOWORK=off GOPROXY=${proxies%%[,|]*}
+used='{{with .Module}}{{.Path}} {{with .Replace}}{{.Path}}@{{.Version}}{{else}}{{.Path}}@{{.Version}}{{end}}{{end}}'
+istiod=$(go -C hack/tools/istio list -deps -f "$used" tool | sort -u)
+search=$(go -C test/search list -deps -test -f "$used" . | sort -u)
+different=$(join <(printf '%s\n' "$istiod") <(printf '%s\n' "$search") | awk '$2 != $3')
+if [[ -n $different ]]; then
+	printf 'verify-gomod: test/search uses another version than hack/tools/istio (module, istio, search):\n%s\n' "$different" >&2
+	exit 1
+fi

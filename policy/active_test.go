@@ -85,7 +85,7 @@ func TestFenced(t *testing.T) {
 	}
 	index.SetService(policy.Host{Namespace: "app", Name: "own"}, map[string]string{policy.FenceKey: "strict"})
 	want := []policy.Host{{Namespace: "app", Name: "own"}, {Namespace: "shop", Name: "cart"}, {Namespace: "shop", Name: "till"}}
-	if diff := cmp.Diff(want, index.Fenced(policy.Strict)); diff != "" {
+	if diff := cmp.Diff(want, index.Fenced("", policy.Strict)); diff != "" {
 		t.Errorf("strict Services (-want +got):\n%s", diff)
 	}
 }

@@ -82,15 +82,6 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
-// bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
-// selects by, or have all of them.
-func (b backend) bound(labels map[string]string) bool {
-	return len(b.selector) > 0 && (b.selects(labels) || !slices.ContainsFunc(pairs(labels), func(pair string) bool {
-		_, found := slices.BinarySearch(b.selector, pair)
-		return !found
-	}))
-}
-
 // Speech is what the ports of a Service make sidecars expect.
 type Speech struct {
 	// HTTP says that a port carries requests, or may do so.
@@ -125,6 +116,15 @@ func (v *View) Speaks(h Host) Speech {
 		return Speech{HTTP: true, Bytes: true}
 	}
 	return b.speaks()
+}
+
+// bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
+// selects by, or have all of them.
+func (b backend) bound(labels map[string]string) bool {
+	return len(b.selector) > 0 && (b.selects(labels) || !slices.ContainsFunc(pairs(labels), func(pair string) bool {
+		_, found := slices.BinarySearch(b.selector, pair)
+		return !found
+	}))
 }
 
 // backends are those of one Namespace.

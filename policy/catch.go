@@ -40,7 +40,10 @@ func ShortWildcard(host string) (suffix string, ok bool) {
 		return "", false
 	}
 	rest, namespace := cutLast(strings.TrimSuffix(suffix, ".svc"))
-	return suffix, suffix == ".svc" || isLabel(namespace) && !strings.Contains(rest, ".")
+	if suffix != ".svc" && (!isLabel(namespace) || strings.Contains(rest, ".")) {
+		return "", false
+	}
+	return suffix, true
 }
 
 // cutLast cuts off what follows the last dot.

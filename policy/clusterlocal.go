@@ -93,10 +93,6 @@ func (h Host) istioDefault(istioNamespace string) bool {
 		h.Namespace == istioNamespace && strings.HasPrefix(h.Name, "istiod")
 }
 
-// IsAPIServer says whether the host is the API server's, which has no selector: the API server writes its
-// endpoints.
-func (h Host) IsAPIServer() bool { return h == Host{Namespace: "default", Name: "kubernetes"} }
-
 // named maps every Namespace that the config names to the Services that it names there.
 func (s *scope) named() map[string][]string {
 	named := map[string][]string{}

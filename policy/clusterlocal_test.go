@@ -101,6 +101,13 @@ func TestClusterLocal(t *testing.T) {
 			cluster: "kube-system=none kube-system/dns=none default/kubernetes=none istio-system/istiod=none istio-system/istiod-1-31=none istio-system/gateway=none default/istiod=none",
 			want:    "* !gateway.istio-system !istiod.default",
 		},
+		"the API server": {
+			scope:   noExempt + "default: strict, services: [{namespace: default, name: kubernetes, fence: strict, locked: true}]",
+			cluster: "default=strict default/kubernetes=strict default/web", want: "*",
+		},
+		"the API server alone": {
+			scope: "services: [{namespace: default, name: kubernetes, fence: strict}]", cluster: "default default/kubernetes=strict",
+		},
 		"kube-system fenced": {
 			scope: noExempt + "default: strict", cluster: "kube-system kube-system/dns=none kube-system/x", want: "* *.kube-system",
 		},

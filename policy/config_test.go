@@ -202,15 +202,17 @@ func TestParseConfigProblems(t *testing.T) {
 func TestParseConfigOdd(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ text, want string }{
-		"zero byte":         {minimal + "\x00", "control characters are not allowed"},
-		"invalid UTF-8":     {minimal + "# \xff", "invalid"},
-		"deep flow":         {strings.Repeat("[", 20000), "exceeded max depth"},
-		"deep and closed":   {strings.Repeat("[", 9000) + strings.Repeat("]", 9000), "must be a mapping, not a list"},
-		"deep mapping":      {minimal + "x: " + strings.Repeat("{a: ", 5000) + strings.Repeat("}", 5000), "unknown field"},
-		"mapping as a key":  {minimal + "? {a: b}\n: c\n", "map"},
-		"many problems":     {minimal + strings.Repeat("kind: FenceConfig\n", 20000), "config.yaml:20004: kind: duplicate key"},
-		"one long line":     {minimal + "colour: " + strings.Repeat("x", 1<<20), "config.yaml:5: colour: unknown field"},
-		"many localities":   {minimal + "localities: {m1c1: [" + strings.Repeat("r/z/*,", 5000) + "]}", "must list 1 to 100"},
+		"zero byte":        {minimal + "\x00", "control characters are not allowed"},
+		"invalid UTF-8":    {minimal + "# \xff", "invalid"},
+		"deep flow":        {strings.Repeat("[", 20000), "exceeded max depth"},
+		"deep and closed":  {strings.Repeat("[", 9000) + strings.Repeat("]", 9000), "must be a mapping, not a list"},
+		"deep mapping":     {minimal + "x: " + strings.Repeat("{a: ", 5000) + strings.Repeat("}", 5000), "unknown field"},
+		"mapping as a key": {minimal + "? {a: b}\n: c\n", "map"},
+		"many problems":    {minimal + strings.Repeat("kind: FenceConfig\n", 20000), "config.yaml:20004: kind: duplicate key"},
+		"one long line":    {minimal + "colour: " + strings.Repeat("x", 1<<20), "config.yaml:5: colour: unknown field"},
+		"many localities":  {minimal + "localities: {m1c1: [" + strings.Repeat("r/z/*,", 5000) + "]}", "must list 1 to 100"},
+		"placeholder of the example": {strings.Replace(minimal, "m1c1", "EDIT-THIS", 1),
+			`controlPlane.clusters[0]: "EDIT-THIS" must be istiod's CLUSTER_ID`},
 		"key with brackets": {minimal + "localities: {\"a[0]\": [x], a: [b]}", `localities.a[0]: "a[0]" must be a cluster id`},
 	}
 	for name, tc := range tests {

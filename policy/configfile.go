@@ -221,7 +221,11 @@ func (d *document) checkFence(field, name string) Fence {
 func (d *document) checkCluster(field, id string) {
 	d.check(id != "" && len(validation.IsValidLabelValue(id)) == 0, field,
 		"%q must be a cluster id, which is a valid label value", id)
+	d.check(id != Placeholder, field, "%q must be istiod's CLUSTER_ID: this is what the example leaves to be filled in", id)
 }
+
+// Placeholder stands for a cluster id in the example of a FenceConfig. No id is meant by it.
+const Placeholder = "EDIT-THIS"
 
 func (d *document) checkLabel(field, kind, name string) {
 	d.check(isLabel(name), field, "%q must be the name of a %s (lower-case letters, digits and dashes, at most %d)",

@@ -60,7 +60,7 @@ type Decision struct {
 	By string
 	// Locked says that a locked entry of the FenceConfig matches the Service.
 	Locked bool
-	// Exempt says that the Namespace is one that meshfence never touches.
+	// Exempt says that meshfence never touches the Service: its Namespace is exempt, or it is the API server's.
 	Exempt bool
 	// Ignored names an annotation or label whose value is unknown and so counts as absent; empty otherwise.
 	Ignored string

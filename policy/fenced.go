@@ -2,15 +2,21 @@ package policy
 
 import "slices"
 
-// Fenced lists the Services that have a fence, by Namespace and name.
-func (x *Index) Fenced(f Fence) []Host {
+// Fenced lists the Services of a Namespace, or of all where it is empty, that have one of the fences, by Namespace and
+// name.
+func (x *Index) Fenced(namespace string, fences ...Fence) []Host {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var hosts []Host
-	for namespace, n := range x.namespaces {
-		for _, names := range n.byFence[f].lists() {
-			for _, service := range names {
-				hosts = append(hosts, Host{Namespace: namespace, Name: service})
+	for name, n := range x.namespaces {
+		if namespace != "" && name != namespace {
+			continue
+		}
+		for _, f := range fences {
+			for _, services := range n.byFence[f].lists() {
+				for _, service := range services {
+					hosts = append(hosts, Host{Namespace: name, Name: service})
+				}
 			}
 		}
 	}

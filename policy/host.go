@@ -18,6 +18,13 @@ func (h Host) FQDN(domain string) string {
 	return h.Name + "." + h.Namespace + ".svc." + domain
 }
 
+// apiServer is the host of the API server's own Service, which every cluster has.
+func apiServer() Host { return Host{Namespace: "default", Name: "kubernetes"} }
+
+// IsAPIServer reports whether the host is the API server's. Its Service has no selector, the API server writes its
+// endpoints, and every operator in the mesh calls it, so that no fence may reach it.
+func (h Host) IsAPIServer() bool { return h == apiServer() }
+
 // Compare orders hosts by Namespace, then by name.
 func (h Host) Compare(other Host) int {
 	return cmp.Or(strings.Compare(h.Namespace, other.Namespace), strings.Compare(h.Name, other.Name))

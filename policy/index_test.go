@@ -3,6 +3,7 @@ package policy_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -219,6 +220,26 @@ func TestCount(t *testing.T) {
 		step.do()
 		if diff := cmp.Diff(step.want, index.Count()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+}
+
+func TestFencedOf(t *testing.T) {
+	t.Parallel()
+	index := policy.NewIndex(configOf(t, "{default: none}"))
+	index.SetNamespace("shop", fenced("strict"))
+	for _, h := range []policy.Host{host("shop", "a"), host("shop", "b"), host("app", "a"), host("app", "b")} {
+		index.SetService(h, nil)
+	}
+	index.SetService(host("shop", "b"), fenced("none"))
+	index.SetService(host("app", "b"), fenced("prefer"))
+	for namespace, want := range map[string][]policy.Host{
+		"": {host("app", "b"), host("shop", "a")}, "shop": {host("shop", "a")}, "other": nil,
+	} {
+		got := index.Fenced(namespace, policy.Prefer, policy.Strict)
+		slices.SortFunc(got, func(a, b policy.Host) int { return strings.Compare(a.Namespace, b.Namespace) })
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("in %q (-want +got):\n%s", namespace, diff)
 		}
 	}
 }

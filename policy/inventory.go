@@ -28,7 +28,7 @@ type inventory struct {
 	byName, byWildcard map[string]map[Key]bool
 	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address.
 	open     map[int64]int
-	watchers []func(Key)
+	watchers []*func(Key)
 }
 
 // filed is an object and the names that it stands under, those of the cluster domain at that time.
@@ -87,17 +87,22 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 	watchers := i.watchers
 	i.mu.Unlock()
 	for _, watcher := range watchers {
-		watcher(k)
+		(*watcher)(k)
 	}
 }
 
-// WatchObjects calls f after an object was set or deleted, in the goroutine that did it, for as long as the index
-// lives. It must be quick, and may use the index.
-func (x *Index) WatchObjects(f func(Key)) {
+// WatchObjects calls f after an object was set or deleted, in the goroutine that did it. It must be quick, and may use
+// the index. The function returned ends that; a call that has begun may end after it.
+func (x *Index) WatchObjects(f func(Key)) (cancel func()) {
 	i := &x.inventory
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.watchers = append(slices.Clone(i.watchers), f)
+	i.watchers = append(slices.Clone(i.watchers), &f)
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.watchers = slices.DeleteFunc(slices.Clone(i.watchers), func(other *func(Key)) bool { return other == &f })
+	}
 }
 
 // Objects lists the keys of all objects, sorted.

@@ -61,6 +61,18 @@ func (c *Config) HasLocality(locality string) bool {
 	return false
 }
 
+// OtherCluster returns a cluster that is none of the control plane's and that the FenceConfig gives every place of a
+// locality, as a distribute writes it; ok is false where it gives them to none.
+func (c *Config) OtherCluster(locality string) (cluster string, ok bool) {
+	for _, cluster := range slices.Sorted(maps.Keys(c.Localities)) {
+		covers := func(l string) bool { return localityCovers(l, locality) }
+		if !slices.Contains(c.Clusters, cluster) && slices.ContainsFunc(c.Localities[cluster], covers) {
+			return cluster, true
+		}
+	}
+	return "", false
+}
+
 // localityCovers follows Istio's own rule, by which what the locality leaves out is a wildcard
 // (LocalityMatch in its pilot/pkg/networking/util/util.go).
 func localityCovers(locality, place string) bool {

@@ -103,6 +103,9 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 	if n, ok := v.index.namespaces[namespace]; ok {
 		v.offerServices(&s, n, scope, service)
 	}
+	if h := apiServer(); h.Namespace == namespace && strings.HasSuffix(h.Name, service) && !v.index.has(h) && !v.told(h) {
+		s.offer(scope.ranked(h.Name, absent)) // it is there, even where manifests do not have it
+	}
 	v.offerTold(&s, suffix)
 	return s.match(v.config, pattern, scope)
 }

@@ -149,8 +149,11 @@ func (s NamespaceScope) Service(name string, annotations map[string]string) Deci
 }
 
 func (s *NamespaceScope) decide(service string, annotation asked) Decision {
-	if s.exempt {
+	switch {
+	case s.exempt:
 		return Decision{By: s.base.by, Exempt: true}
+	case Host{Namespace: s.name, Name: service}.IsAPIServer():
+		return Decision{By: "exempt Service " + s.name + "/" + service, Exempt: true}
 	}
 	ignored := s.ignore
 	chosen, floor := s.base, s.floor

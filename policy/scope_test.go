@@ -290,3 +290,37 @@ func TestNames(t *testing.T) {
 		t.Error("v1 is reserved")
 	}
 }
+
+// TestAPIServerIsExempt: every operator in the mesh calls the API server, and so nothing fences its Service.
+func TestAPIServerIsExempt(t *testing.T) {
+	t.Parallel()
+	strict := fenced("strict")
+	exempt := policy.Decision{By: "exempt Service default/kubernetes", Exempt: true}
+	for name, scope := range map[string]string{
+		"by default": "{default: strict}",
+		"by name":    "{services: [{namespace: default, name: kubernetes, fence: strict}]}",
+		"locked":     "{namespaces: [{name: default, fence: strict, locked: true}]}",
+		"nothing":    "{default: none}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := configOf(t, scope)
+			if diff := cmp.Diff(exempt, config.Namespace("default", strict).Service("kubernetes", strict)); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			for _, other := range []policy.Host{host("default", "web"), host("shop", "kubernetes")} {
+				if d := config.Namespace(other.Namespace, strict).Service(other.Name, strict); d.Fence != policy.Strict {
+					t.Errorf("%v is %s, want strict", other, d.Fence)
+				}
+			}
+			index := policy.NewIndex(config)
+			index.SetNamespace("default", strict)
+			for wildcard, covered := range map[string]bool{"*.default" + domain: true, "*netes.default" + domain: true, "*-db.default" + domain: false} {
+				match := index.View().Match(wildcard)
+				if match.Only(policy.Strict) == covered {
+					t.Errorf("%s covers the API server: %t, want %t", wildcard, !covered, covered)
+				}
+			}
+		})
+	}
+}

@@ -46,18 +46,21 @@ func Together(hosts ...FencedHost) FencedHost {
 	})
 	whole = hosts[0]
 	var names []string
+	seen := make(map[string]bool, len(hosts))
 	whole.More = 0
 	for _, h := range hosts {
 		whole.Enforcement = whole.Enforcement.harder(h.Enforcement)
 		whole.More += h.More
 		for _, name := range h.Hosts() {
-			if !slices.Contains(names, name) {
+			if seen[name] {
+				continue
+			}
+			if seen[name] = true; len(names) < maxHosts {
 				names = append(names, name)
 			}
 		}
 	}
-	kept := min(len(names), maxHosts)
-	whole.Also, whole.More = names[1:kept:kept], whole.More+len(names)-kept
+	whole.Also, whole.More = slices.Clip(names[1:]), whole.More+len(seen)-len(names)
 	return whole
 }
 

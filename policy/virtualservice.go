@@ -133,6 +133,41 @@ func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegat
 	}
 }
 
+// ClientMatches returns the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
+// istiod decides them; none where the route is for every client.
+func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
+	var list []ClientMatch
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		for _, m := range v.HTTP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tls":
+		for _, m := range v.TLS[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tcp":
+		for _, m := range v.TCP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	}
+	return list
+}
+
+// Weighted returns the destinations among which the route chooses that a path of [VirtualService.Destinations] leads
+// into.
+func (v *VirtualService) Weighted(path []string) []WeightedDestination {
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		return v.HTTP[i].Route
+	case "tls":
+		return v.TLS[i].Route
+	case "tcp":
+		return v.TCP[i].Route
+	}
+	return nil
+}
+
 // Destinations yields every destination with its path below the object, in the order of the object.
 func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
 	return func(yield func([]string, Destination) bool) {

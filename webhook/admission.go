@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,11 @@ type Options struct {
 	// MeshConfigMaps lists and watches one mesh ConfigMap, while the FenceConfig names it for hold meshConfig. Setup
 	// takes those of the manager's cluster where it is nil.
 	MeshConfigMaps func(client.ObjectKey) toolscache.ListerWatcher
+	// BytesInFlight is how much of the bodies of requests is held at once; 0 means DefaultBytesInFlight. What does not
+	// find room is refused, and may be sent again.
+	BytesInFlight int64
+	// Stale says why the config at the start is the last good one and not the one in the cluster; nil where it is.
+	Stale error
 	// Synced says that the index holds the whole cluster. Setup sets it.
 	Synced func() bool
 }
@@ -63,6 +69,7 @@ type Admission struct {
 
 	guard  *leak.Guard
 	routes []Route
+	gate   *gate
 }
 
 // New returns the admission of these options.
@@ -73,19 +80,20 @@ func New(o Options) (*Admission, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("admission options: %w", err)
 	}
-	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), routes: Routes()}, nil
+	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.inFlight)
+	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), routes: Routes(), gate: room}, nil
 }
 
-// Mutator returns the webhook for MutatePath.
-func (a *Admission) Mutator() *admission.Webhook { return a.webhook(MutatePath, a.mutate) }
+// Mutator returns what answers on MutatePath.
+func (a *Admission) Mutator() *Endpoint { return a.endpoint(MutatePath, a.mutate) }
 
-// Validator returns the webhook for ValidatePath.
-func (a *Admission) Validator() *admission.Webhook { return a.webhook(ValidatePath, a.validate) }
+// Validator returns what answers on ValidatePath.
+func (a *Admission) Validator() *Endpoint { return a.endpoint(ValidatePath, a.validate) }
 
 // handle decides one request on a route.
 type handle func(context.Context, admission.Request) (answer, error)
 
-func (a *Admission) webhook(path string, h handle) *admission.Webhook {
+func (a *Admission) endpoint(path string, h handle) *Endpoint {
 	handler := func(ctx context.Context, req admission.Request) admission.Response {
 		ans := answer{outcome: outcomeError} // what a panic counts as
 		observe := a.Metrics.begin(path, a.kindLabel(req), req.Operation)
@@ -96,7 +104,11 @@ func (a *Admission) webhook(path string, h handle) *admission.Webhook {
 		}
 		return ans.Response
 	}
-	return &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger}
+	return &Endpoint{
+		Webhook:   &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger},
+		admission: a,
+		path:      path,
+	}
 }
 
 // checked refuses what admission does not take before it is decided.

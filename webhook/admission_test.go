@@ -159,14 +159,14 @@ func TestSubject(t *testing.T) {
 // TestWriter: who asks counts for the rules.
 func TestWriter(t *testing.T) {
 	t.Parallel()
-	const slice = `
+	const handWritten = `
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: x, namespace: shop, labels: {kubernetes.io/service-name: reviews}}
 endpoints: [{addresses: [10.1.0.1]}]
 `
 	for writer, allowed := range map[string]bool{"alice": false, "system:serviceaccount:kube-system:endpointslice-controller": true} {
-		r := request(t, slice, "")
+		r := request(t, handWritten, "")
 		r.UserInfo.Username = writer
 		response := serve(t, fenced).ask(t, webhook.ValidatePath, r)
 		if response.Allowed != allowed || !allowed && !strings.Contains(response.Result.Message, "in what alice writes") {
@@ -186,8 +186,12 @@ func TestBadReviews(t *testing.T) {
 	}{
 		"empty":        {json, nil, 400, "request body is empty"},
 		"content type": {"application/yaml", []byte("{}"), 400, "contentType=application/yaml, expected application/json"},
-		"too large":    {json, bytes.Repeat([]byte(" "), 8<<20), 413, "request entity is too large; limit is 7340032 bytes"},
-		"no review":    {json, []byte("{"), 400, ""},
+		"too large":    {json, bytes.Repeat([]byte(" "), 33<<20), 413, "too large to be judged: the review has more than 33554432 bytes"},
+		"no end":       {json, []byte("{"), 400, "decode the review: "},
+		"no review":    {json, []byte("{}"), 400, `kind: "" must be AdmissionReview`},
+		"a list":       {json, []byte("[]"), 400, "must be a mapping"},
+		"wrong type":   {json, []byte(`{"kind": "AdmissionReview", "request": {"uid": 7}}`), 400, "decode the review: "},
+		"wrong kind":   {json, []byte(`{"kind": 7}`), 400, "must be a string"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

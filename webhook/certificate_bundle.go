@@ -8,13 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshfence/meshfence/policy/contest"
 )
 
 const (
@@ -61,16 +65,32 @@ func parseCAs(now time.Time, bundle []byte) []*x509.Certificate {
 	return out
 }
 
-// CABundleKeeper is a reconciler that keeps the CABundle of the CA in Secret in every webhook of both configurations,
-// also when somebody resets it. It writes only what differs, as a patch of nothing but caBundle that an edit in between
-// makes fail. It must not run concurrently with itself.
+// CABundleKeeper is a reconciler that keeps the CABundle of the CA in Secret in every webhook of ours in both
+// configurations, also when somebody resets it. It writes only where the CA is missing, as a patch of nothing but caBundle
+// that an edit in between makes fail, so that what another writer adds stays. Where another writer keeps taking the CA
+// out it slows down, and a configuration of another installation it leaves alone; both it tells of once.
+// It must not run concurrently with itself.
 type CABundleKeeper struct {
 	Client         client.Client
 	Secret         client.ObjectKey
 	Configurations WebhookConfigurations
+	// Tell makes an Event about a configuration; nil makes none.
+	Tell func(configuration client.Object, reason, note string)
+	// Yields counts the configurations that are left to another writer; nil counts none.
+	Yields prometheus.Gauge
+	// Foreign is set to whether a configuration is another installation's; nil is not.
+	Foreign *atomic.Bool
 
-	written []byte // former CAs survive here when both configurations are reset at once
+	written  []byte // former CAs survive here when both configurations are reset at once
+	contests map[string]*contest.Record
+	foreign  map[string]string
 }
+
+// The reasons of the keeper's Events.
+const (
+	reasonForeign   = "ForeignWebhookConfiguration"
+	reasonContested = "ContestedCABundle"
+)
 
 // Reconcile brings both configurations in line, whatever the request names.
 func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
@@ -92,32 +112,96 @@ func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (re
 			former = append(former, target.CABundle)
 		}
 	}
-	bundle, err := CABundle(time.Now(), secret.Data[corev1.TLSCertKey], former...)
+	now := time.Now()
+	bundle, err := CABundle(now, secret.Data[corev1.TLSCertKey], former...)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("secret %s: %w", k.Secret, err)
 	}
 	k.written = bundle
 
+	next, yields, another := bundleResync, 0, false
 	var failed []error
 	for _, configuration := range configurations {
-		failed = append(failed, k.publish(ctx, configuration, bundle))
+		foreign := k.isForeign(ctx, configuration)
+		another = another || foreign
+		wait, err := k.publish(ctx, configuration, bundle, now)
+		failed = append(failed, err)
+		if foreign || k.contest(configuration).Contested(now) {
+			yields++
+		}
+		if wait > 0 {
+			next = min(next, wait)
+		}
 	}
-	return reconcile.Result{RequeueAfter: bundleResync}, errors.Join(failed...)
+	if k.Foreign != nil {
+		k.Foreign.Store(another)
+	}
+	if k.Yields != nil {
+		k.Yields.Set(float64(yields))
+	}
+	return reconcile.Result{RequeueAfter: next}, errors.Join(failed...)
 }
 
-func (k *CABundleKeeper) publish(ctx context.Context, configuration webhookConfiguration, bundle []byte) error {
+// isForeign reports whether a configuration is another installation's, and tells so when that begins.
+func (k *CABundleKeeper) isForeign(ctx context.Context, configuration webhookConfiguration) bool {
+	if k.foreign == nil {
+		k.foreign = map[string]string{}
+	}
+	service := configuration.foreign()
+	if service != "" && service != k.foreign[configuration.String()] {
+		note := fmt.Sprintf("its webhooks call Service %s and not %s: another installation of meshfence has the cluster, and this one leaves it alone; remove one of them",
+			service, k.Configurations.Service)
+		k.tell(ctx, configuration, reasonForeign, note)
+	}
+	k.foreign[configuration.String()] = service
+	return service != ""
+}
+
+func (k *CABundleKeeper) tell(ctx context.Context, configuration webhookConfiguration, reason, note string) {
+	logf.FromContext(ctx).Info(note, "configuration", configuration.String(), "event", reason)
+	if k.Tell != nil {
+		k.Tell(configuration.Object, reason, note)
+	}
+}
+
+func (k *CABundleKeeper) contest(configuration webhookConfiguration) *contest.Record {
+	if k.contests == nil {
+		k.contests = map[string]*contest.Record{}
+	}
+	r, ok := k.contests[configuration.String()]
+	if !ok {
+		r = &contest.Record{}
+		k.contests[configuration.String()] = r
+	}
+	return r
+}
+
+// publish returns how long a write has to wait.
+func (k *CABundleKeeper) publish(ctx context.Context, configuration webhookConfiguration, bundle []byte, now time.Time) (time.Duration, error) {
+	ca := parseCAs(now, bundle)[0]
 	before, differs := configuration.DeepCopyObject().(client.Object), false
 	for _, target := range configuration.clients() {
-		differs = differs || !bytes.Equal(target.CABundle, bundle)
+		if slices.ContainsFunc(parseCAs(now, target.CABundle), ca.Equal) {
+			continue
+		}
+		differs = true
 		target.CABundle = bundle
 	}
 	if !differs {
-		return nil
+		return 0, nil
+	}
+	record := k.contest(configuration)
+	if wait := record.Wait(string(ca.Raw), now); wait > 0 {
+		return wait, nil
 	}
 	patch := client.StrategicMergeFrom(before, client.MergeFromWithOptimisticLock{})
 	if err := k.Client.Patch(ctx, configuration.Object, patch); err != nil {
-		return fmt.Errorf("write the caBundle of %s: %w", configuration, err)
+		return 0, fmt.Errorf("write the caBundle of %s: %w", configuration, err)
 	}
 	logf.FromContext(ctx).Info("wrote the CA", "configuration", configuration.String())
-	return nil
+	if record.Wrote(string(ca.Raw), now) {
+		k.tell(ctx, configuration, reasonContested,
+			"somebody else keeps taking the CA of meshfence out of its caBundles, such as cert-manager's cainjector or another installation: remove what does, or have it bring this CA")
+	}
+	return 0, nil
 }

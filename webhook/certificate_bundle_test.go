@@ -5,10 +5,15 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -196,7 +201,7 @@ func TestCABundleKeeper(t *testing.T) {
 
 	replaceObject(t, k, mutatingWith(nil, second.PEM()))
 	k.reconcile(t, 1)
-	k.want(t, "one configuration reset", two, two, two)
+	k.want(t, "one configuration reset but for the CA", two, []string{"second"}, two)
 
 	for _, o := range []client.Object{mutatingWith(nil), validatingWith(nil, []byte("garbage"))} {
 		replaceObject(t, k, o)
@@ -256,4 +261,104 @@ func TestCABundleKeeperBadCA(t *testing.T) {
 		t.Error("an expired CA was taken")
 	}
 	k.want(t, "untouched", []string{"former"}, []string{"former"})
+}
+
+// Whoever adds to a bundle that holds our CA is left alone.
+func TestCABundleKeeperLeavesAdditions(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "ca", time.Now(), time.Now().Add(time.Hour))
+	other := newCA(t, "other", time.Now(), time.Now().Add(time.Hour))
+	k := newKeeper(t, caSecret(ca), mutatingWith(slices.Concat(other.PEM(), ca.PEM())), validatingWith(ca.PEM()))
+	k.reconcile(t, 0)
+	k.want(t, "untouched", []string{"other", "ca"}, []string{"ca"})
+}
+
+// Two keepers of different CAs come to rest, each with its own in every bundle.
+func TestCABundleKeepersRest(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	k := newKeeper(t, caSecret(newCA(t, "ours", now, now.Add(time.Hour))), mutatingWith(nil), validatingWith(nil))
+	secret := caSecret(newCA(t, "theirs", now, now.Add(time.Hour)))
+	secret.Name = "other-ca"
+	if err := k.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	other := *k.keeper
+	other.Secret.Name = "other-ca"
+	for range 20 {
+		for _, keeper := range []*webhook.CABundleKeeper{k.keeper, &other} {
+			if _, err := keeper.Reconcile(t.Context(), reconcile.Request{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if k.patches != 4 {
+		t.Errorf("%d patches, want one of each for each configuration", k.patches)
+	}
+	both := []string{"theirs", "ours"}
+	k.want(t, "at rest", both, both)
+}
+
+// A writer that takes our CA out each time is told of, and answered ever more slowly.
+func TestCABundleKeeperYields(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		ca, other := newCA(t, "ca", now, now.Add(time.Hour)), newCA(t, "other", now, now.Add(time.Hour))
+		k := newKeeper(t, caSecret(ca), mutatingWith(other.PEM()), validatingWith(ca.PEM()))
+		var told []string
+		k.keeper.Tell = func(o client.Object, reason, _ string) { told = append(told, o.GetName()+" "+reason) }
+		k.keeper.Yields = prometheus.NewGauge(prometheus.GaugeOpts{Name: "yields"})
+		for range 40 * 10 { // 40 seconds
+			result, err := k.keeper.Reconcile(t.Context(), reconcile.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.RequeueAfter <= 0 {
+				t.Fatal("it does not come back")
+			}
+			replaceObject(t, k, mutatingWith(other.PEM()))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if k.patches != 11 { // six at once, then after 1, 2, 4, 8 and 16 seconds
+			t.Errorf("%d patches in 40 seconds", k.patches)
+		}
+		if diff := cmp.Diff([]string{ourConfigurations.Mutating + " ContestedCABundle"}, told); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+		if got := testutil.ToFloat64(k.keeper.Yields); got != 1 {
+			t.Errorf("%v configurations are yielded, want 1", got)
+		}
+	})
+}
+
+// Configurations that call another Service are another installation's.
+func TestCABundleKeeperLeavesAnotherInstallation(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, "ca", time.Now(), time.Now().Add(time.Hour))
+	mutating, validating := mutatingWith(nil), validatingWith(nil, nil)
+	mutating.Webhooks[0].ClientConfig.Service = &admissionv1.ServiceReference{Namespace: "first", Name: "fence"}
+	validating.Webhooks[0].ClientConfig.Service = &admissionv1.ServiceReference{Namespace: "first", Name: "fence"}
+	validating.Webhooks[1].ClientConfig.Service = &admissionv1.ServiceReference{Namespace: "second", Name: "fence"}
+	k := newKeeper(t, caSecret(ca), mutating, validating)
+	k.keeper.Configurations.Service = client.ObjectKey{Namespace: "second", Name: "fence"}
+	var told []string
+	k.keeper.Tell = func(o client.Object, reason, note string) { told = append(told, o.GetName()+" "+reason+" "+note) }
+	k.keeper.Foreign = &atomic.Bool{}
+	k.reconcile(t, 1)
+	k.reconcile(t, 0)
+	k.want(t, "its own webhook alone", nil, nil, []string{"ca"})
+	if !k.keeper.Foreign.Load() {
+		t.Error("nobody hears of the other installation")
+	}
+	want := []string{ourConfigurations.Mutating + " ForeignWebhookConfiguration its webhooks call Service first/fence and not second/fence: " +
+		"another installation of meshfence has the cluster, and this one leaves it alone; remove one of them"}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	replaceObject(t, k, mutatingWith(ca.PEM()))
+	k.reconcile(t, 0)
+	if k.keeper.Foreign.Load() {
+		t.Error("the other installation has gone, and this one still yields")
+	}
 }

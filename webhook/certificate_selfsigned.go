@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,10 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
 // SelfSignedOptions says what SelfSigned issues, and where its CA is kept and published.
@@ -31,6 +29,9 @@ type SelfSignedOptions struct {
 	Service        string
 	ClusterDomain  string // default cluster.local
 	Configurations WebhookConfigurations
+
+	Yields  prometheus.Gauge // counts the configurations that are left to another writer; may be nil
+	Foreign *atomic.Bool     // set to whether a configuration is another installation's; may be nil
 
 	DNSNames   []string // besides the Service's, for a webhook that is called by URL
 	Secret     string   // default <Service>-ca
@@ -48,6 +49,7 @@ func (o SelfSignedOptions) withDefaults() SelfSignedOptions {
 	setDefault(&o.CADuration, 365*24*time.Hour)
 	setDefault(&o.LeafDuration, 7*24*time.Hour)
 	setDefault(&o.Grace, 10*time.Second)
+	o.Configurations.Service = client.ObjectKey{Namespace: o.Namespace, Name: o.Service}
 	return o
 }
 
@@ -150,24 +152,23 @@ func dropPrivateKey(o any) (any, error) {
 }
 
 func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) error {
-	secret := client.ObjectKey{Namespace: o.Namespace, Name: o.Secret}
-	c, err := controller.New("webhook-ca-bundle", mgr, controller.Options{
-		Reconciler:              &CABundleKeeper{Client: objects.GetClient(), Secret: secret, Configurations: o.Configurations},
-		MaxConcurrentReconciles: 1,
-		ReconciliationTimeout:   time.Minute,
-		NeedLeaderElection:      new(true),
-	})
-	if err != nil {
-		return fmt.Errorf("add the caBundle controller to the manager: %w", err)
+	recorder := mgr.GetEventRecorder("meshfence")
+	runner := &keeperRunner{
+		keeper: &CABundleKeeper{
+			Client:         objects.GetClient(),
+			Secret:         client.ObjectKey{Namespace: o.Namespace, Name: o.Secret},
+			Configurations: o.Configurations,
+			Yields:         o.Yields,
+			Foreign:        o.Foreign,
+			Tell: func(about client.Object, reason, note string) {
+				recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "WriteCABundle", "%s", note)
+			},
+		},
+		cache: objects.GetCache(),
+		log:   mgr.GetLogger().WithName("webhook-ca-bundle"),
 	}
-	// One request for all: the keeper always looks at all three.
-	enqueue := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: secret}}
-	})
-	for _, object := range []client.Object{&corev1.Secret{}, &admissionv1.MutatingWebhookConfiguration{}, &admissionv1.ValidatingWebhookConfiguration{}} {
-		if err := c.Watch(source.Kind(objects.GetCache(), object, enqueue)); err != nil {
-			return fmt.Errorf("watch for the caBundle controller: %w", err)
-		}
+	if err := mgr.Add(runner); err != nil {
+		return fmt.Errorf("add the keeper of caBundles to the manager: %w", err)
 	}
 	return nil
 }

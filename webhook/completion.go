@@ -32,14 +32,19 @@ type completion struct {
 
 	localities localities
 	meshes     meshes
+	// filled reports whether the index holds the whole cluster, and confirmed says that the mesh ConfigMaps have been
+	// weighed since it does.
+	filled    func() bool
+	confirmed bool
 	// told are the problems that were reported last, by hold.
 	told map[policy.Hold]string
 }
 
 // newCompletion returns a completion for the config that the index has.
-func newCompletion(o Options, recorder events.EventRecorder, log logr.Logger) *completion {
+func newCompletion(o Options, filled func() bool, recorder events.EventRecorder, log logr.Logger) *completion {
 	c := &completion{
-		index: o.Index, metrics: o.Metrics, recorder: recorder, log: log,
+		filled: filled,
+		index:  o.Index, metrics: o.Metrics, recorder: recorder, log: log,
 		wakeNodes: make(chan struct{}, 1), wakeMeshes: make(chan struct{}, 1),
 		config: o.Index.Config(), told: map[policy.Hold]string{},
 		localities: localities{source: o.Nodes}, meshes: newMeshes(o),
@@ -76,7 +81,7 @@ func (c *completion) outdated() {
 func (c *completion) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.written != nil
+	return c.written != nil && (c.confirmed || !c.written.Holds.Has(policy.MeshConfig))
 }
 
 // asked says that the API server has answered for all that the config needs, be it that it cannot be read.
@@ -98,7 +103,7 @@ func put(wake chan<- struct{}) {
 	}
 }
 
-// answered applies the config where all that it needs has been asked for, and says whether that is another one.
+// answered applies the config where all that it needs has been asked for, and reports whether that is another one.
 func (c *completion) answered() (changed bool) { return c.asked() && c.apply() }
 
 // apply puts the config in force with what is known, and says whether that is another one.
@@ -186,7 +191,7 @@ func (c *completion) reportHolds(config *policy.Config) {
 	}
 }
 
-// news says whether a text about a hold is another one than the last.
+// news reports whether a text about a hold is another one than the last.
 func (c *completion) news(hold policy.Hold, text string) bool {
 	old := c.told[hold]
 	c.told[hold] = text

@@ -21,6 +21,7 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/webhook"
 )
 
 // byNodes is a FenceConfig that needs Nodes, with the localities of other clusters.
@@ -28,23 +29,23 @@ func byNodes(others string) string {
 	return strings.Replace(fenced, "holds: [subset]", "holds: [locality]\nlocalities: {"+others+"}", 1)
 }
 
-// nodeSource is a source of Nodes that can refuse to answer.
-type nodeSource struct {
+// fickleSource is a source of one kind that can refuse to answer.
+type fickleSource struct {
 	*fcache.FakeControllerSource
 
 	mu      sync.Mutex
 	err     error
-	watches []*nodeWatch
+	watches []*fickleWatch
 }
 
-func newNodeSource(t *testing.T) *nodeSource {
+func newFickleSource(t *testing.T) *fickleSource {
 	t.Helper()
-	s := &nodeSource{FakeControllerSource: fcache.NewFakeControllerSource()}
+	s := &fickleSource{FakeControllerSource: fcache.NewFakeControllerSource()}
 	t.Cleanup(s.Shutdown)
 	return s
 }
 
-func (s *nodeSource) List(o metav1.ListOptions) (runtime.Object, error) {
+func (s *fickleSource) List(o metav1.ListOptions) (runtime.Object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -53,7 +54,7 @@ func (s *nodeSource) List(o metav1.ListOptions) (runtime.Object, error) {
 	return s.FakeControllerSource.List(o)
 }
 
-func (s *nodeSource) Watch(o metav1.ListOptions) (watch.Interface, error) {
+func (s *fickleSource) Watch(o metav1.ListOptions) (watch.Interface, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -63,16 +64,16 @@ func (s *nodeSource) Watch(o metav1.ListOptions) (watch.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &nodeWatch{inner, s}
+	w := &fickleWatch{inner, s}
 	s.watches = append(s.watches, w)
 	return w, nil
 }
 
-// IsWatchListSemanticsUnSupported makes informers list the Nodes, as the fake source can do nothing else.
-func (s *nodeSource) IsWatchListSemanticsUnSupported() bool { return true }
+// IsWatchListSemanticsUnSupported makes informers list, as the fake source can do nothing else.
+func (s *fickleSource) IsWatchListSemanticsUnSupported() bool { return true }
 
 // refuse answers with an error from now on, and ends the watches; nil answers again.
-func (s *nodeSource) refuse(err error) {
+func (s *fickleSource) refuse(err error) {
 	s.mu.Lock()
 	s.err = err
 	running := slices.Clone(s.watches)
@@ -82,21 +83,21 @@ func (s *nodeSource) refuse(err error) {
 	}
 }
 
-func (s *nodeSource) watched() bool {
+func (s *fickleSource) watched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.watches) > 0
 }
 
-// nodeWatch is a watch that its source knows to be running.
-type nodeWatch struct {
+// fickleWatch is a watch that its source knows to be running.
+type fickleWatch struct {
 	watch.Interface
-	source *nodeSource
+	source *fickleSource
 }
 
-func (w *nodeWatch) Stop() {
+func (w *fickleWatch) Stop() {
 	w.source.mu.Lock()
-	w.source.watches = slices.DeleteFunc(w.source.watches, func(other *nodeWatch) bool { return other == w })
+	w.source.watches = slices.DeleteFunc(w.source.watches, func(other *fickleWatch) bool { return other == w })
 	w.source.mu.Unlock()
 	w.Interface.Stop()
 }
@@ -178,8 +179,8 @@ func (w *watched) event() string {
 func TestStateReadsNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		nodes := newNodeSource(t)
-		w := newWatchedWith(t, byNodes("m1c2: [r2]"), nodes)
+		nodes := newFickleSource(t)
+		w := newWatchedWith(t, byNodes("m1c2: [r2]"), webhook.Options{Nodes: nodes})
 		configs := w.sources[policy.KindConfigMap]
 		configs.Add(fenceConfig(byNodes("m1c2: [r2]")))
 		nodes.Add(node("a", "r1/z1"))
@@ -275,10 +276,10 @@ func TestStateWithoutNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				nodes := newNodeSource(t)
+				nodes := newFickleSource(t)
 				nodes.refuse(test.err)
 				nodes.Add(node("a", "r1"))
-				w := newWatchedWith(t, byNodes(""), nodes)
+				w := newWatchedWith(t, byNodes(""), webhook.Options{Nodes: nodes})
 				w.sources[policy.KindConfigMap].Add(fenceConfig(byNodes("")))
 				w.runAll(t)
 				if w.Synced() != test.synced || w.shares() != test.shares {
@@ -300,10 +301,10 @@ func TestStateWithoutNodes(t *testing.T) {
 func TestStateReloadsWithNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		nodes := newNodeSource(t)
+		nodes := newFickleSource(t)
 		nodes.refuse(errors.New("connection refused"))
 		nodes.Add(node("a", "r1/z/s"))
-		w := newWatchedWith(t, fenced, nodes)
+		w := newWatchedWith(t, fenced, webhook.Options{Nodes: nodes})
 		configs := w.sources[policy.KindConfigMap]
 		configs.Add(fenceConfig(fenced))
 		w.runAll(t)

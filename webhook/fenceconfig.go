@@ -27,12 +27,21 @@ func ConfigSource(installNamespace string, rules []leak.Rule) policy.Source {
 // LoadConfig reads the FenceConfig from the cluster. The reader must not be a cache that has not been
 // started. The error is a *policy.ConfigError where the config is there and wrong.
 func LoadConfig(ctx context.Context, reader client.Reader, source policy.Source) (*policy.Config, error) {
+	return loadConfig(ctx, reader, source, policy.ConfigMapName)
+}
+
+func loadConfig(ctx context.Context, reader client.Reader, source policy.Source, name string) (*policy.Config, error) {
 	var object corev1.ConfigMap
-	key := client.ObjectKey{Namespace: source.InstallNamespace, Name: policy.ConfigMapName}
+	key := client.ObjectKey{Namespace: source.InstallNamespace, Name: name}
 	if err := reader.Get(ctx, key, &object); err != nil {
 		return nil, fmt.Errorf("get FenceConfig: %w", err)
 	}
 	return parseConfig(object.Data, source)
+}
+
+func isConfigError(err error) bool {
+	_, ok := errors.AsType[*policy.ConfigError](err)
+	return ok
 }
 
 func parseConfig(data map[string]string, source policy.Source) (*policy.Config, error) {

@@ -3,9 +3,11 @@ package webhook
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -65,11 +67,12 @@ type objects struct {
 	informers cache.Informers
 	mapper    meta.RESTMapper
 	index     *policy.Index
+	log       logr.Logger
 	missing   []Route
 }
 
-func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy.Index) *objects {
-	o := &objects{informers: informers, mapper: mapper, index: index}
+func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy.Index, log logr.Logger) *objects {
+	o := &objects{informers: informers, mapper: mapper, index: index, log: log}
 	for _, r := range Routes() {
 		if r.Stored {
 			o.missing = append(o.missing, r)
@@ -78,44 +81,51 @@ func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy
 	return o
 }
 
-// watch starts to watch the missing kinds that the API server has now.
+// watch starts to watch the missing kinds that the API server has now. Those that it cannot tell of, which is an error,
+// stay missing like those that it does not have.
 func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerRegistration, error) {
 	var registrations []toolscache.ResourceEventHandlerRegistration
 	var missing []Route
+	var errs []error
 	for _, r := range o.missing {
-		mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
-		if meta.IsNoMatchError(err) {
+		registration, err := o.watchKind(ctx, r)
+		if err != nil {
 			missing = append(missing, r)
+			if !meta.IsNoMatchError(err) {
+				errs = append(errs, fmt.Errorf("watch %s: %w", r.Kind, err))
+			}
 			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", r.Kind, err)
-		}
-		object := &unstructured.Unstructured{}
-		object.SetGroupVersionKind(mapping.GroupVersionKind)
-		informer, err := o.informers.GetInformer(ctx, object, cache.BlockUntilSynced(false))
-		if err != nil {
-			return nil, fmt.Errorf("watch %s: %w", r.Kind, err)
-		}
-		registration, err := informer.AddEventHandler(handlers(
-			func(s *stored) { o.index.SetObject(s.view) },
-			func(key toolscache.ObjectName) {
-				o.index.DeleteObject(policy.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
-			},
-		))
-		if err != nil {
-			return nil, fmt.Errorf("watch %s: %w", r.Kind, err)
 		}
 		registrations = append(registrations, registration)
 	}
 	o.missing = missing
-	return registrations, nil
+	return registrations, errors.Join(errs...)
+}
+
+func (o *objects) watchKind(ctx context.Context, r Route) (toolscache.ResourceEventHandlerRegistration, error) {
+	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+	if err != nil {
+		return nil, err
+	}
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(mapping.GroupVersionKind)
+	informer, err := o.informers.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, err
+	}
+	return informer.AddEventHandler(handlers(
+		func(s *stored) { o.index.SetObject(s.view) },
+		func(key toolscache.ObjectName) {
+			o.index.DeleteObject(policy.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
+		},
+	))
 }
 
 // NeedLeaderElection says that every replica watches.
 func (o *objects) NeedLeaderElection() bool { return false }
 
-// Start looks for the missing kinds until there are none or the context ends.
+// Start looks for the missing kinds until there are none or the context ends. That the API server cannot tell is no
+// reason to end anything: it is asked again.
 func (o *objects) Start(ctx context.Context) error {
 	ticker := time.NewTicker(kindsRetry)
 	defer ticker.Stop()
@@ -126,7 +136,7 @@ func (o *objects) Start(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		if _, err := o.watch(ctx); err != nil && ctx.Err() == nil {
-			return err
+			o.log.Error(err, "kinds cannot be looked for, trying again", "pause", kindsRetry.String())
 		}
 	}
 	return nil

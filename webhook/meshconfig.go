@@ -10,7 +10,8 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
-func isMeshConfigMap(namespace, name string, config *policy.Config) bool {
+// IsMeshConfigMap reports whether a ConfigMap is one of the mesh ConfigMaps that the FenceConfig names.
+func IsMeshConfigMap(namespace, name string, config *policy.Config) bool {
 	return namespace == config.IstioNamespace && slices.Contains(config.MeshConfigMaps, name)
 }
 
@@ -26,7 +27,7 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 		return nil, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
 	}
 	config := view.Config()
-	if !isMeshConfigMap(s.Namespace, object.Metadata.Name, config) {
+	if !IsMeshConfigMap(s.Namespace, object.Metadata.Name, config) {
 		return nil, nil
 	}
 	var scope inject.Scope

@@ -8,13 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,9 +55,10 @@ func meshMapsOf(config *policy.Config) []client.ObjectKey {
 	return keys
 }
 
-// asked says that the API server has answered for every mesh ConfigMap of a config, be it that one cannot be read.
+// asked reports whether the API server has answered for every mesh ConfigMap of a config, be it that one cannot be read.
 func (m *meshes) asked(config *policy.Config) bool {
-	return slices.Equal(m.weighed, meshMapsOf(config))
+	needed := meshMapsOf(config)
+	return len(needed) == 0 || slices.Equal(m.weighed, needed)
 }
 
 // followMeshes watches the mesh ConfigMaps that the FenceConfig needs, and weighs them, until the context ends.
@@ -143,10 +137,14 @@ func (c *completion) current() *policy.Config {
 	return c.config
 }
 
-// weigh works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It says whether
-// that is news, and when to look again without a change; 0 where that is not needed.
+// weigh works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It reports
+// whether that is news, and when to look again without a change; 0 where that is not needed.
 func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) {
 	config := f.current()
+	filled := f.confirmed || f.filled()
+	if !filled {
+		again = meshGather
+	}
 	view := f.index.View()
 	var faults []*policy.HoldFault
 	var told strings.Builder
@@ -174,6 +172,7 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	if f.config != config {
 		return false, 0 // a token is on its way
 	}
+	f.confirmed = filled
 	if text := told.String(); text != f.told {
 		f.told, f.meshes.fault = text, inject.JoinFaults(faults)
 	}
@@ -182,154 +181,4 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 		return f.answered(), again
 	}
 	return false, again
-}
-
-// meshWatch is what a watch says of one mesh ConfigMap.
-type meshWatch struct {
-	cancel context.CancelFunc
-
-	mu sync.Mutex
-	// seen is what the API server said last.
-	seen meshSeen
-
-	// The rest is for the follower alone: the object that was read last, with which cluster domain, what istiod makes
-	// of it, and since when it lacks which hosts.
-	of      *corev1.ConfigMap
-	domain  string
-	read    inject.MeshMap
-	lacking map[string]time.Time
-}
-
-// meshSeen is what the API server says of a mesh ConfigMap.
-type meshSeen struct {
-	// known says that it has said whether there is one.
-	known  bool
-	object *corev1.ConfigMap // nil where there is none
-	// refused says that a right is missing, and failed that nothing has been read since then for another reason.
-	refused, failed error
-	since           time.Time
-}
-
-func (s meshSeen) version() string {
-	if s.object == nil {
-		return ""
-	}
-	return string(s.object.UID) + " " + s.object.ResourceVersion
-}
-
-// run watches the ConfigMap until the context ends, and tells of changes.
-func (w *meshWatch) run(ctx context.Context, source toolscache.ListerWatcher, log logr.Logger, changed func()) error {
-	note := func(change func(*meshSeen)) {
-		w.mu.Lock()
-		change(&w.seen)
-		w.mu.Unlock()
-		changed()
-	}
-	answered := func(err error) { note(func(s *meshSeen) { s.answered(err) }) }
-	informer := toolscache.NewSharedIndexInformer(observed(source, answered), &corev1.ConfigMap{}, 0, nil)
-	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *toolscache.Reflector, err error) {
-		log.Info("mesh ConfigMap cannot be watched, trying again", "reason", err.Error())
-	})
-	if err != nil {
-		return err
-	}
-	registration, err := informer.AddEventHandler(handlers(
-		func(o *corev1.ConfigMap) { note(func(s *meshSeen) { s.known, s.object = true, o }) },
-		func(toolscache.ObjectName) { note(func(s *meshSeen) { s.known, s.object = true, nil }) },
-	))
-	if err != nil {
-		return err
-	}
-	var running sync.WaitGroup
-	running.Go(func() { informer.RunWithContext(ctx) })
-	defer running.Wait()
-	select {
-	case <-ctx.Done():
-	case <-registration.HasSyncedChecker().Done():
-		note(func(s *meshSeen) { s.known = true }) // also where there is none
-	}
-	return nil
-}
-
-func (s *meshSeen) answered(err error) {
-	switch {
-	case err == nil:
-		s.refused, s.failed = nil, nil
-	case refusal(err):
-		s.refused, s.failed = err, nil
-	case s.failed == nil:
-		s.failed, s.since = err, time.Now()
-	}
-}
-
-// look returns what is known of the ConfigMap; ok is false while the API server has not answered.
-func (w *meshWatch) look() (seen meshSeen, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.seen, w.seen.known || w.seen.refused != nil
-}
-
-// fault says what is wrong with the ConfigMap, and when to look again without a change; 0 where that is not needed.
-func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, view *policy.View, now time.Time) (*policy.HoldFault, time.Duration) {
-	var again time.Duration
-	read := w.read
-	switch blind := now.Sub(seen.since); {
-	case seen.refused != nil:
-		read = inject.UnknownMeshMap(key.String(), seen.refused)
-	case seen.failed != nil && blind >= meshBlind:
-		read = inject.UnknownMeshMap(key.String(), seen.failed)
-	case seen.failed != nil:
-		again = meshBlind - blind
-		fallthrough
-	default:
-		read = w.text(seen.object, key, domain)
-	}
-	fault, lacks := read.Fault(view)
-	since := map[string]time.Time{}
-	oldest := now
-	for _, host := range lacks {
-		at, ok := w.lacking[host]
-		if !ok {
-			at = now
-		}
-		if since[host] = at; at.Before(oldest) {
-			oldest = at
-		}
-	}
-	w.lacking = since
-	if fault == nil || !fault.Behind {
-		return fault, again
-	}
-	if left := meshGrace - now.Sub(oldest); left > 0 {
-		return nil, left
-	}
-	return fault, again
-}
-
-// text reads the ConfigMap, unless that is what was read last.
-func (w *meshWatch) text(object *corev1.ConfigMap, key client.ObjectKey, domain string) inject.MeshMap {
-	if object == nil {
-		return inject.MissingMeshMap(key.String())
-	}
-	if object != w.of || domain != w.domain {
-		w.of, w.domain, w.read = object, domain, inject.ReadMeshMap(key.String(), domain, object.Data, object.Annotations)
-	}
-	return w.read
-}
-
-// meshConfigMapsOf returns the sources of single ConfigMaps of a cluster.
-func meshConfigMapsOf(api corev1client.ConfigMapsGetter) func(client.ObjectKey) toolscache.ListerWatcher {
-	return func(key client.ObjectKey) toolscache.ListerWatcher {
-		one := fields.OneTermEqualSelector("metadata.name", key.Name).String()
-		return &toolscache.ListWatch{
-			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				o.FieldSelector = one
-				return api.ConfigMaps(key.Namespace).List(ctx, o)
-			},
-			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-				o.FieldSelector = one
-				return api.ConfigMaps(key.Namespace).Watch(ctx, o)
-			},
-		}
-	}
 }

@@ -20,6 +20,8 @@ const (
 	outcomeDenied     = leak.OutcomeDenied
 	outcomeBadRequest = "bad_request"
 	outcomeNotReady   = "not_ready"
+	outcomeShed       = "shed"
+	outcomeTooLarge   = "too_large"
 	outcomeError      = "error"
 )
 
@@ -43,6 +45,8 @@ type Metrics struct {
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
 	active     *prometheus.GaugeVec
+	held       prometheus.Gauge
+	yielded    prometheus.Gauge
 
 	registerer prometheus.Registerer
 }
@@ -81,7 +85,17 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Help: "1 while a hold that the FenceConfig names is true by what this replica sees, 0 while it is not and counts for nothing.",
 		}, []string{"hold"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.active} {
+	m.held = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_admission_held_bytes",
+		Help: "Bytes of the bodies of admission requests that are held now.",
+	})
+	m.yielded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_webhook_configurations_yielded",
+		Help: "Webhook configurations whose caBundle this replica leaves to another writer.",
+	})
+	for _, c := range []prometheus.Collector{
+		m.requests, m.duration, m.findings, m.reloads, m.reloaded, m.localities, m.active, m.held, m.yielded,
+	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -100,6 +114,12 @@ func (m *Metrics) begin(path, kind string, operation admissionv1.Operation) func
 	}
 }
 
+// Yielded counts the webhook configurations that are left to another writer.
+func (m *Metrics) Yielded() prometheus.Gauge { return m.yielded }
+
+// inFlight counts bytes that come, or go where they are negative.
+func (m *Metrics) inFlight(bytes int64) { m.held.Add(float64(bytes)) }
+
 func operationLabel(operation admissionv1.Operation) string {
 	known := []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}
 	if slices.Contains(known, operation) {
@@ -111,7 +131,7 @@ func operationLabel(operation admissionv1.Operation) string {
 func (m *Metrics) found(v leak.Verdict) {
 	for _, group := range v.ByOutcome() {
 		for _, f := range group.Findings {
-			m.findings.WithLabelValues(f.Rule, group.Outcome).Inc()
+			m.findings.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
 		}
 	}
 }

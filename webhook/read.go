@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 )
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
@@ -34,6 +35,28 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 		}
 		return err
 	})
+}
+
+// ReadMeshConfig completes the config of an index, which must hold the scope, with what the mesh ConfigMaps say right
+// now. Unlike a State it gives them no time to follow the scope.
+func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Index) error {
+	config, view := index.Config(), index.View()
+	var faults []*policy.HoldFault
+	for _, key := range meshMapsOf(config) {
+		var object corev1.ConfigMap
+		err := reader.Get(ctx, key, &object)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
+		}
+		read := inject.MissingMeshMap(key.String())
+		if err == nil {
+			read = inject.ReadMeshMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
+		}
+		fault, _ := read.Fault(view)
+		faults = append(faults, fault)
+	}
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	return nil
 }
 
 // ReadObjects fills an index with the objects of the stored kinds that the cluster has.

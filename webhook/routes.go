@@ -84,6 +84,7 @@ func Routes() []Route {
 			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
 			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, inject.MeshConfigKey),
+			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", inject.MeshConfigKey),
 		},
 		{
 			Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: claimsPlace(),

@@ -53,6 +53,12 @@ type server struct {
 // serve starts admission with a config. The caller may change what is in the cluster before it asks.
 func serve(t *testing.T, config string) *server {
 	t.Helper()
+	return serveWithin(t, config, 0)
+}
+
+// serveWithin is serve with so much room for bodies.
+func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
+	t.Helper()
 	rules := leak.Rules()
 	parsed, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(config))
 	if err != nil {
@@ -74,8 +80,9 @@ func serve(t *testing.T, config string) *server {
 	}
 	a, err := webhook.New(webhook.Options{
 		Index: c.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Reader: c.reader,
-		Now:    func() time.Time { return today },
-		Synced: func() bool { return c.synced },
+		Now:           func() time.Time { return today },
+		Synced:        func() bool { return c.synced },
+		BytesInFlight: bytesInFlight,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 
@@ -29,6 +30,7 @@ type State struct {
 	log      logr.Logger
 	// completion puts the FenceConfig in force.
 	completion *completion
+	good       func(text string) // takes a config that is in force; nil keeps none
 
 	registrations []toolscache.ResourceEventHandlerRegistration
 
@@ -93,15 +95,19 @@ func fenceOnly(annotations map[string]string) map[string]string {
 	return map[string]string{policy.FenceKey: fence}
 }
 
-// NewState feeds the index of the options from informers, which the caller starts.
+// NewState feeds the index of the options from informers, which the caller starts. It returns when the API server has
+// told what it needs for that, however long it takes; the error is that the context has ended.
 func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
 	s := &State{
-		index:      o.Index,
-		source:     ConfigSource(o.InstallNamespace, o.Rules),
-		metrics:    o.Metrics,
-		recorder:   recorder,
-		log:        log,
-		completion: newCompletion(o, recorder, log),
+		index:    o.Index,
+		source:   ConfigSource(o.InstallNamespace, o.Rules),
+		metrics:  o.Metrics,
+		recorder: recorder,
+		log:      log,
+	}
+	s.completion = newCompletion(o, s.filled, recorder, log)
+	if o.Stale != nil {
+		s.stale(o.Stale)
 	}
 	for _, watch := range []struct {
 		object  client.Object
@@ -111,39 +117,50 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
-		informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
+		err := Persist(ctx, log, fmt.Sprintf("watch %T", watch.object), func() error {
+			informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
+			if err != nil {
+				return err
+			}
+			registration, err := informer.AddEventHandler(watch.handler)
+			if err == nil {
+				s.registrations = append(s.registrations, registration)
+			}
+			return err
+		})
 		if err != nil {
-			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
+			return nil, err
 		}
-		registration, err := informer.AddEventHandler(watch.handler)
-		if err != nil {
-			return nil, fmt.Errorf("watch %T: %w", watch.object, err)
-		}
-		s.registrations = append(s.registrations, registration)
 	}
 	return s, nil
 }
 
-// watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting.
+// watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting, but those
+// that the API server cannot tell of do.
 func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
-	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index)
-	registrations, err := o.watch(ctx)
+	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index, s.log)
+	err := Persist(ctx, s.log, "watch what rules relate", func() error {
+		registrations, err := o.watch(ctx)
+		s.registrations = append(s.registrations, registrations...)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	s.registrations = append(s.registrations, registrations...)
 	return mgr.Add(o)
 }
 
 // Synced says that everything that stood in the cluster when the caches were filled is in the index, and so is
 // what completes the FenceConfig, as far as it can be read.
-func (s *State) Synced() bool {
+func (s *State) Synced() bool { return s.filled() && s.completion.settled() }
+
+func (s *State) filled() bool {
 	for _, r := range s.registrations {
 		if !r.HasSynced() {
 			return false
 		}
 	}
-	return s.completion.settled()
+	return true
 }
 
 // Check is a readyz check: it fails until Synced.
@@ -223,6 +240,31 @@ func (s *State) reload(object *corev1.ConfigMap) {
 		return
 	}
 	s.completion.use(config, object)
+	if s.good != nil {
+		s.good(object.Data[policy.ConfigMapKey])
+	}
+}
+
+// stale tells that the replica has started with the last good config.
+func (s *State) stale(why error) {
+	s.completion.outdated()
+	outcome := reloadDeleted
+	if isConfigError(why) {
+		outcome = reloadInvalid
+	}
+	s.metrics.configReloaded(outcome)
+	s.warn("FenceConfig cannot be used", "reason", why.Error())
+	s.recorder.Eventf(s.configMap(), nil, corev1.EventTypeWarning, "StaleFenceConfig", "Start", "%s", why)
+}
+
+// configMap names the ConfigMap of the FenceConfig, which need not be there.
+func (s *State) configMap() *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindConfigMap, Namespace: s.source.InstallNamespace, Name: policy.ConfigMapName}
+}
+
+// warn logs at a level that logr does not have.
+func (s *State) warn(message string, args ...any) {
+	slog.New(logr.ToSlogHandler(s.log)).Warn(message, args...)
 }
 
 func (s *State) deleted() {
@@ -231,7 +273,9 @@ func (s *State) deleted() {
 	s.seen = nil
 	s.completion.outdated()
 	s.metrics.configReloaded(reloadDeleted)
-	s.log.Info("FenceConfig was deleted, the last good one stays in force")
+	s.warn("FenceConfig was deleted, the last good one stays in force", "configMap", s.source.InstallNamespace+"/"+policy.ConfigMapName)
+	s.recorder.Eventf(s.configMap(), nil, corev1.EventTypeWarning, "FenceConfigDeleted", "Reload",
+		"the FenceConfig was deleted; the last good one stays in force, also when meshfence starts again")
 }
 
 // summary fits an error into the note of an Event, which takes 1024 bytes.

@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -65,11 +66,11 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	return newWatchedWith(t, fenced, nil)
+	return newWatchedWith(t, fenced, webhook.Options{})
 }
 
-// newWatchedWith has another FenceConfig, and a source of Nodes.
-func newWatchedWith(t *testing.T, text string, nodes toolscache.ListerWatcher) *watched {
+// newWatchedWith has another FenceConfig, and the sources of the options.
+func newWatchedWith(t *testing.T, text string, o webhook.Options) *watched {
 	t.Helper()
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
@@ -94,7 +95,7 @@ func newWatchedWith(t *testing.T, text string, nodes toolscache.ListerWatcher) *
 		t.Fatal(err)
 	}
 	w.index = policy.NewIndex(config)
-	o := webhook.Options{Index: w.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Nodes: nodes}
+	o.Index, o.Rules, o.InstallNamespace, o.Metrics = w.index, rules, install, metrics
 	if w.State, err = webhook.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,8 @@ func TestStateReloads(t *testing.T) {
 				configs.Add(other)
 				configs.Delete(other.DeepCopy())
 			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
-			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1}, ""},
+			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1},
+				"Warning FenceConfigDeleted the FenceConfig was deleted; the last good one stays in force, also when meshfence starts again"},
 			{"a good one again", func() { configs.Add(object(fenced)) }, "strict", 1,
 				map[string]float64{"success": 3, "invalid": 1, "deleted": 1}, ""},
 		}
@@ -341,4 +343,24 @@ func TestCacheKeepsLittle(t *testing.T) {
 	if found != 2 {
 		t.Errorf("%d kinds are stripped, want 2", found)
 	}
+}
+
+// A replica that starts with the last good config says so until there is another one.
+func TestStateStartsStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatchedWith(t, fenced, webhook.Options{Stale: errors.New("get FenceConfig: not found; the last good one is in force")})
+		w.run(t)
+		assertReloads(t, w.registry, "at the start", 0, map[string]float64{"deleted": 1})
+		const want = "Warning StaleFenceConfig get FenceConfig: not found; the last good one is in force"
+		if event := <-w.recorder.Events; event != want {
+			t.Errorf("event %q, want %q", event, want)
+		}
+		if err := w.Check(nil); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		w.sources[policy.KindConfigMap].Add(configMapOf("meshfence", strings.Replace(fenced, "strict", "prefer", 1)))
+		synctest.Wait()
+		assertReloads(t, w.registry, "a good one", 1, map[string]float64{"deleted": 1, "success": 1})
+	})
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
@@ -11,11 +12,11 @@ import (
 
 // validate answers with what the guard finds in the final object.
 func (a *Admission) validate(ctx context.Context, req admission.Request) (answer, error) {
-	if req.Kind.Kind == policy.KindConfigMap && req.Namespace == a.InstallNamespace {
+	if req.Kind.Kind == policy.KindConfigMap && req.Namespace == a.InstallNamespace && req.Operation != admissionv1.Delete {
 		return a.validateConfigMap(req)
 	}
 	s, view := a.subject(req), a.Index.View()
-	if s.Kind == policy.KindConfigMap && !isMeshConfigMap(req.Namespace, req.Name, view.Config()) {
+	if s.Kind == policy.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
 	now := a.Now()

@@ -255,7 +255,9 @@ func TestValidateBoundsWarnings(t *testing.T) {
 	for i := range names {
 		names[i] = "reviews.shop.svc.cluster.local"
 	}
-	response := serve(t, fenced+"enforcement: warn\n").ask(t, webhook.ValidatePath, request(t, serviceEntry(names...), ""))
+	elsewhere := "], endpoints: [" + strings.Repeat("{address: 192.0.2.7, network: other}, ", hosts) + "]}}"
+	entry := strings.TrimSuffix(serviceEntry(names...), "]}}") + elsewhere
+	response := serve(t, fenced+"enforcement: warn\n").ask(t, webhook.ValidatePath, request(t, entry, ""))
 	length := 0
 	for _, w := range response.Warnings {
 		length += len(w)

@@ -12,10 +12,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// Setup registers both admission paths on the manager's webhook server, the state on its cache, readiness
-// checks on its health endpoint and the gauge of Services beside the other metrics. The cache must have been
-// made with CacheOptions. The Reader, Nodes, MeshConfigMaps and Synced of the options are the
-// manager's and the state's own.
+// Setup registers both admission paths on the manager's webhook server, the state on its cache and the gauge of
+// Services beside the other metrics. The cache must have been made with CacheOptions. The Reader, Nodes,
+// MeshConfigMaps and Synced of the options are the manager's and the state's own. It returns when the API server has
+// told its kinds.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Reader == nil {
 		o.Reader = mgr.GetAPIReader()
@@ -44,6 +44,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	good := newLastGood(mgr.GetAPIReader(), mgr.GetClient(), o.InstallNamespace, state.log)
+	if err := mgr.Add(good); err != nil {
+		return nil, fmt.Errorf("add the keeper of the last good FenceConfig: %w", err)
+	}
+	state.good = good.put // the informers do not run yet
 	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err
 	}
@@ -52,9 +57,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	}
 	if err := o.Metrics.RegisterServices(o.Index.Count); err != nil {
 		return nil, err
-	}
-	if err := mgr.AddReadyzCheck("state", state.Check); err != nil {
-		return nil, fmt.Errorf("add readiness check: %w", err)
 	}
 	server := mgr.GetWebhookServer()
 	server.Register(MutatePath, a.Mutator())

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -18,11 +20,13 @@ func newAudit() *cobra.Command {
 	var output string
 	command := &cobra.Command{
 		Use:   "audit",
-		Short: "Show every fenced Service of the cluster, and everything that would leak",
-		Long: `Show every Service that is fenced, by what, and how many ready endpoints this cluster has for it; then every
-object that admission would refuse or warn of if it were written now.
+		Short: "Show every fenced Service of the cluster, what holds it, and everything that would leak",
+		Long: `Show whether the holds that the FenceConfig names are true; then every Service that is fenced, by what, how many
+ready endpoints this cluster has for it, and what holds it; then every object that admission would refuse or warn of if
+it were written now.
 
-Exit code 0: nothing stands that would be refused; 1: something does; 2: an error.`,
+Exit code 0: every hold is true, every strict Service is held, and nothing exists that would be refused; 1: something
+is not as it should be; 2: an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			write, ok := map[string]func(io.Writer, controller.Report) error{"text": writeAudit, "json": writeAuditJSON}[output]
@@ -40,10 +44,8 @@ Exit code 0: nothing stands that would be refused; 1: something does; 2: an erro
 			if err := write(command.OutOrStdout(), report); err != nil {
 				return err
 			}
-			for _, s := range report.Standing {
-				if len(s.Denied) > 0 {
-					return errDenied
-				}
+			if !sound(report) {
+				return errDenied
 			}
 			return nil
 		},
@@ -53,18 +55,36 @@ Exit code 0: nothing stands that would be refused; 1: something does; 2: an erro
 	return command
 }
 
+// sound reports whether every hold is true, every strict Service is held, and nothing would be refused.
+func sound(report controller.Report) bool {
+	return !slices.ContainsFunc(report.Holds, func(h controller.HoldReport) bool { return h.State != policy.HoldTrue }) &&
+		!slices.ContainsFunc(report.Services, func(s controller.FencedService) bool { return len(s.Lacks) > 0 }) &&
+		!slices.ContainsFunc(report.Standing, func(s controller.Standing) bool { return len(s.Denied) > 0 })
+}
+
 func writeAudit(out io.Writer, report controller.Report) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "SERVICE\tFENCE\tBY\tREADY HERE")
+	fmt.Fprintln(table, "HOLD\tSTATE")
+	for _, h := range report.Holds {
+		fmt.Fprintf(table, "%s\t%s\n", h.Hold, stateOf(h))
+	}
+	fmt.Fprintln(table, "\nSERVICE\tFENCE\tBY\tREADY HERE\tHELD BY")
 	for _, s := range report.Services {
 		note := ""
 		if s.Ready == 0 && s.Fence == policy.Strict.String() {
 			note = " (calls fail)"
 		}
-		fmt.Fprintf(table, "%s/%s\t%s\t%s\t%d%s\n", s.Namespace, s.Name, s.Fence, s.By, s.Ready, note)
+		fmt.Fprintf(table, "%s/%s\t%s\t%s\t%d%s\t%s\n", s.Namespace, s.Name, s.Fence, s.By, s.Ready, note, heldBy(s))
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	for _, s := range report.Services {
+		for _, l := range s.Lacks {
+			if _, err := fmt.Fprintf(out, "not held: Service %s/%s: %s [%s]\n", s.Namespace, s.Name, l.Message, l.Reason); err != nil {
+				return err
+			}
+		}
 	}
 	for _, s := range report.Standing {
 		if err := writeStanding(out, s); err != nil {
@@ -72,6 +92,25 @@ func writeAudit(out io.Writer, report controller.Report) error {
 		}
 	}
 	return nil
+}
+
+// stateOf says how far a hold is true, and why not.
+func stateOf(h controller.HoldReport) string {
+	if h.Reason == "" {
+		return h.State
+	}
+	return h.State + ": " + h.Reason
+}
+
+// heldBy names what holds a strict Service.
+func heldBy(s controller.FencedService) string {
+	switch {
+	case s.Fence != policy.Strict.String():
+		return ""
+	case len(s.HeldBy) == 0:
+		return "nothing"
+	}
+	return strings.Join(s.HeldBy, ", ")
 }
 
 // writeStanding writes a line for each finding.
@@ -89,6 +128,7 @@ func writeStanding(out io.Writer, s controller.Standing) error {
 
 // auditJSON is the form of -o json.
 type auditJSON struct {
+	Holds    []controller.HoldReport    `json:"holds"`
 	Services []controller.FencedService `json:"services"`
 	Leaks    []outcomeJSON              `json:"leaks"`
 }
@@ -100,7 +140,7 @@ type outcomeJSON struct {
 }
 
 func writeAuditJSON(out io.Writer, report controller.Report) error {
-	j := auditJSON{Services: append([]controller.FencedService{}, report.Services...), Leaks: []outcomeJSON{}}
+	j := auditJSON{Holds: report.Holds, Services: append([]controller.FencedService{}, report.Services...), Leaks: []outcomeJSON{}}
 	for _, s := range report.Standing {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {

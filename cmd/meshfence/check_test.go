@@ -45,6 +45,8 @@ data:
     - {settings: {clusterLocal: false}, hosts: ["*"]}
     serviceSettings: *s
 `
+	foreignRule = `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: foreign, labels: {istio.io/rev: canary}}, spec: {host: reviews}}
+`
 	asConfigMap = `apiVersion: v1
 kind: ConfigMap
 metadata: {name: meshfence, namespace: elsewhere}
@@ -62,7 +64,7 @@ func meshfence(t *testing.T, stdin string, arguments ...string) (code int, stdou
 	command.SetIn(strings.NewReader(stdin))
 	command.SetOut(&out)
 	command.SetErr(&errOut)
-	return run(command), out.String(), errOut.String()
+	return run(t.Context(), command), out.String(), errOut.String()
 }
 
 func write(t *testing.T, dir, name, content string) string {
@@ -82,35 +84,44 @@ func TestCheck(t *testing.T) {
 	list := `{"apiVersion": "v1", "kind": "List", "items": [
 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"meshfence.io/fence": "strict"}}},
 {"apiVersion": "networking.istio.io/v1beta1", "kind": "ServiceEntry", "metadata": {"name": "it"}, "spec": {"hosts": ["reviews.default.svc.cluster.local"]}}]}`
+	byMesh := strings.Replace(fenceConfig, "[subset]", "[meshConfig]", 1)
+	mesh := func(text string) string {
+		return fmt.Sprintf("---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: %q}}\n", text)
+	}
+	const alias = "x: &s\n- settings: {clusterLocal: true}\n  hosts: [a]\nserviceSettings: *s\n"
 	for name, test := range map[string]struct {
 		stdin, config string
 		code          int
 		want          string
 	}{
-		"nothing denied":          {stdin: fencedService + "---\n" + plainRule},
-		"denied":                  {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-:3: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
-		"order does not count":    {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-:1: deny"},
-		"a List in JSON":          {stdin: list, code: 1, want: "-:3: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
-		"warn":                    {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-:3: warn: DestinationRule"},
-		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-:3: warn: DestinationRule"},
-		"other kinds":             {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
-		"localities of Nodes":     {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
-		"shared localities":       {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
-		"unknown localities":      {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
-		"JSON objects in a row":   {stdin: asJSONStream, code: 1, want: "-:2: deny: ServiceEntry default/it"},
-		"JSON escapes":            {stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","annotations":{"a":"\ud83d\ude00","b":"a\/b"}}}`},
-		"JSON that breaks off":    {stdin: asJSONStream + `{"kind":`, code: 2, want: "line 3: must be JSON"},
-		"duplicate key in JSON":   {stdin: `{"apiVersion":"v1","kind":"Pod","kind":"Pod","metadata":{"name":"n"}}`, code: 2, want: "-:1: "},
-		"behind a document end":   {stdin: fencedService + "...\n" + leakyRule, code: 1, want: "-:3: deny"},
-		"a directive":             {stdin: "%YAML 1.1\n---\n" + fencedService},
-		"a kind of lists":         {stdin: "{apiVersion: a.example.com/v1, kind: AllowList, metadata: {name: a}, items: {a: b}}"},
-		"a generated name":        {stdin: fencedService + "---\n" + strings.ReplaceAll(leakyRule, "name: leaky", "generateName: leaky-"), code: 1, want: "DestinationRule default/leaky-: "},
-		"a mesh ConfigMap":        {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
-		"bad YAML":                {stdin: "a: [", code: 2, want: "-:1: "},
-		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
-		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
-		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
-		"bad config":              {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
+		"no mesh config at hand":           {stdin: fencedService + "---\n" + foreignRule, config: byMesh},
+		"a mesh config":                    {stdin: fencedService + "---\n" + foreignRule + mesh("a: b"), config: byMesh},
+		"a mesh config as it must not be":  {stdin: fencedService + "---\n" + plainRule + mesh(alias), config: byMesh, code: 1, want: "deny: ConfigMap istio-system/istio: data.mesh: must say clusterLocal: true"},
+		"a mesh config that holds nothing": {stdin: fencedService + "---\n" + foreignRule + mesh(alias), config: byMesh, code: 1, want: "-:3: deny: DestinationRule default/foreign: metadata.labels"},
+		"nothing denied":                   {stdin: fencedService + "---\n" + plainRule},
+		"denied":                           {stdin: fencedService + "---\n" + leakyRule, code: 1, want: "-:3: deny: DestinationRule default/leaky: spec.trafficPolicy.tunnel: must not be set"},
+		"order does not count":             {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-:1: deny"},
+		"a List in JSON":                   {stdin: list, code: 1, want: "-:3: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
+		"warn":                             {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-:3: warn: DestinationRule"},
+		"audit":                            {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-:3: warn: DestinationRule"},
+		"other kinds":                      {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
+		"localities of Nodes":              {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
+		"shared localities":                {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
+		"unknown localities":               {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
+		"JSON objects in a row":            {stdin: asJSONStream, code: 1, want: "-:2: deny: ServiceEntry default/it"},
+		"JSON escapes":                     {stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","annotations":{"a":"\ud83d\ude00","b":"a\/b"}}}`},
+		"JSON that breaks off":             {stdin: asJSONStream + `{"kind":`, code: 2, want: "line 3: must be JSON"},
+		"duplicate key in JSON":            {stdin: `{"apiVersion":"v1","kind":"Pod","kind":"Pod","metadata":{"name":"n"}}`, code: 2, want: "-:1: "},
+		"behind a document end":            {stdin: fencedService + "...\n" + leakyRule, code: 1, want: "-:3: deny"},
+		"a directive":                      {stdin: "%YAML 1.1\n---\n" + fencedService},
+		"a kind of lists":                  {stdin: "{apiVersion: a.example.com/v1, kind: AllowList, metadata: {name: a}, items: {a: b}}"},
+		"a generated name":                 {stdin: fencedService + "---\n" + strings.ReplaceAll(leakyRule, "name: leaky", "generateName: leaky-"), code: 1, want: "DestinationRule default/leaky-: "},
+		"a mesh ConfigMap":                 {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
+		"bad YAML":                         {stdin: "a: [", code: 2, want: "-:1: "},
+		"duplicate key":                    {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
+		"no object":                        {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
+		"a field of a wrong type":          {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
+		"bad config":                       {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -270,14 +281,15 @@ func TestBadUsage(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"no files":                {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
-		"absent file":             {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
-		"absent config":           {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
-		"no config":               {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
-		"unknown output":          {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
-		"unknown flag":            {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
-		"unknown command":         {[]string{"wrong"}, `unknown command "wrong"`},
-		"serve, bad certificates": {[]string{"serve", "--certificates=none", "--kubeconfig", "absent"}, "absent"},
+		"no files":                 {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
+		"absent file":              {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
+		"absent config":            {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
+		"no config":                {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
+		"unknown output":           {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
+		"unknown flag":             {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
+		"unknown command":          {[]string{"wrong"}, `unknown command "wrong"`},
+		"serve, bad certificates":  {[]string{"serve", "--certificates=none"}, `--certificates "none" must be self-signed or mounted`},
+		"serve, absent kubeconfig": {[]string{"serve", "--kubeconfig", "absent"}, "absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,7 +29,7 @@ func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.installNamespace, "install-namespace", policy.InstallNamespace, "namespace of that ConfigMap in the cluster")
 }
 
-// scope reads the FenceConfig, the Namespaces and the Services.
+// scope reads the FenceConfig, the Namespaces, the Services and the mesh ConfigMaps.
 func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.Client, error) {
 	restConfig, err := f.kubeconfig.load()
 	if err != nil {
@@ -57,7 +57,10 @@ func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.C
 		}
 	}
 	a := &controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
-	return a, api, webhook.ReadScope(ctx, api, a.Index)
+	if err := webhook.ReadScope(ctx, api, a.Index); err != nil {
+		return nil, nil, err
+	}
+	return a, api, webhook.ReadMeshConfig(ctx, api, a.Index)
 }
 
 // auditor reads what there is besides.
@@ -72,7 +75,12 @@ func (f *clusterFlags) auditor(ctx context.Context) (*controller.Auditor, error)
 func (f *clusterFlags) readConfig(ctx context.Context, reader client.Reader) (*policy.Config, error) {
 	rules := leak.Rules()
 	if f.config == "" {
-		return webhook.LoadConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+		// What a replica that starts now would have in force.
+		config, stale, err := webhook.StartConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+		if stale != nil {
+			fmt.Fprintf(os.Stderr, "meshfence: %v\n", stale)
+		}
+		return config, err
 	}
 	data, err := os.ReadFile(f.config)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -59,7 +60,16 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 	if decision.Locked {
 		line("Locked", "a locked entry of the FenceConfig matches: the fence can be tightened only")
 	}
-	line("Holds", "%s", config.Holds)
+	for _, h := range controller.HoldReports(config) {
+		line("Hold "+h.Hold, "%s", stateOf(h))
+	}
+	if decision.Fence == policy.Strict {
+		held, lacks := inject.Held(host, view)
+		line("Held by", "%s", cmp.Or(held.String(), "nothing"))
+		for _, l := range lacks {
+			line("Not held", "%s [%s]", l.Message, l.Reason)
+		}
+	}
 	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
 	standing, err := auditor.Service(service)
 	if err != nil {
@@ -70,7 +80,7 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 		if what := injected(o); what != "" {
 			line("Injected", "%s %s/%s: %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what)
 		}
-		found = append(found, auditor.Object(o.Key()))
+		found = append(found, auditor.About(o.Key(), host.FQDN(config.ClusterDomain)))
 	}
 	if err := table.Flush(); err != nil {
 		return err

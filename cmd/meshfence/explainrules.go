@@ -16,7 +16,7 @@ func writeRules(out io.Writer) error {
 		fmt.Fprintf(out, "%s (%s)\n", r.ID, r.Severity)
 		for _, line := range []struct{ name, value string }{
 			{"kinds", strings.Join(r.Kinds, ", ")}, {"rows", strings.Join(r.Rows, ", ")}, {"silent under", r.Silence()},
-			{"otherwise", r.Leaks}, {"instead", r.Mend},
+			{"otherwise", r.Leaks}, {"instead", r.Mend}, {"or", r.Loosen},
 		} {
 			if line.value != "" {
 				fmt.Fprintf(out, "  %-12s  %s\n", line.name, line.value)

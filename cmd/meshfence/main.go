@@ -23,11 +23,12 @@ const (
 var errDenied = errors.New("denied")
 
 func main() {
-	os.Exit(run(newCommand()))
+	os.Exit(run(context.Background(), newCommand()))
 }
 
-func run(command *cobra.Command) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+// run returns the exit code. A signal ends the context of the command.
+func run(ctx context.Context, command *cobra.Command) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := command.ExecuteContext(ctx)
 	switch {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -85,7 +86,32 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 			return nil, err
 		}
 	}
+	if err := weighMeshConfig(manifests, index); err != nil {
+		return nil, err
+	}
 	return &scene{input: read, index: index, rules: rules}, nil
+}
+
+// weighMeshConfig completes the config of an index, which must hold the scope, with what the mesh ConfigMaps among
+// the manifests will say once admission has seen them. Of those that are not among them the best is assumed.
+func weighMeshConfig(manifests []manifest, index *policy.Index) error {
+	config, view := index.Config(), index.View()
+	var faults []*policy.HoldFault
+	for _, m := range manifests {
+		if m.groupKind() != (schema.GroupKind{Kind: policy.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
+			continue
+		}
+		var configMap corev1.ConfigMap
+		if err := json.Unmarshal(m.json, &configMap); err != nil {
+			return fmt.Errorf("%s: %w", m.place, err)
+		}
+		read := inject.ReadMeshMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
+		if fault, _ := read.Fault(view); fault != nil && !fault.Behind {
+			faults = append(faults, fault)
+		}
+	}
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	return nil
 }
 
 // relate tells an index what rules relate to other objects.

@@ -4,24 +4,35 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/election"
+	"github.com/meshfence/meshfence/controller/notice"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
@@ -30,8 +41,12 @@ import (
 // installName is the name of the Service, of both webhook configurations and of the leader election's Lease.
 const installName = "meshfence"
 
-// shutdownGrace bounds how long running requests and reconciliations may take after SIGTERM.
-const shutdownGrace = 20 * time.Second
+const (
+	// shutdownGrace bounds how long running requests and reconciliations may take after SIGTERM.
+	shutdownGrace = 20 * time.Second
+	// configTimeout bounds one attempt to read the FenceConfig.
+	configTimeout = 10 * time.Second
+)
 
 // The ways to get a serving certificate.
 const (
@@ -60,6 +75,7 @@ func newServe() *cobra.Command {
 		Long: `Serve the admission webhook and run the controller.
 
 The FenceConfig is read from the ConfigMap ` + policy.ConfigMapName + ` of the install namespace, and again whenever it changes.
+Without one, or while the API server is away, it waits, is not ready, and says why in its log and at /readyz.
 With a bad config at the start it exits with code 2.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -84,65 +100,89 @@ With a bad config at the start it exits with code 2.`,
 func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	logger := logr.FromSlogHandler(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: f.logLevel}))
 	ctrl.SetLogger(logger)
-	rules := leak.Rules()
-	mgr, err := f.manager(ctx, rules)
-	if err != nil {
+	if err := f.checkCertificates(); err != nil {
 		return err
 	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return err
-	}
-	logger.Info("starting", "namespace", f.namespace, "rules", len(rules))
-	return mgr.Start(ctx)
-}
-
-// manager puts everything together. The FenceConfig is read first: nothing starts on a bad one.
-func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manager, error) {
+	limitMemory(logger)
 	restConfig, err := f.kubeconfig.load()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// One limit is for all: a companion costs three requests, and none may keep admission from asking.
 	restConfig.QPS, restConfig.Burst = 100, 200
-	host, port, err := splitAddress(f.webhookAddress)
-	if err != nil {
-		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
+	rules := leak.Rules()
+	logger.Info("starting", "namespace", f.namespace, "rules", len(rules))
+	probes := newProbes(checkConfig, "the FenceConfig has not been read")
+	// The probes are answered until the end, also while requests are finished after SIGTERM.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if err := probes.start(serving, f.healthAddress); err != nil {
+		return err
 	}
+	config, stale, err := f.awaitConfig(ctx, restConfig, webhook.ConfigSource(f.namespace, rules), probes)
+	if err != nil {
+		return untilStopped(ctx, err)
+	}
+	mgr, err := f.manager(ctx, restConfig, config, stale, rules, probes)
+	if err != nil {
+		return untilStopped(ctx, err)
+	}
+	return mgr.Start(ctx)
+}
+
+// untilStopped hides the error of what the end of the context cut short.
+func untilStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// awaitConfig waits until the API server answers and there is a FenceConfig, be it the last good one; stale says why it is
+// that. A bad one without a good one before it is an error.
+func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, source policy.Source, probes *probes) (config *policy.Config, stale, err error) {
+	// No discovery: what it needs of the API server may be away for longer than a ConfigMap.
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
+	api, err := client.New(restConfig, client.Options{Mapper: mapper})
+	if err != nil {
+		return nil, nil, fmt.Errorf("client: %w", err)
+	}
+	var bad *policy.ConfigError
+	err = webhook.Persist(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
+		reading, cancel := context.WithTimeout(ctx, configTimeout)
+		defer cancel()
+		config, stale, err = webhook.StartConfig(reading, api, source)
+		if errors.As(err, &bad) {
+			return nil
+		}
+		probes.set(checkConfig, func(*http.Request) error { return err })
+		return err
+	})
+	if err == nil && bad != nil {
+		err = bad
+	}
+	return config, stale, err
+}
+
+// manager puts everything together.
+func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, stale error, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
 	var certificates *webhook.Certificates
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme:                        scheme.Scheme,
-		Cache:                         webhook.CacheOptions(f.namespace),
-		Metrics:                       metricsserver.Options{BindAddress: f.metricsAddress},
-		HealthProbeBindAddress:        f.healthAddress,
-		LeaderElection:                f.leaderElect,
-		LeaderElectionID:              installName,
-		LeaderElectionNamespace:       f.namespace,
-		LeaderElectionReleaseOnCancel: true,
-		GracefulShutdownTimeout:       new(shutdownGrace),
-		WebhookServer: ctrlwebhook.NewServer(ctrlwebhook.Options{
-			Host:    host,
-			Port:    port,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) { certificates.ConfigureTLS(c) }},
-		}),
-	})
+	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
+	mgr, err := f.newManager(ctx, restConfig, func(c *tls.Config) { certificates.ConfigureTLS(c) })
 	if err != nil {
-		return nil, err
-	}
-	config, err := webhook.LoadConfig(ctx, mgr.GetAPIReader(), webhook.ConfigSource(f.namespace, rules))
-	if err != nil {
-		return nil, err
-	}
-	if certificates, err = f.newCertificates(mgr, config.ClusterDomain); err != nil {
-		return nil, err
-	}
-	if err := mgr.AddReadyzCheck("certificate", certificates.Check); err != nil {
-		return nil, err
-	}
-	if err := mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()); err != nil {
 		return nil, err
 	}
 	counts, err := webhook.NewMetrics(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	var foreign atomic.Bool // a mounted certificate comes without a look at the webhook configurations
+	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
+		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &foreign)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -152,32 +192,99 @@ func (f *serveFlags) manager(ctx context.Context, rules []leak.Rule) (ctrl.Manag
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
+		Stale:            stale,
+		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
 	if err != nil {
 		return nil, err
 	}
+	probes.set(checkState, state.Check)
+	probes.set(checkCertificate, certificates.Check)
+	probes.set(checkWebhook, mgr.GetWebhookServer().StartedChecker())
 	return mgr, controller.Setup(mgr, controller.Options{
 		Index:        index,
 		Rules:        rules,
 		Synced:       state.Synced,
 		Registerer:   metrics.Registry,
 		BackfillRate: f.backfillRate,
+		Yields:       foreign.Load,
 	})
 }
 
-func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string) (*webhook.Certificates, error) {
+// newManager returns a manager whose leader's parts come and go with the lease. It waits until the API server tells the
+// kinds that the cache holds.
+func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, configureTLS func(*tls.Config)) (mgr ctrl.Manager, err error) {
+	host, port, err := splitAddress(f.webhookAddress)
+	if err != nil {
+		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
+	}
+	err = webhook.Persist(ctx, ctrl.Log, "make the manager", func() (err error) {
+		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
+			Scheme:                  scheme.Scheme,
+			Cache:                   webhook.CacheOptions(f.namespace),
+			Metrics:                 metricsserver.Options{BindAddress: f.metricsAddress},
+			GracefulShutdownTimeout: new(shutdownGrace),
+			WebhookServer:           webhook.NewServer(host, port, configureTLS),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var lock resourcelock.Interface
+	if f.leaderElect {
+		if lock, err = election.NewLock(restConfig, f.namespace, installName, election.DefaultTiming()); err != nil {
+			return nil, err
+		}
+	}
+	e, err := election.New(installName, lock, election.DefaultTiming(), mgr.GetLogger().WithName("leader-election"))
+	if err != nil {
+		return nil, err
+	}
+	elected, err := election.NewManager(mgr, e)
+	if err != nil {
+		return nil, err
+	}
+	notices, err := notice.NewRecorder(restConfig, metrics.Registry, mgr.GetLogger().WithName("events"))
+	if err != nil {
+		return nil, err
+	}
+	return &telling{elected, notices}, mgr.Add(notices)
+}
+
+// telling is a manager with a recorder of our own.
+type telling struct {
+	*election.Manager
+
+	notices *notice.Recorder
+}
+
+// GetEventRecorder returns the recorder, which has but one name.
+func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.notices }
+
+// newCertificates fails while the API server is away; the flag is checked first.
+func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, foreign *atomic.Bool) (*webhook.Certificates, error) {
 	switch f.certificates {
 	case selfSigned:
 		return webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
 			Namespace:      f.namespace,
 			Service:        installName,
 			ClusterDomain:  clusterDomain,
+			Yields:         yields,
+			Foreign:        foreign,
 			Configurations: webhook.WebhookConfigurations{Mutating: installName, Validating: installName},
 		})
 	case mounted:
 		return webhook.Mounted(mgr, f.certificateDir)
 	}
-	return nil, fmt.Errorf("--certificates %q must be %s or %s", f.certificates, selfSigned, mounted)
+	return nil, f.checkCertificates()
+}
+
+func (f *serveFlags) checkCertificates() error {
+	if f.certificates != selfSigned && f.certificates != mounted {
+		return fmt.Errorf("--certificates %q must be %s or %s", f.certificates, selfSigned, mounted)
+	}
+	return nil
 }
 
 func splitAddress(address string) (host string, port int, err error) {

@@ -41,7 +41,7 @@ func TestVerifyRefusesBadUsage(t *testing.T) {
 			command.SetArgs(arguments)
 			command.SetOut(io.Discard)
 			command.SetErr(&stderr)
-			if code := run(command); code != exitError || !strings.Contains(stderr.String(), test.want) {
+			if code := run(t.Context(), command); code != exitError || !strings.Contains(stderr.String(), test.want) {
 				t.Errorf("want exit code %d and %q, got %d and %s", exitError, test.want, code, stderr.String())
 			}
 		})

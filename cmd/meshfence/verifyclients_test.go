@@ -88,6 +88,14 @@ func TestVerifyClients(t *testing.T) {
 			`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e, namespace: b}, spec: {hosts: [e.example.com], exportTo: ["*"]}}`,
 			[]string{ordinary, shop, gateway},
 		},
+		"a VirtualService for all": {
+			`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: b}, spec: {hosts: [x]}}`,
+			[]string{ordinary, shop, gateway},
+		},
+		"a VirtualService for its own namespace": {
+			`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: b}, spec: {hosts: [x], exportTo: [.]}}`,
+			[]string{ordinary, "sidecar of m1c1 in b", shop, gateway},
+		},
 		"a name of a search list": {
 			`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: e, namespace: istio-system}, spec: {hosts: [reviews.shop.b.svc.cluster.local]}}`,
 			[]string{ordinary, "sidecar of m1c1 in b", shop, gateway},

@@ -2,8 +2,8 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -50,8 +50,10 @@ func (e *routeEditor) lacking() (takeover, appended) {
 			wanted[section.name] = routes
 		case t.alone && t.sole:
 			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
+			e.Gaps[len(e.Gaps)-1].Mend = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
 		case t.alone:
-			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service; write one VirtualService for each")
+			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service")
+			e.Gaps[len(e.Gaps)-1].Mend = "write one VirtualService for each"
 		}
 	}
 	return t, wanted
@@ -77,7 +79,7 @@ type takeover struct {
 func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
-	var services []policy.Host
+	services := map[policy.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
@@ -88,10 +90,10 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 			continue
 		}
 		service, inside := policy.ParseHost(name, domain)
-		if !inside || slices.Contains(services, service) {
+		if !inside || services[service] {
 			continue
 		}
-		services = append(services, service)
+		services[service] = true
 		match := e.view.Match(name)
 		if !match.Has(policy.Strict) {
 			continue
@@ -170,10 +172,16 @@ func (c catchAll) route(match map[string]any) map[string]any {
 // what theirs do not match.
 func (c catchAll) http(own []policy.HTTPRoute) []any {
 	var served []any
+	known := map[string]bool{}
 	for _, r := range own {
 		for _, m := range r.Match {
-			if r.Delegate == nil && forMesh(m.ClientMatch) && requests(m.RequestMatch) {
-				served = add(served, c.client(m.ClientMatch))
+			if r.Delegate != nil || !forMesh(m.ClientMatch) || !requests(m.RequestMatch) {
+				continue
+			}
+			client := c.client(m.ClientMatch)
+			if key, err := json.Marshal(client); err == nil && !known[string(key)] {
+				known[string(key)] = true
+				served = append(served, client)
 			}
 		}
 	}
@@ -187,14 +195,6 @@ func (c catchAll) http(own []policy.HTTPRoute) []any {
 // requests says that a match leaves out some requests of its clients.
 func requests(m policy.RequestMatch) bool {
 	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
-}
-
-// add appends what is not in the list yet.
-func add(list []any, value any) []any {
-	if slices.ContainsFunc(list, func(one any) bool { return reflect.DeepEqual(one, value) }) {
-		return list
-	}
-	return append(list, value)
 }
 
 // client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.

@@ -97,6 +97,16 @@ func companionRule(namespace, fqdn string, view *policy.View) *Companion {
 	return rule
 }
 
+// HasReserved reports whether a DestinationRule has the reserved subset of a control plane cluster, so that a route
+// which leads there finds endpoints.
+func HasReserved(rule *policy.DestinationRule, config *policy.Config) bool {
+	wanted := policy.ReservedSubsets(config.Clusters)
+	return slices.ContainsFunc(rule.Subsets, func(s policy.RuleSubset) bool {
+		cluster, reserved := wanted[s.Name]
+		return reserved && s.Labels[policy.ClusterLabel] == cluster
+	})
+}
+
 // put adds a value to an object that has no lists but those that put made.
 func put(object map[string]any, path []string, value any) {
 	field, rest := path[0], path[1:]

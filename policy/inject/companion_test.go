@@ -186,3 +186,35 @@ func TestCompanionName(t *testing.T) {
 		}
 	}
 }
+
+// TestHasReserved tells a rule to which routes may lead from one where they find no endpoint.
+func TestHasReserved(t *testing.T) {
+	t.Parallel()
+	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+
+		"controlPlane: {clusters: [m1c1]}\nholds: [subset]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subset := func(name string, labels map[string]string) policy.RuleSubset {
+		return policy.RuleSubset{Name: name, Labels: labels}
+	}
+	here := map[string]string{policy.ClusterLabel: "m1c1"}
+	for name, test := range map[string]struct {
+		subsets []policy.RuleSubset
+		want    bool
+	}{
+		"no subsets":              {},
+		"a user's":                {subsets: []policy.RuleSubset{subset("v1", here)}},
+		"the reserved one":        {subsets: []policy.RuleSubset{subset("v1", here), subset(policy.ReservedSubset, here)}, want: true},
+		"of another cluster":      {subsets: []policy.RuleSubset{subset(policy.ReservedSubset, map[string]string{policy.ClusterLabel: "m1c2"})}},
+		"of no cluster":           {subsets: []policy.RuleSubset{subset(policy.ReservedSubset, nil)}},
+		"another reserved subset": {subsets: []policy.RuleSubset{subset("meshfence-m1c1", here)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := inject.HasReserved(&policy.DestinationRule{Subsets: test.subsets}, config); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}

@@ -18,7 +18,8 @@ type ruleEditor struct {
 	Plan
 	rule   *policy.DestinationRule
 	config *policy.Config
-	host   policy.FencedHost
+	// host is the strict host that the rule is for, preferred the prefer one.
+	host, preferred policy.FencedHost
 	// subsets are the names that the record knows the subsets by.
 	subsets []string
 	// had is what earlier admissions added, as recorded; has is what stands after this one.
@@ -50,6 +51,9 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 	}
 	if strict {
 		e.host = match.Host(policy.Strict)
+	}
+	if prefer {
+		e.preferred = match.Host(policy.Prefer)
 	}
 	e.subsetLabels(strict && config.Holds.Has(policy.Subset) && len(config.Clusters) == 1)
 	var distribute []policy.Distribute

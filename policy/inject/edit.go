@@ -26,6 +26,9 @@ type Plan struct {
 	Edits []Edit
 	// Gaps are the places where an active hold is not true for a strict host before the edits.
 	Gaps []Gap
+	// Idle are the settings beside which prefer does nothing for a prefer host, and which admission leaves to whoever
+	// set them.
+	Idle []Gap
 }
 
 func (p *Plan) add(path []string, value any) {
@@ -73,8 +76,9 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	return false
 }
 
-// Gap is one place where an active hold is not true.
+// Gap is one place where an active hold is not true, or where prefer does nothing.
 type Gap struct {
+	// Hold is 0 for prefer.
 	Hold  policy.Hold
 	Path  []string
 	Value any
@@ -84,19 +88,39 @@ type Gap struct {
 	Host policy.FencedHost
 	// Must completes the sentence "<field> must ...".
 	Must string
+	// Mend says what helps, where it is not to send the object through admission again.
+	Mend string
+	// Repaired says that an edit closes it.
+	Repaired bool
 	// Blocked says that a person's setting stands in the way, which admission leaves to that person.
 	Blocked bool
 }
 
 // Object plans the edits for an object of any kind that admission changes.
 func Object(o *policy.Object, view *policy.View) Plan {
+	var plan Plan
 	switch o.Kind {
 	case policy.KindService:
-		return service(o, view)
+		plan = service(o, view)
 	case policy.KindDestinationRule:
-		return destinationRule(o, view)
+		plan = destinationRule(o, view)
 	case policy.KindVirtualService:
-		return virtualService(o, view)
+		plan = virtualService(o, view)
 	}
-	return Plan{}
+	plan.mark()
+	return plan
+}
+
+// mark tells the gaps that the edits close.
+func (p *Plan) mark() {
+	if len(p.Gaps) == 0 {
+		return
+	}
+	edited := map[string]bool{}
+	for _, e := range p.Edits {
+		edited[strings.TrimSuffix(strings.Join(e.Path, "/"), "/-")] = true
+	}
+	for i, g := range p.Gaps {
+		p.Gaps[i].Repaired = !g.Blocked && edited[strings.Join(g.Path, "/")]
+	}
 }

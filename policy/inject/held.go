@@ -17,6 +17,7 @@ const (
 	LackCompanionName    = "companion-name-taken"
 	LackDistribute       = "rule-without-distribute"
 	LackSubset           = "rule-without-subset"
+	LackRuleExport       = "rule-not-exported"
 	LackRoute            = "route-missing"
 	LackRouteSubset      = "route-without-subset"
 )
@@ -25,7 +26,7 @@ const (
 func Lacks() []string {
 	return []string{
 		LackMeshConfigBehind, LackMeshConfigBroken, LackLocalities, LackCompanion, LackCompanionName,
-		LackDistribute, LackSubset, LackRoute, LackRouteSubset,
+		LackDistribute, LackSubset, LackRuleExport, LackRoute, LackRouteSubset,
 	}
 }
 
@@ -87,8 +88,26 @@ func (h heldHost) locality(fault *policy.HoldFault) []Lack {
 	if fault != nil {
 		return []Lack{{LackLocalities, fault.Reason}}
 	}
-	return append(h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Locality, LackDistribute)...)
+	return slices.Concat(
+		h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Locality, LackDistribute), h.private(),
+	)
 }
+
+// private returns the rules that take the place of the companion and are not for every Namespace: the clients in others
+// have none (row B3). Where they are sent to a subset they reach nothing instead.
+func (h heldHost) private() []Lack {
+	var lacks []Lack
+	for _, o := range h.view.Covering(h.fqdn) {
+		if o.DestinationRule == nil || !replacesCompanion(o, h.fqdn, h.view) || everywhere(o.DestinationRule.ExportTo) {
+			continue
+		}
+		lacks = append(lacks, Lack{LackRuleExport, fmt.Sprintf("DestinationRule %s/%s: exportTo must be absent or hold \"*\"", o.Metadata.Namespace, o.Metadata.Name)})
+	}
+	return lacks
+}
+
+// everywhere reports whether every Namespace sees what is exported so.
+func everywhere(exportTo []string) bool { return len(exportTo) == 0 || slices.Contains(exportTo, "*") }
 
 func (h heldHost) subset() []Lack {
 	return slices.Concat(
@@ -156,6 +175,5 @@ func ReplacesRule(o *policy.Object, view *policy.View) bool {
 // ReplacesRoute reports whether the controller makes no companion for the hosts of a VirtualService that lie in its
 // own Namespace: it is for the mesh, and every Namespace sees it (row C7).
 func ReplacesRoute(o *policy.Object) bool {
-	exportTo := o.VirtualService.ExportTo
-	return o.VirtualService.InMesh() && (len(exportTo) == 0 || slices.Contains(exportTo, "*"))
+	return o.VirtualService.InMesh() && everywhere(o.VirtualService.ExportTo)
 }

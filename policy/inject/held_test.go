@@ -32,6 +32,7 @@ func heldObjects() map[string]struct{ kind, metadata, spec string } {
 		"user's route, bare":         {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}`},
 		"user's route, of a gateway": {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "gateways": ["gw"], ` + every + `}`},
 		"user's route, private":      {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "exportTo": ["."], ` + every + `}`},
+		"private rule":               {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "exportTo": ["."], ` + distribute + `}`},
 		"blocked rule":               {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": false}}}}`},
 	}
 }
@@ -73,6 +74,7 @@ func TestHeld(t *testing.T) {
 		"locality, no companion":           {listed, nil, "", "", inject.LackCompanion},
 		"locality, name taken":             {listed, nil, "taken rule", "", inject.LackCompanionName},
 		"locality, rule of a user":         {listed, nil, "user's rule, bare", "", inject.LackDistribute},
+		"locality, not exported":           {listed, nil, "private rule", "", inject.LackRuleExport},
 		"locality, blocked":                {listed, nil, "blocked rule", "", inject.LackDistribute},
 		"localities unknown":               {"locality", nil, "companion with distribute", "", inject.LackLocalities},
 		"localities unknown, subset holds": {"locality, subset", nil, "companion rule+companion route", "subset", ""},

@@ -9,7 +9,7 @@ import (
 
 // prefer puts the client's cluster first in failoverPriority and adds the outlier detection without which
 // Istio ignores it. What a person set stays, and where that beats or disables failoverPriority nothing of
-// ours does.
+// ours does: that is idle.
 func (e *ruleEditor) prefer(l level, had added, has *added, wanted bool) {
 	list := l.locality().FailoverPriority
 	path := l.at("loadBalancer", "localityLbSetting", "failoverPriority")
@@ -22,7 +22,10 @@ func (e *ruleEditor) prefer(l level, had added, has *added, wanted bool) {
 	if e.ours(l, had) {
 		own = had.Replaced
 	}
-	if wanted = wanted && l.replaces() && !l.zoneAware() && !l.disabled() && len(own) == 0; !wanted {
+	if wanted = wanted && l.replaces(); wanted {
+		wanted = !e.idle(l, own)
+	}
+	if !wanted {
 		if had.FailoverPriority {
 			e.remove(append(path, "0"), 1+l.created(had))
 		}
@@ -44,6 +47,27 @@ func (e *ruleEditor) prefer(l level, had added, has *added, wanted bool) {
 		e.add(l.at("outlierDetection"), defaultOutlierDetection())
 		has.OutlierDetection = true
 	}
+}
+
+// idle reports the settings of a level that Istio takes instead of failoverPriority (FailoverPriorityLabels and
+// GetEffectiveLbSetting in its pilot/pkg/networking/core/loadbalancer, and the type of the cluster that PASSTHROUGH
+// makes, in its pilot/pkg/networking/core/cluster_traffic_policy.go).
+func (e *ruleEditor) idle(l level, own []policy.Distribute) bool {
+	n := len(e.Idle)
+	add := func(set bool, value any, must string, fields ...string) {
+		if set {
+			e.Idle = append(e.Idle, Gap{
+				Path: l.at(append([]string{"loadBalancer"}, fields...)...), Value: value,
+				At: l.id + " " + fields[len(fields)-1], Host: e.preferred, Must: must, Blocked: true,
+			})
+		}
+	}
+	add(l.zoneAware(), nil, "not be set, because Istio takes it instead of localityLbSetting", "zoneAwareLbSetting")
+	add(l.disabled(), false, "not be false, because Istio then looks at no failoverPriority", "localityLbSetting", "enabled")
+	add(len(own) > 0, nil, "not be set, because Istio takes it instead of failoverPriority", "localityLbSetting", "distribute")
+	add(l.settings.LoadBalancer != nil && l.settings.LoadBalancer.Simple == "PASSTHROUGH", "PASSTHROUGH",
+		"not be PASSTHROUGH, because each client then goes to whatever address it asks for", "simple")
+	return len(e.Idle) > n
 }
 
 // defaultOutlierDetection ejects an endpoint after five errors in a row and, unlike Envoy's default of 10

@@ -1,8 +1,8 @@
 package inject
 
 import (
+	"cmp"
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strconv"
 
@@ -66,14 +66,29 @@ func standingRoutes(vs, recorded *policy.VirtualService) standing {
 	}
 }
 
+// find returns the indexes of the recorded routes, the last one first, each before that of the recorded one after it.
 func find[Route any](routes, recorded []Route) (found []int) {
-	for _, r := range slices.Backward(recorded) {
-		for i, one := range slices.Backward(routes) {
-			if reflect.DeepEqual(one, r) {
-				found, routes = append(found, i), routes[:i]
-				break
-			}
+	if len(recorded) == 0 {
+		return nil
+	}
+	places := map[string][]int{}
+	for i, one := range routes {
+		if text, err := json.Marshal(one); err == nil {
+			places[string(text)] = append(places[string(text)], i)
 		}
+	}
+	limit := len(routes)
+	for _, r := range slices.Backward(recorded) {
+		text, err := json.Marshal(r)
+		if err != nil {
+			continue
+		}
+		at, _ := slices.BinarySearch(places[string(text)], limit)
+		if at == 0 {
+			continue
+		}
+		limit = places[string(text)][at-1]
+		found = append(found, limit)
 	}
 	return found
 }
@@ -83,7 +98,14 @@ func route(section string, i int) []string { return []string{"spec", section, st
 
 // holds says that a path leads into one of the routes.
 func (s standing) holds(path []string) bool {
-	return slices.ContainsFunc(s[path[1]], func(i int) bool { return strconv.Itoa(i) == path[2] })
+	i, err := strconv.Atoi(path[2])
+	return err == nil && among(s[path[1]], i)
+}
+
+// among reports whether an index is in a list that has the largest first.
+func among(list []int, i int) bool {
+	_, found := slices.BinarySearchFunc(list, i, func(a, b int) int { return cmp.Compare(b, a) })
+	return found
 }
 
 // end says that the sections end with the routes, as many as are wanted.
@@ -110,7 +132,7 @@ func except[Route any](routes []Route, ours []int) []Route {
 	}
 	var own []Route
 	for i, r := range routes {
-		if !slices.Contains(ours, i) {
+		if !among(ours, i) {
 			own = append(own, r)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func TestBrokenHold(t *testing.T) {
 	t.Parallel()
 	const (
-		foreignRule  = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`
+		hiddenRule   = `{"metadata": {"name": "it", "namespace": "shop", "labels": {"istio.io/rev": "canary"}}, "spec": {"host": "cart"}}`
 		foreignRoute = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart", "subset": "other"}}]}]}}`
 		plainRule    = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}}`
 		plainRoute   = `{"metadata": {"name": "it", "namespace": "shop"}, "spec": {"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart"}}]}]}}`
@@ -25,15 +25,15 @@ func TestBrokenHold(t *testing.T) {
 		kind, object string
 		well, ill    []string // the rules
 	}{
-		"foreign rule":                              {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
-		"foreign rule beside subset":                {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, foreignRule, nil, []string{"destinationrule-foreign-subset"}},
-		"foreign route":                             {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
-		"foreign route beside subset":               {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, nil, []string{"virtualservice-foreign-subset"}},
-		"foreign rule beside locality, which holds": {policy.HoldsOf(policy.MeshConfig, policy.Locality), policy.KindDestinationRule, foreignRule, nil, nil},
-		"plain rule":                                {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain rule beside subset":                  {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain route":                               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
-		"plain route beside subset":                 {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
+		"hidden rule":                 {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"hidden rule beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"foreign route":               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
+		"foreign route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
+		"hidden rule beside locality": {policy.HoldsOf(policy.MeshConfig, policy.Locality), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"plain rule":                  {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain rule beside subset":    {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
+		"plain route":                 {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
+		"plain route beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

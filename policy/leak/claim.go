@@ -12,14 +12,19 @@ import (
 // to <name>.<namespace>, to <name>.<namespace>.svc and to its address, of which the object's host wins
 // (generateVirtualHostDomains and dedupeDomains in Istio's pilot/pkg/networking/core/httproute.go).
 func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool) {
-	config := view.Config()
 	if address, ok := policy.Address(name); ok {
 		return view.StrictAddress(netip.PrefixFrom(address, address.BitLen()), policy.Ports{})
 	}
+	return claimedAs(policy.Strict, name, namespace, view)
+}
+
+// claimedAs does for the names of hosts with any fence what claimed does for strict ones.
+func claimedAs(fence policy.Fence, name, namespace string, view *policy.View) (policy.FencedHost, bool) {
+	config := view.Config()
 	host := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
 	match := view.Match(host)
-	if match.Has(policy.Strict) {
-		return match.Host(policy.Strict), true
+	if match.Has(fence) {
+		return match.Host(fence), true
 	}
 	short := strings.TrimSuffix(host, ".svc")
 	service, in, ok := strings.Cut(short, ".")
@@ -31,5 +36,5 @@ func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool
 		return policy.FencedHost{}, false
 	}
 	match = view.Match(inside.FQDN(config.ClusterDomain))
-	return match.Host(policy.Strict), match.Has(policy.Strict)
+	return match.Host(fence), match.Has(fence)
 }

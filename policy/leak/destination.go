@@ -18,52 +18,113 @@ type detour struct {
 	host string
 	// why ends "because".
 	why string
+	// full is the name in full where the destination is half of it; empty otherwise.
+	full string
 	// excuses are those of all objects that it is because of; none where nothing can excuse it.
 	excuses []excuse
 }
 
 // must completes "must" for the destination itself.
 func (d detour) must() string {
+	if d.full != "" {
+		return fmt.Sprintf("be a full name, because no Service is called %q for Istio", d.host)
+	}
 	if d.why == notStrict {
 		return "be a strict host"
 	}
 	return "be a strict host that Pods of this cluster alone serve, but " + d.why
 }
 
+// breach returns what is wrong with a destination, at no place yet.
+func (d detour) breach(hosts policy.FencedHost) breach {
+	b := breach{value: d.host, at: d.host, host: hosts, must: d.must(), excuses: d.excuses}
+	if d.full != "" {
+		b.leaks, b.mend = "requests fail, or go to whatever ServiceEntry takes that name", "write "+d.full
+	}
+	return b
+}
+
 const notStrict = "that is no strict host"
 
 // destinations answers for the destinations in one object, each once.
 type destinations struct {
-	view  *policy.View
+	view *policy.View
+	// named are the destinations by their names, known what backs the strict ones.
+	named map[string]destination
 	known map[string]*detour
 }
 
+// destination is a destination, whose host is empty where it is no strict one.
+type destination struct {
+	strict policy.FencedHost
+	backed *detour
+}
+
 func newDestinations(view *policy.View) *destinations {
-	return &destinations{view, map[string]*detour{}}
+	return &destinations{view, map[string]destination{}, map[string]*detour{}}
+}
+
+// find answers for a destination. Nothing is a wildcard, which Istio takes for no host.
+func (d *destinations) find(host, namespace string) destination {
+	fqdn := strings.ToLower(policy.Resolve(host, namespace, d.view.Config().ClusterDomain))
+	if found, asked := d.named[fqdn]; asked {
+		return found
+	}
+	var found destination
+	if _, wildcard := policy.Wildcard(fqdn); !wildcard {
+		match := d.view.Match(fqdn)
+		if match.Has(policy.Strict) {
+			found.strict = match.Host(policy.Strict)
+			backed, asked := d.known[found.strict.Host]
+			if !asked {
+				backed = support(found.strict.Host, d.view)
+				d.known[found.strict.Host] = backed
+			}
+			found.backed = backed
+		}
+	}
+	d.named[fqdn] = found
+	return found
 }
 
 // of returns why a destination does not keep the requests of a strict host in this cluster, if it does not. Another
 // strict host keeps them only while what backs it is local, which its own fence does not depend on: those who keep it
 // may let in what they like [C15, C17].
 func (d *destinations) of(taken policy.FencedHost, host, namespace string) (detour, bool) {
-	fqdn := strings.ToLower(policy.Resolve(host, namespace, d.view.Config().ClusterDomain))
-	match := d.view.Match(fqdn)
-	if !match.Has(policy.Strict) {
-		return detour{host: host, why: notStrict}, true
-	}
-	destination := match.Host(policy.Strict)
-	if destination.Same(taken) {
+	found := d.find(host, namespace)
+	switch {
+	case found.strict.Host == "":
+		return d.unfenced(host, namespace), true
+	case found.strict.Same(taken) || found.backed == nil:
 		return detour{}, false
 	}
-	found, asked := d.known[destination.Host]
-	if !asked {
-		found = support(destination.Host, d.view)
-		d.known[destination.Host] = found
+	return detour{host: host, why: found.backed.why, excuses: found.backed.excuses}, true
+}
+
+// from does for several hosts what of does for one, and returns those whose requests the destination does not keep.
+func (d *destinations) from(from *takeover, host, namespace string) (detour, policy.FencedHost, bool) {
+	found := d.find(host, namespace)
+	if found.strict.Host == "" {
+		return d.unfenced(host, namespace), from.whole, true
 	}
-	if found == nil {
-		return detour{}, false
+	if found.backed == nil {
+		return detour{}, policy.FencedHost{}, false
 	}
-	return detour{host, found.why, found.excuses}, true
+	hosts, foreign := from.but(found.strict.Host)
+	return detour{host: host, why: found.backed.why, excuses: found.backed.excuses}, hosts, foreign
+}
+
+// unfenced returns the detour that is no strict host. A name such as reviews.shop is half of that of a Service: Istio
+// completes none that has a dot (ResolveShortnameToFQDN in its pilot/pkg/model/config.go), so that requests are
+// answered with 503 unless a ServiceEntry takes that name.
+func (d *destinations) unfenced(host, namespace string) detour {
+	found := detour{host: host, why: notStrict}
+	name, in, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(host), ".svc"), ".")
+	if service := (policy.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
+		found.full = service.FQDN(d.view.Config().ClusterDomain)
+		found.why = "no Service is called so for Istio"
+	}
+	return found
 }
 
 // support returns why a strict host may be served from elsewhere; nil where nothing says so.
@@ -97,7 +158,7 @@ func support(fqdn string, view *policy.View) *detour {
 	if len(why) == 0 {
 		return nil
 	}
-	return &detour{fqdn, summary(why), excuses}
+	return &detour{host: fqdn, why: summary(why), excuses: excuses}
 }
 
 // summary names the first of what there is, and how many more there are.
@@ -160,9 +221,10 @@ func roots(o *policy.Object, view *policy.View) []*policy.Object {
 
 // sendsTo reports whether a VirtualService has a route for clients of this cluster to a host.
 func sendsTo(o *policy.Object, fqdn string, view *policy.View) bool {
+	routes := newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
 		host := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		if host == fqdn && used(o.VirtualService, path, view.Config()) {
+		if host == fqdn && routes.used(path) {
 			return true
 		}
 	}

@@ -28,12 +28,13 @@ func destinationRuleForeignSubset() Rule {
 			}
 			clusters := view.Config().Clusters // one
 			var found []breach
+			senders := subsetSenders{rule: o.Object, view: view}
 			for i, s := range o.DestinationRule.Subsets {
 				cluster, present := s.Labels[policy.ClusterLabel]
 				if !present || slices.Contains(clusters, cluster) {
 					continue
 				}
-				leads := leadsToSubset(o.Object, s.Name, view)
+				leads := senders.to(s.Name)
 				if leads == "" {
 					continue
 				}
@@ -50,10 +51,18 @@ func destinationRuleForeignSubset() Rule {
 	}
 }
 
-// leadsToSubset says what sends clients of this cluster to a subset of a DestinationRule; empty where nothing does.
-func leadsToSubset(o *policy.Object, subset string, view *policy.View) string {
-	domain := view.Config().ClusterDomain
-	host := strings.ToLower(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain))
+// subsetSenders answers for the subsets of a DestinationRule, once something is asked for.
+type subsetSenders struct {
+	rule *policy.Object
+	view *policy.View
+	// known holds, by subset, what sends clients of this cluster there.
+	known map[string]string
+}
+
+// to says what sends clients of this cluster to a subset; empty where nothing does.
+func (s *subsetSenders) to(subset string) string {
+	domain := s.view.Config().ClusterDomain
+	host := strings.ToLower(policy.Resolve(s.rule.DestinationRule.Host, s.rule.Metadata.Namespace, domain))
 	switch _, exact := policy.ParseHost(host, domain); {
 	case policy.IsReservedSubset(subset):
 		return "meshfence sends clients to that subset"
@@ -62,31 +71,36 @@ func leadsToSubset(o *policy.Object, subset string, view *policy.View) string {
 	case !exact:
 		return "routes to any of its hosts may name the subset"
 	}
-	for _, other := range view.Covering(host) {
-		if sendsToSubset(other, host, subset, view) {
-			return fmt.Sprintf("%s %s/%s sends clients of this cluster to it", other.Kind, other.Metadata.Namespace, other.Metadata.Name)
+	if s.known == nil {
+		s.known = map[string]string{}
+		for _, other := range s.view.Covering(host) {
+			s.add(other, host)
 		}
 	}
-	return ""
+	return s.known[subset]
 }
 
-// sendsToSubset reports whether a VirtualService or a Sidecar sends clients of this cluster to a subset of a host.
-func sendsToSubset(o *policy.Object, host, subset string, view *policy.View) bool {
-	leads := func(d policy.Destination) bool {
-		named := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		return named == host && d.Subset == subset
-	}
-	if o.Sidecar != nil {
-		proxy := o.Sidecar.EgressProxy()
-		return proxy != nil && leads(*proxy)
-	}
-	if o.VirtualService == nil {
-		return false
-	}
-	for path, d := range o.VirtualService.Destinations() {
-		if leads(d) && used(o.VirtualService, path, view.Config()) {
-			return true
+// add notes the subsets of a host to which a VirtualService or a Sidecar sends clients of this cluster.
+func (s *subsetSenders) add(o *policy.Object, host string) {
+	leads := func(d policy.Destination) {
+		named := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, s.view.Config().ClusterDomain))
+		if named == host && s.known[d.Subset] == "" {
+			s.known[d.Subset] = fmt.Sprintf("%s %s/%s sends clients of this cluster to it", o.Kind, o.Metadata.Namespace, o.Metadata.Name)
 		}
 	}
-	return false
+	if o.Sidecar != nil {
+		if proxy := o.Sidecar.EgressProxy(); proxy != nil {
+			leads(*proxy)
+		}
+		return
+	}
+	if o.VirtualService == nil {
+		return
+	}
+	routes := newRoutes(o.VirtualService, s.view.Config())
+	for path, d := range o.VirtualService.Destinations() {
+		if routes.used(path) {
+			leads(d)
+		}
+	}
 }

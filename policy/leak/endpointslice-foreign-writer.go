@@ -41,17 +41,20 @@ func endpointSliceForeignWriter() Rule {
 		Mend:     "let the selector of the Service choose Pods",
 		check: func(o Write, view *policy.View) []breach {
 			path, host := endpointsOf(o.Object)
-			addresses := newAddresses(o)
 			switch {
-			case host.Name == "" || len(addresses) == 0:
+			case host.Name == "":
 				return nil
 			case o.Writer != "" && slices.Contains(EndpointWriters(), o.Writer):
 				return nil
-			case o.Writer == "" && keptByController(o.Object, host):
+			case o.Writer == "" && keptByController(o.Object):
 				return nil
 			}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) {
+				return nil
+			}
+			addresses := newAddresses(o)
+			if len(addresses) == 0 {
 				return nil
 			}
 			return []breach{{
@@ -84,13 +87,15 @@ func newAddresses(o Write) []string {
 	if _, before := endpointsOf(o.Old); host != before {
 		return addresses
 	}
-	old := o.Old.Addresses()
-	return slices.DeleteFunc(addresses, func(address string) bool { return slices.Contains(old, address) })
+	old := map[string]bool{}
+	for _, address := range o.Old.Addresses() {
+		old[address] = true
+	}
+	return slices.DeleteFunc(addresses, func(address string) bool { return old[address] })
 }
 
 // keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
-// no Endpoints but those of a Service without selector, and the API server signs nothing.
-func keptByController(o *policy.Object, host policy.Host) bool {
-	return o.Endpoints != nil || host.IsAPIServer() ||
-		strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
+// no Endpoints but those of a Service without selector.
+func keptByController(o *policy.Object) bool {
+	return o.Endpoints != nil || strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
 }

@@ -1,20 +1,20 @@
 package leak
 
 import (
-	"slices"
-
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
 // gaps turns those gaps in an object that a rule counts into breaches.
 func gaps(w Write, view *policy.View, counts func(inject.Gap) bool) []breach {
+	return breaches(w.gaps.of(w.Object, view).Gaps, counts)
+}
+
+func breaches(gaps []inject.Gap, counts func(inject.Gap) bool) []breach {
 	var found []breach
-	for _, g := range w.gaps.of(w.Object, view) {
+	for _, g := range gaps {
 		if counts(g) {
-			found = append(found, breach{
-				path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, repaired: w.gaps.repairs(g),
-			})
+			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, mend: g.Mend, repaired: g.Repaired})
 		}
 	}
 	return found
@@ -26,16 +26,9 @@ type foundGaps struct {
 	plan  inject.Plan
 }
 
-func (f *foundGaps) of(o *policy.Object, view *policy.View) []inject.Gap {
+func (f *foundGaps) of(o *policy.Object, view *policy.View) inject.Plan {
 	if !f.known {
 		f.known, f.plan = true, inject.Object(o, view)
 	}
-	return f.plan.Gaps
-}
-
-// repairs reports whether admission closes a gap, and so the backfill in an object that stands.
-func (f *foundGaps) repairs(g inject.Gap) bool {
-	return !g.Blocked && slices.ContainsFunc(f.plan.Edits, func(e inject.Edit) bool {
-		return len(e.Path) >= len(g.Path) && slices.Equal(e.Path[:len(g.Path)], g.Path)
-	})
+	return f.plan
 }

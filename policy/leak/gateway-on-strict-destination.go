@@ -38,21 +38,27 @@ func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
 	}
 	var found []breach
 	seen := map[string]bool{}
+	from, routes := newTakeover(taken), newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
-		hosts := others(taken, fqdn)
-		match := view.Match(fqdn)
-		if seen[fqdn] || !inside || len(hosts) == 0 || !match.Has(policy.Strict) || !used(o.VirtualService, path, view.Config()) ||
-			!view.GatewayOn(gateway.Gateway, host) {
+		if seen[fqdn] || !routes.used(path) {
 			continue
 		}
 		seen[fqdn] = true
+		host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
+		if !inside {
+			continue
+		}
+		match := view.Match(fqdn)
+		hosts, led := from.but(fqdn)
+		if !led || !match.Has(policy.Strict) || !view.GatewayOn(gateway.Gateway, host) {
+			continue
+		}
 		found = append(found, breach{
 			path:  []string{"spec", "selector"},
 			value: labelList(gateway.Gateway.Selector),
 			at:    fqdn,
-			host:  policy.Together(hosts...),
+			host:  hosts,
 			must: fmt.Sprintf("not choose Pods of %s, to which VirtualService %s/%s sends requests for a strict host",
 				fqdn, root.Metadata.Namespace, root.Metadata.Name),
 		})

@@ -4,6 +4,7 @@
 package leak
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -40,8 +41,8 @@ type Rule struct {
 	Severity Severity
 	// Leaks says what gets out, as the end of the sentence "otherwise ...".
 	Leaks string
-	// Mend says what to do instead.
-	Mend string
+	// Mend says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
+	Mend, Loosen string
 
 	check func(Write, *policy.View) []breach
 }
@@ -74,6 +75,8 @@ type breach struct {
 	host policy.FencedHost
 	// must completes the sentence "<field> must ...".
 	must string
+	// leaks and mend replace what the rule says, where that would not be true of this breach.
+	leaks, mend string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
 	// repaired says that admission closes it when the object is written, and so the backfill without that.
@@ -99,6 +102,8 @@ type Finding struct {
 	// those.
 	Hosts     []string `json:"hosts,omitempty"`
 	MoreHosts int      `json:"moreHosts,omitempty"`
+	// More says how many findings like this one are left out after it.
+	More int `json:"more,omitempty"`
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
@@ -111,9 +116,7 @@ type Finding struct {
 
 	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
 	enforcement policy.Enforcement
-	repaired    bool
 	excuses     []excuse
-	key         string
 }
 
 // Guard judges objects with a set of rules.
@@ -139,58 +142,24 @@ func NewGuard(rules []Rule) *Guard {
 // Judge returns the findings for a write, in the order of the rules. Those that the old object had too do not
 // count: an update never fails for what it did not bring in.
 func (g *Guard) Judge(w Write, view *policy.View) []Finding {
-	findings := g.check(w, view)
-	if len(findings) == 0 || w.Old == nil {
-		return findings
+	hits := g.hits(w, view)
+	if len(hits) > 0 && w.Old != nil {
+		hits = introduced(hits, g.hits(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view))
 	}
-	return introduced(findings, g.check(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view))
+	return findings(w.Object, hits)
 }
 
 // Check returns the findings for an object that stands, in the order of the rules.
 func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
-	return g.check(Write{Object: o}, view)
+	return findings(o, g.hits(Write{Object: o}, view))
 }
 
-func (g *Guard) check(w Write, view *policy.View) []Finding {
-	var findings []Finding
-	w.gaps = &foundGaps{}
-	config := view.Config()
-	routing := config.Active().Routing()
-	led := leaders{view, map[string][]policy.FencedHost{}}
-	for _, r := range g.byKind[w.Kind] {
-		if w.Deleted && !r.Deletions || r.stops.Intersects(routing) && !config.Holds.Has(r.Guards) {
-			continue
-		}
-		for _, b := range r.check(w, view) {
-			b.host = led.add(b.host)
-			findings = append(findings, r.finding(w.Object, b))
-		}
-	}
-	return findings
-}
-
-// introduced returns the findings that the old object did not have, whatever they were moved to in their
-// list. One that stood once and stands twice is introduced once, and so is one that touches a further host.
-func introduced(findings, old []Finding) []Finding {
-	stood := map[string][]Finding{}
-	for _, f := range old {
-		stood[f.key] = append(stood[f.key], f)
-	}
-	return slices.DeleteFunc(slices.Clone(findings), func(f Finding) bool {
-		i := slices.IndexFunc(stood[f.key], func(before Finding) bool { return before.touches(f) })
-		if i < 0 {
-			return false
-		}
-		stood[f.key] = slices.Delete(stood[f.key], i, i+1)
-		return true
-	})
-}
-
-// touches reports whether a finding touches every host that another one does. Of those that it does not name, their
-// number counts.
-func (f Finding) touches(other Finding) bool {
-	unnamed := slices.DeleteFunc(slices.Clone(other.Hosts), func(host string) bool { return slices.Contains(f.Hosts, host) })
-	return len(unnamed)+other.MoreHosts <= f.MoreHosts
+// About returns the findings for an object that stands which touch a host, or none in particular.
+func (g *Guard) About(o *policy.Object, fqdn string, view *policy.View) []Finding {
+	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool {
+		hosts := h.host.Hosts()
+		return len(hosts) > 0 && h.host.More == 0 && !slices.Contains(hosts, fqdn)
+	}))
 }
 
 func (r Rule) finding(o *policy.Object, b breach) Finding {
@@ -209,9 +178,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Locked:    b.host.Locked,
 
 		enforcement: b.host.Enforcement,
-		repaired:    b.repaired,
 		excuses:     b.excuses,
-		key:         fmt.Sprintf("%s %s %#v", r.ID, b.at, b.value),
 	}
 	if b.unsure {
 		f.Severity = Warn
@@ -227,11 +194,14 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 			f.Message += fmt.Sprintf(", and %d more hosts are", others)
 		}
 	}
-	if r.Leaks != "" {
-		f.Message += "; otherwise " + r.Leaks
+	if leaks := cmp.Or(b.leaks, r.Leaks); leaks != "" {
+		f.Message += "; otherwise " + leaks
 	}
-	if r.Mend != "" {
-		f.Message += "; " + r.Mend
+	if mend := cmp.Or(b.mend, r.Mend); mend != "" {
+		f.Message += "; " + mend
+	}
+	if r.Loosen != "" && !b.host.Locked {
+		f.Message += ", or " + r.Loosen
 	}
 	f.Message += " [" + r.ID + "]"
 	return f

@@ -11,20 +11,24 @@ import (
 // meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
 // although admission has mended what it could: another mutator took it out again, or the text cannot be edited
 // [F1, F2]. Every ConfigMap that the FenceConfig lists holds all entries, so whichever of them istiod prefers, the
-// shared one included, is judged by itself.
+// shared one included, is judged by itself. Its deletion is only warned of, so that Istio can be uninstalled.
 func meshConfigClusterLocalRemoved() Rule {
 	return Rule{
-		ID:       "meshconfig-cluster-local-removed",
-		Rows:     []string{"F1", "F2"},
-		Guards:   policy.MeshConfig,
-		Kinds:    []string{policy.KindConfigMap},
-		Severity: Deny,
-		Leaks:    "clients in this cluster are sent to other clusters",
-		Mend:     "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
+		ID:        "meshconfig-cluster-local-removed",
+		Rows:      []string{"F1", "F2"},
+		Guards:    policy.MeshConfig,
+		Kinds:     []string{policy.KindConfigMap},
+		Deletions: true,
+		Severity:  Deny,
+		Leaks:     "clients in this cluster are sent to other clusters",
+		Mend:      "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			if o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
 				return nil
+			}
+			if o.Deleted {
+				return deletedMeshConfig(o.Object, view)
 			}
 			path := []string{"data", inject.MeshConfigKey}
 			now, err := unheld(o.Object, view)
@@ -47,6 +51,20 @@ func meshConfigClusterLocalRemoved() Rule {
 			return []breach{{path: path, value: host, host: match.Host(policy.Strict), must: must}}
 		},
 	}
+}
+
+// deletedMeshConfig warns of what goes with a mesh config: the entries of strict hosts, if there is one.
+func deletedMeshConfig(o *policy.Object, view *policy.View) []breach {
+	want := view.ClusterLocal()
+	i := slices.IndexFunc(want, func(e policy.ClusterLocalEntry) bool { return e.Local })
+	if i < 0 {
+		return nil
+	}
+	match := view.Match(want[i].Host)
+	return []breach{{
+		path: []string{"metadata", "name"}, value: o.Metadata.Name, host: match.Host(policy.Strict), unsure: true,
+		must: "stay while Services are strict, because hold meshConfig is not active without it",
+	}}
 }
 
 // unheldHosts are the strict hosts and wildcards that a mesh config does not keep in the client's cluster.

@@ -13,7 +13,8 @@ func serviceExternalName() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
-		Mend:     "use a Service with a selector, or loosen its fence",
+		Mend:     "use a Service with a selector",
+		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict || o.Service.Type != externalName {

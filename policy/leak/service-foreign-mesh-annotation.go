@@ -37,7 +37,8 @@ func serviceForeignMeshAnnotation() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "that network sends its traffic to other clusters, where Istio cannot see it",
-		Mend:     "remove the annotation, or loosen the fence",
+		Mend:     "remove the annotation",
+		Loosen:   "loosen the fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict {

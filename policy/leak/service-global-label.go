@@ -15,7 +15,8 @@ func serviceGlobalLabel() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "ztunnel and waypoints send its traffic to the Pods of every cluster",
-		Mend:     "remove the label, or loosen the fence",
+		Mend:     "remove the label",
+		Loosen:   "loosen the fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict || o.Metadata.Labels[globalLabel] != "true" {

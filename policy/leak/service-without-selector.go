@@ -2,8 +2,7 @@ package leak
 
 import "github.com/meshfence/meshfence/policy"
 
-// serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1]. The API server
-// keeps those of its own Service.
+// serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
 func serviceWithoutSelector() Rule {
 	return Rule{
 		ID:       "service-without-selector",
@@ -11,10 +10,10 @@ func serviceWithoutSelector() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "its traffic goes to whatever addresses people write into its endpoints, which pass for local ones",
-		Mend:     "let a selector choose its Pods, or loosen its fence",
+		Mend:     "let a selector choose its Pods",
+		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-			if len(o.Service.Selector) > 0 || o.Service.Type == externalName || host.IsAPIServer() {
+			if len(o.Service.Selector) > 0 || o.Service.Type == externalName {
 				return nil
 			}
 			service, strict := strictService(o.Object, view)

@@ -11,7 +11,8 @@ func serviceExportFenced() Rule {
 		Kinds:    []string{policy.KindServiceExport},
 		Severity: Deny,
 		Leaks:    "every cluster finds its endpoints, also under the name in clusterset.local, which no fence covers",
-		Mend:     "do not export it, or loosen its fence",
+		Mend:     "do not export it",
+		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))

@@ -28,7 +28,7 @@ func sidecarEgressProxy() Rule {
 			}
 			must := "name a subset of this cluster"
 			if proxy.Subset != "" {
-				must = foreignSubset(proxy.Host, proxy.Subset, view)
+				must = newForeignSubsets(view).of(proxy.Host, proxy.Subset)
 			}
 			if must == "" {
 				return nil

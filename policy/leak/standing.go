@@ -45,8 +45,8 @@ func (g *Guard) inTheWay(host policy.Host, view *policy.View) []Finding {
 	fqdn := host.FQDN(view.Config().ClusterDomain)
 	var findings []Finding
 	for _, o := range view.Related(host) {
-		for _, f := range g.Check(o, view) {
-			if slices.Contains(f.Hosts, fqdn) {
+		for _, f := range g.About(o, fqdn, view) {
+			if len(f.Hosts) > 0 {
 				f.Severity = Warn
 				findings = append(findings, f.elsewhere())
 			}
@@ -60,24 +60,23 @@ func (g *Guard) inTheWay(host policy.Host, view *policy.View) []Finding {
 func (g *Guard) caught(w Write, host policy.Host, view *policy.View) []Finding {
 	tell(view, host, w.Object)
 	related := view.Related(host)
-	now := make([][]Finding, len(related))
+	now := make([][]hit, len(related))
 	for i, o := range related {
-		now[i] = g.Check(o, view)
+		now[i] = g.hits(Write{Object: o}, view)
 	}
 	tell(view, host, w.Old)
-	var findings []Finding
+	var list []Finding
 	for i, o := range related {
 		if len(now[i]) == 0 {
 			continue
 		}
-		for _, f := range introduced(now[i], g.Check(o, view)) {
-			if !f.repaired {
-				findings = append(findings, f.elsewhere())
-			}
+		fresh := slices.DeleteFunc(introduced(now[i], g.hits(Write{Object: o}, view)), func(h hit) bool { return h.repaired })
+		for _, f := range findings(o, fresh) {
+			list = append(list, f.elsewhere())
 		}
 	}
 	tell(view, host, w.Object)
-	return findings
+	return list
 }
 
 // elsewhere returns the finding with the object in its field, for who writes another one.

@@ -22,8 +22,9 @@ func virtualServiceForeignSubset() Rule {
 		Mend:     "name a subset, or let no other webhook take out what admission adds",
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
+			routes, foreign := newRoutes(o.VirtualService, view.Config()), newForeignSubsets(view)
 			for path, d := range o.VirtualService.Destinations() {
-				if d.Subset == "" || d.Subset == policy.ReservedSubset || !used(o.VirtualService, path, view.Config()) {
+				if d.Subset == "" || d.Subset == policy.ReservedSubset || !routes.used(path) {
 					continue
 				}
 				host := policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
@@ -31,9 +32,10 @@ func virtualServiceForeignSubset() Rule {
 				if !match.Has(policy.Strict) {
 					continue
 				}
-				if must := foreignSubset(host, d.Subset, view); must != "" {
+				if must := foreign.of(host, d.Subset); must != "" {
 					found = append(found, breach{
 						path: append(path, "subset"), value: d.Subset, at: "destination " + d.Host, host: match.Host(policy.Strict), must: must,
+						mend: "name a subset of this cluster",
 					})
 				}
 			}
@@ -42,22 +44,39 @@ func virtualServiceForeignSubset() Rule {
 	}
 }
 
-// foreignSubset says what is wrong with a subset of a host that is of another cluster; empty for any other. One
-// without a cluster label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
-func foreignSubset(host, subset string, view *policy.View) string {
+// foreignSubsets answers for the subsets of hosts, each of which is looked up once.
+type foreignSubsets struct {
+	view *policy.View
+	// known holds, by host, what is wrong with its subsets.
+	known map[string]map[string]string
+}
+
+func newForeignSubsets(view *policy.View) *foreignSubsets {
+	return &foreignSubsets{view, map[string]map[string]string{}}
+}
+
+// of says what is wrong with a subset of a host that is of another cluster; empty for any other. One without a cluster
+// label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
+func (f *foreignSubsets) of(host, subset string) string {
 	if policy.IsReservedSubset(subset) {
 		return fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset)
 	}
-	for _, o := range view.Covering(strings.ToLower(host)) {
+	subsets, known := f.known[host]
+	if known {
+		return subsets[subset]
+	}
+	subsets = map[string]string{}
+	for _, o := range f.view.Covering(strings.ToLower(host)) {
 		if o.DestinationRule == nil {
 			continue
 		}
 		for _, s := range o.DestinationRule.Subsets {
 			cluster, labelled := s.Labels[policy.ClusterLabel]
-			if s.Name == subset && labelled && !slices.Contains(view.Config().Clusters, cluster) {
-				return fmt.Sprintf("not be a subset of cluster %q, as DestinationRule %s/%s has it", cluster, o.Metadata.Namespace, o.Metadata.Name)
+			if subsets[s.Name] == "" && labelled && !slices.Contains(f.view.Config().Clusters, cluster) {
+				subsets[s.Name] = fmt.Sprintf("not be a subset of cluster %q, as DestinationRule %s/%s has it", cluster, o.Metadata.Namespace, o.Metadata.Name)
 			}
 		}
 	}
-	return ""
+	f.known[host] = subsets
+	return subsets[subset]
 }

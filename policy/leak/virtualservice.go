@@ -2,6 +2,7 @@ package leak
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,64 +91,158 @@ func together(taken []takenHost) policy.FencedHost {
 	return policy.Together(hosts...)
 }
 
-// foreignDestinations reports where a VirtualService sends the traffic of a strict host, or with mirrors a copy
-// of it, to a host that is no fence for it: by itself, through a delegate, or as the delegate of another one.
+// takeover is the strict hosts whose requests a VirtualService takes over.
+type takeover struct {
+	hosts []policy.FencedHost
+	// whole stands for all of them.
+	whole policy.FencedHost
+	own   map[string]bool
+	// without stands for the others, by the one that is left out.
+	without map[string]policy.FencedHost
+}
+
+func newTakeover(taken []takenHost) *takeover {
+	t := &takeover{own: map[string]bool{}, without: map[string]policy.FencedHost{}}
+	for _, host := range taken {
+		t.hosts = append(t.hosts, host.FencedHost)
+		t.own[host.Host] = true
+	}
+	t.whole = policy.Together(t.hosts...)
+	return t
+}
+
+// but returns what stands for the hosts that are not the one given; ok is false where there are none.
+func (t *takeover) but(fqdn string) (whole policy.FencedHost, ok bool) {
+	switch {
+	case len(t.own) == 0 || len(t.own) == 1 && t.own[fqdn]:
+		return policy.FencedHost{}, false
+	case !t.own[fqdn]:
+		return t.whole, true
+	case !slices.Contains(t.whole.Hosts(), fqdn):
+		whole = t.whole
+		whole.More = max(whole.More-1, 0)
+		return whole, true
+	}
+	whole, known := t.without[fqdn]
+	if !known {
+		others := slices.DeleteFunc(slices.Clone(t.hosts), func(host policy.FencedHost) bool { return host.Host == fqdn })
+		whole = policy.Together(others...)
+		t.without[fqdn] = whole
+	}
+	return whole, true
+}
+
+// foreignDestinations reports where a VirtualService sends the traffic of strict hosts, or with mirrors a copy of it,
+// to a host that is no fence for them: by itself, through a delegate, or as the delegate of another one.
 func foreignDestinations(o *policy.Object, view *policy.View, mirrors bool) []breach {
 	to := newDestinations(view)
 	if len(o.VirtualService.Hosts) == 0 {
 		return foreignInDelegate(o, to, mirrors)
 	}
 	taken := takenOver(o, view)
-	var found []breach
+	if len(taken) == 0 {
+		return nil
+	}
+	named, covered := byWildcard(taken)
+	others := o.VirtualService.InMesh() && len(taken) < len(o.VirtualService.Hosts)
+	return append(foreignFrom(o, named, "", others, to, mirrors), foreignFrom(o, covered, " *", others, to, mirrors)...)
+}
+
+// byWildcard tells the hosts that have a name of their own from those that wildcards cover: one that comes later is
+// among the second.
+func byWildcard(taken []takenHost) (named, covered []takenHost) {
 	for _, host := range taken {
-		add := func(b breach) {
-			b.host = host.FencedHost
-			b.at = strings.TrimSpace(b.at + " " + host.wildcard)
-			found = append(found, b)
+		if host.wildcard == "" {
+			named = append(named, host)
+		} else {
+			covered = append(covered, host)
 		}
-		for path, d := range o.VirtualService.Destinations() {
-			if mirrored(path) != mirrors || !used(o.VirtualService, path, view.Config()) || forOtherHosts(o, path, taken) {
-				continue
-			}
-			if detour, foreign := to.of(host.FencedHost, d.Host, o.Metadata.Namespace); foreign {
-				add(breach{path: append(path, "host"), value: d.Host, at: d.Host, must: detour.must(), excuses: detour.excuses})
-			}
+	}
+	return named, covered
+}
+
+// foreignFrom does for some of the hosts what foreignDestinations does; others says that the VirtualService has hosts
+// that are no strict ones, and by is added to the place of a breach.
+func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to *destinations, mirrors bool) []breach {
+	if len(taken) == 0 {
+		return nil
+	}
+	from, routes := newTakeover(taken), newRoutes(o.VirtualService, to.view.Config())
+	var found []breach
+	add := func(b breach, path []string) {
+		b.path, b.at = path, b.at+by
+		found = append(found, b)
+	}
+	for path, d := range o.VirtualService.Destinations() {
+		if mirrored(path) != mirrors || !routes.used(path) || others && routes.forGateways(path) {
+			continue
 		}
-		for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
-			if !used(o.VirtualService, path, view.Config()) || forOtherHosts(o, path, taken) {
-				continue
-			}
-			name := d.Namespace + "/" + d.Name
-			for _, target := range foreignTargets(d, o, host.FencedHost, to, mirrors) {
-				add(breach{
-					path: path, value: name, at: target.host, excuses: target.excuses,
-					must: fmt.Sprintf("not name %s, which sends requests to %s, because %s", name, target.host, target.why),
-				})
-			}
+		if detour, hosts, foreign := to.from(from, d.Host, o.Metadata.Namespace); foreign {
+			add(detour.breach(hosts), append(path, "host"))
+		}
+	}
+	delegates := map[policy.Delegate]*breach{}
+	for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
+		if !routes.used(path) || others && routes.forGateways(path) {
+			continue
+		}
+		b, known := delegates[d]
+		if !known {
+			b = foreignDelegate(d, o, from, to, mirrors)
+			delegates[d] = b
+		}
+		if b != nil {
+			add(*b, path)
 		}
 	}
 	return found
 }
 
-// foreignTargets lists the hosts that are no fence for a strict host and that a delegate sends its requests to, if
-// there is such a VirtualService and it gives its routes to the Namespace of its root (mergeVirtualServices in
-// pilot/pkg/model/virtualservice_controller.go).
-func foreignTargets(d policy.Delegate, root *policy.Object, taken policy.FencedHost, to *destinations, mirrors bool) []detour {
+// foreignDelegate returns what is wrong with a delegate that sends its requests to hosts that are no fence for those
+// of its root, if there is such a VirtualService and it gives its routes to the Namespace of the root
+// (mergeVirtualServices in pilot/pkg/model/virtualservice_controller.go).
+func foreignDelegate(d policy.Delegate, root *policy.Object, from *takeover, to *destinations, mirrors bool) *breach {
 	delegate, exists := to.view.Object(policy.Key{Kind: policy.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
 	if !exists || len(delegate.VirtualService.Hosts) > 0 || !sees(root, delegate) {
 		return nil
 	}
-	var targets []detour
+	routes := newRoutes(delegate.VirtualService, to.view.Config())
+	targets := map[string]foreignTarget{}
 	for path, destination := range delegate.VirtualService.Destinations() {
-		if !delegable(path) || mirrored(path) != mirrors || !used(delegate.VirtualService, path, to.view.Config()) {
+		if !delegable(path) || mirrored(path) != mirrors || !routes.used(path) {
 			continue
 		}
-		if detour, foreign := to.of(taken, destination.Host, delegate.Metadata.Namespace); foreign {
-			targets = append(targets, detour)
+		if detour, hosts, foreign := to.from(from, destination.Host, delegate.Metadata.Namespace); foreign {
+			targets[detour.host] = foreignTarget{detour, hosts}
 		}
 	}
-	slices.SortStableFunc(targets, func(a, b detour) int { return strings.Compare(a.host, b.host) })
-	return slices.CompactFunc(targets, func(a, b detour) bool { return a.host == b.host })
+	if len(targets) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(targets))
+	name, first := d.Namespace+"/"+d.Name, targets[names[0]]
+	must := fmt.Sprintf("not name %s, which sends requests to %s, because %s", name, first.host, first.why)
+	b := &breach{value: name, at: strings.Join(names[:min(len(names), maxFindings)], " "), host: first.hosts, must: must, excuses: first.excuses}
+	for _, other := range names[1:] {
+		target := targets[other]
+		if b.excuses = append(slices.Clip(b.excuses), target.excuses...); len(first.excuses) == 0 || len(target.excuses) == 0 {
+			b.excuses, first.excuses = nil, nil // nothing excuses the one
+		}
+	}
+	switch more := len(names) - 1; more {
+	case 0:
+	case 1:
+		b.must += ", and so it does to one more such host"
+	default:
+		b.must += fmt.Sprintf(", and so it does to %s more such hosts", count(more))
+	}
+	return b
+}
+
+// foreignTarget is a destination and the hosts for which it is no fence.
+type foreignTarget struct {
+	detour
+	hosts policy.FencedHost
 }
 
 // foreignInDelegate does for a delegate what foreignDestinations does for its roots. It names the first of them.
@@ -157,93 +252,79 @@ func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breac
 		if len(taken) == 0 {
 			continue
 		}
+		from, routes := newTakeover(taken), newRoutes(o.VirtualService, to.view.Config())
 		var found []breach
 		for path, d := range o.VirtualService.Destinations() {
-			if !delegable(path) || mirrored(path) != mirrors || !used(o.VirtualService, path, to.view.Config()) {
+			if !delegable(path) || mirrored(path) != mirrors || !routes.used(path) {
 				continue
 			}
-			var hosts []policy.FencedHost
-			var why detour
-			for _, host := range taken {
-				if detour, foreign := to.of(host.FencedHost, d.Host, o.Metadata.Namespace); foreign {
-					hosts, why = append(hosts, host.FencedHost), detour
-				}
+			if why, hosts, foreign := to.from(from, d.Host, o.Metadata.Namespace); foreign {
+				b := why.breach(hosts)
+				b.path = append(path, "host")
+				b.must += fmt.Sprintf(", because VirtualService %s/%s leaves requests to this one", root.Metadata.Namespace, root.Metadata.Name)
+				found = append(found, b)
 			}
-			if len(hosts) == 0 {
-				continue
-			}
-			found = append(found, breach{
-				path: append(path, "host"), value: d.Host, at: d.Host, host: policy.Together(hosts...), excuses: why.excuses,
-				must: fmt.Sprintf("%s, because VirtualService %s/%s leaves requests to this one", why.must(), root.Metadata.Namespace, root.Metadata.Name),
-			})
 		}
 		return found
 	}
 	return nil
 }
 
-// route is what a path in a VirtualService is in: whom it is for, and its destinations.
-type route struct {
-	clients      []policy.ClientMatch
-	destinations []policy.WeightedDestination
+// routes answers for the routes of one VirtualService, each of which is read once however many destinations it has.
+type routes struct {
+	v      *policy.VirtualService
+	config *policy.Config
+
+	section, index string
+	// here reports whether clients of this control plane's clusters may match, and gateways whether none but those of
+	// gateways do.
+	here, gateways bool
+	// weights are those of the destinations where any has one; nil where none has.
+	weights []policy.WeightedDestination
 }
 
-// routeAt returns the route that a path leads into.
-func routeAt(v *policy.VirtualService, path []string) route {
-	i, err := strconv.Atoi(path[2])
-	if err != nil {
-		return route{}
+func newRoutes(v *policy.VirtualService, config *policy.Config) *routes {
+	return &routes{v: v, config: config}
+}
+
+// read reads the route that a path leads into.
+func (r *routes) read(path []string) {
+	if path[1] == r.section && path[2] == r.index {
+		return
 	}
-	var r route
-	switch path[1] {
-	case "http":
-		r.destinations = v.HTTP[i].Route
-		for _, m := range v.HTTP[i].Match {
-			r.clients = append(r.clients, m.ClientMatch)
-		}
-	case "tls":
-		r.destinations = v.TLS[i].Route
-		for _, m := range v.TLS[i].Match {
-			r.clients = append(r.clients, m.ClientMatch)
-		}
-	case "tcp":
-		r.destinations = v.TCP[i].Route
-		for _, m := range v.TCP[i].Match {
-			r.clients = append(r.clients, m.ClientMatch)
-		}
+	r.section, r.index = path[1], path[2]
+	clients := r.v.ClientMatches(path)
+	r.here = len(clients) == 0 || slices.ContainsFunc(clients, func(m policy.ClientMatch) bool {
+		cluster, said := m.SourceLabels[policy.ClusterLabel]
+		return !said || len(m.Gateways) > 0 || slices.Contains(r.config.Clusters, cluster)
+	})
+	r.gateways = len(clients) > 0 && !slices.ContainsFunc(clients, func(m policy.ClientMatch) bool {
+		return len(m.Gateways) == 0 || slices.Contains(m.Gateways, policy.MeshGateway)
+	})
+	r.weights = r.v.Weighted(path)
+	if len(r.weights) < 2 || !slices.ContainsFunc(r.weights, func(d policy.WeightedDestination) bool { return d.Weight > 0 }) {
+		r.weights = nil
 	}
-	return r
 }
 
 // used reports whether a client of this control plane's clusters may be sent to what a path leads to. Of several
 // destinations one without weight gets nothing (TranslateRoute in Istio's pilot/pkg/networking/core/route and
 // buildOutboundNetworkFilters in pilot/pkg/networking/core), and a match by the cluster of the client is decided by
 // istiod, unless it names gateways, of which Istio looks at nothing else (row C8).
-func used(v *policy.VirtualService, path []string, config *policy.Config) bool {
-	r := routeAt(v, path)
-	if len(path) > 4 && path[3] == "route" && len(r.destinations) > 1 {
-		i, err := strconv.Atoi(path[4])
-		weighted := func(d policy.WeightedDestination) bool { return d.Weight > 0 }
-		if err == nil && !weighted(r.destinations[i]) && slices.ContainsFunc(r.destinations, weighted) {
+func (r *routes) used(path []string) bool {
+	r.read(path)
+	if r.weights != nil && len(path) > 4 && path[3] == "route" {
+		if i, err := strconv.Atoi(path[4]); err == nil && r.weights[i].Weight <= 0 {
 			return false
 		}
 	}
-	return len(r.clients) == 0 || slices.ContainsFunc(r.clients, func(m policy.ClientMatch) bool {
-		cluster, said := m.SourceLabels[policy.ClusterLabel]
-		return !said || len(m.Gateways) > 0 || slices.Contains(config.Clusters, cluster)
-	})
+	return r.here
 }
 
-// forOtherHosts reports whether a route of a VirtualService for sidecars and gateways is for gateways alone, and for
-// one of its hosts that is no strict one.
-func forOtherHosts(o *policy.Object, path []string, taken []takenHost) bool {
-	r := routeAt(o.VirtualService, path)
-	if !o.VirtualService.InMesh() || len(taken) >= len(o.VirtualService.Hosts) || len(r.clients) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(r.clients, func(m policy.ClientMatch) bool {
-		return len(m.Gateways) == 0 || slices.Contains(m.Gateways, policy.MeshGateway)
-	})
+// forGateways reports whether the route that a path leads into is for gateways alone.
+func (r *routes) forGateways(path []string) bool {
+	r.read(path)
+	return r.gateways
 }
 
 // sees says that a root may have the routes of a delegate.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -291,14 +292,52 @@ spec: {host: ratings}
 	})
 }
 
-// event returns nil where there is an Event with that reason on an object of that kind.
-func (b *leaderBed) event(ctx context.Context, reason, kind string) error {
+// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which the backfill
+// leaves to Argo CD: a route to the subset would end every call with 503.
+func TestCompanionRouteWaits(t *testing.T) {
+	b := newLeaderBed(t, subsetConfig)
+	namespace := b.CreateNamespace(t, nil)
+	b.apply(t, namespace, companionService+`
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: mine, annotations: {argocd.argoproj.io/tracking-id: shop}}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: last, annotations: {meshfence.io/fence: strict}}
+spec: {selector: {app: last}, ports: [{port: 80}]}
+`)
+	route := istio(policy.KindVirtualService, namespace, "reviews-meshfence")
+	b.lead(t, quickly)
+	eventually(t, "an Event tells of it, with the name of the rule", func(ctx context.Context) error {
+		return b.event(ctx, "RuleLacksSubset", "Service", "DestinationRule mine has no subset")
+	})
+	eventually(t, "the route of a Service without such a rule stands", func(ctx context.Context) error {
+		return b.read(ctx, istio(policy.KindVirtualService, namespace, "last-meshfence"))
+	})
+	if err := b.gone(t.Context(), route); err != nil {
+		t.Errorf("the route must wait for the subset: %v", err)
+	}
+	rule := istio(policy.KindDestinationRule, namespace, "mine")
+	if err := b.Patch(t.Context(), rule, client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"labels": {"applied": "again"}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the route follows the subset", func(ctx context.Context) error {
+		return errors.Join(b.read(ctx, rule), mustHold(rule, policy.ReservedSubset), b.read(ctx, route))
+	})
+}
+
+// event returns nil where there is an Event with that reason on an object of that kind, whose message holds all texts.
+func (b *leaderBed) event(ctx context.Context, reason, kind string, texts ...string) error {
 	var events corev1.EventList
 	if err := b.List(ctx, &events); err != nil {
 		return err
 	}
 	for _, e := range events.Items {
-		if e.Reason == reason && e.InvolvedObject.Kind == kind {
+		lacks := func(text string) bool { return !strings.Contains(e.Message, text) }
+		if e.Reason == reason && e.InvolvedObject.Kind == kind && !slices.ContainsFunc(texts, lacks) {
 			return nil
 		}
 	}
@@ -407,4 +446,38 @@ func TestCompanionsWaitForIstio(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Somebody who answers each write of a companion at once, as a second installation would, is told of, and the two come
+// to rest.
+func TestCompanionWritersRest(t *testing.T) {
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions stand", c.both)
+	for _, kind := range []string{"mutating", "validating"} { // another installation would have rights of its own
+		if _, _, err := c.Kubectl(t.Context(), "", "delete", kind+"webhookconfiguration", "fence-leader"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := c.metric(t, "meshfence_companion_writes_total")
+	other := func(ctx context.Context) error {
+		if err := c.read(ctx, c.rule); err != nil {
+			return err
+		}
+		if err := unstructured.SetNestedField(c.rule.Object, "10s", "spec", "trafficPolicy", "connectionPool", "tcp", "connectTimeout"); err != nil {
+			return err
+		}
+		return client.IgnoreNotFound(c.Update(ctx, c.rule))
+	}
+	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err := other(t.Context()); err != nil && !apierrors.IsConflict(err) {
+			t.Fatal(err)
+		}
+	}
+	if writes := c.metric(t, "meshfence_companion_writes_total") - before; writes < 6 || writes > 10 {
+		t.Errorf("%v writes in eight seconds, want six at once and a few more", writes)
+	}
+	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionContested", policy.KindService) })
+	if told := c.metric(t, "meshfence_contested_objects_total"); told != 1 {
+		t.Errorf("%v contests are counted, want 1", told)
+	}
 }

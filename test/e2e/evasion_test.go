@@ -28,6 +28,8 @@ func once(rule, stdin, args string) evasion { return evasion{rule, []attempt{{st
 func evasions() map[string]evasion {
 	const claims, foreign = "serviceentry-fenced-host", "virtualservice-foreign-host"
 	const fqdn = "reviews.HOME.svc.cluster.local"
+	const fenced = `{apiVersion: v1, kind: Service, metadata: {name: own, annotations: {meshfence.io/fence: strict}}, spec: {
+selector: {app: own}, ports: [{name: http, port: 9080}]}}`
 	named := `"name": "a"`
 	create := "create -f -"
 	all := map[string]evasion{
@@ -52,6 +54,20 @@ hosts: [` + fqdn + `], http: [{match: [{uri: {prefix: /a}}], delegate: {name: mo
 			{`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: root}, spec: {
 hosts: [` + fqdn + `], http: [{match: [{uri: {prefix: /a}}], delegate: {name: more}}, {route: [{destination: {host: ` + fqdn + `}}]}]}}`, create},
 		}},
+		"a selector that changes later": {"workloadentry-joins-fenced-service", []attempt{
+			{fenced, create},
+			{`{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: vm}, spec: {address: 10.9.9.9, labels: {app: vm}}}`, create},
+			{args: `patch service own --type=merge -p {"spec":{"selector":{"app":"vm"}}}`},
+		}},
+		"a Gateway behind a fence of one's own": {"gateway-on-strict-destination", []attempt{
+			{fenced, create},
+			{`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a}, spec: {
+hosts: [` + fqdn + `], http: [{route: [{destination: {host: own.CLIENT.svc.cluster.local}}]}]}}`, create},
+			{`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}, spec: {
+selector: {app: own}, servers: [{port: {number: 9080, name: http, protocol: HTTP}, hosts: ['*']}]}}`, create},
+		}},
+		"the name of a companion": once("companion-name-reserved",
+			`{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: own-meshfence}, spec: {host: a.example.com}}`, create),
 	}
 	for _, version := range []string{"v1alpha3", "v1beta1", "v1"} {
 		all["version "+version] = once(claims, fmt.Sprintf(entry, version, named, fqdn), create)

@@ -73,11 +73,30 @@ func TestRules(t *testing.T) {
 					defer owner.remove(t, d)
 				}
 			}
+			api.putMeshConfigs(t, c, stands)
 			s.configure(t, string(c.Config))
 			eventually(t, fmt.Sprintf("the outcome is %s", c.Outcome), func(ctx context.Context) error {
 				return api.as(t, c.Writer).outcome(ctx, c)
 			})
 		})
+	}
+}
+
+// putMeshConfigs puts up the mesh ConfigMaps that the config of a case names for hold meshConfig, but for those that are
+// part of the case, so that the hold is active.
+func (a *api) putMeshConfigs(t *testing.T, c fixtures.Case, stands []fixtures.Document) {
+	t.Helper()
+	config, err := policy.ParseConfig(policy.Source{}, c.Config)
+	if err != nil || !config.Holds.Has(policy.MeshConfig) {
+		return // what is wrong with it is for others to say
+	}
+	for _, name := range config.MeshConfigMaps {
+		if slices.ContainsFunc(append(stands, c.Object), func(d fixtures.Document) bool { return d.Kind == policy.KindConfigMap && d.Name == name }) {
+			continue
+		}
+		a.put(t, namespace(config.IstioNamespace))
+		a.put(t, fixtures.Document{Kind: policy.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
+			`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": %q, "name": %q}, "data": {"mesh": "{}"}}`, config.IstioNamespace, name)})
 	}
 }
 

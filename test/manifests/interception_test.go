@@ -151,6 +151,9 @@ func TestInterception(t *testing.T) {
 	for _, rule := range []string{"own", "fenced-meshfence, labels: {app.kubernetes.io/managed-by: meshfence}"} {
 		apply(t, cluster, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: "+rule+"}, spec: {host: reviews}}", "apply", "-n", plain, "-f", "-")
 	}
+	for name, key := range map[string]string{"existing-mesh": "mesh", "existing-other": "other"} {
+		apply(t, cluster, "{apiVersion: v1, kind: ConfigMap, metadata: {name: "+name+"}, data: {"+key+": '{}'}}", "apply", "-n", plain, "-f", "-")
+	}
 	for _, object := range []string{
 		"{apiVersion: v1, kind: Service, metadata: {name: kept, labels: {meshfence.io/fenced: strict}}, spec: {ports: [{port: 80}]}}",
 		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: kept}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}",
@@ -228,6 +231,8 @@ func TestInterception(t *testing.T) {
 		"Namespace, meshfence":     {args: "label namespace meshfence-system meshfence.io/fence=strict"},
 		"FenceConfig":              create("meshfence-system", "v1", "ConfigMap", "meshfence", "}}").calls("config.validate"),
 		"mesh ConfigMap":           create(plain, "v1", "ConfigMap", "istio", "}, data: {mesh: '{}'}}").calls("meshconfig.mutate", "meshconfig.validate"),
+		"mesh ConfigMap deleted":   attempt{args: "delete configmap existing-mesh -n " + plain}.calls("deleted-meshes.validate"),
+		"other ConfigMap deleted":  {args: "delete configmap existing-other -n " + plain},
 		"other ConfigMap":          create("meshfence-system", "v1", "ConfigMap", "other", "}}"),
 		"ConfigMap of that name":   create(plain, "v1", "ConfigMap", "meshfence", "}}").calls("meshconfig.validate"),
 		"Pod":                      create(strict, "v1", "Pod", "a", pod),

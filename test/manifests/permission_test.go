@@ -171,6 +171,7 @@ func TestPermissions(t *testing.T) {
 			manifests := render(t, overlay)
 			apply(t, cluster, manifests, "apply", "-f", "-")
 			t.Cleanup(func() { uninstall(t, cluster, client, manifests) })
+			apply(t, cluster, fenceConfig("meshConfig, subset"), "create", "-f", "-")
 			rights := granted(objects(t, manifests))
 
 			proxy := watch(t, cluster)
@@ -254,6 +255,12 @@ func provoke(t *testing.T, client *kubernetes.Clientset, address, overlay string
 	}
 }
 
+// fenceConfig is the ConfigMap with the FenceConfig.
+func fenceConfig(holds string) string {
+	return fmt.Sprintf(`{apiVersion: v1, kind: ConfigMap, metadata: {name: meshfence, namespace: meshfence-system}, data: {config.yaml:
+"{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [cluster1]}, holds: [%s]}"}}`, holds)
+}
+
 // controllerScene is a fenced Service and a mesh ConfigMap that knows nothing of it.
 const controllerScene = `
 apiVersion: v1
@@ -325,10 +332,8 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 		}
 	})
 	// Only hold subset alone needs a VirtualService.
-	config := "{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [cluster1]}, holds: [%s]}"
 	configure := func(holds string) {
-		run("", "patch", "configmap", "meshfence", "-n", "meshfence-system", "--type=merge", "-p",
-			fmt.Sprintf(`{"data": {"config.yaml": %q}}`, fmt.Sprintf(config, holds)))
+		run(fenceConfig(holds), "replace", "-f", "-")
 	}
 	eventually(t, "the mesh config holds the Service", func(ctx context.Context) error {
 		out, _, err := cluster.Kubectl(ctx, "", "get", "configmap", "istio", "-n", "istio-system", "-o", "jsonpath={.data.mesh}")

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -115,7 +116,7 @@ func TestObjects(t *testing.T) {
 	base := []string{
 		"ClusterRole /meshfence",
 		"ClusterRoleBinding /meshfence",
-		"ConfigMap meshfence-system/meshfence",
+		"ConfigMap meshfence-system/meshfence-last-good", // without data: installing again leaves what is in it
 		"Deployment meshfence-system/meshfence",
 		"MutatingWebhookConfiguration /meshfence",
 		"Namespace /meshfence-system",
@@ -157,34 +158,46 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// What the FenceConfig writes out are the defaults, so that it can be read as their documentation.
+// What the FenceConfig of the example writes out are the defaults, so that it can be read as their documentation. As it
+// is it is refused, and no overlay holds it: whoever installs again keeps what is in force.
 func TestFenceConfig(t *testing.T) {
 	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join(folder(""), "..", "example", "fenceconfig.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object corev1.ConfigMap
+	if err := yaml.UnmarshalStrict(raw, &object); err != nil {
+		t.Fatal(err)
+	}
+	source := webhook.ConfigSource(object.Namespace, leak.Rules())
+	example := object.Data[policy.ConfigMapKey]
+	if _, err := policy.ParseConfig(source, []byte(example)); err == nil || !strings.Contains(err.Error(), policy.Placeholder) {
+		t.Errorf("as it is shipped it is refused with %v", err)
+	}
+	parse := func(config string) map[string]any {
+		parsed, err := policy.ParseConfig(source, []byte(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := json.Marshal(parsed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(encoded, &fields); err != nil {
+			t.Fatal(err)
+		}
+		return fields
+	}
+	want := parse(`{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig,
+controlPlane: {clusters: [m1c1]}, holds: [meshConfig, subset], localities: {}}`)
+	if diff := cmp.Diff(want, parse(strings.Replace(example, policy.Placeholder, "m1c1", 1))); diff != "" {
+		t.Errorf("FenceConfig (-want +got):\n%s", diff)
+	}
 	for _, overlay := range overlays() {
-		t.Run(overlay, func(t *testing.T) {
-			t.Parallel()
-			object := one[*corev1.ConfigMap](t, overlay)
-			source := webhook.ConfigSource(object.Namespace, leak.Rules())
-			parse := func(config string) map[string]any {
-				parsed, err := policy.ParseConfig(source, []byte(config))
-				if err != nil {
-					t.Fatal(err)
-				}
-				encoded, err := json.Marshal(parsed)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var fields map[string]any
-				if err := json.Unmarshal(encoded, &fields); err != nil {
-					t.Fatal(err)
-				}
-				return fields
-			}
-			want := parse(`{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig,
-controlPlane: {clusters: [cluster1]}, holds: [meshConfig, subset], localities: {}}`)
-			if diff := cmp.Diff(want, parse(object.Data[policy.ConfigMapKey])); diff != "" {
-				t.Errorf("FenceConfig (-want +got):\n%s", diff)
-			}
-		})
+		if kept := one[*corev1.ConfigMap](t, overlay); kept.Name != webhook.LastGoodName || len(kept.Data) > 0 {
+			t.Errorf("overlay %s has ConfigMap %s with %v", overlay, kept.Name, kept.Data)
+		}
 	}
 }

@@ -127,7 +127,7 @@ func TestRoutes(t *testing.T) {
 					slices.Sort(got)
 					// The FenceConfig is in our namespace alone, nothing else of it is touched, and no mesh config is there.
 					want := slices.DeleteFunc(routed(path), func(r string) bool {
-						fenceConfig := path == webhook.ValidatePath && strings.HasSuffix(r, " /v1 configmaps")
+						fenceConfig := path == webhook.ValidatePath && strings.HasSuffix(r, " /v1 configmaps") && !strings.HasPrefix(r, "DELETE")
 						return name == system || name == own && !fenceConfig
 					})
 					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -174,26 +174,28 @@ func TestRouteConditions(t *testing.T) {
 // policies are the failure policies; everything that can fail a request is in this table.
 func policies() map[string]admissionv1.FailurePolicyType {
 	return map[string]admissionv1.FailurePolicyType{
-		"istio.mutate.meshfence.io":               admissionv1.Ignore,
-		"services.mutate.meshfence.io":            admissionv1.Ignore,
-		"meshconfig.mutate.meshfence.io":          admissionv1.Ignore,
-		"istio.validate.meshfence.io":             admissionv1.Fail,
-		"istio-status.validate.meshfence.io":      admissionv1.Fail,
-		"companions.validate.meshfence.io":        admissionv1.Fail,
-		"deleted-sidecars.validate.meshfence.io":  admissionv1.Fail,
-		"warnings.validate.meshfence.io":          admissionv1.Ignore,
-		"routes.validate.meshfence.io":            admissionv1.Ignore,
-		"endpoints.validate.meshfence.io":         admissionv1.Ignore,
-		"pods.validate.meshfence.io":              admissionv1.Ignore,
-		"pods-status.validate.meshfence.io":       admissionv1.Ignore,
-		"meshconfig.validate.meshfence.io":        admissionv1.Ignore,
-		"fenced-services.validate.meshfence.io":   admissionv1.Fail,
-		"services.validate.meshfence.io":          admissionv1.Ignore,
-		"services-status.validate.meshfence.io":   admissionv1.Ignore,
-		"deleted-services.validate.meshfence.io":  admissionv1.Ignore,
-		"namespaces.validate.meshfence.io":        admissionv1.Ignore,
-		"namespaces-status.validate.meshfence.io": admissionv1.Ignore,
-		"config.validate.meshfence.io":            admissionv1.Ignore,
+		"istio.mutate.meshfence.io":                  admissionv1.Ignore,
+		"services.mutate.meshfence.io":               admissionv1.Ignore,
+		"meshconfig.mutate.meshfence.io":             admissionv1.Ignore,
+		"istio.validate.meshfence.io":                admissionv1.Fail,
+		"istio-status.validate.meshfence.io":         admissionv1.Fail,
+		"companions.validate.meshfence.io":           admissionv1.Fail,
+		"deleted-sidecars.validate.meshfence.io":     admissionv1.Fail,
+		"warnings.validate.meshfence.io":             admissionv1.Ignore,
+		"routes.validate.meshfence.io":               admissionv1.Ignore,
+		"endpoints.validate.meshfence.io":            admissionv1.Ignore,
+		"pods.validate.meshfence.io":                 admissionv1.Ignore,
+		"pods-status.validate.meshfence.io":          admissionv1.Ignore,
+		"meshconfig.validate.meshfence.io":           admissionv1.Ignore,
+		"fenced-services.validate.meshfence.io":      admissionv1.Fail,
+		"services.validate.meshfence.io":             admissionv1.Ignore,
+		"services-status.validate.meshfence.io":      admissionv1.Ignore,
+		"deleted-services.validate.meshfence.io":     admissionv1.Ignore,
+		"namespaces.validate.meshfence.io":           admissionv1.Ignore,
+		"namespaces-status.validate.meshfence.io":    admissionv1.Ignore,
+		"config.validate.meshfence.io":               admissionv1.Ignore,
+		"meshconfig-deletions.validate.meshfence.io": admissionv1.Ignore,
+		"deleted-meshes.validate.meshfence.io":       admissionv1.Ignore,
 	}
 }
 

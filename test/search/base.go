@@ -33,13 +33,18 @@ func newBase(r *rand.Rand) Base {
 		b.Default = policy.Strict
 	}
 	names := []string{"reviews", "ratings", "details"}
-	for i := range 1 + r.IntN(3) {
+	for i := range pick(r, []int{1, 2, 2, 2, 3, 3}) {
 		s := Service{Namespace: "shop", Name: names[i], Headless: i > 0 && chance(r, 0.1)}
-		s.Fence = pick(r, []string{"strict", "strict", "strict", "none", "none", "prefer", ""})
+		s.Fence = pick(r, []string{"strict", "strict", "none", "none", "none", "prefer", ""})
 		if i == 0 {
 			s.Fence = "strict"
 		} else if chance(r, 0.4) {
 			s.Namespace = pick(r, b.Namespaces)
+		}
+		if i > 0 && chance(r, 0.6) {
+			s.Ports = b.Services[0].Ports
+			b.Services = append(b.Services, s)
+			continue
 		}
 		kinds := portKinds()
 		for range 1 + r.IntN(3) {

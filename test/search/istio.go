@@ -2,15 +2,20 @@ package search
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/config/schema/resource"
 	"istio.io/istio/pkg/log"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // quiet has istiod's code log nothing.
@@ -67,11 +72,11 @@ func configOf(o Object, made time.Time) (config.Config, error) {
 	return c, nil
 }
 
-// invalid says why Istio's own validation refuses an object; nil where it does not, and for other kinds.
+// invalid says why Istio's own validation refuses an object, or the API server a Service; nil where they do not.
 func invalid(o Object) error {
 	schema, ok := schemaOf(o)
 	if !ok {
-		return nil
+		return invalidService(o)
 	}
 	c, err := configOf(o, time.Time{})
 	if err != nil {
@@ -79,4 +84,24 @@ func invalid(o Object) error {
 	}
 	_, err = schema.ValidateConfig(c)
 	return err
+}
+
+// invalidService looks at what the search leaves out of Services when it makes them smaller.
+func invalidService(o Object) error {
+	if o.Kind() != policy.KindService {
+		return nil
+	}
+	var service corev1.Service
+	if err := o.into(&service); err != nil {
+		return err
+	}
+	if len(service.Spec.Ports) == 0 || service.Spec.ClusterIP == "" {
+		return errors.New("a Service has an address and ports")
+	}
+	for _, p := range service.Spec.Ports {
+		if p.Port < 1 || p.Name == "" && len(service.Spec.Ports) > 1 {
+			return errors.New("a port has a number, and where there are several a name")
+		}
+	}
+	return nil
 }

@@ -79,7 +79,9 @@ type target struct {
 	namespace string
 	addresses []netip.Addr
 	headless  bool
-	ports     []corev1.ServicePort
+	// gone says that the near cluster has it no more.
+	gone  bool
+	ports []corev1.ServicePort
 }
 
 // targets are the strict Services of the near cluster.
@@ -109,16 +111,16 @@ func (p *product) targets() []target {
 	return append(targets, p.elsewhere()...)
 }
 
-// elsewhere are the Services that are strict by the config and that only the other cluster has. Clients know them by
-// name.
+// elsewhere are the Services that are strict by the config, and were by themselves, and that only the other cluster has
+// now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
 func (p *product) elsewhere() []target {
 	var targets []target
 	for _, s := range p.base.Services {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict {
+		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict || s.Fence != "" && s.Fence != policy.Strict.String() {
 			continue
 		}
-		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless}
+		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless, gone: true}
 		for _, port := range s.Ports {
 			t.ports = append(t.ports, corev1.ServicePort{Name: port.Name, Port: int32(port.Number)})
 		}
@@ -188,6 +190,7 @@ type judgement struct {
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 	for _, o := range j.resolver.Resolve(p) {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
+			soft = soft || t.gone || passedOn(o.Path)
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
 		}
@@ -206,7 +209,7 @@ func (j *judgement) sidecar(t target) {
 			}
 			answer := j.resolver.Lookup(name, func(fqdn string) []netip.Addr { return j.byHost[fqdn] })
 			for _, a := range answer.Addresses {
-				if t.headless && answer.Name == t.fqdn {
+				if t.headless && answer.Mesh {
 					continue // the Pods of all clusters: row E4
 				}
 				if !slices.Contains(t.addresses, a) {
@@ -284,7 +287,7 @@ func (j *judgement) gateway(t target) {
 		if l.Route == "" && l.Listener == "" {
 			continue // nothing leads there
 		}
-		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
+		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: passedOn(l.Path), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
 	}
 	for _, listener := range j.snapshot.Listeners {
 		at := listener.GetAddress().GetSocketAddress()
@@ -298,3 +301,7 @@ func (j *judgement) gateway(t target) {
 		}
 	}
 }
+
+// passedOn reports whether a gateway passes a connection on by its SNI: that is for the fences of the clusters that it
+// comes from, and a warning says so (rows H1 and H2).
+func passedOn(p xds.Path) bool { return strings.HasPrefix(p.Cluster, "outbound_.") }

@@ -102,6 +102,18 @@ func (p *pools) host() string {
 	return pick(p.r, []string{"*", "*.local", "localhost"})
 }
 
+// destination returns a name that stands where traffic is sent to: mostly of something that exists.
+func (p *pools) destination() string {
+	if chance(p.r, 0.2) {
+		return p.host()
+	}
+	known := append([]string{}, p.hosts...)
+	for _, s := range p.base.Services {
+		known = append(known, s.FQDN(), s.FQDN())
+	}
+	return pick(p.r, known)
+}
+
 // address returns one that has to do with the world.
 func (p *pools) address() string {
 	n, _ := p.service()
@@ -149,7 +161,7 @@ func (p *pools) visibility() string {
 
 func (p *pools) imported() string {
 	namespace := pick(p.r, []string{".", ".", "*", "*", "~", p.namespace(), p.namespace()})
-	return namespace + "/" + pick(p.r, []string{"*", "*", "*", p.host(), p.host()})
+	return namespace + "/" + pick(p.r, []string{"*", "*", "*", p.host(), p.destination()})
 }
 
 func (p *pools) protocol() string {
@@ -185,7 +197,9 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 	case "IstioEgressListener.hosts":
 		return p.imported()
 	case "Server.hosts":
-		return pick(p.r, []string{"*", "*", "*.local", p.host(), p.namespace() + "/" + p.host(), "./*"})
+		return pick(p.r, []string{"*", "*", "*.local", p.host(), p.host(), p.namespace() + "/" + p.host(), "./*"})
+	case "Destination.host":
+		return p.destination()
 	case "Gateway.selector":
 		return "istio"
 	case "Distribute.to", "Distribute.from", "Failover.from", "Failover.to":

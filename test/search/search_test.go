@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/meshfence/meshfence/test/search"
 )
@@ -41,11 +39,25 @@ func TestSearch(t *testing.T) {
 				kind = "harmless-" + f.Rule
 			}
 			name := fmt.Sprintf("%s-%d-%d-%d.yaml", kind, f.Seed, f.Base, n)
-			if err := os.WriteFile(filepath.Join(*out, name), []byte(f.Text()), 0o644); err != nil {
-				t.Error(err)
+			keep(t, name, f.Text())
+			if f.Rule == "" {
+				text, err := f.Case()
+				if err != nil {
+					t.Error(err)
+				}
+				keep(t, "case-"+name, text)
 			}
 		},
 	})
-	fmt.Println(report)
-	fmt.Println(strings.Repeat("=", 20), time.Now().Format(time.TimeOnly))
+	t.Log(report)
+	if len(report.Leaks) > 0 {
+		t.Errorf("%d shapes of leaks", len(report.Leaks))
+	}
+}
+
+func keep(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(*out, name), []byte(text), 0o644); err != nil {
+		t.Error(err)
+	}
 }

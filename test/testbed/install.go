@@ -197,6 +197,16 @@ func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
 // KillReplica ends a replica's process as a crash would; its Pod stays Ready.
 func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Stop(0) }
 
+// Runs reports whether the process of a replica runs.
+func (m *Meshfence) Runs(i int) bool {
+	select {
+	case <-m.replicas[i].process.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 // Stop kills every replica and stops keeping mounted Secrets up to date.
 func (m *Meshfence) Stop() {
 	for _, r := range m.replicas {

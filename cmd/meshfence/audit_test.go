@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// TestSound: what makes audit exit with 1.
+func TestSound(t *testing.T) {
+	t.Parallel()
+	held := controller.FencedService{Fence: "strict", HeldBy: []string{"subset"}}
+	lacking := controller.FencedService{Fence: "strict", Lacks: []inject.Lack{{Reason: inject.LackRoute}}}
+	for name, test := range map[string]struct {
+		report controller.Report
+		want   bool
+	}{
+		"nothing":           {controller.Report{}, true},
+		"all is well":       {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldTrue}}, Services: []controller.FencedService{held, {Fence: "prefer"}}}, true},
+		"a warning":         {controller.Report{Standing: []controller.Standing{{Verdict: leak.Verdict{Warned: make([]leak.Finding, 1)}}}}, true},
+		"a denial":          {controller.Report{Standing: []controller.Standing{{Verdict: leak.Verdict{Denied: make([]leak.Finding, 1)}}}}, false},
+		"a hold is behind":  {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldTrue}, {State: policy.HoldBehind}}}, false},
+		"nothing holds one": {controller.Report{Services: []controller.FencedService{held, lacking}}, false},
+		"a hold of two is broken": {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldBroken}, {State: policy.HoldTrue}},
+			Services: []controller.FencedService{held}}, false},
+	} {
+		if got := sound(test.report); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestWriteAudit(t *testing.T) {
+	t.Parallel()
+	report := controller.Report{
+		Holds: []controller.HoldReport{{Hold: "meshConfig", State: policy.HoldBroken, Reason: "it is gone"}, {Hold: "subset", State: policy.HoldTrue}},
+		Services: []controller.FencedService{
+			{Namespace: "shop", Name: "cart", Fence: "strict", By: "namespace shop", Ready: 2, HeldBy: []string{"subset"}},
+			{Namespace: "shop", Name: "news", Fence: "prefer", By: "namespace shop"},
+			{Namespace: "shop", Name: "till", Fence: "strict", By: "namespace shop", Ready: 1, Lacks: []inject.Lack{
+				{Reason: inject.LackMeshConfigBroken, Message: "it is gone"}, {Reason: inject.LackRoute, Message: "a route is missing"},
+			}},
+		},
+	}
+	var out strings.Builder
+	if err := writeAudit(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	want := `HOLD         STATE
+meshConfig   broken: it is gone
+subset       true
+
+SERVICE     FENCE    BY               READY HERE   HELD BY
+shop/cart   strict   namespace shop   2            subset
+shop/news   prefer   namespace shop   0
+shop/till   strict   namespace shop   1            nothing
+not held: Service shop/till: it is gone [mesh-config-broken]
+not held: Service shop/till: a route is missing [route-missing]
+`
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n")+"\n")
+	}
+	if diff := cmp.Diff(want, strings.Join(lines, "")); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,30 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// LookForUnheld returns what looks for strict Services that nothing holds.
+func LookForUnheld(index *policy.Index, recorder events.EventRecorder, registerer prometheus.Registerer) (func(context.Context, time.Time) time.Duration, error) {
+	m, err := newMetrics(registerer)
+	if err != nil {
+		return nil, err
+	}
+	u := &unheld{index: index, recorder: recorder, metrics: m, grace: heldGrace, since: map[policy.Host]time.Time{}, told: map[policy.Host]string{}}
+	return u.look, nil
+}
+
+// LacksReserved is lacksReserved of rules by name, of which each has the reserved subset or not.
+func LacksReserved(names []string, reserved map[string]bool) string {
+	var rules []storedRule
+	for _, name := range names {
+		rules = append(rules, storedRule{name, reserved[name]})
+	}
+	return lacksReserved(rules)
+}

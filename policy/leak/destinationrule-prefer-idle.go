@@ -1,0 +1,22 @@
+package leak
+
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// destinationRulePreferIdle warns of settings that Istio takes instead of what admission adds for a prefer host: they
+// stay, and prefer does nothing.
+func destinationRulePreferIdle() Rule {
+	return Rule{
+		ID:       "destinationrule-prefer-idle",
+		Kinds:    []string{policy.KindDestinationRule},
+		Severity: Warn,
+		Leaks:    "the fence does nothing here, and clients may be sent to another cluster while this one is ready",
+		Mend:     "remove the setting, and admission puts this cluster first",
+		Loosen:   "set the fence to none",
+		check: func(o Write, view *policy.View) []breach {
+			return breaches(o.gaps.of(o.Object, view).Idle, func(inject.Gap) bool { return true })
+		},
+	}
+}

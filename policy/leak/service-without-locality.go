@@ -1,0 +1,37 @@
+package leak
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// serviceWithoutLocality warns of a strict Service without a selector under hold locality: istiod takes the locality
+// of an endpoint from its Pod (NewEndpointBuilder in Istio's pilot/pkg/serviceregistry/kube/controller), and the
+// distribute drops those that have none (applyLocalityWeights in its pilot/pkg/networking/core/loadbalancer). Nothing
+// leaks, and so no row of the catalogue is covered. Clients of a Service without a ClusterIP choose by themselves.
+func serviceWithoutLocality() Rule {
+	return Rule{
+		ID:       "service-without-locality",
+		Kinds:    []string{policy.KindService},
+		Severity: Warn,
+		Leaks:    "clients are sent to none of its endpoints, and calls fail",
+		Mend:     "let a selector choose its Pods",
+		Loosen:   "loosen its fence",
+		check: func(o Write, view *policy.View) []breach {
+			if !view.Config().Active().Has(policy.Locality) || len(o.Service.Selector) > 0 ||
+				o.Service.Type == externalName || o.Service.ClusterIP == corev1.ClusterIPNone {
+				return nil
+			}
+			service, strict := strictService(o.Object, view)
+			if !strict {
+				return nil
+			}
+			return []breach{{
+				path: []string{"spec", "selector"},
+				host: service,
+				must: "be set, because hold locality keeps out endpoints that no Pod gives a locality",
+			}}
+		},
+	}
+}

@@ -1,0 +1,81 @@
+package webhook_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	fcache "k8s.io/client-go/tools/cache/testing"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/webhook"
+)
+
+// patchyMapper has every kind but one, which the API server lacks, and cannot tell of any while it is away.
+type patchyMapper struct {
+	meta.RESTMapper
+
+	lacks string
+	away  atomic.Bool
+}
+
+func (m *patchyMapper) RESTMapping(gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+	switch {
+	case m.away.Load():
+		return nil, errors.New("failed to get API group resources")
+	case gk.Kind == m.lacks:
+		return nil, &meta.NoKindMatchError{GroupKind: gk, SearchedVersions: versions}
+	}
+	return &meta.RESTMapping{GroupVersionKind: gk.WithVersion(versions[0])}, nil
+}
+
+// An API server that cannot tell its kinds for a while ends nothing, also where a kind is missing for good.
+func TestLookForKinds(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]bool{"before the first look": true, "after it": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				mapper := &patchyMapper{lacks: policy.KindServiceExport}
+				mapper.away.Store(away)
+				kinds := &informers{sources: map[string]*fcache.FakeControllerSource{}}
+				ctx, cancel := context.WithCancel(t.Context())
+				var first, last error
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					first, last = webhook.LookForKinds(ctx, kinds, mapper)
+				}()
+				synctest.Wait()
+				mapper.away.Store(true)
+				time.Sleep(time.Minute)
+				mapper.away.Store(false)
+				time.Sleep(time.Minute)
+				select {
+				case <-ended:
+					t.Errorf("it ended with %v while a kind is missing", last)
+				default:
+				}
+				cancel()
+				<-ended
+				if (first != nil) != away || last != nil {
+					t.Errorf("errors %v and %v", first, last)
+				}
+				want := 0
+				for _, r := range webhook.Routes() {
+					if r.Stored && r.Kind != mapper.lacks {
+						want++
+					}
+				}
+				if len(kinds.started) != want {
+					t.Errorf("%d kinds are watched, want %d", len(kinds.started), want)
+				}
+			})
+		})
+	}
+}

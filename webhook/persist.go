@@ -1,0 +1,36 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// The shortest and the longest pause before something that the API server refused is tried again.
+const (
+	persistFirst = time.Second
+	persistMax   = 15 * time.Second
+)
+
+// Persist tries until it succeeds, and logs every other reason why it does not. The error is the last one, when the
+// context ends.
+func Persist(ctx context.Context, log logr.Logger, what string, try func() error) error {
+	told := ""
+	for pause := persistFirst; ; pause = min(2*pause, persistMax) {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if text := err.Error(); text != told {
+			log.Info("trying again until it succeeds", "what", what, "reason", text)
+			told = text
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, err)
+		case <-time.After(pause):
+		}
+	}
+}

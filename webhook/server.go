@@ -1,0 +1,103 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+)
+
+// The times that a connection has. An API server waits for an answer for 30 seconds at most, and keeps its connections.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 45 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// maxHeader is far more than an API server sends.
+	maxHeader = 64 << 10
+	// drainTimeout bounds how long requests may take when the server stops.
+	drainTimeout = 15 * time.Second
+)
+
+// Server is controller-runtime's webhook server with limits: that one waits for headers for half a minute and for a body
+// for ever (its pkg/internal/httpserver).
+type Server struct {
+	ctrlwebhook.Server
+
+	address      string
+	configureTLS func(*tls.Config)
+	readTimeout  time.Duration
+}
+
+// NewServer returns a server that listens on an address once it is started.
+func NewServer(host string, port int, configureTLS func(*tls.Config)) *Server {
+	return &Server{
+		Server:       ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: port}),
+		address:      net.JoinHostPort(host, strconv.Itoa(port)),
+		configureTLS: configureTLS,
+		readTimeout:  readTimeout,
+	}
+}
+
+// Start serves until the context ends and the requests that have begun are answered.
+func (s *Server) Start(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("listen for reviews: %w", err)
+	}
+	return s.serve(ctx, listener)
+}
+
+func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
+	s.configureTLS(config)
+	server := &http.Server{
+		Handler:           s.WebhookMux(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       s.readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		// What scanners of ports and their like do is not worth more.
+		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(logf.FromContext(ctx).WithName("webhook")), slog.LevelDebug),
+	}
+	drained := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		drained <- server.Shutdown(draining)
+	})
+	defer stop()
+	if err := server.Serve(tls.NewListener(listener, config)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve reviews: %w", err)
+	}
+	if err := <-drained; err != nil {
+		logf.FromContext(ctx).Info("reviews are cut off", "reason", err.Error())
+	}
+	return nil
+}
+
+// StartedChecker returns a check that fails until the server answers a handshake.
+func (s *Server) StartedChecker() healthz.Checker {
+	return func(*http.Request) error {
+		// The certificate has a check of its own.
+		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+		ctx, cancel := context.WithTimeout(context.Background(), headerTimeout)
+		defer cancel()
+		connection, err := dialer.DialContext(ctx, "tcp", s.address)
+		if err != nil {
+			return fmt.Errorf("the webhook server does not answer: %w", err)
+		}
+		return connection.Close()
+	}
+}
