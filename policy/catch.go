@@ -184,6 +184,12 @@ func (s *Sidecar) openPorts() []int64 {
 	return slices.Compact(ports)
 }
 
+// Everywhere reports whether the listener is bound to every address.
+func (e EgressListener) Everywhere() bool {
+	address, ok := Address(e.Bind)
+	return ok && address.IsUnspecified()
+}
+
 // sidecarNames lists the names of a Sidecar: those of the Namespaces that it imports from, and where it catches
 // something itself one for every Service.
 func sidecarNames(o *Object, config *Config) []string {

@@ -26,6 +26,8 @@ type listener struct {
 	transport Transport
 	// apart says that it listens on addresses of its own, so that it is not where a connection to a Service goes.
 	apart bool
+	// everywhere says that those are every address. For HTTP that is nothing of its own.
+	everywhere bool
 	// hosts are those that it imports, by the Namespace that they must be in; a star stands for any.
 	hosts map[string]*imports
 }
@@ -59,7 +61,7 @@ func (c *Config) clients(namespace string, sidecar *Object) Clients {
 // listener reads what an egress listener imports (convertIstioListenerToWrapper in Istio's
 // pilot/pkg/model/sidecar.go).
 func (e EgressListener) listener(client string) listener {
-	l := listener{apart: e.Bind != "" || e.CaptureMode == "NONE", hosts: map[string]*imports{}}
+	l := listener{apart: e.Bind != "" || e.CaptureMode == "NONE", everywhere: e.Everywhere(), hosts: map[string]*imports{}}
 	if e.Port != nil {
 		l.port, l.transport = e.Port.Number, e.Port.Transport()
 	}
@@ -174,7 +176,8 @@ func (c *Clients) Ported(port int64) bool { return len(c.byPort[port]) > 0 }
 func (c *Clients) reach(port backendPort, knows func(*listener) bool) (reached bool) {
 	c.on(int64(port.number), func(l *listener) bool {
 		if port.transport == TransportHTTP {
-			reached = !l.apart && knows(l)
+			everywhere := l.everywhere && (l.port == 0 || l.transport == TransportHTTP)
+			reached = (!l.apart || everywhere) && knows(l)
 			return false
 		}
 		shared := l.port != 0 && l.transport == TransportHTTP

@@ -59,6 +59,9 @@ func TestWhicheverComesSecond(t *testing.T) {
 		"bound": {"sidecar-bind-takes-service-ip", []part{
 			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 10.1.2.3, hosts: [./*]}]}"}, service(""),
 		}},
+		"bound to every address": {"sidecar-bind-takes-service-ip", []part{
+			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 0.0.0.0, hosts: [./*]}]}"}, service(""),
+		}},
 		"address as Host": {"virtualservice-foreign-host", []part{
 			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: [10.1.2.3], http: [{route: [{destination: {host: www.example.com}}]}]}"}, service(""),
 		}},

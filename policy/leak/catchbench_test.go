@@ -57,6 +57,9 @@ func BenchmarkCaught(b *testing.B) {
 		"binds": func(n int) (string, string) {
 			return policy.KindSidecar, "spec: {egress: " + listed(n, "{port: {number: %d, protocol: TCP}, bind: 10.0.0.1, hosts: [./*]}") + "}"
 		},
+		"binds to every address": func(n int) (string, string) {
+			return policy.KindSidecar, "spec: {egress: " + listed(n, "{port: {number: %d, protocol: TCP}, bind: 0.0.0.0, hosts: [./*]}") + "}"
+		},
 	} {
 		for _, n := range []int{1_000, 2_000, 4_000} {
 			kind, text := object(n)
