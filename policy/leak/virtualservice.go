@@ -263,7 +263,7 @@ func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breac
 			}
 			if why, hosts, foreign := to.from(from, d.Host, o.Metadata.Namespace); foreign {
 				b := why.breach(hosts)
-				b.path = append(path, "host")
+				b.path = slices.Concat(path, []string{"host"})
 				b.must += fmt.Sprintf(", because VirtualService %s/%s leaves requests to this one", root.Metadata.Namespace, root.Metadata.Name)
 				found = append(found, b)
 			}
