@@ -295,22 +295,35 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 
 // StrictPort returns the tightest of strict Services that have one of the ports. It looks once at each Namespace, whatever is
 // in it.
-func (v *View) StrictPort(ports Ports) (FencedHost, bool) {
+func (v *View) StrictPort(ports Ports) (FencedHost, bool) { return v.strictPort(ports, hostFilter{}) }
+
+func (v *View) strictPort(ports Ports, filter hostFilter) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	s := strictSearch{view: v}
 	v.sets(ports, false, func(_ strictKey, set *strictSet) {
-		for namespace, names := range set.namespaces {
-			s.offerNames(namespace, names.all, func(Host) bool { return true })
-		}
+		set.visit(filter.namespace, func(namespace string, names *strictNames) {
+			s.offerNames(namespace, names.all, filter.has)
+		})
 	})
 	v.offerUnlisted(func(host Host, b backend) {
-		if ports.has(b) {
+		if filter.has(host) && ports.has(b) {
 			s.offerIndexed(host)
 		}
 	})
-	s.offerTold(func(_ Host, b backend) bool { return ports.has(b) })
+	s.offerTold(func(host Host, b backend) bool { return filter.has(host) && ports.has(b) })
 	return s.fencedHost()
+}
+
+// visit visits the Services of a Namespace; those of each where none is named.
+func (s *strictSet) visit(namespace string, visit func(namespace string, names *strictNames)) {
+	if namespace == "" {
+		for namespace, names := range s.namespaces {
+			visit(namespace, names)
+		}
+	} else if names := s.namespaces[namespace]; names != nil {
+		visit(namespace, names)
+	}
 }
 
 // offerUnlisted visits the Services of Namespaces that the view was told of: the index has them by other labels.

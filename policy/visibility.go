@@ -249,6 +249,11 @@ func (v *View) StrictHiddenName(c *Clients, ports Ports, suffix string) (FencedH
 	return v.strictHidden(c, ports, shortNames(suffix))
 }
 
+// StrictName returns the tightest of strict Services with such a name, whoever knows them.
+func (v *View) StrictName(ports Ports, suffix string) (FencedHost, bool) {
+	return v.strictPort(ports, shortNames(suffix))
+}
+
 // hostFilter narrows a question to some Services.
 type hostFilter struct {
 	// namespace is theirs; empty for any.
@@ -300,7 +305,7 @@ func (v *View) strictHidden(c *Clients, ports Ports, filter hostFilter) (FencedH
 func (s *strictSearch) offerHidden(c *Clients, ports Ports, filter hostFilter) {
 	index := s.view.index
 	s.view.sets(ports, false, func(key strictKey, set *strictSet) {
-		offer := func(namespace string, names *strictNames) {
+		set.visit(filter.namespace, func(namespace string, names *strictNames) {
 			list := names.all
 			if c.whole(namespace, key) {
 				list = names.restricted
@@ -308,14 +313,7 @@ func (s *strictSearch) offerHidden(c *Clients, ports Ports, filter hostFilter) {
 			s.offerNames(namespace, list, func(h Host) bool {
 				return filter.has(h) && c.hidesAny(h, index.backend(h), ports)
 			})
-		}
-		if names := set.namespaces[filter.namespace]; names != nil {
-			offer(filter.namespace, names)
-		} else if filter.namespace == "" {
-			for namespace, names := range set.namespaces {
-				offer(namespace, names)
-			}
-		}
+		})
 	})
 }
 

@@ -82,6 +82,7 @@ func serviceEntryRows() []Row {
 		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
 		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
 		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
+		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
 	}
 }
 

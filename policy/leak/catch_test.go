@@ -54,6 +54,7 @@ func TestWhicheverComesSecond(t *testing.T) {
 		"wildcard":               {"wildcard-takes-hidden-host", []part{{policy.KindSidecar, hidden}, {policy.KindServiceEntry, wild}, service("")}},
 		"wildcard, not exported": {"wildcard-takes-hidden-host", []part{{policy.KindServiceEntry, wild}, service(private)}},
 		"wildcard of routes":     {"wildcard-takes-hidden-host", []part{{policy.KindSidecar, hidden}, {policy.KindVirtualService, routes}, service("")}},
+		"wildcard over a known":  {"wildcard-takes-short-name", []part{{policy.KindServiceEntry, wild}, service("")}},
 		"egress proxy":           {"sidecar-egress-proxy-takes-hidden-host", []part{{policy.KindSidecar, proxy}, service(private)}},
 		"egress proxy, not HTTP": {"sidecar-egress-proxy-takes-tcp", []part{{policy.KindSidecar, proxy}, service("")}},
 		"bound": {"sidecar-bind-takes-service-ip", []part{

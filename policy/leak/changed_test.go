@@ -27,6 +27,11 @@ func TestChangedService(t *testing.T) {
 			old:     plain, now: `{"selector": {"app": "vm"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`,
 			want: []string{"deny workloadentry-joins-fenced-service WorkloadEntry shop/it: spec.labels"},
 		},
+		"its selector comes to choose what istiod says of a WorkloadEntry": {
+			objects: []string{policy.KindWorkloadEntry, "shop", `{"address": "10.9.9.9", "locality": "r1/z1"}`},
+			old:     plain, now: `{"selector": {"topology.kubernetes.io/zone": "z1"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`,
+			want: []string{"deny workloadentry-joins-fenced-service WorkloadEntry shop/it: spec.labels"},
+		},
 		"its selector still chooses it": {
 			objects: []string{policy.KindWorkloadEntry, "shop", `{"address": "10.9.9.9", "labels": {"app": "cart", "version": "v1"}}`},
 			old:     plain, now: `{"selector": {"app": "cart", "version": "v1"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`,

@@ -148,7 +148,7 @@ func support(fqdn string, view *policy.View) *detour {
 		case o.ServiceEntry != nil && entryClaims(o, fqdn, view):
 			add("serviceentry-fenced-host", o, "joins it")
 		case (o.WorkloadEntry != nil || o.WorkloadGroup != nil) && o.Metadata.Namespace == host.Namespace &&
-			view.Selects(host, workloadLabels(o)) && !ofGroup(o, host, view):
+			selectsWorkload(host, o, view) && !ofGroup(o, host, view):
 			add("workloadentry-joins-fenced-service", o, "joins it")
 		}
 	}
@@ -186,7 +186,7 @@ func ofGroup(o *policy.Object, host policy.Host, view *policy.View) bool {
 	group, ok := view.Object(policy.Key{
 		Kind: policy.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
 	})
-	return ok && o.WorkloadEntry != nil && view.Selects(host, workloadLabels(group))
+	return ok && o.WorkloadEntry != nil && selectsWorkload(host, group, view)
 }
 
 // leading is a VirtualService that sends requests for strict hosts to another one.

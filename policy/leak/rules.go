@@ -41,6 +41,7 @@ func Rules() []Rule {
 		serviceEntryTakesHiddenHost(),
 		serviceEntryTakesHTTPPort(),
 		wildcardTakesHiddenHost(),
+		wildcardTakesShortName(),
 		serviceEntryForeignNetwork(),
 		workloadEntryJoinsFencedService(),
 		endpointSliceForeignWriter(),

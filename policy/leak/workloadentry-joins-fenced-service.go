@@ -1,13 +1,19 @@
 package leak
 
 import (
+	"cmp"
 	"maps"
+	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
 )
+
+// subzoneLabel is the label of the part of a locality that Kubernetes does not know.
+const subzoneLabel = "topology.istio.io/subzone"
 
 // groupAnnotation names the WorkloadGroup that istiod made a WorkloadEntry for.
 const groupAnnotation = "istio.io/autoRegistrationGroup"
@@ -41,17 +47,28 @@ func joining(o *policy.Object, view *policy.View) (breach, bool) {
 	if o.WorkloadGroup != nil {
 		path, overPath = []string{"spec", "template", "labels"}, []string{"spec", "metadata", "labels"}
 	}
+	own := path
 	if _, alone := view.StrictSelecting(o.Metadata.Namespace, workload.Labels); !alone {
 		path = overPath
 	}
 	merged := workloadLabels(o)
 	service, strict := view.StrictSelecting(o.Metadata.Namespace, merged)
+	must := "not have the labels that a strict Service selects"
+	if !strict {
+		path = own
+		must = "not be chosen by a strict Service, which selects labels that istiod itself gives to workloads"
+		for _, all := range augmented(o, view.Config()) {
+			if service, strict = view.StrictSelecting(o.Metadata.Namespace, all); strict {
+				break
+			}
+		}
+	}
 	return breach{
 		path:  path,
 		value: labels.FormatLabels(merged),
 		at:    strings.Join([]string{workload.Address, workload.Network, workload.Locality}, " "),
 		host:  service,
-		must:  "not have the labels that a strict Service selects",
+		must:  must,
 	}, strict
 }
 
@@ -75,6 +92,43 @@ func workloadLabels(o *policy.Object) map[string]string {
 	maps.Copy(merged, workloadOf(o).Labels)
 	maps.Copy(merged, over)
 	return merged
+}
+
+// augmented returns the labels of a WorkloadEntry or WorkloadGroup with those that istiod adds before it compares
+// selectors, for each cluster whose istiod may do so: cluster, network and locality (AugmentLabels in Istio's
+// pilot/pkg/serviceregistry/util/label and convertWorkloadEntryToWorkloadInstance in
+// pilot/pkg/serviceregistry/serviceentry/conversion.go).
+func augmented(o *policy.Object, config *policy.Config) []map[string]string {
+	list := make([]map[string]string, len(config.Clusters))
+	workload := workloadOf(o)
+	for i, cluster := range config.Clusters {
+		all := workloadLabels(o)
+		add := func(key, value string) {
+			if value != "" {
+				all[key] = value
+			}
+		}
+		label := cmp.Or(all[localityLabel], all[shortLocalityLabel])
+		locality := strings.Split(cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/")), "/")
+		for n, key := range []string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone, subzoneLabel} {
+			if n < len(locality) {
+				add(key, locality[n])
+			}
+		}
+		if all[NetworkLabel] == "" {
+			add(NetworkLabel, cmp.Or(workload.Network, config.Network))
+		}
+		add(policy.ClusterLabel, cluster)
+		list[i] = all
+	}
+	return list
+}
+
+// selectsWorkload reports whether a Service selects a WorkloadEntry, or those of a WorkloadGroup.
+func selectsWorkload(host policy.Host, o *policy.Object, view *policy.View) bool {
+	return view.Selects(host, workloadLabels(o)) || slices.ContainsFunc(augmented(o, view.Config()), func(all map[string]string) bool {
+		return view.Selects(host, all)
+	})
 }
 
 // registered says whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else

@@ -1,0 +1,94 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// wildcardTakesShortName warns of a wildcard such as *.<namespace> or *.svc that covers short names of strict hosts, on
+// a port of HTTP of theirs, of what it takes from clients who know them [D16]: requests for such a name with a closing
+// dot, which the routes of a wildcard have and those of a Service lack (GenerateAltVirtualHosts in Istio's
+// pilot/pkg/networking/core/httproute.go), and TLS for such a name. What it takes from clients who do not know the host is
+// for wildcard-takes-hidden-host.
+func wildcardTakesShortName() Rule {
+	return Rule{
+		ID:       "wildcard-takes-short-name",
+		Rows:     []string{"D16"},
+		Kinds:    []string{policy.KindServiceEntry, policy.KindVirtualService},
+		Severity: Warn,
+		Mend:     "choose another wildcard",
+		check: func(o Write, view *policy.View) []breach {
+			if !takesNames(o.Object, view) {
+				return nil
+			}
+			var found []breach
+			for i, name := range wildcardHosts(o.Object) {
+				suffix, ok := policy.ShortWildcard(name)
+				if !ok {
+					continue
+				}
+				for _, n := range shortNamesTaken(o.Object, name, view) {
+					if host, strict := view.StrictName(n.ports, suffix); strict {
+						found = append(found, breach{
+							path: []string{"spec", "hosts", strconv.Itoa(i)}, value: name, at: n.what, host: host,
+							must:  "not cover a short name of a strict host",
+							leaks: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
+						})
+					}
+				}
+			}
+			return found
+		},
+	}
+}
+
+// taken is what a wildcard takes on some ports of HTTP.
+type taken struct {
+	what  string
+	ports policy.Ports
+}
+
+// shortNamesTaken lists what a wildcard of an object takes although clients know the hosts. That of a VirtualService has
+// no closing dot unless it is written with one, and a ServiceEntry that resolves nothing lets all go on to where it was
+// going, unless a VirtualService says otherwise.
+func shortNamesTaken(o *policy.Object, name string, view *policy.View) []taken {
+	requests := taken{what: "a request for that name with a closing dot", ports: policy.Ports{HTTP: true}}
+	if o.VirtualService != nil {
+		if !strings.HasSuffix(name, ".") || len(o.VirtualService.HTTP) == 0 {
+			return nil
+		}
+		return []taken{requests}
+	}
+	if !o.ServiceEntry.Resolves() && !routed(name, view) {
+		return nil
+	}
+	tls := taken{what: "TLS for that name, on a port of HTTP,", ports: policy.Ports{HTTP: true}}
+	bare := len(o.ServiceEntry.BarePorts()) > 0
+	for _, p := range o.ServiceEntry.Ports {
+		switch t := p.Transport(); {
+		case t == policy.TransportHTTP, t == policy.TransportAuto && bare:
+			requests.ports.Numbers = append(requests.ports.Numbers, p.Number)
+		case t == policy.TransportTLS && bare:
+			tls.ports.Numbers = append(tls.ports.Numbers, p.Number)
+		}
+	}
+	var list []taken
+	for _, t := range []taken{requests, tls} {
+		if len(t.ports.Numbers) > 0 {
+			slices.Sort(t.ports.Numbers)
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// routed reports whether a VirtualService sends what is for a host of a ServiceEntry to one that is not strict.
+func routed(name string, view *policy.View) bool {
+	return slices.ContainsFunc(view.Covering(name), func(o *policy.Object) bool {
+		return o.VirtualService != nil && takesNames(o, view)
+	})
+}
