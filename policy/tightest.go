@@ -37,31 +37,45 @@ func (f FencedHost) Hosts() []string {
 
 // Together returns the tightest of the hosts, which stands for all of them.
 func Together(hosts ...FencedHost) FencedHost {
-	var whole FencedHost
-	if len(hosts) == 0 {
-		return whole
-	}
-	hosts = slices.SortedStableFunc(slices.Values(hosts), func(a, b FencedHost) int {
-		return cmp.Or(compareBool(a.Locked, b.Locked), a.Enforcement.compare(b.Enforcement), strings.Compare(a.Host, b.Host))
-	})
-	whole = hosts[0]
-	var names []string
+	var best []FencedHost // the tightest ones, each once
 	seen := make(map[string]bool, len(hosts))
-	whole.More = 0
+	var enforcement Enforcement
+	more := 0
 	for _, h := range hosts {
-		whole.Enforcement = whole.Enforcement.harder(h.Enforcement)
-		whole.More += h.More
+		enforcement = enforcement.harder(h.Enforcement)
+		more += h.More
+		if i, _ := slices.BinarySearchFunc(best, h, FencedHost.compare); i < maxHosts && (i == len(best) || best[i].compare(h) != 0) {
+			best = slices.Insert(best[:min(len(best), maxHosts-1)], i, h)
+		}
+		if h.Host != "" {
+			seen[h.Host] = true
+		}
+		for _, name := range h.Also {
+			seen[name] = true
+		}
+	}
+	if len(best) == 0 {
+		return FencedHost{}
+	}
+	whole := best[0]
+	var names []string
+	for _, h := range best {
 		for _, name := range h.Hosts() {
-			if seen[name] {
-				continue
-			}
-			if seen[name] = true; len(names) < maxHosts {
+			if len(names) < maxHosts && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}
 	}
-	whole.Also, whole.More = slices.Clip(names[1:]), whole.More+len(seen)-len(names)
+	whole.Enforcement, whole.More = enforcement, more+len(seen)-len(names)
+	if whole.Also = nil; len(names) > 1 {
+		whole.Also = slices.Clip(names[1:])
+	}
 	return whole
+}
+
+// compare orders locked hosts before others, then those whose findings are dealt with harder, then by name.
+func (f FencedHost) compare(other FencedHost) int {
+	return cmp.Or(compareBool(f.Locked, other.Locked), f.Enforcement.compare(other.Enforcement), strings.Compare(f.Host, other.Host))
 }
 
 // Touching returns the host as one that stands for others too, whichever is the tightest.

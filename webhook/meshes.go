@@ -178,7 +178,8 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	}
 	if first := !f.meshes.asked(config); first || f.meshes.fault != f.index.Config().Fault(policy.MeshConfig) {
 		f.meshes.weighed = keys
-		return f.answered(), again
+		replaces := f.written != nil // nobody can have refused anything by the first one
+		return f.answered() && replaces, again
 	}
 	return false, again
 }

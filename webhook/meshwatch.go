@@ -107,7 +107,7 @@ func (w *meshWatch) look() (seen meshSeen, ok bool) {
 // fault says what is wrong with the ConfigMap, and when to look again without a change; 0 where that is not needed.
 func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, view *policy.View, now time.Time) (*policy.HoldFault, time.Duration) {
 	var again time.Duration
-	read := w.read
+	var read inject.MeshMap
 	switch blind := now.Sub(seen.since); {
 	case seen.refused != nil:
 		read = inject.UnknownMeshMap(key.String(), seen.refused)

@@ -54,7 +54,7 @@ func FuzzReview(f *testing.F) {
 	for _, body := range reviewsOf(`{"a": "\u003c"}`) {
 		f.Add([]byte(body))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Fuzz(func(_ *testing.T, body []byte) {
 		_, _ = webhook.ParseReview(body) // no panic
 	})
 }

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -111,7 +109,7 @@ func (s *startedServer) client(t *testing.T, protocol string) *http.Client {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}
 	if protocol == "h2" {
-		transport := &http2.Transport{TLSClientConfig: config}
+		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport}
 	}

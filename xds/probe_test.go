@@ -75,7 +75,7 @@ func TestVerifyFollowsConnections(t *testing.T) {
 			hide(s)
 			s.Listeners[1].FilterChains = []*listenerv3.FilterChain{tcpChain(t, tcpTo(other))}
 		}, "tcp 10.101.0.7:9090"},
-		"an egress proxy takes unknown hosts": {func(t *testing.T, s *xds.Snapshot) {
+		"an egress proxy takes unknown hosts": {func(_ *testing.T, s *xds.Snapshot) {
 			hide(s)
 			s.Routes["9080"].VirtualHosts[0].Routes = []*routev3.Route{routeTo(other)}
 		}, "http 10.101.0.7:9080 Host " + reviews},
@@ -91,13 +91,13 @@ func TestVerifyFollowsConnections(t *testing.T) {
 			l := addListener(s, "0.0.0.0", tcpChain(t, tcpTo(other)))
 			l.Address = socket("0.0.0.0", 9090)
 		}, ""},
-		"a short wildcard, the host is hidden": {func(t *testing.T, s *xds.Snapshot) {
+		"a short wildcard, the host is hidden": {func(_ *testing.T, s *xds.Snapshot) {
 			hide(s)
 			addVirtualHost(s, "*.default", other)
 		}, "http 10.101.0.7:9080 Host reviews.default"},
-		"a short wildcard":       {func(t *testing.T, s *xds.Snapshot) { addVirtualHost(s, "*.default", other) }, ""},
-		"the address as a name":  {func(t *testing.T, s *xds.Snapshot) { addVirtualHost(s, "10.101.0.7", other) }, "http 10.101.0.7:9080 Host 10.101.0.7:9080"},
-		"another name's address": {func(t *testing.T, s *xds.Snapshot) { addVirtualHost(s, "10.101.0.8", other) }, ""},
+		"a short wildcard":       {func(_ *testing.T, s *xds.Snapshot) { addVirtualHost(s, "*.default", other) }, ""},
+		"the address as a name":  {func(_ *testing.T, s *xds.Snapshot) { addVirtualHost(s, "10.101.0.7", other) }, "http 10.101.0.7:9080 Host 10.101.0.7:9080"},
+		"another name's address": {func(_ *testing.T, s *xds.Snapshot) { addVirtualHost(s, "10.101.0.8", other) }, ""},
 		"a name that is searched for first": {func(t *testing.T, s *xds.Snapshot) {
 			s.Names[reviews+".default.svc.cluster.local"] = []string{"240.240.0.1"}
 			l := addListener(s, "240.240.0.1", tcpChain(t, tcpTo(other)))

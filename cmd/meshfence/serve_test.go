@@ -35,7 +35,7 @@ func newAPIServer(t *testing.T) *apiServer {
 			fmt.Fprintf(w, `{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "meshfence"}, "data": {"config.yaml": %q}}`, *config)
 		case strings.Contains(r.URL.Path, "/configmaps/meshfence"): // the last good one, too
 			w.WriteHeader(http.StatusNotFound)
-			io.WriteString(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "configmaps \"meshfence\" not found"}`)
+			_, _ = io.WriteString(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "configmaps \"meshfence\" not found"}`)
 		default:
 			http.Error(w, "away", http.StatusServiceUnavailable)
 		}

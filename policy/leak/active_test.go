@@ -1,6 +1,7 @@
 package leak_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,7 @@ func TestBrokenHold(t *testing.T) {
 			index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, nil)
 			index.SetObject(decode(t, policy.KindDestinationRule, []byte(
 				`{"metadata": {"name": "stands", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`)))
+			index.SetObject(decode(t, policy.KindVirtualService, []byte(strings.Replace(foreignRoute, `"it"`, `"stands"`, 1))))
 			for _, state := range []struct {
 				name  string
 				fault *policy.HoldFault

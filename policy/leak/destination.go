@@ -94,7 +94,7 @@ func (d *destinations) of(taken policy.FencedHost, host, namespace string) (deto
 	found := d.find(host, namespace)
 	switch {
 	case found.strict.Host == "":
-		return d.unfenced(host, namespace), true
+		return d.unfenced(host), true
 	case found.strict.Same(taken) || found.backed == nil:
 		return detour{}, false
 	}
@@ -105,7 +105,7 @@ func (d *destinations) of(taken policy.FencedHost, host, namespace string) (deto
 func (d *destinations) from(from *takeover, host, namespace string) (detour, policy.FencedHost, bool) {
 	found := d.find(host, namespace)
 	if found.strict.Host == "" {
-		return d.unfenced(host, namespace), from.whole, true
+		return d.unfenced(host), from.whole, true
 	}
 	if found.backed == nil {
 		return detour{}, policy.FencedHost{}, false
@@ -117,7 +117,7 @@ func (d *destinations) from(from *takeover, host, namespace string) (detour, pol
 // unfenced returns the detour that is no strict host. A name such as reviews.shop is half of that of a Service: Istio
 // completes none that has a dot (ResolveShortnameToFQDN in its pilot/pkg/model/config.go), so that requests are
 // answered with 503 unless a ServiceEntry takes that name.
-func (d *destinations) unfenced(host, namespace string) detour {
+func (d *destinations) unfenced(host string) detour {
 	found := detour{host: host, why: notStrict}
 	name, in, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(host), ".svc"), ".")
 	if service := (policy.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {

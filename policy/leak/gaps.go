@@ -24,6 +24,17 @@ func breaches(gaps []inject.Gap, counts func(inject.Gap) bool) []breach {
 type foundGaps struct {
 	known bool
 	plan  inject.Plan
+
+	knownTaken bool
+	taken      []takenHost
+}
+
+// takenOver is takenOver for the object of a write, worked out once for all rules that ask for it.
+func (w Write) takenOver(view *policy.View) []takenHost {
+	if !w.gaps.knownTaken {
+		w.gaps.knownTaken, w.gaps.taken = true, takenOver(w.Object, view)
+	}
+	return w.gaps.taken
 }
 
 func (f *foundGaps) of(o *policy.Object, view *policy.View) inject.Plan {

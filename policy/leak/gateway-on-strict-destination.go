@@ -38,7 +38,7 @@ func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
 	}
 	var found []breach
 	seen := map[string]bool{}
-	from, routes := newTakeover(taken), newRoutes(o.VirtualService, view.Config())
+	from, routes := newTakeover(fencedHosts(taken)), newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 		if seen[fqdn] || !routes.used(path) {

@@ -19,9 +19,15 @@ type hit struct {
 	breach
 }
 
-// hits applies the rules to an object.
+// hits lists what the rules find in an object.
 func (g *Guard) hits(w Write, view *policy.View) []hit {
 	var hits []hit
+	g.each(w, view, func(h hit) { hits = append(hits, h) })
+	return hits
+}
+
+// each applies the rules to an object.
+func (g *Guard) each(w Write, view *policy.View, found func(hit)) {
 	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Active().Routing()
@@ -34,41 +40,53 @@ func (g *Guard) hits(w Write, view *policy.View) []hit {
 		}
 		for _, b := range r.check(w, view) {
 			b.host = led.add(b.host)
-			hits = append(hits, hit{r, b})
+			found(hit{r, b})
 		}
 	}
-	return hits
 }
 
 // key tells an old breach from a new one.
 func (h hit) key() string { return fmt.Sprintf("%s %s %#v", h.ID, h.at, h.value) }
 
-// introduced returns the hits that the old object did not have, whatever they were moved to in their list. One that
-// stood once and stands twice is introduced once, and so is one that touches a further host.
+// introduced returns the hits that the old object did not have.
 func introduced(hits, old []hit) []hit {
-	type set struct {
-		host  policy.FencedHost
-		count int
-	}
-	stood := map[string][]*set{} // of each key, one set of hosts for all that touch the same ones
+	before := stood{}
 	for _, h := range old {
-		key := h.key()
-		same := func(s *set) bool { return s.host.More == h.host.More && slices.Equal(s.host.Hosts(), h.host.Hosts()) }
-		if i := slices.IndexFunc(stood[key], same); i >= 0 {
-			stood[key][i].count++
-			continue
-		}
-		stood[key] = append(stood[key], &set{h.host, 1})
+		before.add(h)
 	}
-	return slices.DeleteFunc(slices.Clone(hits), func(h hit) bool {
-		for _, s := range stood[h.key()] {
-			if s.count > 0 && touches(s.host, h.host) {
-				s.count--
-				return true
-			}
+	return slices.DeleteFunc(slices.Clone(hits), before.take)
+}
+
+// stood counts the hits of an old object, by their keys and then by the hosts that they touch.
+type stood map[string][]*stoodHosts
+
+type stoodHosts struct {
+	policy.FencedHost
+	count int
+}
+
+func (s stood) add(h hit) {
+	key := h.key()
+	same := func(s *stoodHosts) bool {
+		return s.More == h.host.More && s.Same(h.host) && slices.Equal(s.Also, h.host.Also)
+	}
+	if i := slices.IndexFunc(s[key], same); i >= 0 {
+		s[key][i].count++
+		return
+	}
+	s[key] = append(s[key], &stoodHosts{h.host, 1})
+}
+
+// take reports whether the old object had a hit, whatever that has moved to in its list, and counts it off: one that
+// stood once and stands twice is introduced once, and so is one that touches a further host.
+func (s stood) take(h hit) bool {
+	for _, hosts := range s[h.key()] {
+		if hosts.count > 0 && touches(hosts.FencedHost, h.host) {
+			hosts.count--
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }
 
 // touches reports whether what stands for some hosts touches every host that another one does. Of those that it does
@@ -79,35 +97,57 @@ func touches(before, now policy.FencedHost) bool {
 	return len(unnamed)+now.More <= before.More
 }
 
-// findings writes about the first hits that are alike, and counts the others.
+// findings writes about hits.
 func findings(o *policy.Object, hits []hit) []Finding {
-	type alike struct {
-		rule        string
-		unsure      bool
-		locked      bool
-		enforcement policy.Enforcement
-		excuses     string
-	}
-	seen := map[alike]int{}
-	last := map[alike]int{}
-	var list []Finding
+	c := collector{object: o}
 	for _, h := range hits {
-		kind := alike{h.ID, h.unsure, h.host.Locked, h.host.Enforcement, fmt.Sprint(h.excuses)}
-		if seen[kind]++; seen[kind] > maxFindings {
+		c.add(h)
+	}
+	return c.findings()
+}
+
+// alike are the hits of one rule that are dealt with in one way.
+type alike struct {
+	rule           string
+	unsure, locked bool
+	enforcement    policy.Enforcement
+	excuses        string
+}
+
+// collector writes about the first hits that are alike, and counts the others.
+type collector struct {
+	object *policy.Object
+	list   []Finding
+	seen   map[alike]int
+	last   map[alike]int
+}
+
+func (c *collector) add(h hit) {
+	kind := alike{rule: h.ID, unsure: h.unsure, locked: h.host.Locked, enforcement: h.host.Enforcement}
+	if len(h.excuses) > 0 {
+		kind.excuses = fmt.Sprint(h.excuses)
+	}
+	if c.seen == nil {
+		c.seen, c.last = map[alike]int{}, map[alike]int{}
+	}
+	if c.seen[kind]++; c.seen[kind] <= maxFindings {
+		c.last[kind] = len(c.list)
+		c.list = append(c.list, h.finding(c.object, h.breach))
+	}
+}
+
+// findings returns what was written, and says after the last of those that are alike how many more there are.
+func (c *collector) findings() []Finding {
+	for kind, i := range c.last {
+		more := c.seen[kind] - maxFindings
+		if more <= 0 {
 			continue
 		}
-		last[kind] = len(list)
-		list = append(list, h.finding(o, h.breach))
+		f, suffix := &c.list[i], " ["+kind.rule+"]"
+		f.More = more
+		f.Message = strings.TrimSuffix(f.Message, suffix) + "; and " + count(more) + " more" + suffix
 	}
-	for kind, i := range last {
-		if list[i].More = seen[kind] - maxFindings; list[i].More <= 0 {
-			list[i].More = 0
-			continue
-		}
-		suffix := " [" + kind.rule + "]"
-		list[i].Message = strings.TrimSuffix(list[i].Message, suffix) + "; and " + count(list[i].More) + " more" + suffix
-	}
-	return list
+	return c.list
 }
 
 // count writes a number with a comma between thousands.

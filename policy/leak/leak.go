@@ -142,16 +142,25 @@ func NewGuard(rules []Rule) *Guard {
 // Judge returns the findings for a write, in the order of the rules. Those that the old object had too do not
 // count: an update never fails for what it did not bring in.
 func (g *Guard) Judge(w Write, view *policy.View) []Finding {
-	hits := g.hits(w, view)
-	if len(hits) > 0 && w.Old != nil {
-		hits = introduced(hits, g.hits(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view))
+	c := collector{object: w.Object}
+	g.each(w, view, c.add)
+	if len(c.list) == 0 || w.Old == nil {
+		return c.findings()
 	}
-	return findings(w.Object, hits)
+	before := stood{}
+	g.each(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view, before.add)
+	c = collector{object: w.Object}
+	g.each(w, view, func(h hit) {
+		if !before.take(h) {
+			c.add(h)
+		}
+	})
+	return c.findings()
 }
 
 // Check returns the findings for an object that stands, in the order of the rules.
 func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
-	return findings(o, g.hits(Write{Object: o}, view))
+	return g.Judge(Write{Object: o}, view)
 }
 
 // About returns the findings for an object that stands which touch a host, or none in particular.

@@ -17,7 +17,7 @@ func routeForeignBackend() Rule {
 		Mend:     "name a strict Service",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
-			to := newDestinations(view)
+			to, from := newDestinations(view), newTakeover(strictParents(o.Object, view))
 			for path, ref := range o.Route.Backends() {
 				path = append(path, "name")
 				if match := importMatch(ref, o.Metadata.Namespace, view); match.Has(policy.Strict) {
@@ -27,17 +27,14 @@ func routeForeignBackend() Rule {
 					})
 					continue
 				}
-				for _, parent := range o.Parents() {
-					match := view.Match(parent.FQDN(view.Config().ClusterDomain))
-					if !match.Has(policy.Strict) {
-						continue
-					}
-					if must, excuses, foreign := foreignBackend(ref, o.Metadata.Namespace, match.Host(policy.Strict), to); foreign {
-						found = append(found, breach{
-							path: path, value: ref.Name, at: ref.Namespace, host: match.Host(policy.Strict), excuses: excuses,
-							must: must + ", because this route takes over the requests of one",
-						})
-					}
+				if len(from.hosts) == 0 {
+					continue
+				}
+				if must, excuses, hosts, foreign := foreignBackend(ref, o.Metadata.Namespace, from, to); foreign {
+					found = append(found, breach{
+						path: path, value: ref.Name, at: ref.Namespace, host: hosts, excuses: excuses,
+						must: must + ", because this route takes over the requests of one",
+					})
 				}
 			}
 			return found
@@ -45,12 +42,24 @@ func routeForeignBackend() Rule {
 	}
 }
 
-// foreignBackend returns what a backend must be that is no fence for the requests of a strict Service, if it is none.
-func foreignBackend(ref policy.Reference, namespace string, taken policy.FencedHost, to *destinations) (must string, excuses []excuse, foreign bool) {
+// strictParents lists the strict Services whose requests a Route takes over.
+func strictParents(o *policy.Object, view *policy.View) []policy.FencedHost {
+	var hosts []policy.FencedHost
+	for _, parent := range o.Parents() {
+		if match := view.Match(parent.FQDN(view.Config().ClusterDomain)); match.Has(policy.Strict) {
+			hosts = append(hosts, match.Host(policy.Strict))
+		}
+	}
+	return hosts
+}
+
+// foreignBackend returns what a backend must be that is no fence for the requests of strict Services, and for which of
+// them, if it is none.
+func foreignBackend(ref policy.Reference, namespace string, from *takeover, to *destinations) (must string, excuses []excuse, hosts policy.FencedHost, foreign bool) {
 	match := backendMatch(ref, namespace, to.view)
 	if !match.Has(policy.Strict) {
-		return "be a strict Service", nil, true
+		return "be a strict Service", nil, from.whole, true
 	}
-	d, foreign := to.of(taken, match.Host(policy.Strict).Host, namespace)
-	return d.must(), d.excuses, foreign
+	d, hosts, foreign := to.from(from, match.Host(policy.Strict).Host, namespace)
+	return d.must(), d.excuses, hosts, foreign
 }

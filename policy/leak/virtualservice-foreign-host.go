@@ -13,7 +13,7 @@ func virtualServiceForeignHost() Rule {
 		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
 		Mend:     "fence that destination too, or name another one",
 		check: func(o Write, view *policy.View) []breach {
-			return foreignDestinations(o.Object, view, false)
+			return foreignDestinations(o, view, false)
 		},
 	}
 }

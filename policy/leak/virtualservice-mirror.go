@@ -13,7 +13,7 @@ func virtualServiceMirror() Rule {
 		Leaks:    "a copy of the host's requests goes where no fence keeps it in this cluster",
 		Mend:     "fence that destination too, or name another one",
 		check: func(o Write, view *policy.View) []breach {
-			return foreignDestinations(o.Object, view, true)
+			return foreignDestinations(o, view, true)
 		},
 	}
 }

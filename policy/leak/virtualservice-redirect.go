@@ -18,7 +18,7 @@ func virtualServiceRedirect() Rule {
 		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
 		Mend:     "name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			taken := takenOver(o.Object, view)
+			taken := o.takenOver(view)
 			if len(taken) == 0 {
 				return nil
 			}

@@ -83,12 +83,14 @@ func insideDomain(name string, view *policy.View) bool {
 }
 
 // together returns the tightest of the hosts that are taken over, which stands for all of them.
-func together(taken []takenHost) policy.FencedHost {
+func together(taken []takenHost) policy.FencedHost { return policy.Together(fencedHosts(taken)...) }
+
+func fencedHosts(taken []takenHost) []policy.FencedHost {
 	hosts := make([]policy.FencedHost, len(taken))
 	for i, host := range taken {
 		hosts[i] = host.FencedHost
 	}
-	return policy.Together(hosts...)
+	return hosts
 }
 
 // takeover is the strict hosts whose requests a VirtualService takes over.
@@ -96,23 +98,24 @@ type takeover struct {
 	hosts []policy.FencedHost
 	// whole stands for all of them.
 	whole policy.FencedHost
-	own   map[string]bool
+	// own has their names, once something asks for one.
+	own map[string]bool
 	// without stands for the others, by the one that is left out.
 	without map[string]policy.FencedHost
 }
 
-func newTakeover(taken []takenHost) *takeover {
-	t := &takeover{own: map[string]bool{}, without: map[string]policy.FencedHost{}}
-	for _, host := range taken {
-		t.hosts = append(t.hosts, host.FencedHost)
-		t.own[host.Host] = true
-	}
-	t.whole = policy.Together(t.hosts...)
-	return t
+func newTakeover(hosts []policy.FencedHost) *takeover {
+	return &takeover{hosts: hosts, whole: policy.Together(hosts...), without: map[string]policy.FencedHost{}}
 }
 
 // but returns what stands for the hosts that are not the one given; ok is false where there are none.
 func (t *takeover) but(fqdn string) (whole policy.FencedHost, ok bool) {
+	if t.own == nil {
+		t.own = make(map[string]bool, len(t.hosts))
+		for _, host := range t.hosts {
+			t.own[host.Host] = true
+		}
+	}
 	switch {
 	case len(t.own) == 0 || len(t.own) == 1 && t.own[fqdn]:
 		return policy.FencedHost{}, false
@@ -134,12 +137,12 @@ func (t *takeover) but(fqdn string) (whole policy.FencedHost, ok bool) {
 
 // foreignDestinations reports where a VirtualService sends the traffic of strict hosts, or with mirrors a copy of it,
 // to a host that is no fence for them: by itself, through a delegate, or as the delegate of another one.
-func foreignDestinations(o *policy.Object, view *policy.View, mirrors bool) []breach {
-	to := newDestinations(view)
+func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
+	o, to := w.Object, newDestinations(view)
 	if len(o.VirtualService.Hosts) == 0 {
 		return foreignInDelegate(o, to, mirrors)
 	}
-	taken := takenOver(o, view)
+	taken := w.takenOver(view)
 	if len(taken) == 0 {
 		return nil
 	}
@@ -150,12 +153,12 @@ func foreignDestinations(o *policy.Object, view *policy.View, mirrors bool) []br
 
 // byWildcard tells the hosts that have a name of their own from those that wildcards cover: one that comes later is
 // among the second.
-func byWildcard(taken []takenHost) (named, covered []takenHost) {
+func byWildcard(taken []takenHost) (named, covered []policy.FencedHost) {
 	for _, host := range taken {
 		if host.wildcard == "" {
-			named = append(named, host)
+			named = append(named, host.FencedHost)
 		} else {
-			covered = append(covered, host)
+			covered = append(covered, host.FencedHost)
 		}
 	}
 	return named, covered
@@ -163,7 +166,7 @@ func byWildcard(taken []takenHost) (named, covered []takenHost) {
 
 // foreignFrom does for some of the hosts what foreignDestinations does; others says that the VirtualService has hosts
 // that are no strict ones, and by is added to the place of a breach.
-func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to *destinations, mirrors bool) []breach {
+func foreignFrom(o *policy.Object, taken []policy.FencedHost, by string, others bool, to *destinations, mirrors bool) []breach {
 	if len(taken) == 0 {
 		return nil
 	}
@@ -252,7 +255,7 @@ func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breac
 		if len(taken) == 0 {
 			continue
 		}
-		from, routes := newTakeover(taken), newRoutes(o.VirtualService, to.view.Config())
+		from, routes := newTakeover(fencedHosts(taken)), newRoutes(o.VirtualService, to.view.Config())
 		var found []breach
 		for path, d := range o.VirtualService.Destinations() {
 			if !delegable(path) || mirrored(path) != mirrors || !routes.used(path) {
@@ -260,7 +263,7 @@ func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breac
 			}
 			if why, hosts, foreign := to.from(from, d.Host, o.Metadata.Namespace); foreign {
 				b := why.breach(hosts)
-				b.path = append(path, "host")
+				b.path = slices.Concat(path, []string{"host"})
 				b.must += fmt.Sprintf(", because VirtualService %s/%s leaves requests to this one", root.Metadata.Namespace, root.Metadata.Name)
 				found = append(found, b)
 			}

@@ -67,7 +67,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: fence-leader}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: fence-leader}
-subjects: [{kind: ServiceAccount, name: leader, namespace: fence-system}]
+subjects: [{kind: ServiceAccount, name: meshfence, namespace: fence-system}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -81,7 +81,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: fence-leader, namespace: fence-system}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: fence-leader}
-subjects: [{kind: ServiceAccount, name: leader, namespace: fence-system}]
+subjects: [{kind: ServiceAccount, name: meshfence, namespace: fence-system}]
 `
 
 // leaderWebhooks registers both paths of the replica in this process.
@@ -207,7 +207,7 @@ type leader struct {
 func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	t.Helper()
 	l := &leader{registry: prometheus.NewRegistry(), ended: make(chan error, 1), log: &strings.Builder{}}
-	mgr, err := ctrl.NewManager(b.As("system:serviceaccount:fence-system:leader"), ctrl.Options{
+	mgr, err := ctrl.NewManager(b.As("system:serviceaccount:fence-system:meshfence"), ctrl.Options{
 		Logger:                        funcr.New(l.write, funcr.Options{}),
 		Scheme:                        scheme.Scheme,
 		Cache:                         webhook.CacheOptions(leaderNamespace),

@@ -138,11 +138,12 @@ func (s *suite) clusterIP(t *testing.T, namespace string) string {
 	return s.kubectl(t, "", "get", "service", "reviews", "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
 }
 
-// clear deletes what evasions make in namespaces.
-func (s *suite) clear(t *testing.T, namespaces ...string) {
+// clear deletes what evasions make: companions go with their Service.
+func (s *suite) clear(t *testing.T, home, client string) {
 	t.Helper()
-	for _, namespace := range namespaces {
-		if _, _, err := s.Kubectl(context.WithoutCancel(t.Context()), "", "delete", "sidecar,serviceentry,virtualservice,service", "--all", "-n", namespace); err != nil {
+	ctx := context.WithoutCancel(t.Context())
+	for namespace, kinds := range map[string]string{home: "service", client: "sidecar,serviceentry,virtualservice,service"} {
+		if _, _, err := s.Kubectl(ctx, "", "delete", kinds, "--all", "-n", namespace); err != nil {
 			t.Error(err)
 		}
 	}

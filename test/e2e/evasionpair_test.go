@@ -38,7 +38,7 @@ func pairs() map[string]evasion {
 		"a listener of the client's own":  {"sidecar-port-takes-host", [2]half{listens, opens}},
 	} {
 		for i, second := range pair.halves {
-			first := attempt{pair.halves[1-i].object, "apply -f -"}
+			first := pair.halves[1-i].write("apply -f -")
 			resource, _, _ := strings.Cut(second.of, " ")
 			for way, steps := range second.ways() {
 				all[fmt.Sprintf("%s, the %s second, %s", name, resource, way)] = evasion{pair.rule, slices.Concat([]attempt{first}, steps)}
@@ -50,16 +50,17 @@ func pairs() map[string]evasion {
 
 // ways are those in which an object can be written. The last step of each does it. Only make e2e goes them all.
 func (h half) ways() map[string][]attempt {
-	all := map[string][]attempt{"apply": {{h.object, "apply --server-side --force-conflicts -f -"}}}
+	all := map[string][]attempt{"apply": {h.write("apply --server-side --force-conflicts -f -")}}
 	if !*full {
 		return all
 	}
-	before := attempt{h.harmless, "apply -f -"}
+	before := h.write("apply -f -")
+	before.stdin = h.harmless
 	merge, err := yaml.YAMLToJSON([]byte(h.object))
 	if err != nil {
 		panic(err) // one of the literals here
 	}
-	all["update"] = []attempt{before, {h.object, "replace -f -"}}
+	all["update"] = []attempt{before, h.write("replace -f -")}
 	all["patch"] = []attempt{before, {args: "patch " + h.of + " --type=merge -p " + string(merge)}}
 	const version = "networking.istio.io/v1,"
 	if strings.Contains(h.object, version) {
@@ -68,6 +69,12 @@ func (h half) ways() map[string][]attempt {
 		}
 	}
 	return all
+}
+
+// write is a command that writes the object, in its namespace.
+func (h half) write(args string) attempt {
+	_, namespace, _ := strings.Cut(h.of, " -n ")
+	return attempt{h.object, args + " -n " + namespace}
 }
 
 // sidecar is one for all workloads of the client.

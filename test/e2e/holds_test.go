@@ -21,7 +21,8 @@ metadata: {name: ratings}
 spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
 `
 
-// holdRule has a subset of another cluster, which harms nobody while meshConfig is active.
+// holdRule has a subset of another cluster, which harms nobody while meshConfig is active, and nobody that no route
+// leads to it.
 const holdRule = `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -125,8 +126,9 @@ func (h *brokenHold) arrange(t *testing.T) {
 		h.kubectlInCleanup(t, "label", "namespace", h.namespace, "meshfence.io/fence-")
 	})
 	h.active(t, 1)
-	eventually(t, "a rule that meshConfig makes harmless is accepted", func(ctx context.Context) error {
-		_, _, err := h.Kubectl(ctx, fmt.Sprintf(holdRule, "foreign"), "apply", "-n", h.namespace, "-f", "-")
+	eventually(t, "what meshConfig makes harmless is accepted", func(ctx context.Context) error {
+		both := fmt.Sprintf(holdRule, "foreign") + "---" + fmt.Sprintf(holdRoute, "foreign", ", subset: other")
+		_, _, err := h.Kubectl(ctx, both, "apply", "-n", h.namespace, "-f", "-")
 		return err
 	})
 }

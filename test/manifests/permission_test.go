@@ -174,6 +174,12 @@ func TestPermissions(t *testing.T) {
 			apply(t, cluster, fenceConfig("meshConfig, subset"), "create", "-f", "-")
 			rights := granted(objects(t, manifests))
 
+			apply(t, cluster, meshScene, "apply", "-f", "-")
+			t.Cleanup(func() {
+				if _, _, err := cluster.Kubectl(context.Background(), meshScene, "delete", "-f", "-"); err != nil {
+					t.Error(err)
+				}
+			})
 			proxy := watch(t, cluster)
 			address := serve(t, cluster, proxy.URL, one[*appsv1.Deployment](t, overlay).Spec.Template.Spec.Containers[0].Args)
 			provoke(t, client, address, overlay)
@@ -261,8 +267,8 @@ func fenceConfig(holds string) string {
 "{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [cluster1]}, holds: [%s]}"}}`, holds)
 }
 
-// controllerScene is a fenced Service and a mesh ConfigMap that knows nothing of it.
-const controllerScene = `
+// meshScene is a mesh ConfigMap, without which the hold would change, and everything be looked at again, all the time.
+const meshScene = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: istio-system}
@@ -271,7 +277,10 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: istio, namespace: istio-system}
 data: {mesh: "{}"}
----
+`
+
+// controllerScene is a fenced Service, and one whose companions have their names taken.
+const controllerScene = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -299,6 +308,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: ratings, namespace: client, annotations: {meshfence.io/fence: strict}}
 spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings-meshfence, namespace: client}
+spec: {host: taken.example.com}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings-meshfence, namespace: client}
+spec: {hosts: [taken.example.com], http: [{route: [{destination: {host: taken.example.com}}]}]}
 `
 
 // provokeController brings about each write of the controller. The API server does not reach the webhook here, so
@@ -327,7 +346,7 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 		`[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]`)
 	run(controllerScene, "apply", "-f", "-")
 	t.Cleanup(func() {
-		if _, _, err := cluster.Kubectl(context.Background(), controllerScene, "delete", "-f", "-"); err != nil {
+		if _, _, err := cluster.Kubectl(context.Background(), controllerScene, "delete", "--ignore-not-found", "-f", "-"); err != nil {
 			t.Error(err)
 		}
 	})

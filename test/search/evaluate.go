@@ -3,10 +3,12 @@ package search
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -238,7 +240,27 @@ func (f Finding) Signature() string {
 	return what + ": " + strings.Join(parts, " + ")
 }
 
-// kinds is a coarser signature.
+// fine is a signature between the two: kinds, the fields of their specs, whether a name is that of a companion, and how
+// the connection leaves.
+func (f Finding) fine() string {
+	var parts []string
+	for _, s := range f.World.Steps {
+		part := s.Object.Kind() + " " + strings.Join(slices.Sorted(maps.Keys(s.Object.spec())), " ")
+		if _, reserved := inject.CompanionOf(s.Object.Name()); reserved {
+			part += " as a companion"
+		}
+		parts = append(parts, part)
+	}
+	slices.Sort(parts)
+	what := f.Rule
+	if len(f.Leaks) > 0 {
+		listener, _, _ := strings.Cut(f.Leaks[0].Outcome.Listener, "_")
+		what = f.Leaks[0].shape() + " " + listener
+	}
+	return what + ": " + strings.Join(parts, " + ")
+}
+
+// coarse is a coarser signature.
 func (f Finding) coarse() string {
 	var parts []string
 	for _, s := range f.World.Steps {

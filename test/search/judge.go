@@ -201,7 +201,7 @@ func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 func (j *judgement) sidecar(t target) {
 	for _, port := range t.ports {
 		for _, a := range t.addresses {
-			j.address(t, port, netip.AddrPortFrom(a, uint16(port.Port)), "", spellings(t, int(port.Port)))
+			j.address(t, port, netip.AddrPortFrom(a, uint16(port.Port)), "", j.spellings(t, int(port.Port)))
 		}
 		for _, name := range []string{t.name, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc", t.fqdn} {
 			if name == t.name && j.snapshot.Proxy.Namespace != t.namespace {
@@ -239,9 +239,12 @@ func (j *judgement) address(t target, port corev1.ServicePort, to netip.AddrPort
 
 func portName(p corev1.ServicePort) string { return fmt.Sprintf("port %q", p.Name) }
 
-// spellings are the names by which clients ask for a host in a request.
-func spellings(t target, port int) []string {
-	names := []string{t.name, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc", t.fqdn}
+// spellings are the names by which a client asks for a host in a request; a bare one is that of its own namespace.
+func (j *judgement) spellings(t target, port int) []string {
+	names := []string{t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc", t.fqdn}
+	if j.snapshot.Proxy.Namespace == t.namespace {
+		names = append(names, t.name)
+	}
 	for _, a := range t.addresses {
 		names = append(names, a.String())
 	}

@@ -89,13 +89,13 @@ func (p *pools) host() string {
 	switch x := p.r.Float64(); {
 	case x < 0.45:
 		return p.spelling()
-	case x < 0.65 && len(p.hosts) > 0:
+	case x < 0.6 && len(p.hosts) > 0:
 		return pick(p.r, p.hosts)
-	case x < 0.9:
+	case x < 0.82:
 		return pick(p.r, []string{"db.example.com", "www.example.com", "*.example.com"})
-	case x < 0.94:
+	case x < 0.92:
 		return p.address()
-	case x < 0.97:
+	case x < 0.96:
 		_, s := p.service()
 		return fmt.Sprintf("outbound_.%d_.%s_.%s", pick(p.r, s.Ports).Number, pick(p.r, []string{"_", "v1"}), s.FQDN())
 	}

@@ -57,7 +57,11 @@ func newProduct(b Base) (*product, error) {
 	}
 	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[policy.Key]stored{}}
 	for _, o := range b.objects(near) {
-		if _, err := p.put(o); err != nil {
+		next, err := p.mutate(o, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := p.put(next); err != nil {
 			return nil, err
 		}
 	}

@@ -58,8 +58,8 @@ type Report struct {
 	Disagreed []string
 	// Compared counts those on which a fresh server was asked.
 	Compared int
-	// Stale counts leaks of which a fresh server knows nothing.
-	Stale int
+	// Stale are leaks of which a fresh server knows nothing.
+	Stale []string
 }
 
 // Hits is a finding and how often one of its shape came.
@@ -169,7 +169,7 @@ func (s *searcher) leaks(w World, d Decided) {
 	accepted := World{Base: w.Base, Steps: d.accepted(w)}
 	want := worst(leaks)
 	first := Finding{World: accepted, Leaks: []Leak{want}}
-	if !s.full(first) && !s.confirmed(accepted, want) {
+	if (!s.full(first) || !want.Soft) && !s.confirmed(accepted, want) {
 		return
 	}
 	s.found(first, s.report.Leaks, func(w World) (Finding, bool) {
@@ -203,7 +203,7 @@ func (s *searcher) confirmed(w World, want Leak) bool {
 	if slices.Contains(keysOf(leaks), want.Key()) {
 		return true
 	}
-	s.report.Stale++
+	s.report.Stale = append(s.report.Stale, fmt.Sprintf("%s\n%s\n%s", w.Base, w.YAML(), want))
 	s.evaluator.Close()
 	return false
 }
@@ -249,20 +249,27 @@ func (s *searcher) full(f Finding) bool {
 
 // found shrinks a finding unless there are enough of its shape, and keeps it.
 func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (Finding, bool)) {
-	if s.full(f) {
+	if s.full(f) && (f.Rule != "" || f.Leaks[0].Soft) {
 		if h := among[f.Signature()]; h != nil {
 			h.Count++
 		}
 		return
 	}
 	last := f
-	smallest := Shrink(f.World, func(w World) bool {
+	still := func(w World) bool {
 		now, ok := again(w)
 		if ok {
 			last = now
 		}
 		return ok
-	})
+	}
+	steps := shrinkSteps(f.World, still)
+	last.World = steps
+	fine := last.fine()
+	if s.coarse[fine]++; s.coarse[fine] > 1 {
+		return
+	}
+	smallest := Shrink(steps, still)
 	last.World = smallest
 	s.coarse[f.coarse()]++
 	s.coarse[f.Rule]++
@@ -321,7 +328,7 @@ func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
 func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
-		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), r.Stale)
+		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
 	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
 	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
 	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {
@@ -332,6 +339,9 @@ func (r *Report) String() string {
 	}
 	for _, d := range r.Disagreed {
 		fmt.Fprintf(&b, "a fresh istiod disagrees:\n%s\n", d)
+	}
+	for _, d := range r.Stale {
+		fmt.Fprintf(&b, "a fresh istiod knows nothing of this leak:\n%s\n", d)
 	}
 	b.WriteString(r.Coverage.String())
 	return b.String()

@@ -240,7 +240,14 @@ func (v *server) set(o madeObject) error {
 	if err != nil {
 		return err
 	}
-	c.ResourceVersion = ""
+	if stands && o.Kind() == policy.KindWorkloadEntry {
+		// A Service of Kubernetes keeps an endpoint of a WorkloadEntry whose labels it selects no more, until istiod
+		// starts again.
+		if err := v.Store().Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
+			return fmt.Errorf("delete %v: %w", o.Key(), err)
+		}
+		stands = false
+	}
 	write := v.Store().Create
 	if stands {
 		write = v.Store().Update
