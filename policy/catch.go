@@ -26,6 +26,13 @@ func importsName(namespace string) string { return "imports/" + namespace }
 // ownName is for Sidecars without a selector, by their Namespace.
 func ownName(namespace string) string { return "sidecar/" + namespace }
 
+const (
+	// proxyName is for Sidecars that send what is for unknown hosts to a host.
+	proxyName = "proxy/"
+	// tlsNetworkName is for ServiceEntries with a port of TLS for a network.
+	tlsNetworkName = "tls-network/"
+)
+
 // shortName is for ServiceEntries and VirtualServices with a wildcard that covers short names.
 const shortName = "short/"
 
@@ -217,6 +224,9 @@ func sidecarNames(o *Object, config *Config) []string {
 		}
 		catches = catches || isAddress(e.Bind)
 	}
+	if o.Sidecar.EgressProxy() != nil {
+		names = append(names, proxyName)
+	}
 	if catches {
 		names = append(names, "*.svc."+config.ClusterDomain)
 	}
@@ -319,11 +329,20 @@ func (v *View) Opening(port int64) []*Object { return v.named(portName(port)) }
 func (v *View) Bare(port int64) []*Object { return v.named(bareName(port)) }
 
 // Opened reports whether a Sidecar has a listener of its own for a port that takes whatever comes to it.
-func (v *View) Opened(port int64) bool {
+func (v *View) Opened(port int64) bool { return v.has(listenerName(port)) }
+
+// Proxied reports whether a Sidecar sends what is for unknown hosts to a host.
+func (v *View) Proxied() bool { return v.has(proxyName) }
+
+// TLSNetworks returns the ServiceEntries with a port of TLS for a network, sorted by key.
+func (v *View) TLSNetworks() []*Object { return v.named(tlsNetworkName) }
+
+// has reports whether an object of the inventory has a name.
+func (v *View) has(name string) bool {
 	i := &v.index.inventory
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	return len(i.byName[listenerName(port)]) > 0
+	return len(i.byName[name]) > 0
 }
 
 // CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names, sorted by key.

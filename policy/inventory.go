@@ -254,6 +254,9 @@ func (o *Object) names(config *Config) []string {
 		for _, p := range o.ServiceEntry.BarePorts() {
 			list = append(list, bareName(p.Number))
 		}
+		if o.ServiceEntry.tlsNetwork() {
+			list = append(list, tlsNetworkName)
+		}
 		if o.ServiceEntry.WorkloadSelector != nil {
 			add("*." + namespace + ".svc." + domain)
 		}

@@ -34,13 +34,18 @@ func (e *ServiceEntry) BarePorts() []EntryPort {
 	return e.Ports
 }
 
-// port returns the port of a number.
-func (e *ServiceEntry) port(number int64) (port EntryPort, ok bool) {
+// Port returns the port of a number.
+func (e *ServiceEntry) Port(number int64) (port EntryPort, ok bool) {
 	i := slices.IndexFunc(e.Ports, func(p EntryPort) bool { return p.Number == number })
 	if i < 0 {
 		return EntryPort{}, false
 	}
 	return e.Ports[i], true
+}
+
+// tlsNetwork reports whether the ServiceEntry has a port of TLS for a network.
+func (e *ServiceEntry) tlsNetwork() bool {
+	return len(e.Networks()) > 0 && slices.ContainsFunc(e.Ports, func(p EntryPort) bool { return p.Transport() == TransportTLS })
 }
 
 // Networks lists those of its addresses that are more than one.

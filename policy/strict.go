@@ -24,6 +24,8 @@ const (
 	anyPort = -1
 	// noPort is for Services without ports, which may have an address in a view that says no more.
 	noPort = 0
+	// tlsPort stands for a port of TLS, whatever its number.
+	tlsPort = -2
 )
 
 // strictKey names a set of strict Services: those of a tier that have a port, one of HTTP or another.
@@ -33,7 +35,7 @@ type strictKey struct {
 	http bool
 }
 
-// strictSet is a set of strict Services. Under anyPort it has no addresses.
+// strictSet is a set of strict Services. Under anyPort and tlsPort it has no addresses.
 type strictSet struct {
 	namespaces map[string]*strictNames
 	addresses  addressSet
@@ -56,6 +58,9 @@ func (b backend) keys(t tier) []strictKey {
 		return []strictKey{whole, {tier: t, port: noPort}}
 	}
 	keys := make([]strictKey, 1, len(b.ports)+1)
+	if b.hasTLS() {
+		keys = append(keys, strictKey{tier: t, port: tlsPort})
+	}
 	for _, p := range b.ports {
 		if p.transport == TransportNone {
 			continue
@@ -86,7 +91,7 @@ func (x *Index) addStrict(host Host, b backend, t tier) {
 		if b.exports != nil {
 			names.restricted = inserted(names.restricted, host.Name)
 		}
-		if key.port != anyPort {
+		if key.port >= noPort {
 			for _, address := range b.addresses {
 				set.addresses.insert(addressed{address, host})
 			}
@@ -219,7 +224,7 @@ func (p Ports) covers(key strictKey) bool {
 	if key.port == noPort {
 		return p.any()
 	}
-	return key.port != anyPort && p.includes(backendPort{int32(key.port), transportOf(key)}) //nolint:gosec // a port
+	return key.port > noPort && p.includes(backendPort{int32(key.port), transportOf(key)}) //nolint:gosec // a port
 }
 
 // transportOf tells HTTP from the others.
@@ -313,6 +318,34 @@ func (v *View) strictPort(ports Ports, filter hostFilter) (FencedHost, bool) {
 	})
 	s.offerTold(func(host Host, b backend) bool { return filter.has(host) && ports.has(b) })
 	return s.fencedHost()
+}
+
+// StrictTLS returns the tightest of strict Services that have a port of TLS.
+func (v *View) StrictTLS() (FencedHost, bool) {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	s := strictSearch{view: v}
+	for _, tier := range tiers() {
+		set := v.index.strict[strictKey{tier: tier, port: tlsPort}]
+		if set == nil {
+			continue
+		}
+		for namespace, names := range set.namespaces {
+			s.offerNames(namespace, names.all, func(Host) bool { return true })
+		}
+	}
+	v.offerUnlisted(func(host Host, b backend) {
+		if b.hasTLS() {
+			s.offerIndexed(host)
+		}
+	})
+	s.offerTold(func(_ Host, b backend) bool { return b.hasTLS() })
+	return s.fencedHost()
+}
+
+// hasTLS reports whether the Service has a port of TLS.
+func (b backend) hasTLS() bool {
+	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return p.transport == TransportTLS })
 }
 
 // visit visits the Services of a Namespace; those of each where none is named.

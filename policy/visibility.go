@@ -204,12 +204,11 @@ func (c *Clients) hidesAny(h Host, b backend, ports Ports) bool {
 // Listen reports whether the clients have a listener for a host of a ServiceEntry on a port, whose transport is such.
 // A listener of the port itself says what its transport is, whatever the ServiceEntry says, and that of all others
 // leaves it alone (buildSidecarOutboundListeners in Istio's pilot/pkg/networking/core/listener.go).
-func (c *Clients) Listen(entry *Object, host string, number int64, such func(Transport) bool) (listen bool) {
-	port, ok := entry.ServiceEntry.port(number)
-	if !ok || !Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
+func (c *Clients) Listen(entry *Object, host string, port EntryPort, such func(Transport) bool) (listen bool) {
+	if !Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
 		return false
 	}
-	c.on(number, func(l *listener) bool {
+	c.on(port.Number, func(l *listener) bool {
 		if l.apart || !l.imports(entry.Metadata.Namespace, host) {
 			return true
 		}

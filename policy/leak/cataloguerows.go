@@ -160,7 +160,7 @@ func otherRows() []Row {
 		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself", Harmless: true},
 		{ID: "I5", What: "a Sidecar does not import the host, and its egressProxy is not strict"},
 		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict"},
-		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there, and requests for a name that is not the host's"},
+		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there, and requests for a name that is not the host's, and TLS for one that no route has"},
 		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
 		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
 		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service, or to every address"},

@@ -35,7 +35,7 @@ func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
 			if c.Ported(p.Number) != ported {
 				continue
 			}
-			if host, hidden := hiddenFrom(&c, o, p.Number, view); hidden {
+			if host, hidden := hiddenFrom(&c, o, p, view); hidden {
 				if len(hosts) == 0 {
 					found.clients = c
 				}
@@ -158,8 +158,12 @@ func caughtOn(port int64, c *policy.Clients, view *policy.View) (catch, bool) {
 		if !goesElsewhere(entry, view) {
 			continue
 		}
+		p, ok := entry.ServiceEntry.Port(port)
+		if !ok {
+			continue
+		}
 		clients := clientsBeside(c, entry, view)
-		if host, hidden := hiddenFrom(&clients, entry, port, view); hidden {
+		if host, hidden := hiddenFrom(&clients, entry, p, view); hidden {
 			return catch{entry: entry, clients: clients, port: port, host: host}, true
 		}
 	}
@@ -176,20 +180,20 @@ func clientsBeside(c *policy.Clients, o *policy.Object, view *policy.View) polic
 
 // hiddenFrom returns the strict hosts whose traffic on a port clients send to a ServiceEntry, because they know it, and
 // not the hosts.
-func hiddenFrom(c *policy.Clients, entry *policy.Object, port int64, view *policy.View) (policy.FencedHost, bool) {
-	e := entry.ServiceEntry
+func hiddenFrom(c *policy.Clients, entry *policy.Object, port policy.EntryPort, view *policy.View) (policy.FencedHost, bool) {
+	e, ports := entry.ServiceEntry, on(port.Number)
 	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Listen(entry, host, port, policy.Transport.Open) }) {
 		return policy.FencedHost{}, false
 	}
 	if len(e.Addresses) == 0 {
-		return view.StrictHidden(c, on(port))
+		return view.StrictHidden(c, ports)
 	}
-	if _, hidden := view.StrictHidden(c, on(port)); !hidden {
+	if _, hidden := view.StrictHidden(c, ports); !hidden {
 		return policy.FencedHost{}, false
 	}
 	var hosts []policy.FencedHost
 	for _, network := range e.Networks() {
-		if host, hidden := view.StrictHiddenAddress(c, network, on(port)); hidden {
+		if host, hidden := view.StrictHiddenAddress(c, network, ports); hidden {
 			hosts = append(hosts, host)
 		}
 	}

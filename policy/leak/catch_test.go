@@ -60,6 +60,10 @@ func TestWhicheverComesSecond(t *testing.T) {
 		"bound": {"sidecar-bind-takes-service-ip", []part{
 			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 10.1.2.3, hosts: [./*]}]}"}, service(""),
 		}},
+		"network of TLS": {"network-of-tls-hides-host", []part{
+			{policy.KindServiceEntry, "metadata: {name: net, namespace: app}\nspec: {hosts: [db.example.com], addresses: [10.0.0.0/8], resolution: STATIC, ports: [{number: 9080, protocol: TLS}], endpoints: [{address: 192.0.2.7}]}"},
+			{policy.KindSidecar, proxy}, service(""),
+		}},
 		"bound to every address": {"sidecar-bind-takes-service-ip", []part{
 			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 0.0.0.0, hosts: [./*]}]}"}, service(""),
 		}},

@@ -38,6 +38,7 @@ func Rules() []Rule {
 		serviceEntryPreferHost(),
 		serviceEntrySelectsFencedPods(),
 		serviceEntryServiceIP(),
+		networkOfTLSHidesHost(),
 		serviceEntryTakesHiddenHost(),
 		serviceEntryTakesHTTPPort(),
 		wildcardTakesHiddenHost(),

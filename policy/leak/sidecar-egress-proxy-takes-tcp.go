@@ -7,7 +7,7 @@ import (
 // sidecarEgressProxyTakesTCP warns of a Sidecar that sends what is for unknown hosts to a host that is not strict: so
 // does what is sent to a port of HTTP of a strict host and is no HTTP, or a request that does not call it by one of its
 // names, such as its bare name from another namespace (buildCatchAllVirtualHost in Istio's
-// pilot/pkg/networking/core/httproute.go) [I7].
+// pilot/pkg/networking/core/httproute.go), or TLS that no route has, where a VirtualService routes by server names [I7].
 func sidecarEgressProxyTakesTCP() Rule {
 	return Rule{
 		ID:       "sidecar-egress-proxy-takes-tcp",
@@ -21,11 +21,18 @@ func sidecarEgressProxyTakesTCP() Rule {
 			if !proxiesOut(o.Object, view) {
 				return nil
 			}
-			host, strict := view.StrictPort(policy.Ports{HTTP: true})
-			if !strict {
-				return nil
+			var found []breach
+			if host, strict := view.StrictPort(policy.Ports{HTTP: true}); strict {
+				found = append(found, egressProxyBreach(o.Object, host, "be a strict host where others with ports of HTTP are"))
 			}
-			return []breach{egressProxyBreach(o.Object, host, "be a strict host where others with ports of HTTP are")}
+			if host, strict := view.StrictTLS(); strict {
+				b := egressProxyBreach(o.Object, host, "be a strict host where others with ports of TLS are")
+				b.at = "TLS"
+				b.leaks = "TLS that clients send there for a server name which the routes of a VirtualService lack, such as a companion's, or for none, goes there"
+				b.mend = "name a strict host, or ask for the host by its name"
+				found = append(found, b)
+			}
+			return found
 		},
 	}
 }

@@ -154,7 +154,7 @@ func hiddenUnder(c *policy.Clients, o *policy.Object, name, suffix string, view 
 	}
 	var ports policy.Ports
 	for _, p := range o.ServiceEntry.Ports {
-		if c.Listen(o, name, p.Number, policy.Transport.Named) {
+		if c.Listen(o, name, p, policy.Transport.Named) {
 			ports.Numbers = append(ports.Numbers, p.Number)
 		}
 	}

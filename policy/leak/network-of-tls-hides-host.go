@@ -1,0 +1,117 @@
+package leak
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// networkOfTLSHidesHost refuses a ServiceEntry that claims the ClusterIP of a strict Service by a network, with a port of
+// TLS where the Service has one of HTTP, for clients whose Sidecar sends what is for unknown hosts to a host that is not
+// strict [D8, I5]. Envoy takes the filter chain of the network before it looks whether that is of TLS, so that the
+// host's requests meet none, and go there. Whichever comes second is refused. Without such a Sidecar they go on to
+// where they were going.
+func networkOfTLSHidesHost() Rule {
+	return Rule{
+		ID:       "network-of-tls-hides-host",
+		Rows:     []string{"D8", "I5"},
+		Kinds:    []string{policy.KindServiceEntry, policy.KindSidecar},
+		Severity: Deny,
+		Leaks:    "the requests of the Sidecar's clients for the host go to its egress proxy",
+		Mend:     "list narrower networks, take another port, or have the Sidecar name a strict host",
+		check: func(o Write, view *policy.View) []breach {
+			if o.Sidecar != nil {
+				return hiddenByNetworks(o.Object, view)
+			}
+			return hiddenByNetworksOf(o.Object, view)
+		},
+	}
+}
+
+// hiddenByNetworksOf judges a ServiceEntry.
+func hiddenByNetworksOf(o *policy.Object, view *policy.View) []breach {
+	ports := tlsPorts(o.ServiceEntry)
+	if len(ports.Numbers) == 0 || !view.Proxied() {
+		return nil
+	}
+	clients := slices.DeleteFunc(view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo), func(c policy.Clients) bool {
+		return c.Sidecar == nil || !proxiesOut(c.Sidecar, view) || !listensForTLS(&c, o)
+	})
+	if len(clients) == 0 {
+		return nil
+	}
+	sidecar := clients[0].Sidecar.Metadata
+	var found []breach
+	for i, address := range o.ServiceEntry.Addresses {
+		network, ok := policy.Network(address)
+		if !ok || network.IsSingleIP() {
+			continue
+		}
+		if host, strict := view.StrictAddress(network, ports); strict {
+			found = append(found, breach{
+				path: []string{"spec", "addresses", strconv.Itoa(i)}, value: address, at: fmt.Sprint(ports.Numbers), host: host,
+				must: fmt.Sprintf("not contain the ClusterIP of a strict Service with the port for HTTP, while Sidecar %s/%s has an egress proxy",
+					sidecar.Namespace, sidecar.Name),
+			})
+		}
+	}
+	return found
+}
+
+// hiddenByNetworks judges a Sidecar.
+func hiddenByNetworks(o *policy.Object, view *policy.View) []breach {
+	if !proxiesOut(o, view) {
+		return nil
+	}
+	var found []breach
+	clients := view.ClientsOf(o)
+	for _, entry := range view.TLSNetworks() {
+		listens := slices.ContainsFunc(clients, func(c policy.Clients) bool {
+			beside := clientsBeside(&c, entry, view)
+			return listensForTLS(&beside, entry)
+		})
+		if !listens {
+			continue
+		}
+		var hosts []policy.FencedHost
+		for _, network := range entry.ServiceEntry.Networks() {
+			if host, strict := view.StrictAddress(network, tlsPorts(entry.ServiceEntry)); strict {
+				hosts = append(hosts, host)
+			}
+		}
+		if len(hosts) == 0 {
+			continue
+		}
+		name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
+		b := egressProxyBreach(o, policy.Together(hosts...), fmt.Sprintf(
+			"be a strict host while ServiceEntry %s has a port of TLS for a network with the ClusterIP of another one, on a port of HTTP", name))
+		b.at = name
+		found = append(found, b)
+	}
+	return found
+}
+
+// tlsPorts returns the ports of HTTP of Services that a ServiceEntry has for TLS, by a network.
+func tlsPorts(e *policy.ServiceEntry) policy.Ports {
+	ports := policy.Ports{HTTP: true}
+	if len(e.Networks()) == 0 {
+		return ports
+	}
+	for _, p := range e.Ports {
+		if p.Transport() == policy.TransportTLS {
+			ports.Numbers = append(ports.Numbers, p.Number)
+		}
+	}
+	slices.Sort(ports.Numbers)
+	return ports
+}
+
+// listensForTLS reports whether clients know a ServiceEntry on a port of TLS.
+func listensForTLS(c *policy.Clients, entry *policy.Object) bool {
+	isTLS := func(t policy.Transport) bool { return t == policy.TransportTLS }
+	return slices.ContainsFunc(entry.ServiceEntry.Ports, func(p policy.EntryPort) bool {
+		return isTLS(p.Transport()) && slices.ContainsFunc(entry.ServiceEntry.Hosts, func(host string) bool { return c.Listen(entry, host, p, isTLS) })
+	})
+}
