@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -277,7 +278,7 @@ func (h *brokenHold) mend(t *testing.T) {
 	h.active(t, 1)
 	eventually(t, "the commands tell", func(context.Context) error {
 		_, out := h.run(t, "audit")
-		if strings.Contains(out, "broken") || strings.Contains(out, "not held") || strings.Contains(out, h.namespace+"/foreign") {
+		if strings.Contains(out, "broken") || strings.Contains(out, "not held") || strings.Contains(out, "denied: ") {
 			return fmt.Errorf("audit:\n%s", out)
 		}
 		return nil
@@ -288,18 +289,27 @@ func (h *brokenHold) mend(t *testing.T) {
 	}
 }
 
-// TestNotHeld: a rule that a user wrote before the fence, and that the backfill leaves to the tool that owns it, keeps
-// its Service from being held: audit, explain, a metric and an Event say so until it has the subset.
+// TestNotHeld: a rule that a user wrote before the fence, and that another policy keeps as it is, keeps its Service from
+// being held: audit, explain, a metric and an Event say so until it has the subset.
 func TestNotHeld(t *testing.T) {
 	s := shared(t)
 	namespace := s.CreateNamespace(t, nil)
-	const owned = `
+	const unfenced = `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {name: ratings, annotations: {argocd.argoproj.io/tracking-id: shop}}
+metadata: {name: ratings, labels: {refuse: ""}}
 spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
 `
-	s.kubectl(t, holdScene+"---"+owned, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, holdScene+"---"+unfenced, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, refusal, "apply", "-f", "-")
+	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "refuse") })
+	eventually(t, "the policy is in force", func(ctx context.Context) error {
+		_, _, err := s.Kubectl(ctx, "", "annotate", "destinationrule", "ratings", "-n", namespace, "any=thing", "--overwrite")
+		if err == nil {
+			return errors.New("the write was not refused")
+		}
+		return nil
+	})
 	s.kubectl(t, "", "annotate", "service", "ratings", "-n", namespace, "meshfence.io/fence=strict")
 	const reason = "rule-without-subset"
 	missing := "DestinationRule " + namespace + "/ratings: subset v1 must be \"m1c1\" [" + reason + "]"
@@ -317,7 +327,7 @@ spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
 		}
 		return fmt.Errorf("no Event, or no metric")
 	})
-	s.kubectl(t, owned, "apply", "-n", namespace, "--server-side", "--force-conflicts", "-f", "-") // as the tool does again
+	s.kubectl(t, "", "label", "destinationrule", "ratings", "-n", namespace, "refuse-")
 	eventually(t, "it is over", func(context.Context) error {
 		if _, out := s.run(t, "audit"); strings.Contains(out, "not held: Service "+namespace+"/ratings") {
 			return fmt.Errorf("audit:\n%s", out)
