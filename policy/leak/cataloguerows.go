@@ -169,7 +169,6 @@ func otherRows() []Row {
 		{ID: "K1", What: "a proxy claims another cluster", Stops: policy.HoldsOf(policy.Locality, policy.Subset), Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},
-		{ID: "K4", What: "a proxy that claims another cluster listens on the addresses there alone, and a TCP ServiceEntry without addresses takes what its client dials here", Shown: []string{"policy/leak TestFixtures/pod-foreign-cluster"}},
 		{ID: "L1", What: "objects from before the installation, or from an outage", Reason: "the backfill mends what can be mended, and the audit tells the rest", Shown: []string{"test/e2e TestBackfill", "test/e2e TestAudit"}},
 		{ID: "L2", What: "a webhook for CREATE alone", Reason: "UPDATE is taken too", Harmless: true, Shown: []string{"test/manifests TestRoutes"}},
 		{ID: "L3", What: "clients of other API versions", Reason: "every version is taken", Harmless: true, Shown: []string{"test/e2e TestDestinationRuleIsFencedWhereverItStands"}},

@@ -13,11 +13,11 @@ import (
 const clusterVariable = "ISTIO_META_CLUSTER_ID"
 
 // podForeignCluster refuses a Pod whose proxy would say that it is in another cluster: to istiod the endpoints of that
-// one are local then [K1], and it listens on no address of this one [K4].
+// one are local then [K1]. Where a label of the endpoints counts, and not what the client says, nothing gets out.
 func podForeignCluster() Rule {
 	return Rule{
 		ID:       "pod-foreign-cluster",
-		Rows:     []string{"K1", "K4"},
+		Rows:     []string{"K1"},
 		Kinds:    []string{policy.KindPod},
 		Severity: Deny,
 		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there",
