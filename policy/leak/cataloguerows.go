@@ -81,7 +81,7 @@ func serviceEntryRows() []Row {
 		{ID: "D12", What: "a TCP ServiceEntry without an address, on a port of HTTP of the host: what is no HTTP goes there"},
 		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
 		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
-		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
+		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host, whom they do not know or ask for by its full name"},
 		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
 	}
 }
