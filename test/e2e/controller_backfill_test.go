@@ -186,8 +186,12 @@ func TestBackfillTakesBack(t *testing.T) {
 func TestBackfillAppendsRoutes(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
 	namespace := b.CreateNamespace(t, nil)
-	b.makeService(t, namespace, "svc-00")
 	b.apply(t, namespace, `
+apiVersion: v1
+kind: Service
+metadata: {name: svc-00}
+spec: {selector: {app: svc-00}, ports: [{name: http, port: 80}, {name: tcp, port: 90}]}
+---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: closed}

@@ -254,7 +254,7 @@ func TestCompanionsAreRepaired(t *testing.T) {
 	spoilt.Object["spec"] = map[string]any{"hosts": []any{c.host()}, "http": []any{map[string]any{
 		"route": []any{map[string]any{"destination": map[string]any{"host": c.host(), "subset": "meshfence-local"}}},
 	}}}
-	if err := c.Update(t.Context(), spoilt); err != nil {
+	if err := c.itself(t).Update(t.Context(), spoilt); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the controller mends a spoilt route", func(ctx context.Context) error {
@@ -268,15 +268,15 @@ func TestCompanionsAreRepaired(t *testing.T) {
 	eventually(t, "companions that went come back without waiting", c.both)
 }
 
+// TestCompanionNameIsTaken has an object with the name of a companion from before meshfence.
 func TestCompanionNameIsTaken(t *testing.T) {
-	const taken = `
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews-meshfence}
-spec: {host: ratings}
----
-`
-	c := startCompanions(t, subsetConfig, taken+companionService, quickly)
+	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "strict", "none", 1), quickly)
+	taken := istio(policy.KindDestinationRule, c.namespace, "reviews-meshfence")
+	taken.Object["spec"] = map[string]any{"host": "ratings"}
+	if err := c.itself(t).Create(t.Context(), taken); err != nil {
+		t.Fatal(err)
+	}
+	c.annotate(t, "strict")
 	eventually(t, "an Event tells of it", func(ctx context.Context) error {
 		return c.event(ctx, "CompanionNameTaken", "Service")
 	})
@@ -292,8 +292,8 @@ spec: {host: ratings}
 	})
 }
 
-// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which the backfill
-// leaves to Argo CD: a route to the subset would end every call with 503.
+// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which another policy
+// keeps as it is: a route to the subset would end every call with 503.
 func TestCompanionRouteWaits(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
 	namespace := b.CreateNamespace(t, nil)
@@ -301,7 +301,7 @@ func TestCompanionRouteWaits(t *testing.T) {
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {name: mine, annotations: {argocd.argoproj.io/tracking-id: shop}}
+metadata: {name: mine, labels: {refuse: ""}}
 spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
 ---
 apiVersion: v1
@@ -309,7 +309,8 @@ kind: Service
 metadata: {name: last, annotations: {meshfence.io/fence: strict}}
 spec: {selector: {app: last}, ports: [{port: 80}]}
 `)
-	route := istio(policy.KindVirtualService, namespace, "reviews-meshfence")
+	route, rule := istio(policy.KindVirtualService, namespace, "reviews-meshfence"), istio(policy.KindDestinationRule, namespace, "mine")
+	b.refuseLabelled(t, rule)
 	b.lead(t, quickly)
 	eventually(t, "an Event tells of it, with the name of the rule", func(ctx context.Context) error {
 		return b.event(ctx, "RuleLacksSubset", "Service", "DestinationRule mine has no subset")
@@ -320,13 +321,22 @@ spec: {selector: {app: last}, ports: [{port: 80}]}
 	if err := b.gone(t.Context(), route); err != nil {
 		t.Errorf("the route must wait for the subset: %v", err)
 	}
-	rule := istio(policy.KindDestinationRule, namespace, "mine")
-	if err := b.Patch(t.Context(), rule, client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"labels": {"applied": "again"}}}`))); err != nil {
+	if err := b.Patch(t.Context(), rule, client.RawPatch("application/merge-patch+json", []byte(`{"metadata": {"labels": {"refuse": null}}}`))); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the route follows the subset", func(ctx context.Context) error {
 		return errors.Join(b.read(ctx, rule), mustHold(rule, policy.ReservedSubset), b.read(ctx, route))
 	})
+}
+
+// itself returns a client that writes as meshfence does, which alone may write companions.
+func (b *leaderBed) itself(t *testing.T) client.Client {
+	t.Helper()
+	c, err := client.New(b.As("system:serviceaccount:fence-system:meshfence"), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // event returns nil where there is an Event with that reason on an object of that kind, whose message holds all texts.

@@ -116,7 +116,7 @@ func (w *watched) remember(response *http.Response) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if response.StatusCode == http.StatusForbidden {
-		w.forbidden = append(w.forbidden, right(info.Verb, info.APIGroup, info.Resource, info.Name))
+		w.forbidden = append(w.forbidden, info.Verb+" "+response.Request.URL.Path)
 	}
 	if info.IsResourceRequest && response.StatusCode != http.StatusForbidden {
 		w.used.Insert(right(info.Verb, info.APIGroup, info.Resource, info.Name), right(info.Verb, info.APIGroup, info.Resource, ""))
