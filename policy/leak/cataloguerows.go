@@ -81,7 +81,7 @@ func serviceEntryRows() []Row {
 		{ID: "D12", What: "a TCP ServiceEntry without an address, on a port of HTTP of the host: what is no HTTP goes there"},
 		{ID: "D13", What: "the status of a ServiceEntry carries the ClusterIP of a Service"},
 		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
-		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host"},
+		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host, whom they do not know or ask for by its full name"},
 		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
 	}
 }
@@ -166,7 +166,7 @@ func otherRows() []Row {
 		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service, or to every address"},
 		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
 		{ID: "J", What: "an EnvoyFilter can change anything", Reason: "what it does cannot be told from it"},
-		{ID: "K1", What: "a proxy claims another cluster", Stops: policy.HoldsOf(policy.Locality, policy.Subset), Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
+		{ID: "K1", What: "a proxy claims another cluster", Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},
 		{ID: "L1", What: "objects from before the installation, or from an outage", Reason: "the backfill mends what can be mended, and the audit tells the rest", Shown: []string{"test/e2e TestBackfill", "test/e2e TestAudit"}},

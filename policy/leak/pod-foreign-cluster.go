@@ -13,14 +13,15 @@ import (
 const clusterVariable = "ISTIO_META_CLUSTER_ID"
 
 // podForeignCluster refuses a Pod whose proxy would say that it is in another cluster: to istiod the endpoints of that
-// one are local then [K1]. Where a label of the endpoints counts, and not what the client says, nothing gets out.
+// one are local then [K1]. Where a label of the endpoints counts instead,
+// it still listens on the addresses of that cluster alone, so that a ServiceEntry without one may take what it sends.
 func podForeignCluster() Rule {
 	return Rule{
 		ID:       "pod-foreign-cluster",
 		Rows:     []string{"K1"},
 		Kinds:    []string{policy.KindPod},
 		Severity: Deny,
-		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there",
+		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
 		Mend:     "leave the variable to the injector",
 		check: func(o Write, view *policy.View) []breach {
 			cluster, claims := claimedCluster(o.Metadata.Annotations[ProxyConfigAnnotation])

@@ -19,14 +19,21 @@ func serviceEntryFencedHost() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
-				if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
-					found = append(found, breach{
-						path:  []string{"spec", "hosts", strconv.Itoa(i)},
-						value: h,
-						host:  host,
-						must:  "not cover a strict host",
-					})
+				host, strict := claimedByEntry(h, o.Metadata.Namespace, view)
+				if !strict {
+					continue
 				}
+				b := breach{
+					path:  []string{"spec", "hosts", strconv.Itoa(i)},
+					value: h,
+					host:  host,
+					must:  "not cover a strict host",
+				}
+				if _, ok := searched(h, view); ok {
+					b.must = "not be a name to which the DNS search list of clients comes before a strict host"
+					b.leaks = "clients who ask for the host by its full name, or do not know it, may be sent to the endpoints of this ServiceEntry"
+				}
+				found = append(found, b)
 			}
 			return found
 		},

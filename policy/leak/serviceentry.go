@@ -8,17 +8,29 @@ import (
 
 // claimedByEntry returns a strict host whose traffic a ServiceEntry takes over with one of its hosts. A name
 // without a dot is the short name of a Service in every client's namespace, and clients whose names the sidecar
-// resolves come to some names in their DNS search list before that of the Service.
+// resolves come to some names in their DNS search list before that of the Service; see [searched].
 func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHost, bool) {
 	found, strict := claimed(host, namespace, view)
 	if !strict && !strings.Contains(host, ".") {
 		return view.StrictNamed(strings.ToLower(host))
 	}
-	if service, ok := policy.Searched(host, view.Config().ClusterDomain); !strict && ok && view.Known(service) {
-		match := view.Match(service.FQDN(view.Config().ClusterDomain))
-		return match.Host(policy.Strict), match.Has(policy.Strict)
+	if !strict {
+		return searched(host, view)
 	}
 	return found, strict
+}
+
+// searched returns a strict host to which clients come in their DNS search list after that name. The sidecars of those
+// who know the host answer to its names in the first search domain themselves, but to its full name not in its own
+// Namespace, so that it takes the requests of those, and of clients who do not know the host (buildDNSAnswers in Istio's
+// pkg/dns/client/dns.go).
+func searched(host string, view *policy.View) (policy.FencedHost, bool) {
+	service, ok := policy.Searched(host, view.Config().ClusterDomain)
+	if !ok || !view.Known(service) {
+		return policy.FencedHost{}, false
+	}
+	match := view.Match(service.FQDN(view.Config().ClusterDomain))
+	return match.Host(policy.Strict), match.Has(policy.Strict)
 }
 
 // entryHost returns the tightest strict host that a ServiceEntry claims, which stands for the others.
