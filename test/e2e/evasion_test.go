@@ -142,7 +142,7 @@ func (s *suite) clusterIP(t *testing.T, namespace string) string {
 func (s *suite) clear(t *testing.T, home, client string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	for namespace, kinds := range map[string]string{home: "service", client: "sidecar,serviceentry,virtualservice,service"} {
+	for namespace, kinds := range map[string]string{home: "service", client: "sidecar,serviceentry,service"} {
 		if _, _, err := s.Kubectl(ctx, "", "delete", kinds, "--all", "-n", namespace); err != nil {
 			t.Error(err)
 		}
