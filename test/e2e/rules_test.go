@@ -203,9 +203,11 @@ func (a *api) put(t *testing.T, d fixtures.Document) {
 	if d.Kind == "Namespace" && d.Name == "" {
 		return
 	}
-	if _, err := a.write(t.Context(), d); err != nil {
-		t.Fatalf("%s %s/%s: %v", d.Kind, d.Namespace, d.Name, err)
-	}
+	// For a moment one replica may know of a Service that the other, which has mutated the object, does not.
+	eventually(t, fmt.Sprintf("%s %s/%s is stored", d.Kind, d.Namespace, d.Name), func(ctx context.Context) error {
+		_, err := a.write(ctx, d)
+		return err
+	})
 }
 
 func (a *api) remove(t *testing.T, d fixtures.Document) {

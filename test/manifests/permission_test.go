@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -113,9 +114,17 @@ func (w *watched) remember(response *http.Response) error {
 	if err != nil {
 		return err
 	}
+	body := []byte{}
+	if response.StatusCode == http.StatusForbidden {
+		if body, err = io.ReadAll(response.Body); err != nil {
+			return err
+		}
+		response.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if response.StatusCode == http.StatusForbidden {
+	// A namespace that another test has deleted takes nothing new; that is no lack of a right.
+	if response.StatusCode == http.StatusForbidden && !bytes.Contains(body, []byte(corev1.NamespaceTerminatingCause)) {
 		w.forbidden = append(w.forbidden, info.Verb+" "+response.Request.URL.Path)
 	}
 	if info.IsResourceRequest && response.StatusCode != http.StatusForbidden {
