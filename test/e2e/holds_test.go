@@ -302,7 +302,9 @@ spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
 `
 	s.kubectl(t, holdScene+"---"+unfenced, "apply", "-n", namespace, "-f", "-")
 	s.kubectl(t, refusal, "apply", "-f", "-")
-	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "refuse") })
+	t.Cleanup(func() {
+		s.kubectlInCleanup(t, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "refuse")
+	})
 	eventually(t, "the policy is in force", func(ctx context.Context) error {
 		_, _, err := s.Kubectl(ctx, "", "annotate", "destinationrule", "ratings", "-n", namespace, "any=thing", "--overwrite")
 		if err == nil {
