@@ -24,7 +24,7 @@ func meshConfigClusterLocalRemoved() Rule {
 		Mend:      "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
-			if o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
+			if !config.Holds.Has(policy.MeshConfig) || o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
 				return nil
 			}
 			if o.Deleted {
