@@ -8,17 +8,7 @@ import (
 )
 
 // twoFindings is a VirtualService whose route and mirror lead away from a host, and the Services.
-const twoFindings = `
-apiVersion: v1
-kind: Service
-metadata: {name: reviews}
-spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: ratings}
-spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
----
+const twoFindings = twoServices + `---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: two}

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// holdScene is a strict Namespace: one Service has a rule of a user with a subset of another cluster, the other none.
-const holdScene = `
+// twoServices are the Services that the scenes of holds and of Events have.
+const twoServices = `
 apiVersion: v1
 kind: Service
 metadata: {name: reviews}
@@ -120,7 +120,7 @@ func (h *brokenHold) arrange(t *testing.T) {
 	t.Helper()
 	h.configure(t, h.config)
 	h.namespace = h.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
-	h.kubectl(t, holdScene, "apply", "-n", h.namespace, "-f", "-")
+	h.kubectl(t, twoServices, "apply", "-n", h.namespace, "-f", "-")
 	h.install(t, "{}")
 	t.Cleanup(func() {
 		h.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system", "--ignore-not-found")
@@ -297,7 +297,7 @@ kind: DestinationRule
 metadata: {name: ratings, labels: {refuse: ""}}
 spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
 `
-	s.kubectl(t, holdScene+"---"+unfenced, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, twoServices+"---"+unfenced, "apply", "-n", namespace, "-f", "-")
 	s.kubectl(t, refusal, "apply", "-f", "-")
 	t.Cleanup(func() {
 		s.kubectlInCleanup(t, "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "refuse")
