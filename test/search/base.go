@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -76,6 +77,9 @@ func podIP(cluster string, n int) string {
 	return fmt.Sprintf("10.2.0.%d", 5+n)
 }
 
+// ownNetwork is the network of the clients that have one.
+const ownNetwork = "here"
+
 // foreignIP is an address in the other cluster that no Pod of the base has.
 const foreignIP = "10.2.9.9"
 
@@ -127,7 +131,7 @@ func (b Base) service(cluster string, n int) *corev1.Service {
 		service.Annotations = map[string]string{policy.FenceKey: s.Fence}
 	}
 	for _, p := range s.Ports {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Number), Protocol: corev1.ProtocolTCP})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Number), TargetPort: intstr.FromInt32(int32(p.Number)), Protocol: corev1.ProtocolTCP})
 	}
 	return service
 }

@@ -243,8 +243,7 @@ func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(chance(g.Rand, 0.6))
 	case protoreflect.EnumKind:
-		values := f.Enum().Values()
-		return protoreflect.ValueOfEnum(values.Get(g.IntN(values.Len())).Number())
+		return protoreflect.ValueOfEnum(g.pools.enum(f))
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
 		return protoreflect.ValueOfInt32(int32(g.pools.number(f)))
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
@@ -335,15 +334,39 @@ func within(m protoreflect.Message) []protoreflect.Message {
 	return found
 }
 
+// related returns a kind that istiod reads together with another: the two are more often in one world.
+func (g *generator) related(kind string) string {
+	switch kind {
+	case policy.KindSidecar, policy.KindWorkloadEntry:
+		return policy.KindServiceEntry
+	case policy.KindServiceEntry:
+		return pick(g.Rand, []string{policy.KindSidecar, policy.KindSidecar, policy.KindVirtualService})
+	case policy.KindGateway, policy.KindService:
+		return policy.KindVirtualService
+	case policy.KindVirtualService:
+		return pick(g.Rand, []string{policy.KindGateway, policy.KindDestinationRule, policy.KindService})
+	case policy.KindPod:
+		return policy.KindService
+	}
+	return pick(g.Rand, istioKinds())
+}
+
 // steps makes up what users ask for.
 func (g *generator) steps() []Step {
 	var steps []Step
-	for n := 1 + min(g.IntN(4), g.IntN(4)); n > 0; n-- {
-		if chance(g.Rand, 0.08) {
-			steps = append(steps, g.kubernetes())
+	for n := 1 + (g.IntN(4)+g.IntN(4))/2; n > 0; n-- {
+		kind := pick(g.Rand, istioKinds())
+		switch {
+		case len(steps) > 0 && chance(g.Rand, 0.4):
+			kind = g.related(steps[len(steps)-1].Object.Kind())
+		case chance(g.Rand, 0.12):
+			kind = "" // one of Kubernetes
+		}
+		if messageOf(kind) == nil {
+			steps = append(steps, g.kubernetes(kind))
 			continue
 		}
-		if o, ok := g.istio(pick(g.Rand, istioKinds())); ok {
+		if o, ok := g.istio(kind); ok {
 			steps = append(steps, Step{Object: o})
 			if o.Kind() == policy.KindServiceEntry && chance(g.Rand, 0.08) {
 				steps = append(steps, Step{Object: g.status(o), Status: true})

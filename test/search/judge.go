@@ -48,13 +48,18 @@ func (l Leak) shape() string {
 	return fmt.Sprintf("%s %s %s soft=%t", strings.Fields(l.Client)[0], kind, l.Outcome.Via, l.Soft)
 }
 
-// clients are the proxies of the near cluster that are asked for.
+// clients are the proxies of the near cluster that are asked for. Those of one namespace have no network, which is how a
+// mesh of one network is set up; the others have.
 func (b Base) clients() []xds.Proxy {
 	var clients []xds.Proxy
 	for _, namespace := range b.Namespaces {
-		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Labels: map[string]string{"app": "client"}, DNSCapture: true})
+		of := ownNetwork
+		if namespace == b.Namespaces[0] {
+			of = ""
+		}
+		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Network: of, Labels: map[string]string{"app": "client"}, DNSCapture: true})
 	}
-	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Labels: map[string]string{"app": "client"}})
+	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Network: ownNetwork, Labels: map[string]string{"app": "client"}})
 	for _, name := range gateways() {
 		clients = append(clients, xds.Proxy{Kind: xds.Gateway, Cluster: near, Namespace: rootNamespace, Labels: map[string]string{"istio": name}})
 	}
@@ -162,12 +167,12 @@ func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][
 	return addresses, byHost
 }
 
-// judge returns the connections to strict hosts that end elsewhere, for one client.
-func (p *product) judgeClient(s *xds.Snapshot) []Leak {
+// judgeClient returns the connections to strict hosts that end elsewhere, for one client, and the hops that others take.
+func (p *product) judgeClient(s *xds.Snapshot) ([]Leak, map[hop]bool) {
 	addressesOf, byHost := p.services()
 	j := judgement{
 		snapshot: s, client: clientName(s.Proxy), byHost: byHost,
-		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}),
+		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}), hops: map[hop]bool{},
 	}
 	for _, t := range p.targets() {
 		if s.Proxy.Kind == xds.Gateway {
@@ -176,7 +181,7 @@ func (p *product) judgeClient(s *xds.Snapshot) []Leak {
 		}
 		j.sidecar(t)
 	}
-	return j.leaks
+	return j.leaks, j.hops
 }
 
 type judgement struct {
@@ -185,6 +190,7 @@ type judgement struct {
 	client   string
 	byHost   map[string][]netip.Addr
 	leaks    []Leak
+	hops     map[hop]bool
 }
 
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
@@ -193,6 +199,9 @@ func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 			soft = soft || t.gone || passedOn(o.Path)
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
+		}
+		if h, ok := hopOf(t.fqdn, o); ok && j.hops != nil {
+			j.hops[h] = true
 		}
 	}
 }

@@ -15,7 +15,7 @@ var (
 	seed       = flag.Uint64("seed", 1, "the seed of the worlds")
 	first      = flag.Int("first", 0, "the number of the first base")
 	bases      = flag.Int("bases", 0, "how many bases to go through; as many as fit into the time unless set")
-	trials     = flag.Float64("trials", 0.1, "the share of refusals that are stored all the same")
+	trials     = flag.Float64("trials", 0.1, "the share of what is refused or warned of that is tried alone")
 	out        = flag.String("out", "", "the folder that findings are written into")
 )
 

@@ -80,7 +80,7 @@ func (w *worlds) decide(world World) {
 	if w.err != nil || w.stopped {
 		return
 	}
-	d, err := Decide(world, -1)
+	d, err := Decide(world)
 	if err != nil {
 		w.err = err
 		return
