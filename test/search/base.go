@@ -36,7 +36,7 @@ func newBase(r *rand.Rand) Base {
 	names := []string{"reviews", "ratings", "details"}
 	for i := range pick(r, []int{1, 2, 2, 2, 3, 3}) {
 		s := Service{Namespace: "shop", Name: names[i], Headless: i > 0 && chance(r, 0.1)}
-		s.Fence = pick(r, []string{"strict", "strict", "none", "none", "none", "prefer", ""})
+		s.Fence = pick(r, []string{"strict", "strict", "strict", "none", "none", "none", "prefer", ""})
 		if i == 0 {
 			s.Fence = "strict"
 		} else if chance(r, 0.4) {

@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// coverage counts what was set in accepted objects.
-type coverage struct {
+// Coverage counts what was set in accepted objects.
+type Coverage struct {
 	// fields are the paths of fields by kind.
 	fields map[string]map[string]int
 	// together are pairs of kinds that stood in one world.
@@ -19,12 +19,13 @@ type coverage struct {
 	pairs map[string]map[[2]string]int
 }
 
-func newCoverage() coverage {
-	return coverage{fields: map[string]map[string]int{}, together: map[[2]string]int{}, pairs: map[string]map[[2]string]int{}}
+// NewCoverage returns one that has counted nothing.
+func NewCoverage() Coverage {
+	return Coverage{fields: map[string]map[string]int{}, together: map[[2]string]int{}, pairs: map[string]map[[2]string]int{}}
 }
 
-// add counts the accepted objects of a world.
-func (c coverage) add(accepted []Step) {
+// Add counts the accepted objects of a world.
+func (c Coverage) Add(accepted []Step) {
 	kinds := map[string]bool{}
 	for _, s := range accepted {
 		kind := s.Object.Kind()
@@ -74,7 +75,7 @@ func fieldsOf(kind string) []string {
 }
 
 // String prints how often each field was set, and what was never reached.
-func (c coverage) String() string {
+func (c Coverage) String() string {
 	var b strings.Builder
 	for _, kind := range slices.Sorted(maps.Keys(c.fields)) {
 		fmt.Fprintf(&b, "%s, fields set in accepted objects:", kind)
@@ -105,7 +106,7 @@ func (c coverage) String() string {
 
 // never prints which pairs of fields that were set did not come in one object of a kind, those first whose fields came
 // most often by themselves.
-func (c coverage) never(b *strings.Builder, kind string) {
+func (c Coverage) never(b *strings.Builder, kind string) {
 	fields := slices.Sorted(maps.Keys(c.fields[kind]))
 	var missing [][2]string
 	for i, f := range fields {

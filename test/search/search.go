@@ -27,6 +27,8 @@ type Options struct {
 	Found func(Found)
 	// Log is told how it goes, now and then.
 	Log func(string)
+	// Stop ends the search when it is closed. It may be nil.
+	Stop <-chan struct{}
 }
 
 // Found is a finding and where it comes from.
@@ -52,7 +54,7 @@ type Report struct {
 	// warned of.
 	Refused, Warned map[string]*Rate
 	// Coverage says what was set in accepted objects.
-	Coverage coverage
+	Coverage Coverage
 	// Problems are errors by their text: states that could not be judged.
 	Problems map[string]int
 	// Disagreed are worlds on which a fresh server says something else.
@@ -90,7 +92,7 @@ func Run(o Options) *Report {
 		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
 		report: &Report{
 			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Refused: map[string]*Rate{}, Warned: map[string]*Rate{},
-			Coverage: newCoverage(), Problems: map[string]int{},
+			Coverage: NewCoverage(), Problems: map[string]int{},
 		},
 	}
 	defer s.evaluator.Close()
@@ -137,13 +139,20 @@ func (s *searcher) one(n int) {
 	}
 }
 
-func (s *searcher) over() bool { return s.Time > 0 && time.Since(s.start) > s.Time }
+func (s *searcher) over() bool {
+	select {
+	case <-s.Stop:
+		return true
+	default:
+		return s.Time > 0 && time.Since(s.start) > s.Time
+	}
+}
 
 // through judges one world.
 func (s *searcher) through(trials *rand.Rand, w World, d Decided) {
 	s.report.Worlds++
 	accepted := d.accepted(w)
-	s.report.Coverage.add(accepted)
+	s.report.Coverage.Add(accepted)
 	if len(accepted) > 0 {
 		s.leaks(w, d)
 	}

@@ -4,7 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/meshfence/meshfence/test/search"
@@ -24,9 +26,11 @@ func TestSearch(t *testing.T) {
 	if *searchTime == 0 && *bases == 0 {
 		t.Skip("make search sets -time")
 	}
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM) // and say what there is so far
+	defer stop()
 	n := 0
 	report := search.Run(search.Options{
-		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials,
+		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials, Stop: ctx.Done(),
 		Log: func(line string) { fmt.Println(line) },
 		Found: func(f search.Found) {
 			n++
