@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -113,10 +114,15 @@ func (g *generator) object(kind string, spec proto.Message) (Object, bool) {
 	}, true
 }
 
-// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands.
+// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands. The name of a
+// cluster may stand there for gateways alone.
 func (g *generator) agree(spec Object) {
 	routes, _ := spec["tls"].([]any)
 	hosts, _ := spec["hosts"].([]any)
+	gateways := texts(spec["gateways"])
+	if len(routes) > 0 && len(hosts) > 0 && len(gateways) > 0 && !slices.Contains(gateways, "mesh") && chance(g.Rand, 0.3) {
+		hosts[g.IntN(len(hosts))] = g.pools.sni()
+	}
 	for _, r := range routes {
 		route, _ := r.(map[string]any)
 		matches, _ := route["match"].([]any)
@@ -338,7 +344,7 @@ func within(m protoreflect.Message) []protoreflect.Message {
 func (g *generator) related(kind string) string {
 	switch kind {
 	case policy.KindSidecar, policy.KindWorkloadEntry:
-		return policy.KindServiceEntry
+		return pick(g.Rand, []string{policy.KindServiceEntry, policy.KindServiceEntry, policy.KindService})
 	case policy.KindServiceEntry:
 		return pick(g.Rand, []string{policy.KindSidecar, policy.KindSidecar, policy.KindVirtualService})
 	case policy.KindGateway, policy.KindService:
@@ -359,7 +365,7 @@ func (g *generator) steps() []Step {
 		switch {
 		case len(steps) > 0 && chance(g.Rand, 0.4):
 			kind = g.related(steps[len(steps)-1].Object.Kind())
-		case chance(g.Rand, 0.12):
+		case chance(g.Rand, 0.15):
 			kind = "" // one of Kubernetes
 		}
 		if messageOf(kind) == nil {

@@ -116,13 +116,13 @@ func (p *product) targets() []target {
 	return append(targets, p.elsewhere()...)
 }
 
-// elsewhere are the Services that are strict by the config, and were by themselves, and that only the other cluster has
+// elsewhere are the Services that are strict by the config, and were when they went, and that only the other cluster has
 // now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
 func (p *product) elsewhere() []target {
 	var targets []target
 	for _, s := range p.base.Services {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict || s.Fence != "" && s.Fence != policy.Strict.String() {
+		if !p.gone[host] || p.view().Service(host, nil).Fence != policy.Strict {
 			continue
 		}
 		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless, gone: true}

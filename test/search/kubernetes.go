@@ -98,10 +98,10 @@ func (g *generator) alter(o Object) {
 		annotations = map[string]any{}
 		o.metadata()["annotations"] = annotations
 	}
-	switch g.IntN(10) {
+	switch g.IntN(12) {
 	case 0, 1:
 		annotations["networking.istio.io/exportTo"] = g.pools.visibility()
-	case 2, 3:
+	case 2, 3, 10:
 		annotations[policy.FenceKey] = pick(g.Rand, policy.Fences())
 	case 4:
 		key := g.pools.labelKey()
@@ -117,8 +117,8 @@ func (g *generator) alter(o Object) {
 	case 8:
 		key := g.pools.labelKey()
 		o.metadata()["labels"] = map[string]any{key: g.pools.labelValue(key)}
-	case 9: // a gateway of a network
-		o.metadata()["labels"] = map[string]any{"topology.istio.io/network": g.pools.labelValue("topology.istio.io/network")}
+	case 9, 11: // a gateway of a network
+		o.metadata()["labels"] = map[string]any{networkLabel: g.pools.labelValue(networkLabel)}
 		spec["externalIPs"] = []any{g.pools.address()}
 	}
 }

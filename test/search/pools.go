@@ -108,10 +108,8 @@ func (p *pools) host() string {
 		return pick(p.r, p.hosts)
 	case x < 0.82:
 		return pick(p.r, []string{"db.example.com", "www.example.com", "*.example.com"})
-	case x < 0.92:
+	case x < 0.94:
 		return p.address()
-	case x < 0.96:
-		return p.sni()
 	}
 	return pick(p.r, []string{"*", "*.local", "localhost"})
 }
@@ -122,14 +120,12 @@ func (p *pools) sni() string {
 	return fmt.Sprintf("outbound_.%d_.%s_.%s", pick(p.r, s.Ports).Number, pick(p.r, []string{"", "", "_", "v1"}), s.FQDN())
 }
 
-// routed returns a host of a VirtualService: a client may ask for an address and for the SNI of a cluster as for a name.
+// routed returns a host of a VirtualService: a client may ask for an address as for a name.
 func (p *pools) routed() string {
 	switch x := p.r.Float64(); {
 	case x < 0.12:
 		return p.address()
-	case x < 0.18:
-		return p.sni()
-	case x < 0.3:
+	case x < 0.25:
 		return p.destination()
 	}
 	return p.host()
@@ -212,9 +208,12 @@ func (p *pools) protocol() string {
 	return pick(p.r, []string{"HTTP", "HTTP", "TCP", "TCP", "TCP", "TLS", "HTTPS", "GRPC", "HTTP2"})
 }
 
+// networkLabel tells the network of a Pod, and that a Service is the gateway of one.
+const networkLabel = "topology.istio.io/network"
+
 // labelKey returns the key of a label that something of the world reads.
 func (p *pools) labelKey() string {
-	return pick(p.r, []string{"app", "app", "app", "version", "topology.istio.io/cluster", "istio", "topology.istio.io/network"})
+	return pick(p.r, []string{"app", "app", "app", "version", "topology.istio.io/cluster", "istio", networkLabel, networkLabel})
 }
 
 func (p *pools) labelValue(key string) string {
@@ -228,7 +227,7 @@ func (p *pools) labelValue(key string) string {
 		return pick(p.r, []string{near, far})
 	case "istio":
 		return pick(p.r, gateways())
-	case "topology.istio.io/network":
+	case networkLabel:
 		return pick(p.r, []string{"elsewhere", "elsewhere", ownNetwork})
 	}
 	return "x"

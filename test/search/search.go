@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -43,9 +44,10 @@ type Found struct {
 
 // Report is what a search comes to.
 type Report struct {
-	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about.
+	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about. CPU is the time that the process
+	// has used for everything.
 	Bases, Worlds, Asked, Servers int
-	Took                          time.Duration
+	Took, CPU                     time.Duration
 	// Leaks are findings by signature, and how often each was hit.
 	Leaks map[string]*Hits
 	// Harmless are refused steps and those warned of that leak nothing, by signature.
@@ -106,7 +108,7 @@ func Run(o Options) *Report {
 			s.Log(s.progress())
 		}
 	}
-	s.report.Took = time.Since(s.start)
+	s.report.Took, s.report.CPU = time.Since(s.start), cpu()
 	s.report.Asked, s.report.Servers = s.evaluator.Asked, s.evaluator.Started
 	return s.report
 }
@@ -137,6 +139,15 @@ func (s *searcher) one(n int) {
 	if err != nil {
 		s.problem(err)
 	}
+}
+
+// cpu returns the time of CPU that this process has used.
+func cpu() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func (s *searcher) over() bool {
@@ -301,8 +312,8 @@ func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (F
 // String prints what a search came to.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
-		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
+	fmt.Fprintf(&b, "%d bases, %d worlds in %s (%s of CPU): %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
+		r.Bases, r.Worlds, r.Took.Round(time.Second), r.CPU.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
 	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused or warned of and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
 	b.WriteString(rates("refused", r.Refused))
 	b.WriteString(rates("warned of", r.Warned))

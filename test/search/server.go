@@ -2,7 +2,9 @@ package search
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,15 +65,32 @@ func (s State) still() string {
 	text := fmt.Sprint(s.Local)
 	for _, of := range []string{near, far} {
 		for _, o := range s.Kubernetes[of] {
-			text += string(o.raw())
+			text += string(unmarked(o).raw())
 		}
 	}
 	return text
 }
 
+// unmarked returns an object without what meshfence alone reads, such as the annotation of a fence.
+func unmarked(o Object) Object {
+	o = o.clone()
+	own, _, _ := strings.Cut(policy.FenceKey, "/")
+	for _, field := range []string{"annotations", "labels"} {
+		given, _ := o.metadata()[field].(map[string]any)
+		maps.DeleteFunc(given, func(key string, _ any) bool { return strings.HasPrefix(key, own+"/") })
+		if len(given) == 0 {
+			delete(o.metadata(), field)
+		}
+	}
+	return o
+}
+
 // text says everything of a state.
 func (s State) text() string {
 	text := s.still()
+	for _, o := range s.Kubernetes[near] { // and what meshfence reads
+		text += string(o.raw())
+	}
 	for _, o := range s.Istio {
 		text += fmt.Sprint(o.made, string(o.raw()))
 	}
