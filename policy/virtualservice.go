@@ -26,6 +26,11 @@ func (v *VirtualService) InMesh() bool {
 	return len(v.Gateways) == 0 || slices.Contains(v.Gateways, MeshGateway)
 }
 
+// InMeshAlone says that it routes nothing else.
+func (v *VirtualService) InMeshAlone() bool {
+	return !slices.ContainsFunc(v.Gateways, func(name string) bool { return name != MeshGateway })
+}
+
 // HTTPRoute is one entry of http.
 type HTTPRoute struct {
 	Match    []HTTPMatch           `json:"match"`
