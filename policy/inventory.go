@@ -26,15 +26,24 @@ type inventory struct {
 	objects map[Key]filed
 	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
 	byName, byWildcard map[string]map[Key]bool
-	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address.
-	open     map[int64]int
-	watchers []*func(Key)
+	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
+	// Sidecars by those for which they have listeners that take whatever comes to them.
+	open, listeners map[int64]int
+	watchers        []*func(Key)
 }
 
 // filed is an object and the names that it stands under, those of the cluster domain at that time.
 type filed struct {
 	*Object
 	names []string
+}
+
+// listenerPorts are those of a Sidecar.
+func (f filed) listenerPorts() []int64 {
+	if f.Object == nil || f.Sidecar == nil {
+		return nil
+	}
+	return f.Sidecar.openPorts()
 }
 
 // openPorts are those of a ServiceEntry.
@@ -51,11 +60,14 @@ func (x *Index) SetObject(o *Object) {
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
-			i.open = map[int64]int{}
+			i.open, i.listeners = map[int64]int{}, map[int64]int{}
 		}
 		i.objects[o.Key()] = f
 		for _, p := range f.openPorts() {
 			i.open[p.Number]++
+		}
+		for _, number := range f.listenerPorts() {
+			i.listeners[number]++
 		}
 		i.places(f, func(set map[string]map[Key]bool, name string) {
 			if set[name] == nil {
@@ -80,6 +92,11 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 	for _, p := range i.objects[k].openPorts() {
 		if i.open[p.Number]--; i.open[p.Number] == 0 {
 			delete(i.open, p.Number)
+		}
+	}
+	for _, number := range i.objects[k].listenerPorts() {
+		if i.listeners[number]--; i.listeners[number] == 0 {
+			delete(i.listeners, number)
 		}
 	}
 	delete(i.objects, k)
@@ -232,6 +249,9 @@ func (o *Object) names(config *Config) []string {
 		}
 		for _, d := range o.VirtualService.Destinations() {
 			add(d.Host)
+		}
+		if o.VirtualService.routesConnections() {
+			list = append(list, connectionsName)
 		}
 		if o.leadsElsewhere(config) {
 			list = append(list, leadsName)
