@@ -95,7 +95,7 @@ func Decide(w World, forced ...int) (Decided, error) {
 // Leaks returns the connections to strict hosts that end elsewhere now.
 func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 	state := d.product.state()
-	text := state.text()
+	text := state.text() + fmt.Sprint(d.product.gone)
 	if leaks, ok := e.answers[text]; ok {
 		return slices.Clone(leaks), nil
 	}
