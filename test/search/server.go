@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/model"
@@ -19,6 +20,7 @@ import (
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/kube/krt"
 
 	"github.com/meshfence/meshfence/policy"
@@ -174,9 +176,21 @@ func newServer(s State, temp func() string) (*server, error) {
 	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
 	v := &server{failer: &failer{temp: temp}, has: map[policy.Key]has{}}
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
-		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m,
+		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
 	})
 	return v, nil
+}
+
+// client returns a client of an API server that has these objects. They are not created one by one, which the client
+// would build a mapping of all of Kubernetes for, each time.
+func (f *failer) client(objects ...runtime.Object) kube.Client {
+	c := kube.NewFakeClient()
+	for _, o := range objects {
+		if err := c.Kube().(*fake.Clientset).Tracker().Add(o); err != nil {
+			f.Fatal(err)
+		}
+	}
+	return c
 }
 
 // selectingHost is that of a Service of Kubernetes that chooses the WorkloadEntry of the sentinels.
