@@ -58,6 +58,35 @@ func (c *Config) mayBeService(host string) bool {
 // LeadingElsewhere returns the VirtualServices that may send requests for a Service to another host, sorted by key.
 func (v *View) LeadingElsewhere() []*Object { return v.named(leadsName) }
 
+// LeadingInto returns those of them that have a route to a Service of a Namespace.
+func (v *View) LeadingInto(namespace string) []*Object { return v.named(leadsName + namespace) }
+
+// Routing returns the VirtualServices and DestinationRules that are for Services of a Namespace, or lead there, sorted by
+// key.
+func (v *View) Routing(namespace string) []*Object {
+	related := v.index.inventory.find([]string{"." + namespace + ".svc." + v.config.ClusterDomain}, routesName+namespace)
+	return slices.DeleteFunc(related, func(o *Object) bool { return o.VirtualService == nil && o.DestinationRule == nil })
+}
+
+// routesName begins the name of a Namespace among those of the VirtualServices and DestinationRules that are for its
+// Services or lead there. No host looks like it.
+const routesName = "routes/"
+
+// within lists the Namespaces in which hosts are, some maybe more than once.
+func (c *Config) within(hosts []string) []string {
+	var list []string
+	for _, host := range hosts {
+		suffix, wildcard := Wildcard(host)
+		if wildcard {
+			host = "any" + suffix
+		}
+		if h, inside := ParseHost(host, c.ClusterDomain); inside && (len(list) == 0 || list[len(list)-1] != h.Namespace) {
+			list = append(list, h.Namespace)
+		}
+	}
+	return list
+}
+
 // Selects reports whether a Service selects what has the labels.
 func (v *View) Selects(h Host, labels map[string]string) bool { return v.backendOf(h).selects(labels) }
 

@@ -222,19 +222,33 @@ func (o *Object) names(config *Config) []string {
 	switch {
 	case o.DestinationRule != nil:
 		add(o.DestinationRule.Host)
+		for _, in := range config.within(list) {
+			list = append(list, routesName+in)
+		}
 	case o.VirtualService != nil:
 		for _, host := range o.VirtualService.Claims() {
 			add(host)
 		}
-		list = append(list, shortNamed(o.VirtualService.Hosts)...)
-		if o.VirtualService.claimsAddress() {
-			add("*.svc." + domain)
+		for _, in := range config.within(list) {
+			list = append(list, routesName+in)
 		}
+		to := len(list)
 		for _, d := range o.VirtualService.Destinations() {
 			add(d.Host)
 		}
+		into := config.within(list[to:])
+		for _, in := range into {
+			list = append(list, routesName+in)
+		}
 		if o.leadsElsewhere(config) {
 			list = append(list, leadsName)
+			for _, in := range into {
+				list = append(list, leadsName+in)
+			}
+		}
+		list = append(list, shortNamed(o.VirtualService.Hosts)...)
+		if o.VirtualService.claimsAddress() {
+			add("*.svc." + domain)
 		}
 		for _, d := range o.VirtualService.Delegates(namespace) {
 			list = append(list, delegateName(d.Namespace, d.Name))

@@ -65,6 +65,24 @@ func (v *View) Service(host Host, annotations map[string]string) Decision {
 	return v.scope(host.Namespace).Service(host.Name, annotations)
 }
 
+// ServiceUnder decides a Service as if its Namespace had the labels given.
+func (v *View) ServiceUnder(labels map[string]string, host Host) Decision {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	scope := v.config.Namespace(host.Namespace, labels)
+	annotation, _ := v.annotation(host)
+	return scope.decide(host.Name, annotation)
+}
+
+// annotation returns what a Service asks for, and whether the view knows the Service.
+func (v *View) annotation(h Host) (annotation asked, known bool) {
+	annotation, known = v.services[h]
+	if n, indexed := v.index.namespaces[h.Namespace]; !known && indexed {
+		annotation, known = n.services[h.Name]
+	}
+	return annotation, known
+}
+
 // Enforcement returns what becomes of findings in a Namespace. A finding on a locked host is not for the
 // Namespace to soften: for it the config decides.
 func (v *View) Enforcement(namespace string, locked bool) Enforcement {
@@ -138,10 +156,7 @@ func (v *View) indexed(n *namespaceIndex) NamespaceScope {
 
 func (v *View) ranked(h Host) ranked {
 	scope := v.scope(h.Namespace)
-	annotation, ok := v.services[h]
-	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
-		annotation, ok = n.services[h.Name]
-	}
+	annotation, ok := v.annotation(h)
 	if !ok && !scope.exempt {
 		put(&v.missingServices, h, true)
 	}

@@ -64,6 +64,7 @@ func Rules() []Rule {
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
 		namespaceFenceLoosened(),
+		namespaceLoosenedDestination(),
 	}
 }
 
