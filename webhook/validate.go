@@ -22,7 +22,7 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	now := a.Now()
 	var verdict leak.Verdict
 	err := a.decide(ctx, view, func() (err error) {
-		if verdict, err = Validate(s, a.guard, view, now); err != nil || s.Kind != policy.KindService {
+		if verdict, err = Validate(s, a.guard, view, now); err != nil || s.Kind != policy.KindService && s.Kind != policy.KindNamespace {
 			return err
 		}
 		standing, err := Standing(s, a.guard, view, now)

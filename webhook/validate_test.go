@@ -233,6 +233,47 @@ func TestValidateStanding(t *testing.T) {
 	}
 }
 
+// TestValidateNamespace: a Namespace whose label makes its Services strict is let in, with a warning of what stands in the
+// way, and one that is loosened under routes of another strict host is refused.
+func TestValidateNamespace(t *testing.T) {
+	t.Parallel()
+	const rule = `{"metadata": {"namespace": "default", "name": "it"}, "spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}}`
+	const routes = `{"metadata": {"namespace": "app", "name": "it"}, "spec": {"hosts": ["reviews.shop.svc.cluster.local"],
+		"http": [{"route": [{"destination": {"host": "web.default.svc.cluster.local"}}]}]}}`
+	named := func(labels string) string {
+		return "{apiVersion: v1, kind: Namespace, metadata: {name: default" + labels + "}}"
+	}
+	strict, loose := named(", labels: {meshfence.io/fence: strict}"), named("")
+	for name, test := range map[string]struct {
+		kind, stands, object, old string
+		want                      map[string]string
+	}{
+		"becomes strict": {policy.KindDestinationRule, rule, strict, loose,
+			map[string]string{"warned": "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"}},
+		"is strict": {policy.KindDestinationRule, rule, strict, strict, nil},
+		"is loosened": {policy.KindVirtualService, routes, loose, strict,
+			map[string]string{"denied": "namespace-loosened-destination metadata.labels[meshfence.io/fence]"}},
+		"is loose": {policy.KindVirtualService, routes, loose, loose, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			stands, err := policy.Decode(test.kind, []byte(test.stands))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.index.SetObject(stands)
+			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			if diff := cmp.Diff(test.want, response.AuditAnnotations); diff != "" {
+				t.Errorf("audit annotations (-want +got):\n%s", diff)
+			}
+			if _, denied := test.want["denied"]; response.Allowed == denied {
+				t.Errorf("allowed: %t", response.Allowed)
+			}
+		})
+	}
+}
+
 func TestValidateNamesTheObject(t *testing.T) {
 	t.Parallel()
 	response := serve(t, fenced).ask(t, webhook.ValidatePath, request(t, passthrough, ""))
