@@ -16,6 +16,7 @@ const (
 	KindNamespace        = "Namespace"
 	KindConfigMap        = "ConfigMap"
 	KindPod              = "Pod"
+	KindBinding          = "Binding"
 	KindEndpoints        = "Endpoints"
 	KindEndpointSlice    = "EndpointSlice"
 	KindIngress          = "Ingress"
@@ -36,7 +37,7 @@ const (
 )
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
-// its kind is set; a Namespace, a Pod, an EnvoyFilter and a ServiceExport have metadata only.
+// its kind is set; a Namespace, a Pod, a Binding, an EnvoyFilter and a ServiceExport have metadata only.
 type Object struct {
 	Kind             string
 	Metadata         Metadata
@@ -125,7 +126,7 @@ type ConfigMap struct {
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
-	case KindService, KindNamespace, KindConfigMap, KindPod, KindEndpoints:
+	case KindService, KindNamespace, KindConfigMap, KindPod, KindBinding, KindEndpoints:
 		return ""
 	case KindEndpointSlice:
 		return "discovery.k8s.io"
@@ -145,7 +146,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
 	var err error
 	switch kind {
-	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
+	case KindNamespace, KindPod, KindBinding, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
 		object.Service, err = decodeService(data, object)

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
@@ -40,6 +40,10 @@ type Route struct {
 	// StatusIf is the condition under which changes of the status are validated too, by which labels, annotations and
 	// addresses may come in; empty takes none.
 	StatusIf string
+	// Subresources are further ones by which the same may come in, under the same condition.
+	Subresources []string
+	// Created is another resource by which objects of the kind are created; empty where there is none.
+	Created string
 	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
 	Stored bool
 }
@@ -49,6 +53,8 @@ func (r Route) Operations(path string) []admissionv1.Operation {
 	switch {
 	case path == MutatePath && !r.Mutate || path == ValidatePath && !r.Validate:
 		return nil
+	case r.Created != "": // it is never changed
+		return []admissionv1.Operation{admissionv1.Create}
 	case path == ValidatePath && r.DeleteIf != "":
 		return []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete}
 	}
@@ -63,9 +69,14 @@ func (r Route) Requests(path string) map[string][]admissionv1.Operation {
 	requests := map[string][]admissionv1.Operation{}
 	if operations := r.Operations(path); len(operations) > 0 {
 		requests[r.Resource] = operations
+		if r.Created != "" {
+			requests[r.Created] = operations
+		}
 	}
 	if path == ValidatePath && r.StatusIf != "" {
-		requests[r.Resource+"/"+statusResource] = []admissionv1.Operation{admissionv1.Update}
+		for _, name := range append([]string{statusResource}, r.Subresources...) {
+			requests[r.Resource+"/"+name] = []admissionv1.Operation{admissionv1.Update}
+		}
 	}
 	return requests
 }
@@ -79,7 +90,7 @@ func Routes() []Route {
 			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
 			StatusIf: changedService(),
 		},
-		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels},
+		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{
 			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
@@ -90,6 +101,7 @@ func Routes() []Route {
 			Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: claimsPlace(),
 			StatusIf: changedLabels + " && " + carries(leak.PodLabels()),
 		},
+		{Resource: "bindings", Kind: policy.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
 		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
 		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
@@ -135,8 +147,19 @@ func carries(labels []string) string {
 
 // claimsPlace is the condition that a Pod says where it is.
 func claimsPlace() string {
-	return fmt.Sprintf("%s || object.metadata.?annotations[?%q].orValue('').matches(%q)",
-		carries(leak.PodLabels()), leak.ProxyConfigAnnotation, leak.ProxyClusterPattern)
+	return carries(leak.PodLabels()) + " || " + claimsCluster()
+}
+
+// claimsCluster is the condition that the config of a proxy may say what cluster it is in.
+func claimsCluster() string {
+	return fmt.Sprintf("object.metadata.?annotations[?%q].orValue('').matches(%q)", leak.ProxyConfigAnnotation, leak.ProxyClusterPattern)
+}
+
+// movesPod is the condition that a Binding carries more than a scheduler says of a Pod and than the API server adds of its
+// Node (PodTopologyLabels): all labels and annotations of a Binding go over to the Pod.
+func movesPod() string {
+	return fmt.Sprintf("object.metadata.?labels.orValue({}).exists(l, !(l in [%s])) || %s",
+		quoted([]string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone}), claimsCluster())
 }
 
 // changedLabels is the condition that labels change.
@@ -186,7 +209,6 @@ func find(routes []Route, group, kind string) (Route, bool) {
 // takes says whether the route is for a request on a path: its kind and resource, which must agree, and its
 // operation.
 func (r Route) takes(path string, req admission.Request) bool {
-	return slices.Contains(r.Versions, req.Kind.Version) &&
-		req.Resource == metav1.GroupVersionResource{Group: r.Group, Version: req.Kind.Version, Resource: r.Resource} &&
+	return slices.Contains(r.Versions, req.Kind.Version) && req.Resource.Group == r.Group && req.Resource.Version == req.Kind.Version &&
 		slices.Contains(r.Requests(path)[resourceName(req)], req.Operation)
 }
