@@ -17,7 +17,9 @@ type View struct {
 	namespaces map[string]NamespaceScope
 	services   map[Host]asked
 	backends   map[Host]backend
+	pods       map[PodQuestion]bool
 
+	missingPods       map[PodQuestion]bool
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
 }

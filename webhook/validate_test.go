@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -269,6 +270,52 @@ func TestValidateNamespace(t *testing.T) {
 			}
 			if _, denied := test.want["denied"]; response.Allowed == denied {
 				t.Errorf("allowed: %t", response.Allowed)
+			}
+		})
+	}
+}
+
+// TestValidateAsksForPods: whether a Gateway chooses Pods of a Service with which it has no label in common, the API server
+// says, once for a request, and only where that counts.
+func TestValidateAsksForPods(t *testing.T) {
+	t.Parallel()
+	const gateway = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: it, namespace: app}, spec: {selector: {istio: it}, servers: []}}"
+	const routes = `{"metadata": {"namespace": "app", "name": "it"}, "spec": {"hosts": ["%s.shop.svc.cluster.local"],
+		"http": [{"route": [{"destination": {"host": "cache.default.svc.cluster.local"}}]}]}}`
+	asked := []string{"PodList default app=cache,istio=it"}
+	for name, test := range map[string]struct {
+		host    string
+		labels  map[string]string
+		err     error
+		refused bool
+		asked   []string
+	}{
+		"a Pod has both":            {"reviews", map[string]string{"app": "cache", "istio": "it", "a": "b"}, nil, true, asked},
+		"no Pod has both":           {"reviews", map[string]string{"app": "cache"}, nil, false, asked},
+		"no route of a strict host": {"unknown.shop.svc.elsewhere", map[string]string{"app": "cache", "istio": "it"}, nil, false, nil},
+		"nobody can say":            {"reviews", nil, errors.New("away"), true, asked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			stands, err := policy.Decode(policy.KindVirtualService, fmt.Appendf(nil, routes, test.host))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.index.SetObject(stands)
+			c.index.SetNamespace("app", nil)
+			c.index.SetServiceSpec(policy.Host{Namespace: "default", Name: "cache"}, policy.ServiceSpec{Selector: map[string]string{"app": "cache"}})
+			c.reader.err = test.err
+			c.reader.objects = []metav1.PartialObjectMetadata{{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "it", Labels: test.labels},
+			}}
+			response := c.ask(t, webhook.ValidatePath, request(t, gateway, ""))
+			if response.Allowed == test.refused {
+				t.Errorf("allowed %t: %+v", response.Allowed, response.Result)
+			}
+			if diff := cmp.Diff(test.asked, c.reader.asked()); diff != "" {
+				t.Errorf("the API server is asked for (-want +got):\n%s", diff)
 			}
 		})
 	}
