@@ -315,6 +315,10 @@ func (o *Object) names(config *Config) []string {
 				add(name)
 			}
 		}
+	case o.EndpointSlice != nil:
+		if name := o.Metadata.Labels[serviceNameLabel]; name != "" {
+			service(Host{Namespace: namespace, Name: name})
+		}
 	case o.Kind == KindServiceExport:
 		service(Host{Namespace: namespace, Name: o.Metadata.Name})
 	case o.Ingress != nil:

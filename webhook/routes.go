@@ -8,6 +8,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
@@ -46,6 +47,8 @@ type Route struct {
 	Created string
 	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
 	Stored bool
+	// StoredBy is a label selector that keeps all but a few of them out; empty keeps all.
+	StoredBy string
 }
 
 // Operations lists what a path takes of the kind.
@@ -81,6 +84,18 @@ func (r Route) Requests(path string) map[string][]admissionv1.Operation {
 	return requests
 }
 
+// selector returns the one that StoredBy says; nil, which selects everything, where there is none.
+func (r Route) selector() labels.Selector {
+	if r.StoredBy == "" {
+		return nil
+	}
+	selector, err := labels.Parse(r.StoredBy)
+	if err != nil {
+		return nil
+	}
+	return selector
+}
+
 // Routes returns the routing table. The slices in it are the caller's own.
 func Routes() []Route {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
@@ -103,7 +118,7 @@ func Routes() []Route {
 		},
 		{Resource: "bindings", Kind: policy.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
-		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
+		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
 		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
 		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
