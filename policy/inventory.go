@@ -295,9 +295,9 @@ func (o *Object) names(config *Config) []string {
 		if o.ServiceEntry.claimsAddress() {
 			add("*.svc." + domain)
 		}
-	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace: // it is for every workload
+	case (o.Kind == KindEnvoyFilter || o.Extension != nil) && namespace == config.IstioNamespace: // it is for every workload
 		add("*.svc." + domain)
-	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
+	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter, o.Extension != nil:
 		add("*." + namespace + ".svc." + domain)
 	case o.Sidecar != nil:
 		list = append(list, sidecarNames(o, config)...)

@@ -34,6 +34,8 @@ const (
 	KindTCPRoute         = "TCPRoute"
 	KindTLSRoute         = "TLSRoute"
 	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindWasmPlugin       = "WasmPlugin"
+	KindTrafficExtension = "TrafficExtension"
 )
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
@@ -54,6 +56,8 @@ type Object struct {
 	Sidecar          *Sidecar
 	Gateway          *Gateway
 	BackendTLSPolicy *BackendTLSPolicy
+	// Extension is that of a WasmPlugin or TrafficExtension.
+	Extension *Extension
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
 }
@@ -136,6 +140,8 @@ func GroupOf(kind string) string {
 		return multiclusterGroup
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy:
 		return gatewayGroup
+	case KindWasmPlugin, KindTrafficExtension:
+		return extensionGroup
 	}
 	return istioGroup
 }
@@ -174,6 +180,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.Gateway, err = decode[Gateway](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
+	case KindWasmPlugin, KindTrafficExtension:
+		object.Extension, err = decode[Extension](data, object)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		object.Route, err = decode[Route](data, object)
 	default:

@@ -128,6 +128,8 @@ func Routes() []Route {
 		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
 		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
 		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
+		{Resource: "wasmplugins", Kind: policy.KindWasmPlugin, Validate: true, Stored: true},
+		{Resource: "trafficextensions", Kind: policy.KindTrafficExtension, Validate: true, Stored: true},
 		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
 		{Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
 		{Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
@@ -149,7 +151,7 @@ func versions(kind string) []string {
 		return []string{"v1", "v1beta1", "v1alpha3"}
 	case policy.GroupOf(policy.KindHTTPRoute):
 		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
-	case policy.GroupOf(policy.KindServiceExport):
+	case policy.GroupOf(policy.KindServiceExport), policy.GroupOf(policy.KindWasmPlugin):
 		return []string{"v1alpha1"}
 	}
 	return []string{"v1"}

@@ -63,6 +63,7 @@ func Rules() []Rule {
 		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
+		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
 		namespaceLoosenedDestination(),
 	}
