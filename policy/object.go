@@ -16,6 +16,7 @@ const (
 	KindNamespace        = "Namespace"
 	KindConfigMap        = "ConfigMap"
 	KindPod              = "Pod"
+	KindBinding          = "Binding"
 	KindEndpoints        = "Endpoints"
 	KindEndpointSlice    = "EndpointSlice"
 	KindIngress          = "Ingress"
@@ -34,10 +35,12 @@ const (
 	KindTCPRoute         = "TCPRoute"
 	KindTLSRoute         = "TLSRoute"
 	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindWasmPlugin       = "WasmPlugin"
+	KindTrafficExtension = "TrafficExtension"
 )
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
-// its kind is set; a Namespace, a Pod, an EnvoyFilter and a ServiceExport have metadata only.
+// its kind is set; a Namespace, a Pod, a Binding, an EnvoyFilter and a ServiceExport have metadata only.
 type Object struct {
 	Kind             string
 	Metadata         Metadata
@@ -55,6 +58,8 @@ type Object struct {
 	Gateway          *Gateway
 	ProxyConfig      *ProxyConfig
 	BackendTLSPolicy *BackendTLSPolicy
+	// Extension is that of a WasmPlugin or TrafficExtension.
+	Extension *Extension
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
 }
@@ -133,7 +138,7 @@ type ProxyConfig struct {
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
-	case KindService, KindNamespace, KindConfigMap, KindPod, KindEndpoints:
+	case KindService, KindNamespace, KindConfigMap, KindPod, KindBinding, KindEndpoints:
 		return ""
 	case KindEndpointSlice:
 		return "discovery.k8s.io"
@@ -143,6 +148,8 @@ func GroupOf(kind string) string {
 		return multiclusterGroup
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy:
 		return gatewayGroup
+	case KindWasmPlugin, KindTrafficExtension:
+		return extensionGroup
 	}
 	return istioGroup
 }
@@ -153,7 +160,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
 	var err error
 	switch kind {
-	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
+	case KindNamespace, KindPod, KindBinding, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
 		object.Service, err = decodeService(data, object)
@@ -183,6 +190,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.ProxyConfig, err = decode[ProxyConfig](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
+	case KindWasmPlugin, KindTrafficExtension:
+		object.Extension, err = decode[Extension](data, object)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		object.Route, err = decode[Route](data, object)
 	default:

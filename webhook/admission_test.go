@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	admissionmetrics "sigs.k8s.io/controller-runtime/pkg/webhook/admission/metrics"
@@ -28,6 +29,9 @@ func TestRoutes(t *testing.T) {
 		got, ok := webhook.RouteFor(want.Group, want.Kind)
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
 			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
+		}
+		if _, err := labels.Parse(want.StoredBy); err != nil || want.StoredBy != "" && !want.Stored {
+			t.Errorf("%s is stored by %q: %v", want.Kind, want.StoredBy, err)
 		}
 		if !want.Mutate && !want.Validate {
 			t.Errorf("%s is on no path", want.Kind)

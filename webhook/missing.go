@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
@@ -15,7 +16,7 @@ import (
 // maxLoads bounds what one request may ask of the API server.
 const maxLoads = 128
 
-// loader fetches what a view is missing: objects that the informers have not seen yet.
+// loader fetches what a view is missing: objects that the informers have not seen yet, and whether there are Pods.
 type loader struct {
 	reader client.Reader // uncached
 	view   *policy.View
@@ -29,6 +30,7 @@ func newLoader(reader client.Reader, view *policy.View) *loader {
 // load fetches everything that the view is missing, and says whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	namespaces, services := l.view.Missing()
+	pods := l.view.MissingPods()
 	if l.left -= len(namespaces) + len(services); l.left < 0 {
 		return false, fmt.Errorf("the object names more than %d Services and Namespaces that are not known yet", maxLoads)
 	}
@@ -46,7 +48,28 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		}
 		l.view.LoadService(host, object.Annotations)
 	}
-	return len(namespaces)+len(services) > 0, nil
+	for _, question := range pods {
+		exists, err := l.hasPod(ctx, question)
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadPods(question, exists)
+	}
+	return len(namespaces)+len(services)+len(pods) > 0, nil
+}
+
+// hasPod reports whether there is a Pod that a question is about.
+func (l *loader) hasPod(ctx context.Context, q policy.PodQuestion) (bool, error) {
+	selector, err := labels.Parse(q.Selector)
+	if err != nil {
+		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := l.reader.List(ctx, pods, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
+		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
+	}
+	return len(pods.Items) > 0, nil
 }
 
 // get fetches the metadata of an object; they are empty where there is none.

@@ -143,11 +143,21 @@ func (c *collector) findings() []Finding {
 		if more <= 0 {
 			continue
 		}
-		f, suffix := &c.list[i], " ["+kind.rule+"]"
-		f.More = more
-		f.Message = strings.TrimSuffix(f.Message, suffix) + "; and " + count(more) + " more" + suffix
+		c.list[i].leaveOut(more)
 	}
 	return c.list
+}
+
+// leaveOut counts findings that are left out after this one, and says so in its message.
+func (f *Finding) leaveOut(more int) {
+	suffix := " [" + f.Rule + "]"
+	said := func() string { return "; and " + count(f.More) + " more" }
+	message := strings.TrimSuffix(f.Message, suffix)
+	if f.More > 0 {
+		message = strings.TrimSuffix(message, said())
+	}
+	f.More += more
+	f.Message = message + said() + suffix
 }
 
 // count writes a number with a comma between thousands.

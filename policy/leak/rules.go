@@ -64,7 +64,9 @@ func Rules() []Rule {
 		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
+		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
+		namespaceLoosenedDestination(),
 	}
 }
 
