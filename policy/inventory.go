@@ -26,8 +26,9 @@ type inventory struct {
 	objects map[Key]filed
 	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
 	byName, byWildcard map[string]map[Key]bool
-	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address.
-	open map[int64]int
+	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
+	// Sidecars by those for which they have listeners that take whatever comes to them.
+	open, listeners map[int64]int
 	// selectors counts the Gateways by the name for all labels by which they choose Pods.
 	selectors map[string]int
 	watchers  []*func(Key)
@@ -37,6 +38,14 @@ type inventory struct {
 type filed struct {
 	*Object
 	names []string
+}
+
+// listenerPorts are those of a Sidecar.
+func (f filed) listenerPorts() []int64 {
+	if f.Object == nil || f.Sidecar == nil {
+		return nil
+	}
+	return f.Sidecar.openPorts()
 }
 
 // openPorts are those of a ServiceEntry.
@@ -61,7 +70,7 @@ func (x *Index) SetObject(o *Object) {
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
-			i.open, i.selectors = map[int64]int{}, map[string]int{}
+			i.open, i.listeners, i.selectors = map[int64]int{}, map[int64]int{}, map[string]int{}
 		}
 		i.objects[o.Key()] = f
 		for _, p := range f.openPorts() {
@@ -69,6 +78,9 @@ func (x *Index) SetObject(o *Object) {
 		}
 		if name := f.selector(); name != "" {
 			i.selectors[name]++
+		}
+		for _, number := range f.listenerPorts() {
+			i.listeners[number]++
 		}
 		i.places(f, func(set map[string]map[Key]bool, name string) {
 			if set[name] == nil {
@@ -98,6 +110,11 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 	if name := i.objects[k].selector(); name != "" {
 		if i.selectors[name]--; i.selectors[name] == 0 {
 			delete(i.selectors, name)
+			}
+		}
+	for _, number := range i.objects[k].listenerPorts() {
+		if i.listeners[number]--; i.listeners[number] == 0 {
+			delete(i.listeners, number)
 		}
 	}
 	delete(i.objects, k)
@@ -257,6 +274,9 @@ func (o *Object) names(config *Config) []string {
 		into := config.within(list[to:])
 		for _, in := range into {
 			list = append(list, routesName+in)
+		}
+		if o.VirtualService.routesConnections() {
+			list = append(list, connectionsName)
 		}
 		if o.leadsElsewhere(config) {
 			list = append(list, leadsName)

@@ -39,10 +39,11 @@ func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
 	}
 	var found []breach
 	seen := map[string]bool{}
-	from, routes := newTakeover(fencedHosts(taken)), newRoutes(o.VirtualService, view.Config())
+	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		if seen[fqdn] || !routes.used(path) {
+		from := takeovers.by(path)
+		if from == nil || seen[fqdn] || !routes.used(path) {
 			continue
 		}
 		seen[fqdn] = true
