@@ -20,6 +20,8 @@ type View struct {
 
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
+	// most is how many of those are asked for; 0 means any number.
+	most int
 }
 
 // View returns a view for one request.
@@ -34,6 +36,10 @@ func (v *View) Missing() (namespaces []string, services []Host) {
 	return slices.Sorted(maps.Keys(v.missingNamespaces)),
 		slices.SortedFunc(maps.Keys(v.missingServices), Host.Compare)
 }
+
+// MissAtMost has the view answer that nothing is fenced once it lists more than n as missing, so that what is refused
+// anyway because of their number costs little. Such answers must not be used.
+func (v *View) MissAtMost(n int) { v.most = n }
 
 // LoadNamespace tells the view the labels of a missing Namespace; nil where there is none.
 func (v *View) LoadNamespace(name string, labels map[string]string) {
@@ -87,6 +93,9 @@ func (v *View) Match(host string) Match {
 		return v.matchWildcard(host, suffix)
 	}
 	var m Match
+	if v.most > 0 && len(v.missingNamespaces)+len(v.missingServices) > v.most {
+		return m
+	}
 	if h, ok := ParseHost(host, v.config.ClusterDomain); ok {
 		r := v.ranked(h)
 		m.set(FencedHost{Host: host, Decision: r.decision, Enforcement: r.enforcement})
