@@ -57,6 +57,22 @@ func (v *View) LoadService(host Host, annotations map[string]string) {
 // LoadServiceSpec tells the view that a loaded Service exists, what it selects, and its addresses.
 func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
 
+// Untold calls f while the view has not been told of a Service, so that what the index knows of it counts.
+func (v *View) Untold(host Host, f func()) {
+	service, loaded := v.services[host]
+	backend, specified := v.backends[host]
+	delete(v.services, host)
+	delete(v.backends, host)
+	f()
+	if loaded {
+		put(&v.services, host, service)
+		delete(v.missingServices, host)
+	}
+	if specified {
+		put(&v.backends, host, backend)
+	}
+}
+
 func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {
 		*m = map[K]V{}
