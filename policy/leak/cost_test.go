@@ -156,7 +156,7 @@ const (
 	grown      = 8
 	superGrown = 24
 	noBytes    = 1 << 20
-	noTime     = 20 * time.Millisecond
+	noTime     = 100 * time.Millisecond
 )
 
 // assertLinear lets the list of an object grow from a number of items on. Others use the machine, too: time counts only
