@@ -19,9 +19,11 @@ type Result string
 const (
 	// Held says that no path leaves the client's cluster, and that something there is ready.
 	Held Result = "held"
-	// Empty says that no path leaves, and that nothing in the client's cluster is ready: calls fail, or for a host
-	// whose fence is prefer, fail over.
+	// Empty says that no path leaves, and that nothing in the client's cluster is ready: calls fail.
 	Empty Result = "empty"
+	// Elsewhere says of a host whose fence is prefer that other clusters alone answer this client: they are what is left
+	// where nothing in its own is ready, or what a rule of a user leaves it (see Failover).
+	Elsewhere Result = "elsewhere"
 	// Leaks says that a path leaves.
 	Leaks Result = "leaks"
 )
@@ -117,6 +119,8 @@ func (v verifier) report(host Host) Report {
 		report.Result = Leaks
 	case found.ready:
 		report.Result = Held
+	case len(report.Failover) > 0:
+		report.Result = Elsewhere
 	default:
 		report.Result = Empty
 	}

@@ -87,8 +87,8 @@ func TestVerifyPrefer(t *testing.T) {
 		"local first":            {0, 1, corev3.HealthStatus_HEALTHY, xds.Held, []string{"m1c2"}},
 		"side by side":           {0, 0, corev3.HealthStatus_HEALTHY, xds.Leaks, []string{}},
 		"remote first":           {1, 0, corev3.HealthStatus_HEALTHY, xds.Leaks, []string{}},
-		"failed over":            {0, 1, corev3.HealthStatus_UNHEALTHY, xds.Empty, []string{"m1c2"}},
-		"failed over, compacted": {1, 0, corev3.HealthStatus_UNHEALTHY, xds.Empty, []string{"m1c2"}},
+		"failed over":            {0, 1, corev3.HealthStatus_UNHEALTHY, xds.Elsewhere, []string{"m1c2"}},
+		"failed over, compacted": {1, 0, corev3.HealthStatus_UNHEALTHY, xds.Elsewhere, []string{"m1c2"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
