@@ -22,6 +22,8 @@ type View struct {
 	missingPods       map[PodQuestion]bool
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
+	// most is how many of those are asked for; 0 means any number.
+	most int
 }
 
 // View returns a view for one request.
@@ -36,6 +38,10 @@ func (v *View) Missing() (namespaces []string, services []Host) {
 	return slices.Sorted(maps.Keys(v.missingNamespaces)),
 		slices.SortedFunc(maps.Keys(v.missingServices), Host.Compare)
 }
+
+// MissAtMost has the view answer that nothing is fenced once it lists more than n as missing, so that what is refused
+// anyway because of their number costs little. Such answers must not be used.
+func (v *View) MissAtMost(n int) { v.most = n }
 
 // LoadNamespace tells the view the labels of a missing Namespace; nil where there is none.
 func (v *View) LoadNamespace(name string, labels map[string]string) {
@@ -52,6 +58,22 @@ func (v *View) LoadService(host Host, annotations map[string]string) {
 
 // LoadServiceSpec tells the view that a loaded Service exists, what it selects, and its addresses.
 func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
+
+// Untold calls f while the view has not been told of a Service, so that what the index knows of it counts.
+func (v *View) Untold(host Host, f func()) {
+	service, loaded := v.services[host]
+	backend, specified := v.backends[host]
+	delete(v.services, host)
+	delete(v.backends, host)
+	f()
+	if loaded {
+		put(&v.services, host, service)
+		delete(v.missingServices, host)
+	}
+	if specified {
+		put(&v.backends, host, backend)
+	}
+}
 
 func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {
@@ -107,6 +129,9 @@ func (v *View) Match(host string) Match {
 		return v.matchWildcard(host, suffix)
 	}
 	var m Match
+	if v.most > 0 && len(v.missingNamespaces)+len(v.missingServices) > v.most {
+		return m
+	}
 	if h, ok := ParseHost(host, v.config.ClusterDomain); ok {
 		r := v.ranked(h)
 		m.set(FencedHost{Host: host, Decision: r.decision, Enforcement: r.enforcement})

@@ -24,6 +24,7 @@ type loader struct {
 }
 
 func newLoader(reader client.Reader, view *policy.View) *loader {
+	view.MissAtMost(maxLoads)
 	return &loader{reader: reader, view: view, left: maxLoads}
 }
 

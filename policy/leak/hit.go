@@ -45,6 +45,12 @@ func (g *Guard) each(w Write, view *policy.View, found func(hit)) {
 	}
 }
 
+// about reports whether a hit touches a host, or none in particular.
+func (h hit) about(fqdn string) bool {
+	hosts := h.host.Hosts()
+	return len(hosts) == 0 || h.host.More > 0 || slices.Contains(hosts, fqdn)
+}
+
 // key tells an old breach from a new one.
 func (h hit) key() string { return fmt.Sprintf("%s %s %#v", h.ID, h.at, h.value) }
 
