@@ -113,6 +113,9 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {
 		a.tell(a.Object(key))
+		for _, o := range a.Index.View().ReadThrough(key) {
+			a.tell(a.Object(o.Key()))
+		}
 		if key.Kind != policy.KindVirtualService {
 			continue
 		}

@@ -309,6 +309,7 @@ func (o *Object) names(config *Config) []string {
 			service(host)
 		}
 	}
+	list = append(list, o.throughNames()...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -130,7 +130,8 @@ func TestRelatedOfEveryKind(t *testing.T) {
 		}
 		index.SetObject(o)
 		switch kind {
-		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindConfigMap, policy.KindEndpoints, policy.KindEndpointSlice:
+		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindConfigMap, policy.KindEndpoints, policy.KindEndpointSlice,
+			policy.KindIngressClass, policy.KindGatewayClass, policy.KindAPIGateway:
 		default:
 			want = append(want, o.Key())
 		}

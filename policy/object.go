@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,6 +20,7 @@ const (
 	KindEndpoints        = "Endpoints"
 	KindEndpointSlice    = "EndpointSlice"
 	KindIngress          = "Ingress"
+	KindIngressClass     = "IngressClass"
 	KindDestinationRule  = "DestinationRule"
 	KindVirtualService   = "VirtualService"
 	KindServiceEntry     = "ServiceEntry"
@@ -33,7 +35,17 @@ const (
 	KindTCPRoute         = "TCPRoute"
 	KindTLSRoute         = "TLSRoute"
 	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindGatewayClass     = "GatewayClass"
+	// KindAPIGateway is the Gateway of the Gateway API, which is called like Istio's: see [APIKind].
+	KindAPIGateway = gatewayGroup + "/" + apiGateway
 )
+
+const apiGateway = "Gateway"
+
+// APIKind returns the name that a kind has in its API group.
+func APIKind(kind string) string {
+	return kind[strings.LastIndexByte(kind, '/')+1:]
+}
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
 // its kind is set; a Namespace, a Pod, an EnvoyFilter and a ServiceExport have metadata only.
@@ -45,6 +57,7 @@ type Object struct {
 	Endpoints        *Endpoints
 	EndpointSlice    *EndpointSlice
 	Ingress          *Ingress
+	IngressClass     *IngressClass
 	DestinationRule  *DestinationRule
 	VirtualService   *VirtualService
 	ServiceEntry     *ServiceEntry
@@ -52,6 +65,8 @@ type Object struct {
 	WorkloadGroup    *WorkloadGroup
 	Sidecar          *Sidecar
 	Gateway          *Gateway
+	GatewayClass     *GatewayClass
+	APIGateway       *APIGateway
 	BackendTLSPolicy *BackendTLSPolicy
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
@@ -122,6 +137,19 @@ type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
 
+// KindIn returns the name that a kind of an API group has here.
+func KindIn(group, kind string) string {
+	if group == gatewayGroup && kind == apiGateway {
+		return KindAPIGateway
+	}
+	return kind
+}
+
+// ClusterScoped reports whether the objects of a kind are in no Namespace.
+func ClusterScoped(kind string) bool {
+	return kind == KindNamespace || kind == KindIngressClass || kind == KindGatewayClass
+}
+
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
@@ -129,11 +157,11 @@ func GroupOf(kind string) string {
 		return ""
 	case KindEndpointSlice:
 		return "discovery.k8s.io"
-	case KindIngress:
+	case KindIngress, KindIngressClass:
 		return "networking.k8s.io"
 	case KindServiceExport:
 		return multiclusterGroup
-	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy:
+	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy, KindGatewayClass, KindAPIGateway:
 		return gatewayGroup
 	}
 	return istioGroup
@@ -157,6 +185,12 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.EndpointSlice, err = decodeWhole[EndpointSlice](data, object)
 	case KindIngress:
 		object.Ingress, err = decode[Ingress](data, object)
+	case KindIngressClass:
+		object.IngressClass, err = decode[IngressClass](data, object)
+	case KindGatewayClass:
+		object.GatewayClass, err = decode[GatewayClass](data, object)
+	case KindAPIGateway:
+		object.APIGateway, err = decode[APIGateway](data, object)
 	case KindDestinationRule:
 		object.DestinationRule, err = decode[DestinationRule](data, object)
 	case KindVirtualService:

@@ -33,6 +33,8 @@ func fieldOf(kind string) string {
 		return ""
 	case policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute:
 		return "Route"
+	case policy.KindAPIGateway:
+		return "APIGateway"
 	}
 	return kind
 }
@@ -231,8 +233,11 @@ func routeObjects() map[string]any {
 				SectionName:                new(gatewayv1.SectionName("http")),
 			}},
 		}},
+		policy.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
+		policy.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
+		policy.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
 		policy.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
-			DefaultBackend: &service,
+			IngressClassName: new("it"), DefaultBackend: &service,
 			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
 				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Backend: service}}},
 			}}},

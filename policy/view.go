@@ -20,6 +20,10 @@ type View struct {
 
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
+
+	// objects are those that were loaded, nil for one that does not exist.
+	objects        map[Key]*Object
+	missingObjects map[Key]bool
 }
 
 // View returns a view for one request.

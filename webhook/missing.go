@@ -6,7 +6,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
@@ -29,8 +32,10 @@ func newLoader(reader client.Reader, view *policy.View) *loader {
 // load fetches everything that the view is missing, and says whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	namespaces, services := l.view.Missing()
-	if l.left -= len(namespaces) + len(services); l.left < 0 {
-		return false, fmt.Errorf("the object names more than %d Services and Namespaces that are not known yet", maxLoads)
+	objects := l.view.MissingObjects()
+	missing := len(namespaces) + len(services) + len(objects)
+	if l.left -= missing; l.left < 0 {
+		return false, fmt.Errorf("the object names more than %d objects that are not known yet", maxLoads)
 	}
 	for _, name := range namespaces {
 		object, err := l.get(ctx, "Namespace", client.ObjectKey{Name: name})
@@ -46,7 +51,33 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		}
 		l.view.LoadService(host, object.Annotations)
 	}
-	return len(namespaces)+len(services) > 0, nil
+	for _, key := range objects {
+		object, err := l.object(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadObject(key, object)
+	}
+	return missing > 0, nil
+}
+
+// object fetches an object of a stored kind; nil where there is none, or no such kind.
+func (l *loader) object(ctx context.Context, key policy.Key) (*policy.Object, error) {
+	route, _ := RouteFor(policy.GroupOf(key.Kind), policy.APIKind(key.Kind))
+	full := &unstructured.Unstructured{}
+	full.SetGroupVersionKind(schema.GroupVersionKind{Group: route.Group, Version: route.Versions[0], Kind: policy.APIKind(key.Kind)})
+	err := l.reader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, full)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get %s %s/%s: %w", policy.APIKind(key.Kind), key.Namespace, key.Name, err)
+	}
+	kept, err := view(full, route)
+	if err != nil {
+		return nil, err
+	}
+	return kept.view, nil
 }
 
 // get fetches the metadata of an object; they are empty where there is none.
