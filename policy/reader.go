@@ -112,7 +112,7 @@ func (v *View) ingressReader(o *Object) Reader {
 		if class, exists := v.stored(Key{Kind: KindIngressClass, Name: *name}); exists {
 			return Reader{Istio: class.IngressClass.Controller == istioIngressController}
 		}
-		return Reader{true, fmt.Sprintf("IngressClass %s does not exist", *name)}
+		return v.unsure("IngressClass %s does not exist", *name)
 	}
 	defaults := v.named(defaultClassName)
 	switch {
@@ -154,7 +154,7 @@ func (v *View) parentReader(parent Reference, namespace string) Reader {
 	}
 	gateway, exists := v.stored(key)
 	if !exists {
-		return Reader{true, fmt.Sprintf("Gateway %s/%s does not exist", key.Namespace, key.Name)}
+		return v.unsure("Gateway %s/%s does not exist", key.Namespace, key.Name)
 	}
 	name := gateway.APIGateway.GatewayClassName
 	class, exists := v.stored(Key{Kind: KindGatewayClass, Name: name})
@@ -164,7 +164,15 @@ func (v *View) parentReader(parent Reference, namespace string) Reader {
 	case slices.Contains(builtinGatewayClasses(), name):
 		return Reader{Istio: true}
 	}
-	return Reader{true, fmt.Sprintf("GatewayClass %s of Gateway %s/%s does not exist", name, key.Namespace, key.Name)}
+	return v.unsure("GatewayClass %s of Gateway %s/%s does not exist", name, key.Namespace, key.Name)
+}
+
+// unsure returns the reader of what names something that does not exist.
+func (v *View) unsure(format string, args ...any) Reader {
+	if v.supposing {
+		return Reader{}
+	}
+	return Reader{true, fmt.Sprintf(format, args...)}
 }
 
 // The names under which the inventory has what is read by way of a class or a Gateway. No host looks like them.

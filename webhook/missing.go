@@ -49,6 +49,10 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if object.Name == "" {
+			l.view.LoadAbsent(host)
+			continue
+		}
 		l.view.LoadService(host, object.Annotations)
 	}
 	for _, key := range objects {

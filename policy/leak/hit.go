@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -143,9 +142,8 @@ func (c *collector) findings() []Finding {
 		if more <= 0 {
 			continue
 		}
-		f, suffix := &c.list[i], " ["+kind.rule+"]"
-		f.More = more
-		f.Message = strings.TrimSuffix(f.Message, suffix) + "; and " + count(more) + " more" + suffix
+		c.list[i].More = more
+		c.list[i] = c.list[i].Adding("and " + count(more) + " more")
 	}
 	return c.list
 }
