@@ -94,6 +94,8 @@ type ServiceSpec struct {
 	ExportTo []string `json:"-"`
 	// Status is the status of the object.
 	Status ServiceStatus `json:"-"`
+	// Owner is the one whose controller keeps the Service; nil where none does.
+	Owner *Owner `json:"-"`
 }
 
 // ServiceStatus is the part of the status of a Service that is read.
@@ -112,15 +114,19 @@ type LoadBalancerIngress struct {
 // decodeService fills the metadata of the object and returns its spec with its status.
 func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
 	var view struct {
-		Metadata Metadata      `json:"metadata"`
-		Spec     ServiceSpec   `json:"spec"`
-		Status   ServiceStatus `json:"status"`
+		Metadata struct {
+			Metadata
+
+			OwnerReferences []Owner `json:"ownerReferences"`
+		} `json:"metadata"`
+		Spec   ServiceSpec   `json:"spec"`
+		Status ServiceStatus `json:"status"`
 	}
 	if err := read(data, &view); err != nil {
 		return nil, err
 	}
-	object.Metadata, view.Spec.Status = view.Metadata, view.Status
-	view.Spec.ExportTo = ExportTo(view.Metadata.Annotations)
+	object.Metadata, view.Spec.Status = view.Metadata.Metadata, view.Status
+	view.Spec.ExportTo, view.Spec.Owner = ExportTo(view.Metadata.Annotations), controllerOf(view.Metadata.OwnerReferences)
 	return &view.Spec, nil
 }
 

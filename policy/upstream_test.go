@@ -51,6 +51,10 @@ func upstreamMeta() metav1.ObjectMeta {
 		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
 		Annotations: map[string]string{policy.FenceKey: "strict", policy.ExportToAnnotation: "shop, prod"},
+		OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "ConfigMap", Name: "other"},
+			{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "cart", Controller: new(true)},
+		},
 	}
 }
 
