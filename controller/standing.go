@@ -115,6 +115,11 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 		if err := a.again(ctx, key); err != nil {
 			return err
 		}
+		for _, o := range a.Index.View().ReadThrough(key) {
+			if err := a.again(ctx, o.Key()); err != nil {
+				return err
+			}
+		}
 		if key.Kind != policy.KindVirtualService {
 			continue
 		}

@@ -110,8 +110,8 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 	if name := i.objects[k].selector(); name != "" {
 		if i.selectors[name]--; i.selectors[name] == 0 {
 			delete(i.selectors, name)
-			}
 		}
+	}
 	for _, number := range i.objects[k].listenerPorts() {
 		if i.listeners[number]--; i.listeners[number] == 0 {
 			delete(i.listeners, number)
@@ -366,6 +366,7 @@ func (o *Object) names(config *Config) []string {
 			service(host)
 		}
 	}
+	list = append(list, o.throughNames()...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -136,7 +136,8 @@ func TestRelatedOfEveryKind(t *testing.T) {
 		}
 		index.SetObject(o)
 		switch kind {
-		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindBinding, policy.KindConfigMap, policy.KindEndpoints:
+		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindBinding, policy.KindConfigMap, policy.KindEndpoints,
+			policy.KindIngressClass, policy.KindGatewayClass, policy.KindAPIGateway:
 		default:
 			want = append(want, o.Key())
 		}

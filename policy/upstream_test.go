@@ -39,6 +39,8 @@ func fieldOf(kind string) string {
 		return "Route"
 	case policy.KindWasmPlugin, policy.KindTrafficExtension:
 		return "Extension"
+	case policy.KindAPIGateway:
+		return "APIGateway"
 	}
 	return kind
 }
@@ -55,6 +57,10 @@ func upstreamMeta() metav1.ObjectMeta {
 		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
 		Annotations: map[string]string{policy.FenceKey: "strict", policy.ExportToAnnotation: "shop, prod"},
+		OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "ConfigMap", Name: "other"},
+			{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "cart", Controller: new(true)},
+		},
 	}
 }
 
@@ -248,8 +254,11 @@ func routeObjects() map[string]any {
 				SectionName:                new(gatewayv1.SectionName("http")),
 			}},
 		}},
+		policy.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
+		policy.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
+		policy.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
 		policy.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
-			DefaultBackend: &service,
+			IngressClassName: new("it"), DefaultBackend: &service,
 			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
 				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Backend: service}}},
 			}}},

@@ -24,6 +24,14 @@ type View struct {
 	missingServices   map[Host]bool
 	// most is how many of those are asked for; 0 means any number.
 	most int
+
+	// objects are those that were loaded, nil for one that does not exist.
+	objects        map[Key]*Object
+	missingObjects map[Key]bool
+
+	// absent are the Services that do not exist; supposing says what becomes of these, see [View.Suppose].
+	absent    map[Host]bool
+	supposing bool
 }
 
 // View returns a view for one request.
@@ -187,5 +195,5 @@ func (v *View) ranked(h Host) ranked {
 	if !ok && !scope.exempt {
 		put(&v.missingServices, h, true)
 	}
-	return scope.ranked(h.Name, annotation)
+	return v.supposed(h, scope.ranked(h.Name, annotation), scope.exempt)
 }

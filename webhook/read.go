@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,9 +44,14 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Index) error {
 	config, view := index.Config(), index.View()
 	var faults []*policy.HoldFault
-	for _, key := range meshMapsOf(config) {
+	var readings []*policy.IngressReading
+	for _, key := range namedMeshMaps(config) {
 		var object corev1.ConfigMap
 		err := reader.Get(ctx, key, &object)
+		if apierrors.IsForbidden(err) && !config.Holds.Has(policy.MeshConfig) {
+			readings = append(readings, nil) // no hold needs it
+			continue
+		}
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 		}
@@ -53,10 +59,13 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 		if err == nil {
 			read = inject.ReadMeshMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
 		}
-		fault, _ := read.Fault(view)
-		faults = append(faults, fault)
+		readings = append(readings, read.Ingress())
+		if config.Holds.Has(policy.MeshConfig) {
+			fault, _ := read.Fault(view)
+			faults = append(faults, fault)
+		}
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
 	return nil
 }
 
@@ -66,7 +75,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		if !r.Stored {
 			continue
 		}
-		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
 		if meta.IsNoMatchError(err) {
 			continue
 		}
@@ -75,7 +84,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		}
 		list := func() client.ObjectList {
 			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(r.Kind + "List"))
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(policy.APIKind(r.Kind) + "List"))
 			return l
 		}
 		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {

@@ -22,15 +22,16 @@ const (
 	ValidatePath = "/validate"
 )
 
-// Route says which requests for one kind admission takes: its creation and its changes. The manifests register
-// exactly these.
+// Route says which requests for one kind admission takes: its creation and its changes, or none, where it is but
+// stored. The manifests register exactly these.
 type Route struct {
 	Group string
 	// Versions are all versions that share the schema that is read.
 	Versions []string
 	// Resource is the plural name of the API.
 	Resource string
-	Kind     string
+	// Kind is that of package policy, whose name in the API is [policy.APIKind].
+	Kind string
 	// Mutate and Validate say which of the two paths take the kind.
 	Mutate, Validate bool
 	// MutateIf and ValidateIf are CEL conditions that keep all but a few requests from reaching a path; empty
@@ -120,6 +121,7 @@ func Routes() []Route {
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
 		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
 		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
+		{Resource: "ingressclasses", Kind: policy.KindIngressClass, Stored: true},
 		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
@@ -137,6 +139,8 @@ func Routes() []Route {
 		{Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
 		{Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
 		{Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
+		{Resource: "gatewayclasses", Kind: policy.KindGatewayClass, Stored: true},
+		{Resource: "gateways", Kind: policy.KindAPIGateway, Stored: true},
 	}
 	for i, r := range routes {
 		routes[i].Group = policy.GroupOf(r.Kind)
@@ -220,7 +224,7 @@ func quoted(list []string) string {
 func RouteFor(group, kind string) (route Route, ok bool) { return find(Routes(), group, kind) }
 
 func find(routes []Route, group, kind string) (Route, bool) {
-	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == kind })
+	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == policy.KindIn(group, kind) })
 	if i < 0 {
 		return Route{}, false
 	}

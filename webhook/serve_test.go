@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -101,6 +102,7 @@ type reader struct {
 	client.Reader
 
 	objects []metav1.PartialObjectMetadata
+	stored  []unstructured.Unstructured
 	err     error
 	panics  bool
 
@@ -122,6 +124,12 @@ func (r *reader) Get(_ context.Context, key client.ObjectKey, into client.Object
 	for _, o := range r.objects {
 		if o.Kind == kind && o.Namespace == key.Namespace && o.Name == key.Name {
 			o.DeepCopyInto(into.(*metav1.PartialObjectMetadata))
+			return nil
+		}
+	}
+	for _, o := range r.stored {
+		if o.GetKind() == kind && o.GetNamespace() == key.Namespace && o.GetName() == key.Name {
+			o.DeepCopyInto(into.(*unstructured.Unstructured))
 			return nil
 		}
 	}

@@ -156,14 +156,12 @@ func (c *collector) findings() []Finding {
 
 // leaveOut counts findings that are left out after this one, and says so in its message.
 func (f *Finding) leaveOut(more int) {
-	suffix := " [" + f.Rule + "]"
-	said := func() string { return "; and " + count(f.More) + " more" }
-	message := strings.TrimSuffix(f.Message, suffix)
+	said := func() string { return "and " + count(f.More) + " more" }
 	if f.More > 0 {
-		message = strings.TrimSuffix(message, said())
+		f.Message = strings.Replace(f.Message, "; "+said(), "", 1)
 	}
 	f.More += more
-	f.Message = message + said() + suffix
+	*f = f.Adding(said())
 }
 
 // count writes a number with a comma between thousands.

@@ -5,6 +5,7 @@ package leak
 func Rules() []Rule {
 	return []Rule{
 		serviceInvalidFence(),
+		serviceFenceOnOwned(),
 		serviceExternalName(),
 		serviceWithoutSelector(),
 		serviceWithoutLocality(),

@@ -41,7 +41,7 @@ func tell(view *policy.View, host policy.Host, o *policy.Object) {
 // backs returns what relates a Service to other objects.
 func backs(o *policy.Object) policy.ServiceSpec {
 	spec := *o.Service
-	spec.Status, spec.ExternalIPs = policy.ServiceStatus{}, nil
+	spec.Status, spec.ExternalIPs, spec.Owner = policy.ServiceStatus{}, nil, nil
 	return spec
 }
 
