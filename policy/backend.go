@@ -82,6 +82,17 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
+// apart says whether the labels have no key in common with the selector: what Pods they choose cannot be told from it.
+func (b backend) apart(labels map[string]string) bool {
+	for _, pair := range b.selector {
+		key, _, _ := strings.Cut(pair, "=")
+		if _, shared := labels[key]; shared {
+			return false
+		}
+	}
+	return len(b.selector) > 0 && len(labels) > 0
+}
+
 // Speech is what the ports of a Service make sidecars expect.
 type Speech struct {
 	// HTTP says that a port carries requests, or may do so.
