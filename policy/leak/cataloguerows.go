@@ -93,7 +93,7 @@ func workloadRows() []Row {
 		{ID: "E2", What: "a hand-written EndpointSlice adds endpoints, which count as local"},
 		{ID: "E3", What: "a Service is but another name for something else"},
 		{ID: "E4", What: "a headless Service: sidecars see the Pods of all clusters", Reason: "no hold reaches what a sidecar does with original addresses"},
-		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge, and no companion where there is no Service: keep it without Pods, or add hold meshConfig and name it in scope.services"},
+		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge: name it in scope.services, and its companions hold it without a Service; or keep a Service without Pods, or a DestinationRule and, for subset, a VirtualService of it"},
 		{ID: "E6", What: "a Pod claims another network and stands for a gateway there"},
 		{ID: "E7", What: "a Pod claims a locality that it is not in", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "E8", What: "a Pod has a cluster label of its own", Reason: "istiod overwrites it", Harmless: true},
@@ -107,7 +107,7 @@ func workloadRows() []Row {
 		{ID: "E14", What: "a fence comes over objects that stood before", Repairs: anyHold},
 		{ID: "E15", What: "a network below Istio makes the Service global"},
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
-		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, and clients with DNS capture reach the others"},
+		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, unless scope.services names it, and clients with DNS capture reach the others"},
 		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
 		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
