@@ -156,11 +156,14 @@ func versionIn(cluster string) string {
 	return "v2"
 }
 
+// sliceController is the controller of Kubernetes that makes EndpointSlices for selectors.
+const sliceController = "endpointslice-controller.k8s.io"
+
 func (b Base) slice(cluster string, n int) *discoveryv1.EndpointSlice {
 	s := b.Services[n]
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: policy.KindEndpointSlice},
-		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: sliceController}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints: []discoveryv1.Endpoint{{
 			Addresses: []string{podIP(cluster, n)}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}, NodeName: new("node"),

@@ -9,11 +9,12 @@ import (
 )
 
 // halves makes up what an object names and what does not exist: destinations of routes and proxies, their subsets,
-// Gateways, delegates, what the listeners of a Sidecar import, and the workloads that are chosen. All of it leads out of
-// the cluster where it can.
+// Gateways, delegates, what the listeners of a Sidecar import, the workloads that are chosen, and gateways of networks.
+// All of it leads out of the cluster where it can.
 func (p *product) halves(o Object) []Step {
 	h := &halves{product: p, namespace: o.Namespace()}
 	h.named(map[string]any(o), "")
+	h.network(o.strings("labels")[networkLabel])
 	spec := o.spec()
 	switch o.Kind() {
 	case policy.KindVirtualService:
@@ -64,6 +65,11 @@ func (h *halves) named(node any, key string) {
 			h.named(v, key)
 		}
 	case map[string]any:
+		network, _ := node["network"].(string)
+		h.network(network)
+		if labels, ok := node["labels"].(map[string]any); ok {
+			h.network(text(labels[networkLabel]))
+		}
 		switch {
 		case key == "delegate":
 			h.delegate(node)
@@ -173,6 +179,25 @@ func (h *halves) gateway(name string) {
 			map[string]any{"port": map[string]any{"number": 15443, "name": "tls", "protocol": "TLS"}, "tls": map[string]any{"mode": "PASSTHROUGH"}, "hosts": []any{"*"}},
 		},
 	})
+}
+
+// network makes up the gateway of a network.
+func (h *halves) network(name string) {
+	if name == "" {
+		return
+	}
+	const address = "10.96.1.2"
+	step := Step{Object: toObject(map[string]any{
+		"apiVersion": "v1", "kind": policy.KindService,
+		"metadata": map[string]any{"namespace": h.product.base.Namespaces[0], "name": "half-" + name, "labels": map[string]any{networkLabel: name}},
+		"spec": map[string]any{
+			"clusterIP": address, "clusterIPs": []any{address}, "externalIPs": []any{foreignIP},
+			"ports": []any{map[string]any{"name": "tls", "port": 15443, "protocol": "TCP"}},
+		},
+	})}
+	if !slices.ContainsFunc(h.steps, func(s Step) bool { return s.Object.Key() == step.Object.Key() }) {
+		h.steps = append(h.steps, step)
+	}
 }
 
 // delegate makes up a VirtualService that a route leaves the rest to.

@@ -116,13 +116,12 @@ func (p *product) targets() []target {
 	return append(targets, p.elsewhere()...)
 }
 
-// elsewhere are the Services that are strict by the config, and were when they went, and that only the other cluster has
-// now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
+// elsewhere are the Services that were strict when they were deleted, and that only the other cluster has now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
 func (p *product) elsewhere() []target {
 	var targets []target
 	for _, s := range p.base.Services {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if !p.gone[host] || p.view().Service(host, nil).Fence != policy.Strict {
+		if !p.gone[host] {
 			continue
 		}
 		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless, gone: true}

@@ -3,6 +3,8 @@ package search
 import (
 	"slices"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -81,7 +83,7 @@ func (g *generator) pod() Step {
 func (g *generator) slice() Object {
 	n, s := g.pools.service()
 	o := toObject(g.pools.base.slice(near, n))
-	o.metadata()["name"] = s.Name + "-2"
+	o.metadata()["name"], o.metadata()["labels"] = s.Name+"-2", map[string]any{discoveryv1.LabelServiceName: s.Name}
 	endpoints, _ := o["endpoints"].([]any)
 	if first, ok := endpoints[0].(map[string]any); ok {
 		first["addresses"] = []any{g.pools.bind("address")}

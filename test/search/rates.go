@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -63,12 +64,26 @@ func (s *searcher) tried(r *rand.Rand, w World, d Decided) {
 				upTo.Steps = append(upTo.Steps, step)
 			}
 		}
-		if len(a.Refused) > 0 {
-			s.try(upTo, pick(r, rules(a.Refused)), s.report.Refused)
-		} else {
-			s.try(upTo, pick(r, rules(a.Warned)), s.report.Warned)
+		among, said := s.report.Refused, rules(d.asked(a.Refused))
+		if len(a.Refused) == 0 {
+			among, said = s.report.Warned, rules(d.asked(a.Warned))
+		}
+		if len(said) > 0 {
+			s.try(upTo, pick(r, said), among)
 		}
 	}
+}
+
+// asked leaves out what is said of Services that are not strict: nobody asks where their traffic goes.
+func (d Decided) asked(findings []leak.Finding) []leak.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f leak.Finding) bool {
+		host, ok := policy.ParseHost(f.Host, domain)
+		if !ok {
+			return false
+		}
+		_, exists := d.product.stored[policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}]
+		return exists && !slices.Contains(d.product.strict(), f.Host)
+	})
 }
 
 // try counts what comes of the last step of a world, of which a rule says something.
