@@ -1,7 +1,9 @@
 package search
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,8 +36,13 @@ func (p *product) halves(o Object) []Step {
 	case policy.KindService:
 		h.workload(spec["selector"])
 	case policy.KindWorkloadGroup:
-		metadata, _ := spec["metadata"].(map[string]any)
-		h.workload(metadata["labels"])
+		of := map[string]any{}
+		for _, field := range []string{"metadata", "template"} {
+			part, _ := spec[field].(map[string]any)
+			labels, _ := part["labels"].(map[string]any)
+			maps.Copy(of, labels)
+		}
+		h.workload(of)
 	}
 	return h.steps
 }
@@ -86,7 +93,7 @@ func (h *halves) destination(d map[string]any) {
 	fqdn := policy.Resolve(text(d["host"]), h.namespace, domain)
 	if !h.exists(fqdn) {
 		port, _ := d["port"].(map[string]any)
-		h.entry(fqdn, port["number"], "")
+		h.entry(fqdn, port["number"], "HTTP")
 	}
 	subset := text(d["subset"])
 	if subset == "" || subset == policy.ReservedSubset || h.subset(subset) {
@@ -149,19 +156,12 @@ func (h *halves) entry(host string, port any, protocol string) {
 	}
 	var ports []any
 	for i, n := range numbers {
-		ports = append(ports, map[string]any{"number": n, "name": fmt.Sprintf("port-%d", i), "protocol": protocolOr(protocol, "HTTP")})
+		ports = append(ports, map[string]any{"number": n, "name": fmt.Sprintf("port-%d", i), "protocol": protocol})
 	}
 	name := strings.Trim(strings.NewReplacer("*", "any", ".", "-").Replace(host), "-")
 	h.add(policy.KindServiceEntry, h.namespace, "half-"+name, map[string]any{
 		"hosts": []any{host}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": foreignIP}},
 	})
-}
-
-func protocolOr(given, otherwise string) string {
-	if given == "" {
-		return otherwise
-	}
-	return given
 }
 
 func (h *halves) gateway(name string) {
@@ -206,7 +206,7 @@ func (h *halves) delegate(d map[string]any) {
 	if namespace == "" {
 		namespace = h.namespace
 	}
-	h.entry("half.example.com", nil, "")
+	h.entry("half.example.com", nil, "HTTP")
 	h.add(policy.KindVirtualService, namespace, text(d["name"]), map[string]any{
 		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "half.example.com"}}}}},
 	})
@@ -224,7 +224,7 @@ func (h *halves) imported(listener map[string]any) {
 			host = "half.example.com"
 		}
 		if !h.exists(host) {
-			h.entry(host, port["number"], text(port["protocol"]))
+			h.entry(host, port["number"], cmp.Or(text(port["protocol"]), "TCP"))
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (e *Evaluator) Try(w World, step int, rule string) (Trial, leak.Finding, er
 	if i < 0 {
 		return Leaking, leak.Finding{}, nil
 	}
-	leaks, stored, err := e.adds(w, step)
+	leaks, stored, err := e.adds(w, step, step+1)
 	if err != nil || leaks {
 		return Leaking, said[i], err
 	}
@@ -136,15 +136,19 @@ func (e *Evaluator) Try(w World, step int, rule string) (Trial, leak.Finding, er
 	}
 	whole := w.clone()
 	whole.Steps = append(whole.Steps, halves...)
-	if leaks, _, err = e.adds(whole, step); err != nil || leaks {
+	end := step + 1
+	if w.Steps[step].Object.Kind() == policy.KindWorkloadGroup {
+		end = len(whole.Steps) // istiod makes the WorkloadEntry because of it
+	}
+	if leaks, _, err = e.adds(whole, step, end); err != nil || leaks {
 		return Lacking, said[i], err
 	}
 	return Harmless, said[i], nil
 }
 
-// adds reports whether a step of a world in which that step and all later ones are stored has more connections leave
-// than there are without it.
-func (e *Evaluator) adds(w World, step int) (bool, Decided, error) {
+// adds reports whether a world in which a step and all later ones are stored has more connections leave than there are
+// without the steps from that one up to another.
+func (e *Evaluator) adds(w World, step, end int) (bool, Decided, error) {
 	with, err := Decide(w, from(step, len(w.Steps))...)
 	if err != nil || with.Invalid[step] != nil {
 		return false, with, err
@@ -154,7 +158,7 @@ func (e *Evaluator) adds(w World, step int) (bool, Decided, error) {
 		return false, with, err
 	}
 	less := w.clone()
-	less.Steps = slices.Delete(less.Steps, step, step+1)
+	less.Steps = slices.Delete(less.Steps, step, end)
 	without, err := Decide(less, from(step, len(less.Steps))...)
 	if err != nil {
 		return false, with, err

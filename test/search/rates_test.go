@@ -31,6 +31,8 @@ func TestTry(t *testing.T) {
   spec: {hosts: [reviews], http: [{route: [{destination: {host: db.example.com}}]}]}}`, search.Lacking},
 		"refused, leaks as soon as the network has a gateway": {"pod-foreign-network", `{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: reviews, labels: {app: reviews, security.istio.io/tlsMode: istio, topology.istio.io/network: elsewhere}},
   spec: {nodeName: node}, status: {podIP: 10.1.0.5, podIPs: [{ip: 10.1.0.5}], phase: Running, conditions: [{type: Ready, status: "True"}]}}`, search.Lacking},
+		"refused, leaks as soon as a workload registers": {"workloadentry-joins-fenced-service", `{apiVersion: networking.istio.io/v1, kind: WorkloadGroup, metadata: {namespace: shop, name: a},
+  spec: {template: {labels: {app: reviews}}}}`, search.Lacking},
 		"refused, harmless": {"companion-name-reserved", `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {namespace: shop, name: ratings-meshfence},
   spec: {host: db.example.com}}`, search.Harmless},
 		"warned of, leaks": {"sidecar-egress-proxy-takes-tcp", `{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: web, name: a},
