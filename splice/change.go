@@ -187,15 +187,21 @@ func (e *editor) remove(s slot, members []member, kept []bool) {
 	for last >= 0 && !kept[last] {
 		last--
 	}
-	for i, m := range members {
+	for i := 0; i < len(members); i++ {
+		if kept[i] {
+			continue
+		}
+		first := i
+		for i+1 < len(members) && !kept[i+1] {
+			i++
+		}
 		switch {
-		case kept[i]:
-		case !e.isFlow(s) && e.opensLine(m.start):
-			e.cut(e.lineStart(m.start), e.nextLine(e.end(m.slot)), "")
+		case !e.isFlow(s) && e.opensLine(members[first].start):
+			e.cutLines(members[first].start, e.end(members[i].slot))
 		case i < last:
-			e.cut(m.start, members[i+1].start, "")
-		case e.isFlow(s) && i == last+1:
-			e.cut(e.end(members[last].slot), e.end(members[len(members)-1].slot), "")
+			e.cut(members[first].start, members[i+1].start, "")
+		default:
+			e.cut(e.end(members[last].slot), e.end(members[i].slot), "")
 		}
 	}
 }

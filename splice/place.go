@@ -65,6 +65,9 @@ func (e *editor) learn(node *yaml.Node, column int) {
 
 func (e *editor) cut(from, to int, with string) { e.cuts = append(e.cuts, cut{from, to, with}) }
 
+// cutLines cuts the lines from one offset to another.
+func (e *editor) cutLines(from, to int) { e.cut(e.lineStart(from), e.nextLine(to), "") }
+
 func (e *editor) isFlow(s slot) bool { return s.flow || s.node.Style&yaml.FlowStyle != 0 }
 
 // member is an entry of a mapping or an item of a list.

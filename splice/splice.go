@@ -116,7 +116,8 @@ type cut struct {
 	with     string
 }
 
-// apply makes the cuts. Those at one place come in the order in which they were made.
+// apply makes the cuts. Those at one place come in the order in which they were made. A text without a last line break
+// has none afterwards either.
 func (e *editor) apply() []byte {
 	slices.SortStableFunc(e.cuts, func(a, b cut) int { return a.from - b.from })
 	var out strings.Builder
@@ -130,5 +131,9 @@ func (e *editor) apply() []byte {
 		at = c.to
 	}
 	out.Write(e.text[at:])
-	return []byte(out.String())
+	edited := out.String()
+	if !bytes.HasSuffix(e.text, []byte("\n")) {
+		edited = strings.TrimRight(edited, "\r\n")
+	}
+	return []byte(edited)
 }

@@ -48,6 +48,6 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newExplain(), newAudit(), newVerify())
+	root.AddCommand(newServe(), newRender(), newCheck(), newKRM(), newExplain(), newAudit(), newVerify())
 	return root
 }

@@ -17,9 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// stdin is the path that stands for the standard input.
+const stdin = "-"
+
 // place is where an object begins.
 type place struct {
-	// File is - for the standard input.
+	// File is that of [stdin] for the standard input.
 	File string
 	// Line counts from 1.
 	Line int
@@ -42,7 +45,7 @@ type manifest struct {
 	metav1.PartialObjectMetadata
 	json []byte
 	// document is where the object stands, alone or as an item of the Lists that the indexes lead through.
-	document document
+	document value
 	items    []int
 }
 
@@ -62,8 +65,16 @@ func (n *notManifest) Error() string { return n.place.String() + ": " + n.reason
 // input is what was read.
 type input struct {
 	manifests []manifest
+	// texts are the files that hold manifests.
+	texts []text
 	// skipped are the parts of files in folders that are no manifests, at most one for each file.
 	skipped []*notManifest
+}
+
+// text is what a file holds.
+type text struct {
+	file string
+	data []byte
 }
 
 // readManifests reads files, folders with all that is below them, and - for in, in that order. What is no manifest is
@@ -72,7 +83,7 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 	var all input
 	for _, path := range paths {
 		files := []string{path}
-		if path != "-" {
+		if path != stdin {
 			var err error
 			if files, err = filesBelow(path); err != nil {
 				return input{}, err
@@ -85,6 +96,7 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 			}
 			manifests, rejected := parseManifests(file, data)
 			all.manifests = append(all.manifests, manifests...)
+			all.texts = append(all.texts, text{file, data})
 			if len(rejected) > 0 && file == path {
 				return input{}, rejected[0]
 			}
@@ -95,7 +107,7 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 }
 
 func readFile(path string, in io.Reader) ([]byte, error) {
-	if path == "-" {
+	if path == stdin {
 		return io.ReadAll(in)
 	}
 	return os.ReadFile(path)
@@ -132,7 +144,7 @@ func parseManifests(file string, data []byte) ([]manifest, []*notManifest) {
 			rejected = append(rejected, &notManifest{place{File: file, Line: max(d.begin(), d.line)}, reason})
 		}
 		for _, v := range values {
-			found, bad := parseObject(manifest{place: place{File: file, Line: v.begin()}, json: v.json, document: v.document})
+			found, bad := parseObject(manifest{place: place{File: file, Line: v.begin()}, json: v.json, document: v})
 			manifests, rejected = append(manifests, found...), append(rejected, bad...)
 		}
 	}
