@@ -263,7 +263,8 @@ func (o *Object) names(config *Config) []string {
 		if o.ServiceEntry.claimsAddress() {
 			add("*.svc." + domain)
 		}
-	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace: // it is for every workload
+	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace, // it is for every workload
+		o.ProxyConfig != nil && len(o.ProxyConfig.EnvironmentVariables) > 0:
 		add("*.svc." + domain)
 	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
 		add("*." + namespace + ".svc." + domain)

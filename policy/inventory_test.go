@@ -80,6 +80,8 @@ func TestRelated(t *testing.T) {
 		"WorkloadEntry":            {policy.KindWorkloadEntry, `"spec": {"address": "10.1.0.1"}`, shop},
 		"WorkloadGroup":            {policy.KindWorkloadGroup, `"spec": {}`, shop},
 		"EnvoyFilter":              {policy.KindEnvoyFilter, `"spec": {}`, shop},
+		"ProxyConfig":              {policy.KindProxyConfig, `"spec": {"environmentVariables": {"A": "b"}}`, all},
+		"ProxyConfig, its threads": {policy.KindProxyConfig, `"spec": {"concurrency": 2}`, nil},
 		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, all},
 		"Sidecar, nothing else":    {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "cart"}}}`, nil},
 		"Sidecar, bound":           {policy.KindSidecar, `"spec": {"egress": [{"bind": "10.0.0.1", "hosts": ["*/*"]}]}`, all},

@@ -27,6 +27,7 @@ const (
 	KindSidecar          = "Sidecar"
 	KindGateway          = "Gateway"
 	KindEnvoyFilter      = "EnvoyFilter"
+	KindProxyConfig      = "ProxyConfig"
 	KindServiceExport    = "ServiceExport"
 	KindHTTPRoute        = "HTTPRoute"
 	KindGRPCRoute        = "GRPCRoute"
@@ -52,6 +53,7 @@ type Object struct {
 	WorkloadGroup    *WorkloadGroup
 	Sidecar          *Sidecar
 	Gateway          *Gateway
+	ProxyConfig      *ProxyConfig
 	BackendTLSPolicy *BackendTLSPolicy
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
@@ -122,6 +124,12 @@ type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
 
+// ProxyConfig is the part of a networking.istio.io ProxyConfig that is read.
+type ProxyConfig struct {
+	// EnvironmentVariables are those of the proxies that the injector adds to Pods.
+	EnvironmentVariables map[string]string `json:"environmentVariables"`
+}
+
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
@@ -171,6 +179,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.Sidecar, err = decode[Sidecar](data, object)
 	case KindGateway:
 		object.Gateway, err = decode[Gateway](data, object)
+	case KindProxyConfig:
+		object.ProxyConfig, err = decode[ProxyConfig](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:

@@ -5,8 +5,10 @@ import (
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	networking "istio.io/api/networking/v1alpha3"
+	proxy "istio.io/api/networking/v1beta1"
 	istiotype "istio.io/api/type/v1beta1"
 	clientnetworking "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	clientproxy "istio.io/client-go/pkg/apis/networking/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -154,6 +156,9 @@ func trafficObjects() map[string]any {
 			OutboundTrafficPolicy: &networking.OutboundTrafficPolicy{
 				Mode: networking.OutboundTrafficPolicy_ALLOW_ANY, EgressProxy: destination,
 			},
+		}},
+		policy.KindProxyConfig: &clientproxy.ProxyConfig{ObjectMeta: meta, Spec: proxy.ProxyConfig{
+			EnvironmentVariables: map[string]string{"key": "value"},
 		}},
 		policy.KindGateway: &clientnetworking.Gateway{ObjectMeta: meta, Spec: networking.Gateway{
 			Selector: labels,

@@ -50,8 +50,8 @@ func TestBadRequests(t *testing.T) {
 		change func(*admissionv1.AdmissionRequest)
 		want   string
 	}{
-		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "ProxyConfig" },
-			`CREATE of kind "networking.istio.io/v1, Kind=ProxyConfig" and resource "virtualservices" is not for /validate` + asked},
+		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "WasmPlugin" },
+			`CREATE of kind "networking.istio.io/v1, Kind=WasmPlugin" and resource "virtualservices" is not for /validate` + asked},
 		"unknown version": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
 			`CREATE of kind "networking.istio.io/v2, Kind=VirtualService" and resource "virtualservices" is not for /validate` + asked},
 		"kind and resource disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },

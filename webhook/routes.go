@@ -101,6 +101,7 @@ func Routes() []Route {
 		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
 		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
 		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
+		{Resource: "proxyconfigs", Kind: policy.KindProxyConfig, Validate: true, Stored: true},
 		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
 		{Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
 		{Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
@@ -117,6 +118,9 @@ func Routes() []Route {
 
 // versions lists the versions of a kind that share one schema.
 func versions(kind string) []string {
+	if kind == policy.KindProxyConfig {
+		return []string{"v1beta1"}
+	}
 	switch policy.GroupOf(kind) {
 	case policy.GroupOf(policy.KindVirtualService):
 		return []string{"v1", "v1beta1", "v1alpha3"}
@@ -135,8 +139,8 @@ func carries(labels []string) string {
 
 // claimsPlace is the condition that a Pod says where it is.
 func claimsPlace() string {
-	return fmt.Sprintf("%s || object.metadata.?annotations[?%q].orValue('').matches(%q)",
-		carries(leak.PodLabels()), leak.ProxyConfigAnnotation, leak.ProxyClusterPattern)
+	return fmt.Sprintf("%s || [%s].exists(a, object.metadata.?annotations[?a].orValue('').matches(%q))",
+		carries(leak.PodLabels()), quoted(leak.ProxyAnnotations()), leak.ProxyPattern)
 }
 
 // changedLabels is the condition that labels change.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -103,10 +104,26 @@ func (d document) yaml() ([]value, error) {
 		_, err = sigsyaml.YAMLToJSONStrict(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
 		return nil, errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: "))
 	}
+	if err := d.ends(); err != nil {
+		return nil, err
+	}
 	if string(asJSON) == "null" {
 		return nil, nil
 	}
 	return []value{{d, asJSON}}, nil
+}
+
+// ends returns an error where something follows the first value, which YAMLToJSONStrict passes over.
+func (d document) ends() error {
+	decoder := yaml.NewDecoder(bytes.NewReader(d.text))
+	var node yaml.Node
+	if err := decoder.Decode(&node); err != nil {
+		return nil //nolint:nilerr // YAMLToJSONStrict says what is no YAML
+	}
+	if err := decoder.Decode(&node); !errors.Is(err, io.EOF) {
+		return errors.New("more follows the object that begins here: separate objects by a line of ---")
+	}
+	return nil
 }
 
 // begin returns the first line that holds more than a comment or a directive; 0 where none does.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/aymanbagabas/go-udiff"
+	"golang.org/x/text/encoding/unicode"
 
 	"github.com/meshfence/meshfence/splice"
 )
@@ -106,7 +107,7 @@ func (j judged) writeFiles(out io.Writer) error {
 		case e.file == stdin:
 			_, err = out.Write(e.after)
 		case e.changed():
-			if err = os.WriteFile(e.file, e.after, 0o666); err == nil { // an existing file keeps its mode
+			if err = store(e.file, e.after); err == nil {
 				_, err = fmt.Fprintln(out, e.file)
 			}
 		}
@@ -115,6 +116,28 @@ func (j judged) writeFiles(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// store writes the text of an existing file, which keeps its encoding and its mode.
+func store(file string, text []byte) error {
+	before, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	encoding := unicode.UTF8
+	switch {
+	case bytes.HasPrefix(before, []byte("\xef\xbb\xbf")):
+		encoding = unicode.UTF8BOM
+	case bytes.HasPrefix(before, []byte("\xff\xfe")):
+		encoding = unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)
+	case bytes.HasPrefix(before, []byte("\xfe\xff")):
+		encoding = unicode.UTF16(unicode.BigEndian, unicode.UseBOM)
+	}
+	encoded, err := encoding.NewEncoder().Bytes(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, encoded, 0o666)
 }
 
 // writeDiff prints what writeFiles would change.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
 )
 
 // written has comments, another order than ours, quotes, and documents that nothing must change.
@@ -146,6 +148,33 @@ func TestRenderWriteWithoutPlace(t *testing.T) {
 	}
 	if read(t, shop) != written {
 		t.Error("a.yaml changed")
+	}
+}
+
+// A file keeps its encoding.
+func TestRenderWriteEncodings(t *testing.T) {
+	t.Parallel()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	for name, encoding := range map[string]encoding.Encoding{
+		"a byte order mark": unicode.UTF8BOM,
+		"UTF-16":            unicode.UTF16(unicode.LittleEndian, unicode.UseBOM),
+		"UTF-16, big":       unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			encode := func(text string) string {
+				encoded, err := encoding.NewEncoder().String(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return encoded
+			}
+			path := write(t, t.TempDir(), "shop.yaml", encode(written))
+			code, _, stderr := meshfence(t, "", "render", "--write", "-f", path, "--config", config)
+			if got := read(t, path); code != 0 || got != encode(rewritten) {
+				t.Errorf("exit code %d\n%s\n%q", code, stderr, got)
+			}
+		})
 	}
 }
 

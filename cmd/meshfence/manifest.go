@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -106,11 +108,17 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 	return all, nil
 }
 
+// readFile returns a file in UTF-8 without a byte order mark. What PowerShell redirects to a file is UTF-16.
 func readFile(path string, in io.Reader) ([]byte, error) {
-	if path == stdin {
-		return io.ReadAll(in)
+	if path != stdin {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() //nolint:errcheck // it was only read
+		in = file
 	}
-	return os.ReadFile(path)
+	return io.ReadAll(transform.NewReader(in, unicode.BOMOverride(transform.Nop)))
 }
 
 // filesBelow returns a file itself, and of a folder every YAML and JSON file in it, sorted by path.

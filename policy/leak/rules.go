@@ -49,6 +49,7 @@ func Rules() []Rule {
 		podForeignNetwork(),
 		podLocality(),
 		podForeignCluster(),
+		proxyConfigForeignCluster(),
 		meshConfigClusterLocalRemoved(),
 		serviceExportFenced(),
 		routeBypassesSubset(),
