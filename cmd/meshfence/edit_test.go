@@ -158,7 +158,7 @@ func TestRenderWriteEncodings(t *testing.T) {
 	for name, encoding := range map[string]encoding.Encoding{
 		"a byte order mark": unicode.UTF8BOM,
 		"UTF-16":            unicode.UTF16(unicode.LittleEndian, unicode.UseBOM),
-		"UTF-16, big":       unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
+		"big UTF-16":        unicode.UTF16(unicode.BigEndian, unicode.UseBOM),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
