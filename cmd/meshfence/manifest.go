@@ -80,15 +80,24 @@ type text struct {
 }
 
 // readManifests reads files, folders with all that is below them, and - for in, in that order. What is no manifest is
-// skipped in a folder, and an error in a file that is named.
+// skipped in a folder, and an error in a file that is named. Kustomizations in a folder are built, and count in the place
+// of the files that they take.
 func readManifests(paths []string, in io.Reader) (input, error) {
 	var all input
 	for _, path := range paths {
-		files := []string{path}
+		files, found := []string{path}, kustomizations{}
 		if path != stdin {
 			var err error
-			if files, err = filesBelow(path); err != nil {
+			if files, found, err = walk(path); err != nil {
 				return input{}, err
+			}
+		}
+		all.skipped = append(all.skipped, found.rejected...)
+		for _, k := range found.roots {
+			manifests, rejected := k.build()
+			all.manifests = append(all.manifests, manifests...)
+			if rejected != nil {
+				all.skipped = append(all.skipped, rejected)
 			}
 		}
 		for _, file := range files {
@@ -121,20 +130,25 @@ func readFile(path string, in io.Reader) ([]byte, error) {
 	return io.ReadAll(transform.NewReader(in, unicode.BOMOverride(transform.Nop)))
 }
 
-// filesBelow returns a file itself, and of a folder every YAML and JSON file in it, sorted by path.
-func filesBelow(path string) ([]string, error) {
-	var files []string
+// walk returns a file itself, and of a folder every YAML and JSON file in it, sorted by path, but for those that its
+// kustomizations take.
+func walk(path string) ([]string, kustomizations, error) {
+	var folders, files []string
 	err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		manifest := slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file))
-		if !entry.IsDir() && (file == path || manifest) {
+		switch {
+		case entry.IsDir():
+			folders = append(folders, file)
+		case file == path || manifest:
 			files = append(files, file)
 		}
 		return nil
 	})
-	return files, err
+	found := findKustomizations(folders)
+	return slices.DeleteFunc(files, func(file string) bool { return found.taken[file] }), found, err
 }
 
 // parseManifests returns the objects of a file, those of a List one by one, and what in it is none.
