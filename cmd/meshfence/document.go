@@ -14,9 +14,9 @@ import (
 
 // document is a part of a file that a line of --- or ... ends, or the end of the file.
 type document struct {
-	// line is the one in the file on which the text begins.
-	line int
-	text []byte
+	// line is the one in the file on which the text begins, offset its first byte there.
+	line, offset int
+	text         []byte
 }
 
 // documents splits a file at its document markers, which count at the beginning of a line alone. A block scalar
@@ -34,7 +34,8 @@ func documents(data []byte) []document {
 			next.text = data[start:at]
 			list = append(list, next)
 			// What stands behind --- on its line belongs to the document that it opens.
-			next, start = document{line: line}, at+len("---")
+			start = at + len("---")
+			next = document{line: line, offset: start}
 		}
 		at = end
 	}
@@ -89,7 +90,8 @@ func (d document) stream() ([]value, error) {
 // from returns what stands at and behind an offset, without white space before it.
 func (d document) from(offset int) document {
 	text := bytes.TrimLeft(d.text[offset:], " \t\r\n")
-	return document{d.line + bytes.Count(d.text[:len(d.text)-len(text)], []byte("\n")), text}
+	skipped := d.text[:len(d.text)-len(text)]
+	return document{d.line + bytes.Count(skipped, []byte("\n")), d.offset + len(skipped), text}
 }
 
 func (d document) yaml() ([]value, error) {
