@@ -37,3 +37,37 @@ func TestEvaluatorAsksForWhatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// A route of another strict host to one that is gone is what the deletion was warned of.
+func TestEvaluatorKnowsWhatLedToWhatIsGone(t *testing.T) {
+	gone := step(t, `{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: ratings}}`)
+	gone.Delete = true
+	world := search.World{Base: shop(), Steps: []search.Step{
+		step(t, `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {hosts: [reviews], http: [{route: [{destination: {host: ratings}}]}]}}`), gone,
+	}}
+	decided, err := search.Decide(world)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !decided.Warned() {
+		t.Error("the deletion is not warned of")
+	}
+	evaluator := &search.Evaluator{Temp: t.TempDir}
+	defer evaluator.Close()
+	leaks, err := evaluator.Leaks(decided)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routed := 0
+	for _, l := range leaks {
+		if l.Host != "reviews.shop.svc.cluster.local" {
+			continue
+		}
+		if routed++; !l.Soft {
+			t.Errorf("counts as more than what a warning is enough for: %s", l)
+		}
+	}
+	if routed == 0 {
+		t.Error("the route does not lead away")
+	}
+}

@@ -171,7 +171,10 @@ func (p *product) judgeClient(s *xds.Snapshot) ([]Leak, map[hop]bool) {
 	addressesOf, byHost := p.services()
 	j := judgement{
 		snapshot: s, client: clientName(s.Proxy), byHost: byHost,
-		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}), hops: map[hop]bool{},
+		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}), hops: map[hop]bool{}, gone: map[string]bool{},
+	}
+	for host, strict := range p.gone {
+		j.gone[host.FQDN(domain)] = strict
 	}
 	for _, t := range p.targets() {
 		if s.Proxy.Kind == xds.Gateway {
@@ -190,12 +193,16 @@ type judgement struct {
 	byHost   map[string][]netip.Addr
 	leaks    []Leak
 	hops     map[hop]bool
+	// gone are the hosts whose Services were strict when they were deleted: that routes lead there is worth a warning
+	// (row C16).
+	gone map[string]bool
 }
 
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 	for _, o := range j.resolver.Resolve(p) {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
-			soft = soft || t.gone || passedOn(o.Path)
+			h, hops := hopOf(t.fqdn, o)
+			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by]
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
 		}
