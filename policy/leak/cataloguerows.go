@@ -147,7 +147,7 @@ func gatewayRows() []Row {
 		{ID: "H2", What: "an AUTO_PASSTHROUGH gateway lets other clusters in"},
 		{ID: "H3", What: "a Gateway API east-west gateway lets other clusters in", Reason: "what comes in from other clusters is for the fence of the client's cluster"},
 		{ID: "H4", What: "a Gateway of class istio-remote makes gateways of a network", Reason: "as G4"},
-		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host"},
+		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host, or for any"},
 	}
 }
 

@@ -34,6 +34,7 @@ func Rules() []Rule {
 		virtualServiceRedirect(),
 		routeWithoutEndpoint(),
 		virtualServiceOpensEntry(),
+		virtualServiceTakesServerNames(),
 		serviceEntryFencedHost(),
 		serviceEntryPreferHost(),
 		serviceEntrySelectsFencedPods(),

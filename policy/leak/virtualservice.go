@@ -38,6 +38,9 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 	for _, name := range o.VirtualService.ServerNames() {
 		takeName(name, o, view, mesh || insideDomain(name, view), add)
 	}
+	for _, name := range o.VirtualService.Crossed() {
+		takeName(name, o, view, false, add)
+	}
 	if !mesh {
 		return taken
 	}
