@@ -285,7 +285,7 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 			offer(host)
 		}
 	} else {
-		v.sets(ports, true, func(_ strictKey, set *strictSet) { 
+		v.sets(ports, true, func(_ strictKey, set *strictSet) {
 			more := upTo(maxHosts, offer)
 			set.addresses.within(prefix, func(host Host) bool {
 				goesOn := more(host)
