@@ -54,6 +54,9 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 			add(host, wildcard, sectionTLS)
 		})
 	}
+	for _, name := range o.VirtualService.Crossed() {
+		takeName(name, o, view, false, add)
+	}
 	if !mesh {
 		return taken
 	}
