@@ -49,13 +49,12 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 			add(host, wildcard, sectionsBy(name, host, o, view, alone))
 		})
 	}
+	addTLS := func(host policy.FencedHost, wildcard string) { add(host, wildcard, sectionTLS) }
 	for _, name := range o.VirtualService.ServerNames() {
-		takeName(name, o, view, mesh || insideDomain(name, view), func(host policy.FencedHost, wildcard string) {
-			add(host, wildcard, sectionTLS)
-		})
+		takeName(name, o, view, mesh || insideDomain(name, view), addTLS)
 	}
 	for _, name := range o.VirtualService.Crossed() {
-		takeName(name, o, view, false, add)
+		takeName(name, o, view, false, addTLS)
 	}
 	if !mesh {
 		return taken
