@@ -21,9 +21,9 @@ func virtualServiceRedirect() Rule {
 		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
 		Mend:     "name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			taken := slices.Clone(o.takenOver(view))
+			taken := o.takenOver(view)
 			for _, root := range roots(o.Object, view) {
-				taken = append(taken, takenOver(root, view)...)
+				taken = slices.Concat(taken, takenOver(root, view))
 			}
 			taken = bySection(taken, sectionHTTP)
 			if len(taken) == 0 {

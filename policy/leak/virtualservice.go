@@ -184,6 +184,9 @@ func hasOthers(o *policy.Object, view *policy.View) bool {
 // byWildcard tells the hosts that have a name of their own from those that wildcards cover: one that comes later is
 // among the second.
 func byWildcard(taken []takenHost) (named, covered []takenHost) {
+	if !slices.ContainsFunc(taken, func(host takenHost) bool { return host.wildcard != "" }) {
+		return taken, nil
+	}
 	for _, host := range taken {
 		if host.wildcard == "" {
 			named = append(named, host)
