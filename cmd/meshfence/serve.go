@@ -191,6 +191,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
+		Replica:          os.Getenv("POD_NAME"),
 		Metrics:          counts,
 		Stale:            stale,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
