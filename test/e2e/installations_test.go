@@ -21,6 +21,7 @@ const restFor = 5 * time.Second
 // webhook configurations call has it; the other leaves them and the companions alone, says why, and takes its turn when
 // it is called.
 func TestTwoInstallations(t *testing.T) {
+	t.Parallel() // on a cluster of its own
 	ctx := context.WithoutCancel(t.Context()) // namespaces are deleted when the test has ended
 	cluster, err := testbed.Start(ctx, testbed.Options{Number: 9, Name: "m1c9"})
 	if err != nil {

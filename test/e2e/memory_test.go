@@ -73,6 +73,7 @@ spec:
 // TestMemory: the replicas of the manifests stay under their memory limit, with room, in an ordinary cluster with a rule
 // and a route for every Service, of which the leader brings a tenth in line.
 func TestMemory(t *testing.T) {
+	t.Parallel() // on a cluster of its own
 	services := 2000
 	if *full {
 		services = ordinaryServices
