@@ -21,7 +21,7 @@ const restFor = 5 * time.Second
 // webhook configurations call has it; the other leaves them and the companions alone, says why, and takes its turn when
 // it is called.
 func TestTwoInstallations(t *testing.T) {
-	t.Parallel() // on a cluster of its own
+	t.Parallel()                              // on a cluster of its own
 	ctx := context.WithoutCancel(t.Context()) // namespaces are deleted when the test has ended
 	cluster, err := testbed.Start(ctx, testbed.Options{Number: 9, Name: "m1c9"})
 	if err != nil {
@@ -42,11 +42,13 @@ func TestTwoInstallations(t *testing.T) {
 	namespace := first.CreateNamespace(t, nil)
 	first.kubectl(t, twoServices, "apply", "-n", namespace, "-f", "-")
 	first.companionsFor(t, namespace, "m1c9")
+	before := first.settled(t, namespace)
 
 	second := install(testbed.Installation{FenceConfig: fmt.Sprintf(config, "other"), Namespace: "meshfence-second"})
 	second.yielding(t, "meshfence-second", "Service meshfence-system/meshfence and not meshfence-second/meshfence")
-	first.rest(t, namespace)
-	first.companionsFor(t, namespace, "m1c9")
+	if diff := cmp.Diff(before, first.rest(t, namespace)); diff != "" {
+		t.Errorf("written while the second looked around (-before +after):\n%s", diff)
+	}
 
 	if err := second.meshfence.TakeOver(t.Context()); err != nil {
 		t.Fatal(err)
@@ -99,8 +101,23 @@ func (s *suite) yielding(t *testing.T, namespace, reason string) {
 	})
 }
 
-// rest fails if anything that both installations could write changes.
-func (s *suite) rest(t *testing.T, namespace string) {
+// rest fails if anything that both installations could write changes. It returns the versions.
+func (s *suite) rest(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	settled := s.settled(t, namespace)
+	time.Sleep(restFor)
+	after, err := s.versions(t.Context(), namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(settled, after); diff != "" {
+		t.Errorf("written in %s (-before +after):\n%s", restFor, diff)
+	}
+	return after
+}
+
+// settled returns the versions once nothing is written for a while.
+func (s *suite) settled(t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	settled := map[string]string{}
 	eventually(t, "nothing is written for two seconds", func(ctx context.Context) error {
@@ -115,14 +132,7 @@ func (s *suite) rest(t *testing.T, namespace string) {
 		}
 		return err
 	})
-	time.Sleep(restFor)
-	after, err := s.versions(t.Context(), namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(settled, after); diff != "" {
-		t.Errorf("written in %s (-before +after):\n%s", restFor, diff)
-	}
+	return settled
 }
 
 // versions lists the webhook configurations, the companions and their Services with their versions.
