@@ -17,11 +17,21 @@ type View struct {
 	namespaces map[string]NamespaceScope
 	services   map[Host]asked
 	backends   map[Host]backend
+	pods       map[PodQuestion]bool
 
+	missingPods       map[PodQuestion]bool
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
 	// most is how many of those are asked for; 0 means any number.
 	most int
+
+	// objects are those that were loaded, nil for one that does not exist.
+	objects        map[Key]*Object
+	missingObjects map[Key]bool
+
+	// absent are the Services that do not exist; supposing says what becomes of these, see [View.Suppose].
+	absent    map[Host]bool
+	supposing bool
 }
 
 // View returns a view for one request.
@@ -85,6 +95,24 @@ func (v *View) Service(host Host, annotations map[string]string) Decision {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	return v.scope(host.Namespace).Service(host.Name, annotations)
+}
+
+// ServiceUnder decides a Service as if its Namespace had the labels given.
+func (v *View) ServiceUnder(labels map[string]string, host Host) Decision {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	scope := v.config.Namespace(host.Namespace, labels)
+	annotation, _ := v.annotation(host)
+	return scope.decide(host.Name, annotation)
+}
+
+// annotation returns what a Service asks for, and whether the view knows the Service.
+func (v *View) annotation(h Host) (annotation asked, known bool) {
+	annotation, known = v.services[h]
+	if n, indexed := v.index.namespaces[h.Namespace]; !known && indexed {
+		annotation, known = n.services[h.Name]
+	}
+	return annotation, known
 }
 
 // Enforcement returns what becomes of findings in a Namespace. A finding on a locked host is not for the
@@ -163,12 +191,9 @@ func (v *View) indexed(n *namespaceIndex) NamespaceScope {
 
 func (v *View) ranked(h Host) ranked {
 	scope := v.scope(h.Namespace)
-	annotation, ok := v.services[h]
-	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
-		annotation, ok = n.services[h.Name]
-	}
+	annotation, ok := v.annotation(h)
 	if !ok && !scope.exempt {
 		put(&v.missingServices, h, true)
 	}
-	return scope.ranked(h.Name, annotation)
+	return v.supposed(h, scope.ranked(h.Name, annotation), scope.exempt)
 }

@@ -32,6 +32,9 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
+	// inline is a FenceConfig that counts before all others, and inlineSource says where it stands.
+	inline       []byte
+	inlineSource string
 }
 
 func (f *sceneFlags) addTo(command *cobra.Command) {
@@ -53,7 +56,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	manifests := read.manifests
 	for i := range manifests {
-		if manifests[i].Namespace == "" && manifests[i].Kind != policy.KindNamespace {
+		if manifests[i].Namespace == "" && !policy.ClusterScoped(manifests[i].Kind) {
 			manifests[i].Namespace = f.namespace
 		}
 	}
@@ -97,6 +100,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	config, view := index.Config(), index.View()
 	var faults []*policy.HoldFault
+	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
 	for _, m := range manifests {
 		if m.groupKind() != (schema.GroupKind{Kind: policy.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
 			continue
@@ -109,8 +113,9 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 		if fault, _ := read.Fault(view); fault != nil && !fault.Behind {
 			faults = append(faults, fault)
 		}
+		readings = append(readings, read.Ingress())
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
 	return nil
 }
 
@@ -153,6 +158,10 @@ func withNodes(config *policy.Config, labels []map[string]string) (*policy.Confi
 // parseConfig takes the FenceConfig from the file given, or else from the ConfigMap among the manifests.
 func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*policy.Config, error) {
 	source := policy.Source{File: f.config, Rules: leak.IDs(rules)}
+	if f.inline != nil {
+		source.File = f.inlineSource
+		return policy.ParseConfig(source, f.inline)
+	}
 	if f.config != "" {
 		data, err := os.ReadFile(f.config)
 		if err != nil {
@@ -246,8 +255,8 @@ func (j judged) summarize(out io.Writer, findings []located) {
 }
 
 func isTaken(gk schema.GroupKind) bool {
-	_, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	return ok
+	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	return ok && (route.Mutate || route.Validate)
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {

@@ -149,11 +149,19 @@ func (c *collector) findings() []Finding {
 		if more <= 0 {
 			continue
 		}
-		f, suffix := &c.list[i], " ["+kind.rule+"]"
-		f.More = more
-		f.Message = strings.TrimSuffix(f.Message, suffix) + "; and " + count(more) + " more" + suffix
+		c.list[i].leaveOut(more)
 	}
 	return c.list
+}
+
+// leaveOut counts findings that are left out after this one, and says so in its message.
+func (f *Finding) leaveOut(more int) {
+	said := func() string { return "and " + count(f.More) + " more" }
+	if f.More > 0 {
+		f.Message = strings.Replace(f.Message, "; "+said(), "", 1)
+	}
+	f.More += more
+	*f = f.Adding(said())
 }
 
 // count writes a number with a comma between thousands.

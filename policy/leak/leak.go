@@ -213,6 +213,13 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 	return f
 }
 
+// Adding returns the finding with more at the end of its message.
+func (f Finding) Adding(text string) Finding {
+	suffix := " [" + f.Rule + "]"
+	f.Message = strings.TrimSuffix(f.Message, suffix) + "; " + text + suffix
+	return f
+}
+
 // fieldPath writes a path as Kubernetes does: list indexes and keys that are no plain words in brackets.
 func fieldPath(path []string) string {
 	var b strings.Builder

@@ -5,6 +5,7 @@ package leak
 func Rules() []Rule {
 	return []Rule{
 		serviceInvalidFence(),
+		serviceFenceOnOwned(),
 		serviceExternalName(),
 		serviceWithoutSelector(),
 		serviceWithoutLocality(),
@@ -49,6 +50,7 @@ func Rules() []Rule {
 		podForeignNetwork(),
 		podLocality(),
 		podForeignCluster(),
+		proxyConfigForeignCluster(),
 		meshConfigClusterLocalRemoved(),
 		serviceExportFenced(),
 		routeBypassesSubset(),
@@ -63,7 +65,9 @@ func Rules() []Rule {
 		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
+		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
+		namespaceLoosenedDestination(),
 	}
 }
 

@@ -12,7 +12,12 @@ import (
 // Service comes second. Where its fence is what changes they are warnings, because nothing is mended by refusing that.
 // Where a strict one changes so that an object joins it or catches what is for it, which did neither before, they are
 // what they would be if that object came second [D14].
+//
+// Of a Namespace it returns what a label brings in that makes its Services strict; see fenced.
 func (g *Guard) Standing(w Write, view *policy.View) []Finding {
+	if w.Kind == policy.KindNamespace {
+		return g.fenced(w, view)
+	}
 	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
 	if w.Deleted {
 		return nil
@@ -36,7 +41,7 @@ func tell(view *policy.View, host policy.Host, o *policy.Object) {
 // backs returns what relates a Service to other objects.
 func backs(o *policy.Object) policy.ServiceSpec {
 	spec := *o.Service
-	spec.Status, spec.ExternalIPs = policy.ServiceStatus{}, nil
+	spec.Status, spec.ExternalIPs, spec.Owner = policy.ServiceStatus{}, nil, nil
 	return spec
 }
 
