@@ -25,6 +25,7 @@ func TestTruth(t *testing.T) {
 		"A4, a rule that cannot get its subset":  withoutSubset,
 		"A5, prefer beside a foreign distribute": ledAway,
 		"A6, a route that a fence empties":       emptiedRoute,
+		"A8, a rule that goes under load":        ruleDeleted,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, w) })
 	}
@@ -51,9 +52,12 @@ endpoints: [{addresses: [%[2]s], conditions: {ready: true}}]
 func withoutLocality(t *testing.T, w *world) {
 	h := holds{"locality"}
 	w.configure(t, h, "none")
-	s := w.newShop(t, "reviews")
+	s := w.newShop(t, "reviews", "machine")
 	first := w.Clusters[0]
-	server := s.servers[first.Name]["reviews"]
+	server := s.servers[first.Name]["machine"] // which goes on without the Pod
+	if _, _, err := first.Kubectl(t.Context(), "", "delete", "pod", server.Pod(), "-n", s.namespace, "--force", "--grace-period=0"); err != nil {
+		t.Fatal(err)
+	}
 	apply(t, first, "default", strings.NewReplacer("NAME", "kubernetes", "ADDRESS", first.Host(1).String()).Replace(`
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
