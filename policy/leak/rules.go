@@ -65,6 +65,7 @@ func Rules() []Rule {
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
 		namespaceFenceLoosened(),
+		injectionTakenOut(),
 	}
 }
 
