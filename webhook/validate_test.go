@@ -291,7 +291,7 @@ func TestTakenOut(t *testing.T) {
 	for object, want := range map[string]bool{
 		destinationRule("shop", "reviews", "reviews"): true,
 		strings.ReplaceAll(injectedRule(ruleRecord), "\n  - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}", ""): false,
-		strings.Replace(service("shop", "reviews", ""), "spec: {", "spec: {selector: {app: reviews}, ", 1): true,
+		strings.Replace(service("shop", "reviews", ""), "spec: {", "spec: {selector: {app: reviews}, ", 1):                           true,
 		service("default", "web", ""): false,
 	} {
 		r := request(t, object, "")
