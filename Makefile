@@ -5,6 +5,9 @@ UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|manifests|testbed|tra
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
+# Without Go plugins in kustomize, which nothing here loads, the linker leaves out what is never called: 30 MB.
+TAGS = kustomize_disable_go_plugin_support
+
 # The search is a module of its own. Built with the flags of hack/build-tools.sh, it takes istiod's packages from the
 # build cache.
 SEARCH = CGO_ENABLED=0 GOWORK=off GOFLAGS='-mod=readonly -trimpath' GOPROXY=$$(go env GOPROXY | sed 's/[,|].*//') go -C test/search
@@ -19,7 +22,7 @@ help: ## Show the targets
 
 .PHONY: build
 build: ## Build bin/meshfence
-	go build -o bin/meshfence ./cmd/meshfence
+	go build -tags $(TAGS) -o bin/meshfence ./cmd/meshfence
 
 .PHONY: test
 test: ## Vet and run every test but that of Envoy, with real API servers (a first run builds them, which takes minutes)

@@ -17,6 +17,7 @@ const (
 	KindNamespace        = "Namespace"
 	KindConfigMap        = "ConfigMap"
 	KindPod              = "Pod"
+	KindBinding          = "Binding"
 	KindEndpoints        = "Endpoints"
 	KindEndpointSlice    = "EndpointSlice"
 	KindIngress          = "Ingress"
@@ -29,12 +30,15 @@ const (
 	KindSidecar          = "Sidecar"
 	KindGateway          = "Gateway"
 	KindEnvoyFilter      = "EnvoyFilter"
+	KindProxyConfig      = "ProxyConfig"
 	KindServiceExport    = "ServiceExport"
 	KindHTTPRoute        = "HTTPRoute"
 	KindGRPCRoute        = "GRPCRoute"
 	KindTCPRoute         = "TCPRoute"
 	KindTLSRoute         = "TLSRoute"
 	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindWasmPlugin       = "WasmPlugin"
+	KindTrafficExtension = "TrafficExtension"
 	KindGatewayClass     = "GatewayClass"
 	// KindAPIGateway is the Gateway of the Gateway API, which is called like Istio's: see [APIKind].
 	KindAPIGateway = gatewayGroup + "/" + apiGateway
@@ -48,7 +52,7 @@ func APIKind(kind string) string {
 }
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
-// its kind is set; a Namespace, a Pod, an EnvoyFilter and a ServiceExport have metadata only.
+// its kind is set; a Namespace, a Pod, a Binding, an EnvoyFilter and a ServiceExport have metadata only.
 type Object struct {
 	Kind             string
 	Metadata         Metadata
@@ -65,9 +69,12 @@ type Object struct {
 	WorkloadGroup    *WorkloadGroup
 	Sidecar          *Sidecar
 	Gateway          *Gateway
+	ProxyConfig      *ProxyConfig
 	GatewayClass     *GatewayClass
 	APIGateway       *APIGateway
 	BackendTLSPolicy *BackendTLSPolicy
+	// Extension is that of a WasmPlugin or TrafficExtension.
+	Extension *Extension
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
 }
@@ -143,6 +150,12 @@ type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
 
+// ProxyConfig is the part of a networking.istio.io ProxyConfig that is read.
+type ProxyConfig struct {
+	// EnvironmentVariables are those of the proxies that the injector adds to Pods.
+	EnvironmentVariables map[string]string `json:"environmentVariables"`
+}
+
 // KindIn returns the name that a kind of an API group has here.
 func KindIn(group, kind string) string {
 	if group == gatewayGroup && kind == apiGateway {
@@ -159,7 +172,7 @@ func ClusterScoped(kind string) bool {
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
-	case KindService, KindNamespace, KindConfigMap, KindPod, KindEndpoints:
+	case KindService, KindNamespace, KindConfigMap, KindPod, KindBinding, KindEndpoints:
 		return ""
 	case KindEndpointSlice:
 		return "discovery.k8s.io"
@@ -169,6 +182,8 @@ func GroupOf(kind string) string {
 		return multiclusterGroup
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy, KindGatewayClass, KindAPIGateway:
 		return gatewayGroup
+	case KindWasmPlugin, KindTrafficExtension:
+		return extensionGroup
 	}
 	return istioGroup
 }
@@ -179,7 +194,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
 	var err error
 	switch kind {
-	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
+	case KindNamespace, KindPod, KindBinding, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
 		object.Service, err = decodeService(data, object)
@@ -211,8 +226,12 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.Sidecar, err = decode[Sidecar](data, object)
 	case KindGateway:
 		object.Gateway, err = decode[Gateway](data, object)
+	case KindProxyConfig:
+		object.ProxyConfig, err = decode[ProxyConfig](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
+	case KindWasmPlugin, KindTrafficExtension:
+		object.Extension, err = decode[Extension](data, object)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		object.Route, err = decode[Route](data, object)
 	default:

@@ -15,6 +15,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -31,6 +32,9 @@ func TestRoutes(t *testing.T) {
 		got, ok := webhook.RouteFor(want.Group, policy.APIKind(want.Kind))
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
 			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
+		}
+		if _, err := labels.Parse(want.StoredBy); err != nil || want.StoredBy != "" && !want.Stored {
+			t.Errorf("%s is stored by %q: %v", want.Kind, want.StoredBy, err)
 		}
 		if !want.Mutate && !want.Validate && !want.Stored {
 			t.Errorf("%s is on no path, and is not stored", want.Kind)
@@ -53,8 +57,8 @@ func TestBadRequests(t *testing.T) {
 		change func(*admissionv1.AdmissionRequest)
 		want   string
 	}{
-		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "ProxyConfig" },
-			`CREATE of kind "networking.istio.io/v1, Kind=ProxyConfig" and resource "virtualservices" is not for /validate` + asked},
+		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "WasmPlugin" },
+			`CREATE of kind "networking.istio.io/v1, Kind=WasmPlugin" and resource "virtualservices" is not for /validate` + asked},
 		"unknown version": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
 			`CREATE of kind "networking.istio.io/v2, Kind=VirtualService" and resource "virtualservices" is not for /validate` + asked},
 		"kind and resource disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,7 +19,7 @@ import (
 // maxLoads bounds what one request may ask of the API server.
 const maxLoads = 128
 
-// loader fetches what a view is missing: objects that the informers have not seen yet.
+// loader fetches what a view is missing: objects that the informers have not seen yet, and whether there are Pods.
 type loader struct {
 	reader client.Reader // uncached
 	view   *policy.View
@@ -26,15 +27,15 @@ type loader struct {
 }
 
 func newLoader(reader client.Reader, view *policy.View) *loader {
+	view.MissAtMost(maxLoads)
 	return &loader{reader: reader, view: view, left: maxLoads}
 }
 
 // load fetches everything that the view is missing, and says whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	namespaces, services := l.view.Missing()
-	objects := l.view.MissingObjects()
-	missing := len(namespaces) + len(services) + len(objects)
-	if l.left -= missing; l.left < 0 {
+	pods, objects := l.view.MissingPods(), l.view.MissingObjects()
+	if l.left -= len(namespaces) + len(services) + len(objects); l.left < 0 {
 		return false, fmt.Errorf("the object names more than %d objects that are not known yet", maxLoads)
 	}
 	for _, name := range namespaces {
@@ -55,6 +56,13 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		}
 		l.view.LoadService(host, object.Annotations)
 	}
+	for _, question := range pods {
+		exists, err := l.hasPod(ctx, question)
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadPods(question, exists)
+	}
 	for _, key := range objects {
 		object, err := l.object(ctx, key)
 		if err != nil {
@@ -62,7 +70,21 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		}
 		l.view.LoadObject(key, object)
 	}
-	return missing > 0, nil
+	return len(namespaces)+len(services)+len(pods)+len(objects) > 0, nil
+}
+
+// hasPod reports whether there is a Pod that a question is about.
+func (l *loader) hasPod(ctx context.Context, q policy.PodQuestion) (bool, error) {
+	selector, err := labels.Parse(q.Selector)
+	if err != nil {
+		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := l.reader.List(ctx, pods, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
+		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
+	}
+	return len(pods.Items) > 0, nil
 }
 
 // object fetches an object of a stored kind; nil where there is none, or no such kind.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/pager"
@@ -20,7 +21,7 @@ import (
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
 func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) error {
-	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, func(o runtime.Object) error {
+	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(o runtime.Object) error {
 		if n, ok := o.(*corev1.Namespace); ok {
 			index.SetNamespace(n.Name, n.Labels)
 		}
@@ -29,7 +30,7 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 	if err != nil {
 		return err
 	}
-	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, func(o runtime.Object) error {
+	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
 		kept, err := strip(o)
 		if s, ok := kept.(*service); ok {
 			setService(index, s)
@@ -86,7 +87,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(policy.APIKind(r.Kind) + "List"))
 			return l
 		}
-		err = each(ctx, reader, list, func(o runtime.Object) error {
+		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
@@ -104,11 +105,11 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 	return nil
 }
 
-// each reads a list page by page and visits its items.
-func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, visit func(runtime.Object) error) error {
+// each reads a list page by page and visits its items, those that a selector chooses where there is one.
+func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, visit func(runtime.Object) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		l := list()
-		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue})
+		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})
 	})
 	if err := pages.EachListItem(ctx, metav1.ListOptions{}, visit); err != nil {
 		return fmt.Errorf("list %T: %w", list(), err)

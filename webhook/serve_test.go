@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -133,6 +134,24 @@ func (r *reader) Get(_ context.Context, key client.ObjectKey, into client.Object
 		}
 	}
 	return apierrors.NewNotFound(corev1.Resource(strings.ToLower(kind)), key.Name)
+}
+
+// List has the Pods of one namespace that have some labels.
+func (r *reader) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := (&client.ListOptions{}).ApplyOptions(options)
+	r.got = append(r.got, "PodList "+o.Namespace+" "+o.LabelSelector.String())
+	if r.err != nil {
+		return r.err
+	}
+	list := into.(*metav1.PartialObjectMetadataList)
+	for _, pod := range r.objects {
+		if pod.Kind == policy.KindPod && pod.Namespace == o.Namespace && o.LabelSelector.Matches(labels.Set(pod.Labels)) {
+			list.Items = append(list.Items, pod)
+		}
+	}
+	return nil
 }
 
 func (r *reader) asked() []string {

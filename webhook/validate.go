@@ -19,10 +19,17 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	if s.Kind == policy.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
+	if s.Kind == policy.KindBinding {
+		bound, exists, err := a.bound(ctx, s, req.Name)
+		if err != nil || !exists {
+			return allowed(), err
+		}
+		s = bound
+	}
 	now := a.Now()
 	weigh := func() (leak.Verdict, error) {
 		verdict, err := Validate(s, a.guard, view, now)
-		if err != nil || s.Kind != policy.KindService {
+		if err != nil || s.Kind != policy.KindService && s.Kind != policy.KindNamespace {
 			return verdict, err
 		}
 		standing, err := Standing(s, a.guard, view, now)

@@ -8,14 +8,15 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // document is a part of a file that a line of --- or ... ends, or the end of the file.
 type document struct {
-	// line is the one in the file on which the text begins.
-	line int
-	text []byte
+	// line is the one in the file on which the text begins, offset its first byte there.
+	line, offset int
+	text         []byte
 }
 
 // documents splits a file at its document markers, which count at the beginning of a line alone. A block scalar
@@ -33,7 +34,8 @@ func documents(data []byte) []document {
 			next.text = data[start:at]
 			list = append(list, next)
 			// What stands behind --- on its line belongs to the document that it opens.
-			next, start = document{line: line}, at+len("---")
+			start = at + len("---")
+			next = document{line: line, offset: start}
 		}
 		at = end
 	}
@@ -88,7 +90,8 @@ func (d document) stream() ([]value, error) {
 // from returns what stands at and behind an offset, without white space before it.
 func (d document) from(offset int) document {
 	text := bytes.TrimLeft(d.text[offset:], " \t\r\n")
-	return document{d.line + bytes.Count(d.text[:len(d.text)-len(text)], []byte("\n")), text}
+	skipped := d.text[:len(d.text)-len(text)]
+	return document{d.line + bytes.Count(skipped, []byte("\n")), d.offset + len(skipped), text}
 }
 
 func (d document) yaml() ([]value, error) {
@@ -101,10 +104,26 @@ func (d document) yaml() ([]value, error) {
 		_, err = sigsyaml.YAMLToJSONStrict(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
 		return nil, errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: "))
 	}
+	if err := d.ends(); err != nil {
+		return nil, err
+	}
 	if string(asJSON) == "null" {
 		return nil, nil
 	}
 	return []value{{d, asJSON}}, nil
+}
+
+// ends returns an error where something follows the first value, which YAMLToJSONStrict passes over.
+func (d document) ends() error {
+	decoder := yaml.NewDecoder(bytes.NewReader(d.text))
+	var node yaml.Node
+	if err := decoder.Decode(&node); err != nil {
+		return nil //nolint:nilerr // YAMLToJSONStrict says what is no YAML
+	}
+	if err := decoder.Decode(&node); !errors.Is(err, io.EOF) {
+		return errors.New("more follows the object that begins here: separate objects by a line of ---")
+	}
+	return nil
 }
 
 // begin returns the first line that holds more than a comment or a directive; 0 where none does.

@@ -13,13 +13,18 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// stdin is the path that stands for the standard input.
+const stdin = "-"
+
 // place is where an object begins.
 type place struct {
-	// File is - for the standard input.
+	// File is that of [stdin] for the standard input.
 	File string
 	// Line counts from 1.
 	Line int
@@ -42,7 +47,7 @@ type manifest struct {
 	metav1.PartialObjectMetadata
 	json []byte
 	// document is where the object stands, alone or as an item of the Lists that the indexes lead through.
-	document document
+	document value
 	items    []int
 }
 
@@ -62,20 +67,37 @@ func (n *notManifest) Error() string { return n.place.String() + ": " + n.reason
 // input is what was read.
 type input struct {
 	manifests []manifest
+	// texts are the files that hold manifests.
+	texts []text
 	// skipped are the parts of files in folders that are no manifests, at most one for each file.
 	skipped []*notManifest
 }
 
+// text is what a file holds.
+type text struct {
+	file string
+	data []byte
+}
+
 // readManifests reads files, folders with all that is below them, and - for in, in that order. What is no manifest is
-// skipped in a folder, and an error in a file that is named.
+// skipped in a folder, and an error in a file that is named. Kustomizations in a folder are built, and count in the place
+// of the files that they take.
 func readManifests(paths []string, in io.Reader) (input, error) {
 	var all input
 	for _, path := range paths {
-		files := []string{path}
-		if path != "-" {
+		files, found := []string{path}, kustomizations{}
+		if path != stdin {
 			var err error
-			if files, err = filesBelow(path); err != nil {
+			if files, found, err = walk(path); err != nil {
 				return input{}, err
+			}
+		}
+		all.skipped = append(all.skipped, found.rejected...)
+		for _, k := range found.roots {
+			manifests, rejected := k.build()
+			all.manifests = append(all.manifests, manifests...)
+			if rejected != nil {
+				all.skipped = append(all.skipped, rejected)
 			}
 		}
 		for _, file := range files {
@@ -85,6 +107,7 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 			}
 			manifests, rejected := parseManifests(file, data)
 			all.manifests = append(all.manifests, manifests...)
+			all.texts = append(all.texts, text{file, data})
 			if len(rejected) > 0 && file == path {
 				return input{}, rejected[0]
 			}
@@ -94,27 +117,38 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 	return all, nil
 }
 
+// readFile returns a file in UTF-8 without a byte order mark. What PowerShell redirects to a file is UTF-16.
 func readFile(path string, in io.Reader) ([]byte, error) {
-	if path == "-" {
-		return io.ReadAll(in)
+	if path != stdin {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() //nolint:errcheck // it was only read
+		in = file
 	}
-	return os.ReadFile(path)
+	return io.ReadAll(transform.NewReader(in, unicode.BOMOverride(transform.Nop)))
 }
 
-// filesBelow returns a file itself, and of a folder every YAML and JSON file in it, sorted by path.
-func filesBelow(path string) ([]string, error) {
-	var files []string
+// walk returns a file itself, and of a folder every YAML and JSON file in it, sorted by path, but for those that its
+// kustomizations take.
+func walk(path string) ([]string, kustomizations, error) {
+	var folders, files []string
 	err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		manifest := slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file))
-		if !entry.IsDir() && (file == path || manifest) {
+		switch {
+		case entry.IsDir():
+			folders = append(folders, file)
+		case file == path || manifest:
 			files = append(files, file)
 		}
 		return nil
 	})
-	return files, err
+	found := findKustomizations(folders)
+	return slices.DeleteFunc(files, func(file string) bool { return found.taken[file] }), found, err
 }
 
 // parseManifests returns the objects of a file, those of a List one by one, and what in it is none.
@@ -132,7 +166,7 @@ func parseManifests(file string, data []byte) ([]manifest, []*notManifest) {
 			rejected = append(rejected, &notManifest{place{File: file, Line: max(d.begin(), d.line)}, reason})
 		}
 		for _, v := range values {
-			found, bad := parseObject(manifest{place: place{File: file, Line: v.begin()}, json: v.json, document: v.document})
+			found, bad := parseObject(manifest{place: place{File: file, Line: v.begin()}, json: v.json, document: v})
 			manifests, rejected = append(manifests, found...), append(rejected, bad...)
 		}
 	}

@@ -12,10 +12,15 @@ import (
 
 func newRender() *cobra.Command {
 	var flags sceneFlags
+	var inPlace, diff bool
 	command := &cobra.Command{
-		Use:   "render -f PATH...",
-		Short: "Print manifests as admission would store them",
+		Use:   "render -f PATH... [--write | --diff]",
+		Short: "Print manifests as admission would store them, or write them so",
 		Long: `Print manifests as admission would store them, as YAML documents in the order of the input.
+
+With --write the files themselves are edited, and the names of those that changed are printed: Git then holds what is
+stored. Comments, order and formatting of everything else stay as they are. With --diff the same is shown, and nothing is
+written. Files of a kustomization are left as they are, since what kustomize makes of them is what counts: see krm.
 
 The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
 no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
@@ -25,7 +30,14 @@ no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: 
 			if err != nil {
 				return err
 			}
-			if err := writeYAML(command.OutOrStdout(), judged.results); err != nil {
+			write := func(out io.Writer) error { return writeYAML(out, judged.results) }
+			switch {
+			case inPlace:
+				write = judged.writeFiles
+			case diff:
+				write = judged.writeDiff
+			}
+			if err := write(command.OutOrStdout()); err != nil {
 				return err
 			}
 			for _, s := range judged.skipped {
@@ -39,6 +51,9 @@ no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: 
 		},
 	}
 	flags.addTo(command)
+	command.Flags().BoolVar(&inPlace, "write", false, "edit the files in place, and print the names of those that changed")
+	command.Flags().BoolVar(&diff, "diff", false, "print what --write would change")
+	command.MarkFlagsMutuallyExclusive("write", "diff")
 	if err := command.MarkFlagRequired("filename"); err != nil {
 		panic(err) // the flag is defined above
 	}

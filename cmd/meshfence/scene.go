@@ -32,6 +32,9 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
+	// inline is a FenceConfig that counts before all others, and inlineSource says where it stands.
+	inline       []byte
+	inlineSource string
 }
 
 func (f *sceneFlags) addTo(command *cobra.Command) {
@@ -155,6 +158,10 @@ func withNodes(config *policy.Config, labels []map[string]string) (*policy.Confi
 // parseConfig takes the FenceConfig from the file given, or else from the ConfigMap among the manifests.
 func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*policy.Config, error) {
 	source := policy.Source{File: f.config, Rules: leak.IDs(rules)}
+	if f.inline != nil {
+		source.File = f.inlineSource
+		return policy.ParseConfig(source, f.inline)
+	}
 	if f.config != "" {
 		data, err := os.ReadFile(f.config)
 		if err != nil {

@@ -18,8 +18,9 @@ func viewKinds() []string {
 	return []string{
 		policy.KindService, policy.KindNamespace, policy.KindConfigMap, policy.KindPod, policy.KindEndpoints, policy.KindEndpointSlice,
 		policy.KindIngress, policy.KindDestinationRule, policy.KindVirtualService, policy.KindServiceEntry, policy.KindWorkloadEntry,
-		policy.KindWorkloadGroup, policy.KindSidecar, policy.KindGateway, policy.KindEnvoyFilter, policy.KindServiceExport,
+		policy.KindWorkloadGroup, policy.KindSidecar, policy.KindGateway, policy.KindEnvoyFilter, policy.KindProxyConfig, policy.KindServiceExport,
 		policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute, policy.KindBackendTLSPolicy,
+		policy.KindBinding, policy.KindWasmPlugin, policy.KindTrafficExtension,
 	}
 }
 

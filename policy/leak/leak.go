@@ -167,10 +167,7 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 
 // About returns the findings for an object that stands which touch a host, or none in particular.
 func (g *Guard) About(o *policy.Object, fqdn string, view *policy.View) []Finding {
-	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool {
-		hosts := h.host.Hosts()
-		return len(hosts) > 0 && h.host.More == 0 && !slices.Contains(hosts, fqdn)
-	}))
+	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool { return !h.about(fqdn) }))
 }
 
 func (r Rule) finding(o *policy.Object, b breach) Finding {

@@ -50,6 +50,7 @@ func Rules() []Rule {
 		podForeignNetwork(),
 		podLocality(),
 		podForeignCluster(),
+		proxyConfigForeignCluster(),
 		meshConfigClusterLocalRemoved(),
 		serviceExportFenced(),
 		routeBypassesSubset(),
@@ -64,8 +65,10 @@ func Rules() []Rule {
 		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
+		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
 		injectionTakenOut(),
+		namespaceLoosenedDestination(),
 	}
 }
 

@@ -27,6 +27,8 @@ func TestStandingRelations(t *testing.T) {
 			"meshConfig", "workloadentry-joins-fenced-service"},
 		"workload group": {policy.KindWorkloadGroup, shop + "spec: {template: {labels: {app: reviews}}}",
 			"meshConfig", "workloadentry-joins-fenced-service"},
+		"slice": {policy.KindEndpointSlice, "metadata: {name: it, namespace: shop, labels: {kubernetes.io/service-name: reviews}}\n" +
+			"endpoints: [{addresses: [192.0.2.7]}]", "meshConfig", "endpointslice-foreign-writer"},
 		"backend": {policy.KindHTTPRoute, shop + "spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: reviews}]}]}",
 			"subset", "route-bypasses-subset"},
 		"ingress": {policy.KindIngress, shop + "spec: {defaultBackend: {service: {name: reviews}}}",

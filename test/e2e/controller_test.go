@@ -56,7 +56,7 @@ rules:
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list]}
 - {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
 - apiGroups: [networking.istio.io]
-  resources: [serviceentries, workloadentries, workloadgroups, sidecars, gateways, envoyfilters]
+  resources: [serviceentries, workloadentries, workloadgroups, sidecars, gateways, envoyfilters, proxyconfigs]
   verbs: [list, watch]
 - apiGroups: [networking.istio.io]
   resources: [destinationrules, virtualservices]

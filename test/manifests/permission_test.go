@@ -265,8 +265,14 @@ func provoke(t *testing.T, client *kubernetes.Clientset, address, overlay string
 "resource": {"group": "networking.istio.io", "version": "v1", "resource": "destinationrules"},
 "object": {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"namespace": "unknown", "name": "a"},
 "spec": {"host": "unknown.unknown.svc.cluster.local"}}}}`
-	if err := get(t.Context(), address+"/validate", strings.NewReader(review)); err != nil {
-		t.Fatal(err)
+	// The Pod of a Binding with labels is read.
+	const binding = `{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "1", "operation": "CREATE",
+"namespace": "unknown", "name": "a", "kind": {"version": "v1", "kind": "Binding"}, "resource": {"version": "v1", "resource": "pods"},
+"subResource": "binding", "object": {"apiVersion": "v1", "kind": "Binding", "metadata": {"namespace": "unknown", "name": "a", "labels": {"a": "b"}}}}}`
+	for _, r := range []string{review, binding} {
+		if err := get(t.Context(), address+"/validate", strings.NewReader(r)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

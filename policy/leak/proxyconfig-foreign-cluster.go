@@ -1,0 +1,37 @@
+package leak
+
+import (
+	"slices"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// proxyConfigForeignCluster refuses a ProxyConfig that has the proxies of its Namespace, or of the Pods that it
+// selects, say that they are in another cluster (toMeshConfigProxyConfig in Istio's pilot/pkg/model/proxy_config.go
+// hands its variables to the injector), as pod-foreign-cluster does for one Pod [K1].
+func proxyConfigForeignCluster() Rule {
+	return Rule{
+		ID:       "proxyconfig-foreign-cluster",
+		Rows:     []string{"K1"},
+		Kinds:    []string{policy.KindProxyConfig},
+		Severity: Deny,
+		Leaks:    "the proxies are sent to the Pods of that cluster, as if they were there, or take addresses of this one for unknown",
+		Mend:     "leave it to the injector",
+		check: func(o Write, view *policy.View) []breach {
+			cluster, claims := o.ProxyConfig.EnvironmentVariables[clusterVariable]
+			if !claims || slices.Contains(view.Config().Clusters, cluster) {
+				return nil
+			}
+			host, judged := claimable(o, view)
+			if !judged {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"spec", "environmentVariables", clusterVariable},
+				value: cluster,
+				host:  host,
+				must:  mustClaim(view.Config()),
+			}}
+		},
+	}
+}
