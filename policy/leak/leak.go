@@ -109,6 +109,8 @@ type Finding struct {
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
+	// Labels are those of the object.
+	Labels map[string]string `json:"-"`
 	// Path leads to the field; a list index is a decimal number.
 	Path []string `json:"-"`
 	// Value is what stands in the field.
@@ -177,6 +179,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Kind:      o.Kind,
 		Namespace: o.Metadata.Namespace,
 		Name:      o.Metadata.Name,
+		Labels:    o.Metadata.Labels,
 		Field:     fieldPath(b.path),
 		Path:      b.path,
 		Host:      b.host.Host,

@@ -68,6 +68,7 @@ func Rules() []Rule {
 		envoyFilterInFencedNamespace(),
 		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
+		injectionTakenOut(),
 		namespaceLoosenedDestination(),
 	}
 }
