@@ -99,8 +99,13 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 			report.Standing = append(report.Standing, s)
 		}
 	}
+	pods := a.pods()
 	for _, key := range a.Index.Objects() {
-		add(a.Object(key))
+		standing, err := a.object(ctx, key, a.Guard.Check, pods)
+		if err != nil {
+			return Report{}, err
+		}
+		add(standing)
 	}
 	ready, err := a.endpoints(ctx, add)
 	if err != nil {
@@ -134,26 +139,6 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 
 func (s Standing) any() bool {
 	return len(s.Denied)+len(s.Warned)+len(s.Audited)+len(s.Exempted) > 0
-}
-
-// Object judges an object of the index; one that is gone has no findings.
-func (a *Auditor) Object(key policy.Key) Standing {
-	view := a.Index.View()
-	o, ok := view.Object(key)
-	if !ok {
-		return Standing{Key: key}
-	}
-	return a.standing(o, view)
-}
-
-// About is Object for what was found about one host, or about none in particular.
-func (a *Auditor) About(key policy.Key, fqdn string) Standing {
-	view := a.Index.View()
-	o, ok := view.Object(key)
-	if !ok {
-		return Standing{Key: key}
-	}
-	return a.weigh(o, a.Guard.About(o, fqdn, view), view)
 }
 
 // Service judges a Service.

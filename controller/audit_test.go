@@ -101,7 +101,11 @@ func TestAbout(t *testing.T) {
 	auditor := controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Now: time.Now}
 	auditor.Index.SetObject(entry)
 	var got []string
-	for _, f := range auditor.About(entry.Key(), "s77.shop.svc.cluster.local").Denied {
+	about, err := auditor.About(t.Context(), entry.Key(), "s77.shop.svc.cluster.local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range about.Denied {
 		got = append(got, f.Rule+" "+f.Field)
 	}
 	if diff := cmp.Diff([]string{"serviceentry-fenced-host spec.hosts[77]"}, got); diff != "" {

@@ -132,7 +132,7 @@ func (r *runner) Start(ctx context.Context) error {
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, newUnheld(r).run, r.keepObjects))
+	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, newUnheld(r).run, newLost(r).run, r.keepObjects))
 }
 
 // keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.

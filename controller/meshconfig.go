@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -158,29 +157,21 @@ func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool)
 		}
 		return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 	}
-	var scope inject.Scope
-	if hold {
-		scope = m.index
-	}
-	plan, err := inject.MeshConfigMap(object.Data, object.Annotations, m.index.Config().ClusterDomain, scope)
-	if err != nil {
-		return fmt.Errorf("mesh ConfigMap %s: %w", key, err)
-	}
-	m.contradict(&object, plan.Contradictions)
-	if plan.Text == object.Data[inject.MeshConfigKey] && plan.Owned == object.Annotations[inject.ClusterLocalHostsAnnotation] {
-		return nil
-	}
-	patch, err := meshConfigPatch(&object, plan)
+	plan, inLine, err := m.plan(&object, hold)
 	if err != nil {
 		return err
+	}
+	m.contradict(&object, plan.Contradictions)
+	if inLine {
+		return m.disown(ctx, &object)
 	}
 	if wait := m.contest(key).Wait(plan.Owned, time.Now()); wait > 0 {
 		return fmt.Errorf("mesh ConfigMap %s: %w", key, errContested)
 	}
-	if err := m.writer.Patch(ctx, &object, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+	if err := m.bring(ctx, &object, hold); err != nil {
 		return fmt.Errorf("write mesh ConfigMap %s: %w", key, err)
 	}
-	logf.FromContext(ctx).Info("wrote mesh ConfigMap", "configMap", key.String(), "bytes", len(plan.Text))
+	logf.FromContext(ctx).Info("brought mesh ConfigMap in line", "configMap", key.String(), "bytes", len(plan.Text))
 	if m.contest(key).Wrote(plan.Owned, time.Now()) {
 		m.metrics.contested.WithLabelValues(policy.KindConfigMap).Inc()
 	}
@@ -197,23 +188,6 @@ func (m *meshConfigs) contradict(object *corev1.ConfigMap, contradictions []inje
 	for _, c := range contradictions {
 		m.recorder.Eventf(object, nil, corev1.EventTypeWarning, "ContradictsScope", "Hold", "line %d: %s", c.Line, c)
 	}
-}
-
-// meshConfigPatch holds the two fields that are ours. The resourceVersion makes it fail where somebody else
-// wrote in between.
-func meshConfigPatch(object *corev1.ConfigMap, plan inject.MeshConfigPlan) ([]byte, error) {
-	annotations := map[string]any{inject.ClusterLocalHostsAnnotation: nil}
-	if plan.Owned != "" {
-		annotations[inject.ClusterLocalHostsAnnotation] = plan.Owned
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": object.ResourceVersion, "annotations": annotations},
-		"data":     map[string]any{inject.MeshConfigKey: plan.Text},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode patch: %w", err)
-	}
-	return patch, nil
 }
 
 // report tells of a ConfigMap that cannot hold the scope, once for each reason: strict Services are not held

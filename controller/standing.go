@@ -112,15 +112,33 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {
-		a.tell(a.Object(key))
+		if err := a.again(ctx, key); err != nil {
+			return err
+		}
+		for _, o := range a.Index.View().ReadThrough(key) {
+			if err := a.again(ctx, o.Key()); err != nil {
+				return err
+			}
+		}
 		if key.Kind != policy.KindVirtualService {
 			continue
 		}
 		for _, root := range a.Index.View().Delegators(key) {
-			a.tell(a.Object(root.Key()))
+			if err := a.again(ctx, root.Key()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// again judges an object and tells what is found.
+func (a *audit) again(ctx context.Context, key policy.Key) error {
+	standing, err := a.Object(ctx, key)
+	if err == nil {
+		a.tell(standing)
+	}
+	return err
 }
 
 // service judges a Service that is strict, or was found to leak before.

@@ -82,6 +82,17 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
+// apart says whether the labels have no key in common with the selector: what Pods they choose cannot be told from it.
+func (b backend) apart(labels map[string]string) bool {
+	for _, pair := range b.selector {
+		key, _, _ := strings.Cut(pair, "=")
+		if _, shared := labels[key]; shared {
+			return false
+		}
+	}
+	return len(b.selector) > 0 && len(labels) > 0
+}
+
 // Speech is what the ports of a Service make sidecars expect.
 type Speech struct {
 	// HTTP says that a port carries requests, or may do so.
@@ -95,9 +106,15 @@ func (s Speech) With(other Speech) Speech {
 	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
 }
 
-func (b backend) speaks() Speech {
+func (b backend) speaks() Speech { return b.speaksOn(func(backendPort) bool { return true }) }
+
+// speaksOn returns what some of the ports carry.
+func (b backend) speaksOn(some func(backendPort) bool) Speech {
 	var s Speech
 	for _, p := range b.ports {
+		if !some(p) {
+			continue
+		}
 		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
 		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
 	}
@@ -106,16 +123,20 @@ func (b backend) speaks() Speech {
 
 // Speaks returns what the ports of a Service carry; everything where they are not known.
 func (v *View) Speaks(h Host) Speech {
-	v.index.mu.RLock()
-	defer v.index.mu.RUnlock()
-	b, ok := v.backends[h]
-	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
-		b, ok = n.backends.byName[h.Name]
-	}
-	if !ok || len(b.ports) == 0 {
+	return v.speaks(h, func(backendPort) bool { return true })
+}
+
+// SpeaksOn does so for the port of a number.
+func (v *View) SpeaksOn(h Host, number int64) Speech {
+	return v.speaks(h, func(p backendPort) bool { return int64(p.number) == number })
+}
+
+func (v *View) speaks(h Host, some func(backendPort) bool) Speech {
+	b, known := v.knownBackend(h)
+	if !known || len(b.ports) == 0 {
 		return Speech{HTTP: true, Bytes: true}
 	}
-	return b.speaks()
+	return b.speaksOn(some)
 }
 
 // bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it

@@ -29,6 +29,8 @@ func ownName(namespace string) string { return "sidecar/" + namespace }
 const (
 	// proxyName is for Sidecars that send what is for unknown hosts to a host.
 	proxyName = "proxy/"
+	// connectionsName is for VirtualServices with routes of tcp for sidecars.
+	connectionsName = "connections/"
 	// tlsNetworkName is for ServiceEntries with a port of TLS for a network.
 	tlsNetworkName = "tls-network/"
 )
@@ -333,6 +335,17 @@ func (v *View) Opened(port int64) bool { return v.has(listenerName(port)) }
 
 // Proxied reports whether a Sidecar sends what is for unknown hosts to a host.
 func (v *View) Proxied() bool { return v.has(proxyName) }
+
+// RoutingConnections returns the VirtualServices with routes of tcp for sidecars, sorted by key.
+func (v *View) RoutingConnections() []*Object { return v.named(connectionsName) }
+
+// ListenerPorts lists the ports for which Sidecars have listeners of their own that take whatever comes to them, sorted.
+func (v *View) ListenerPorts() []int64 {
+	i := &v.index.inventory
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return slices.Sorted(maps.Keys(i.listeners))
+}
 
 // TLSNetworks returns the ServiceEntries with a port of TLS for a network, sorted by key.
 func (v *View) TLSNetworks() []*Object { return v.named(tlsNetworkName) }

@@ -65,6 +65,8 @@ type Config struct {
 	nodeError  error
 	// meshFault says why hold meshConfig is not true.
 	meshFault *HoldFault
+	// ingress is which Ingresses istiod reads; nil where that is not known.
+	ingress *IngressReading
 }
 
 // Exemption accepts the findings of one rule for one object until a day has passed.

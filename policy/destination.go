@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -11,13 +12,15 @@ const leadsName = "leads/"
 
 func gatewayName(pair string) string { return "gateway/" + pair }
 
-// gatewayNames lists the labels by which a Gateway chooses Pods; without any it is for all gateways.
+// gatewayNames lists the labels by which a Gateway chooses Pods, and all of them together; without any it is for all
+// gateways.
 func gatewayNames(g *Gateway) []string {
-	if len(g.Selector) == 0 {
+	list := pairs(g.Selector)
+	if len(list) == 0 {
 		return []string{gatewayName("")}
 	}
-	var names []string
-	for _, pair := range pairs(g.Selector) {
+	names := []string{gatewayName(strings.Join(list, ","))}
+	for _, pair := range list {
 		names = append(names, gatewayName(pair))
 	}
 	return names
@@ -58,21 +61,58 @@ func (c *Config) mayBeService(host string) bool {
 // LeadingElsewhere returns the VirtualServices that may send requests for a Service to another host, sorted by key.
 func (v *View) LeadingElsewhere() []*Object { return v.named(leadsName) }
 
+// LeadingInto returns those of them that have a route to a Service of a Namespace.
+func (v *View) LeadingInto(namespace string) []*Object { return v.named(leadsName + namespace) }
+
+// Routing returns the VirtualServices and DestinationRules that are for Services of a Namespace, or lead there, sorted by
+// key.
+func (v *View) Routing(namespace string) []*Object {
+	related := v.index.inventory.find([]string{"." + namespace + ".svc." + v.config.ClusterDomain}, routesName+namespace)
+	return slices.DeleteFunc(related, func(o *Object) bool { return o.VirtualService == nil && o.DestinationRule == nil })
+}
+
+// routesName begins the name of a Namespace among those of the VirtualServices and DestinationRules that are for its
+// Services or lead there. No host looks like it.
+const routesName = "routes/"
+
+// within lists the Namespaces in which hosts are, some maybe more than once.
+func (c *Config) within(hosts []string) []string {
+	var list []string
+	for _, host := range hosts {
+		suffix, wildcard := Wildcard(host)
+		if wildcard {
+			host = "any" + suffix
+		}
+		if h, inside := ParseHost(host, c.ClusterDomain); inside && (len(list) == 0 || list[len(list)-1] != h.Namespace) {
+			list = append(list, h.Namespace)
+		}
+	}
+	return list
+}
+
 // Selects reports whether a Service selects what has the labels.
 func (v *View) Selects(h Host, labels map[string]string) bool { return v.backendOf(h).selects(labels) }
 
-// GatewayOn reports whether a Gateway is bound to choose Pods of a Service: its selector contradicts no label that
-// the Service selects by, and has one of them or is empty.
-func (v *View) GatewayOn(g *Gateway, h Host) bool { return v.backendOf(h).overlaps(g.Selector) }
+// GatewayOn reports whether a Gateway chooses Pods of a Service: its selector contradicts no label that the Service
+// selects by, and has one of them or is empty, so that it is bound to; or a Pod has the labels of both.
+func (v *View) GatewayOn(g *Gateway, h Host) bool {
+	b := v.backendOf(h)
+	return b.overlaps(g.Selector) || b.apart(g.Selector) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(g.Selector))...)
+}
 
-// GatewaysOn returns the Gateways that are bound to choose Pods of a Service, sorted by key.
+// GatewaysOn returns the Gateways that choose Pods of a Service, sorted by key.
 func (v *View) GatewaysOn(h Host) []*Object {
 	b := v.backendOf(h)
 	names := []string{gatewayName("")}
 	for _, pair := range b.selector {
 		names = append(names, gatewayName(pair))
 	}
-	return slices.DeleteFunc(v.named(names...), func(o *Object) bool { return !b.overlaps(o.Gateway.Selector) })
+	for _, o := range v.index.inventory.oneOfEachSelector() {
+		if b.apart(o.Gateway.Selector) && v.GatewayOn(o.Gateway, h) {
+			names = append(names, gatewayNames(o.Gateway)[0])
+		}
+	}
+	return slices.DeleteFunc(v.named(names...), func(o *Object) bool { return !v.GatewayOn(o.Gateway, h) })
 }
 
 // ServedByHand reports whether the index knows that a Service chooses no Pods: people write its endpoints, or it is but
@@ -80,4 +120,20 @@ func (v *View) GatewaysOn(h Host) []*Object {
 func (v *View) ServedByHand(h Host) bool {
 	b, known := v.knownBackend(h)
 	return known && !h.IsAPIServer() && (b.external || len(b.selector) == 0)
+}
+
+// oneOfEachSelector returns a Gateway for each set of labels by which Gateways choose Pods.
+func (i *inventory) oneOfEachSelector() []*Object {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	var list []*Object
+	for _, name := range slices.Sorted(maps.Keys(i.selectors)) {
+		for key := range i.byName[name] {
+			if o := i.objects[key].Object; o.Gateway != nil && gatewayNames(o.Gateway)[0] == name {
+				list = append(list, o)
+				break
+			}
+		}
+	}
+	return list
 }

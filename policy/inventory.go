@@ -26,15 +26,26 @@ type inventory struct {
 	objects map[Key]filed
 	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
 	byName, byWildcard map[string]map[Key]bool
-	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address.
-	open     map[int64]int
-	watchers []*func(Key)
+	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
+	// Sidecars by those for which they have listeners that take whatever comes to them.
+	open, listeners map[int64]int
+	// selectors counts the Gateways by the name for all labels by which they choose Pods.
+	selectors map[string]int
+	watchers  []*func(Key)
 }
 
 // filed is an object and the names that it stands under, those of the cluster domain at that time.
 type filed struct {
 	*Object
 	names []string
+}
+
+// listenerPorts are those of a Sidecar.
+func (f filed) listenerPorts() []int64 {
+	if f.Object == nil || f.Sidecar == nil {
+		return nil
+	}
+	return f.Sidecar.openPorts()
 }
 
 // openPorts are those of a ServiceEntry.
@@ -45,17 +56,31 @@ func (f filed) openPorts() []EntryPort {
 	return f.ServiceEntry.OpenPorts()
 }
 
+// selector returns the name for all labels by which a Gateway chooses Pods; empty for any other object.
+func (f filed) selector() string {
+	if f.Object == nil || f.Gateway == nil || len(f.Gateway.Selector) == 0 {
+		return ""
+	}
+	return gatewayNames(f.Gateway)[0]
+}
+
 // SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
 func (x *Index) SetObject(o *Object) {
 	f := filed{o, o.names(x.Config())}
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
-			i.open = map[int64]int{}
+			i.open, i.listeners, i.selectors = map[int64]int{}, map[int64]int{}, map[string]int{}
 		}
 		i.objects[o.Key()] = f
 		for _, p := range f.openPorts() {
 			i.open[p.Number]++
+		}
+		if name := f.selector(); name != "" {
+			i.selectors[name]++
+		}
+		for _, number := range f.listenerPorts() {
+			i.listeners[number]++
 		}
 		i.places(f, func(set map[string]map[Key]bool, name string) {
 			if set[name] == nil {
@@ -80,6 +105,16 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 	for _, p := range i.objects[k].openPorts() {
 		if i.open[p.Number]--; i.open[p.Number] == 0 {
 			delete(i.open, p.Number)
+		}
+	}
+	if name := i.objects[k].selector(); name != "" {
+		if i.selectors[name]--; i.selectors[name] == 0 {
+			delete(i.selectors, name)
+		}
+	}
+	for _, number := range i.objects[k].listenerPorts() {
+		if i.listeners[number]--; i.listeners[number] == 0 {
+			delete(i.listeners, number)
 		}
 	}
 	delete(i.objects, k)
@@ -222,19 +257,36 @@ func (o *Object) names(config *Config) []string {
 	switch {
 	case o.DestinationRule != nil:
 		add(o.DestinationRule.Host)
+		for _, in := range config.within(list) {
+			list = append(list, routesName+in)
+		}
 	case o.VirtualService != nil:
 		for _, host := range o.VirtualService.Claims() {
 			add(host)
 		}
-		list = append(list, shortNamed(o.VirtualService.Hosts)...)
-		if o.VirtualService.claimsAddress() {
-			add("*.svc." + domain)
+		for _, in := range config.within(list) {
+			list = append(list, routesName+in)
 		}
+		to := len(list)
 		for _, d := range o.VirtualService.Destinations() {
 			add(d.Host)
 		}
+		into := config.within(list[to:])
+		for _, in := range into {
+			list = append(list, routesName+in)
+		}
+		if o.VirtualService.routesConnections() {
+			list = append(list, connectionsName)
+		}
 		if o.leadsElsewhere(config) {
 			list = append(list, leadsName)
+			for _, in := range into {
+				list = append(list, leadsName+in)
+			}
+		}
+		list = append(list, shortNamed(o.VirtualService.Hosts)...)
+		if o.VirtualService.claimsAddress() {
+			add("*.svc." + domain)
 		}
 		for _, d := range o.VirtualService.Delegates(namespace) {
 			list = append(list, delegateName(d.Namespace, d.Name))
@@ -263,10 +315,10 @@ func (o *Object) names(config *Config) []string {
 		if o.ServiceEntry.claimsAddress() {
 			add("*.svc." + domain)
 		}
-	case o.Kind == KindEnvoyFilter && namespace == config.IstioNamespace, // it is for every workload
+	case (o.Kind == KindEnvoyFilter || o.Extension != nil) && namespace == config.IstioNamespace, // it is for every workload
 		o.ProxyConfig != nil && len(o.ProxyConfig.EnvironmentVariables) > 0:
 		add("*.svc." + domain)
-	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter:
+	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter, o.Extension != nil:
 		add("*." + namespace + ".svc." + domain)
 	case o.Sidecar != nil:
 		list = append(list, sidecarNames(o, config)...)
@@ -283,6 +335,10 @@ func (o *Object) names(config *Config) []string {
 				}
 				add(name)
 			}
+		}
+	case o.EndpointSlice != nil:
+		if name := o.Metadata.Labels[serviceNameLabel]; name != "" {
+			service(Host{Namespace: namespace, Name: name})
 		}
 	case o.Kind == KindServiceExport:
 		service(Host{Namespace: namespace, Name: o.Metadata.Name})
@@ -310,6 +366,7 @@ func (o *Object) names(config *Config) []string {
 			service(host)
 		}
 	}
+	list = append(list, o.throughNames()...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

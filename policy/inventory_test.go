@@ -82,6 +82,10 @@ func TestRelated(t *testing.T) {
 		"EnvoyFilter":              {policy.KindEnvoyFilter, `"spec": {}`, shop},
 		"ProxyConfig":              {policy.KindProxyConfig, `"spec": {"environmentVariables": {"A": "b"}}`, all},
 		"ProxyConfig, its threads": {policy.KindProxyConfig, `"spec": {"concurrency": 2}`, nil},
+		"WasmPlugin":               {policy.KindWasmPlugin, `"spec": {}`, shop},
+		"TrafficExtension":         {policy.KindTrafficExtension, `"spec": {}`, shop},
+		"EndpointSlice":            {policy.KindEndpointSlice, `"metadata": {"namespace": "shop", "name": "it", "labels": {"kubernetes.io/service-name": "cart"}}`, one},
+		"EndpointSlice of nothing": {policy.KindEndpointSlice, `"endpoints": []`, nil},
 		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, all},
 		"Sidecar, nothing else":    {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "cart"}}}`, nil},
 		"Sidecar, bound":           {policy.KindSidecar, `"spec": {"egress": [{"bind": "10.0.0.1", "hosts": ["*/*"]}]}`, all},
@@ -132,7 +136,8 @@ func TestRelatedOfEveryKind(t *testing.T) {
 		}
 		index.SetObject(o)
 		switch kind {
-		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindConfigMap, policy.KindEndpoints, policy.KindEndpointSlice:
+		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindBinding, policy.KindConfigMap, policy.KindEndpoints,
+			policy.KindIngressClass, policy.KindGatewayClass, policy.KindAPIGateway:
 		default:
 			want = append(want, o.Key())
 		}

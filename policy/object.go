@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,9 +17,11 @@ const (
 	KindNamespace        = "Namespace"
 	KindConfigMap        = "ConfigMap"
 	KindPod              = "Pod"
+	KindBinding          = "Binding"
 	KindEndpoints        = "Endpoints"
 	KindEndpointSlice    = "EndpointSlice"
 	KindIngress          = "Ingress"
+	KindIngressClass     = "IngressClass"
 	KindDestinationRule  = "DestinationRule"
 	KindVirtualService   = "VirtualService"
 	KindServiceEntry     = "ServiceEntry"
@@ -34,10 +37,22 @@ const (
 	KindTCPRoute         = "TCPRoute"
 	KindTLSRoute         = "TLSRoute"
 	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindWasmPlugin       = "WasmPlugin"
+	KindTrafficExtension = "TrafficExtension"
+	KindGatewayClass     = "GatewayClass"
+	// KindAPIGateway is the Gateway of the Gateway API, which is called like Istio's: see [APIKind].
+	KindAPIGateway = gatewayGroup + "/" + apiGateway
 )
 
+const apiGateway = "Gateway"
+
+// APIKind returns the name that a kind has in its API group.
+func APIKind(kind string) string {
+	return kind[strings.LastIndexByte(kind, '/')+1:]
+}
+
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
-// its kind is set; a Namespace, a Pod, an EnvoyFilter and a ServiceExport have metadata only.
+// its kind is set; a Namespace, a Pod, a Binding, an EnvoyFilter and a ServiceExport have metadata only.
 type Object struct {
 	Kind             string
 	Metadata         Metadata
@@ -46,6 +61,7 @@ type Object struct {
 	Endpoints        *Endpoints
 	EndpointSlice    *EndpointSlice
 	Ingress          *Ingress
+	IngressClass     *IngressClass
 	DestinationRule  *DestinationRule
 	VirtualService   *VirtualService
 	ServiceEntry     *ServiceEntry
@@ -54,7 +70,11 @@ type Object struct {
 	Sidecar          *Sidecar
 	Gateway          *Gateway
 	ProxyConfig      *ProxyConfig
+	GatewayClass     *GatewayClass
+	APIGateway       *APIGateway
 	BackendTLSPolicy *BackendTLSPolicy
+	// Extension is that of a WasmPlugin or TrafficExtension.
+	Extension *Extension
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
 }
@@ -81,6 +101,8 @@ type ServiceSpec struct {
 	ExportTo []string `json:"-"`
 	// Status is the status of the object.
 	Status ServiceStatus `json:"-"`
+	// Owner is the one whose controller keeps the Service; nil where none does.
+	Owner *Owner `json:"-"`
 }
 
 // ServiceStatus is the part of the status of a Service that is read.
@@ -99,15 +121,19 @@ type LoadBalancerIngress struct {
 // decodeService fills the metadata of the object and returns its spec with its status.
 func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
 	var view struct {
-		Metadata Metadata      `json:"metadata"`
-		Spec     ServiceSpec   `json:"spec"`
-		Status   ServiceStatus `json:"status"`
+		Metadata struct {
+			Metadata
+
+			OwnerReferences []Owner `json:"ownerReferences"`
+		} `json:"metadata"`
+		Spec   ServiceSpec   `json:"spec"`
+		Status ServiceStatus `json:"status"`
 	}
 	if err := read(data, &view); err != nil {
 		return nil, err
 	}
-	object.Metadata, view.Spec.Status = view.Metadata, view.Status
-	view.Spec.ExportTo = ExportTo(view.Metadata.Annotations)
+	object.Metadata, view.Spec.Status = view.Metadata.Metadata, view.Status
+	view.Spec.ExportTo, view.Spec.Owner = ExportTo(view.Metadata.Annotations), controllerOf(view.Metadata.OwnerReferences)
 	return &view.Spec, nil
 }
 
@@ -130,19 +156,34 @@ type ProxyConfig struct {
 	EnvironmentVariables map[string]string `json:"environmentVariables"`
 }
 
+// KindIn returns the name that a kind of an API group has here.
+func KindIn(group, kind string) string {
+	if group == gatewayGroup && kind == apiGateway {
+		return KindAPIGateway
+	}
+	return kind
+}
+
+// ClusterScoped reports whether the objects of a kind are in no Namespace.
+func ClusterScoped(kind string) bool {
+	return kind == KindNamespace || kind == KindIngressClass || kind == KindGatewayClass
+}
+
 // GroupOf returns the API group of a kind that has a view.
 func GroupOf(kind string) string {
 	switch kind {
-	case KindService, KindNamespace, KindConfigMap, KindPod, KindEndpoints:
+	case KindService, KindNamespace, KindConfigMap, KindPod, KindBinding, KindEndpoints:
 		return ""
 	case KindEndpointSlice:
 		return "discovery.k8s.io"
-	case KindIngress:
+	case KindIngress, KindIngressClass:
 		return "networking.k8s.io"
 	case KindServiceExport:
 		return multiclusterGroup
-	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy:
+	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy, KindGatewayClass, KindAPIGateway:
 		return gatewayGroup
+	case KindWasmPlugin, KindTrafficExtension:
+		return extensionGroup
 	}
 	return istioGroup
 }
@@ -153,7 +194,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
 	var err error
 	switch kind {
-	case KindNamespace, KindPod, KindEnvoyFilter, KindServiceExport:
+	case KindNamespace, KindPod, KindBinding, KindEnvoyFilter, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
 		object.Service, err = decodeService(data, object)
@@ -165,6 +206,12 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.EndpointSlice, err = decodeWhole[EndpointSlice](data, object)
 	case KindIngress:
 		object.Ingress, err = decode[Ingress](data, object)
+	case KindIngressClass:
+		object.IngressClass, err = decode[IngressClass](data, object)
+	case KindGatewayClass:
+		object.GatewayClass, err = decode[GatewayClass](data, object)
+	case KindAPIGateway:
+		object.APIGateway, err = decode[APIGateway](data, object)
 	case KindDestinationRule:
 		object.DestinationRule, err = decode[DestinationRule](data, object)
 	case KindVirtualService:
@@ -183,6 +230,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.ProxyConfig, err = decode[ProxyConfig](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
+	case KindWasmPlugin, KindTrafficExtension:
+		object.Extension, err = decode[Extension](data, object)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		object.Route, err = decode[Route](data, object)
 	default:

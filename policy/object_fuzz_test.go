@@ -85,10 +85,19 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 	switch {
 	case object.Service != nil:
 		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
-		status := struct {
+		rest := struct {
+			Metadata struct {
+				OwnerReferences []policy.Owner `json:"ownerReferences"`
+			} `json:"metadata"`
 			Status *policy.ServiceStatus `json:"status"`
-		}{&object.Service.Status}
-		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+		}{Status: &object.Service.Status}
+		err := kjson.UnmarshalCaseSensitivePreserveInts(data, &rest)
+		for _, owner := range slices.Backward(rest.Metadata.OwnerReferences) {
+			if owner.Controller {
+				object.Service.Owner = &owner
+			}
+		}
+		return object, err
 	case object.ServiceEntry != nil:
 		status := struct {
 			Status *policy.EntryStatus `json:"status"`

@@ -144,6 +144,7 @@ func yieldMirrors(yield func([]string, Reference) bool, at []string, filters []R
 
 // Ingress is the part of a networking.k8s.io Ingress that is read.
 type Ingress struct {
+	ClassName      *string         `json:"ingressClassName"`
 	DefaultBackend *IngressBackend `json:"defaultBackend"`
 	Rules          []struct {
 		HTTP *struct {

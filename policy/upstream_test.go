@@ -4,9 +4,11 @@ import (
 	"maps"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	extensions "istio.io/api/extensions/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	proxy "istio.io/api/networking/v1beta1"
 	istiotype "istio.io/api/type/v1beta1"
+	clientextensions "istio.io/client-go/pkg/apis/extensions/v1alpha1"
 	clientnetworking "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	clientproxy "istio.io/client-go/pkg/apis/networking/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,10 +33,14 @@ func upstream() map[string]any {
 // fieldOf returns the field of an Object that holds the view of a kind; empty for a kind that has metadata only.
 func fieldOf(kind string) string {
 	switch kind {
-	case policy.KindNamespace, policy.KindPod, policy.KindEnvoyFilter, policy.KindServiceExport:
+	case policy.KindNamespace, policy.KindPod, policy.KindBinding, policy.KindEnvoyFilter, policy.KindServiceExport:
 		return ""
 	case policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute:
 		return "Route"
+	case policy.KindWasmPlugin, policy.KindTrafficExtension:
+		return "Extension"
+	case policy.KindAPIGateway:
+		return "APIGateway"
 	}
 	return kind
 }
@@ -51,14 +57,20 @@ func upstreamMeta() metav1.ObjectMeta {
 		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
 		Annotations: map[string]string{policy.FenceKey: "strict", policy.ExportToAnnotation: "shop, prod"},
+		OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "ConfigMap", Name: "other"},
+			{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "cart", Controller: new(true)},
+		},
 	}
 }
 
 func coreObjects() map[string]any {
-	meta := upstreamMeta()
+	meta, slice := upstreamMeta(), upstreamMeta()
+	slice.Labels[discoveryv1.LabelServiceName] = slice.Name
 	return map[string]any{
 		policy.KindNamespace: &corev1.Namespace{ObjectMeta: meta},
 		policy.KindPod:       &corev1.Pod{ObjectMeta: meta},
+		policy.KindBinding:   &corev1.Binding{ObjectMeta: meta},
 		policy.KindConfigMap: &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"mesh": "{}"}},
 		policy.KindService: &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
@@ -73,7 +85,7 @@ func coreObjects() map[string]any {
 		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},
 		}}},
-		policy.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: meta, Endpoints: []discoveryv1.Endpoint{
+		policy.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: slice, Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.1.0.1"}},
 		}},
 		// The API of ServiceExports is not among the dependencies. Its spec is not read.
@@ -169,6 +181,12 @@ func trafficObjects() map[string]any {
 			}},
 		}},
 		policy.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta},
+		policy.KindWasmPlugin: &clientextensions.WasmPlugin{ObjectMeta: meta, Spec: extensions.WasmPlugin{
+			Match: []*extensions.WasmPlugin_TrafficSelector{{Mode: istiotype.WorkloadMode_SERVER}},
+		}},
+		policy.KindTrafficExtension: &clientextensions.TrafficExtension{ObjectMeta: meta, Spec: extensions.TrafficExtension{
+			Match: []*extensions.TrafficSelector{{Mode: istiotype.WorkloadMode_SERVER}},
+		}},
 	}
 }
 
@@ -236,8 +254,11 @@ func routeObjects() map[string]any {
 				SectionName:                new(gatewayv1.SectionName("http")),
 			}},
 		}},
+		policy.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
+		policy.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
+		policy.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
 		policy.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
-			DefaultBackend: &service,
+			IngressClassName: new("it"), DefaultBackend: &service,
 			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
 				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Backend: service}}},
 			}}},

@@ -17,9 +17,21 @@ type View struct {
 	namespaces map[string]NamespaceScope
 	services   map[Host]asked
 	backends   map[Host]backend
+	pods       map[PodQuestion]bool
 
+	missingPods       map[PodQuestion]bool
 	missingNamespaces map[string]bool
 	missingServices   map[Host]bool
+	// most is how many of those are asked for; 0 means any number.
+	most int
+
+	// objects are those that were loaded, nil for one that does not exist.
+	objects        map[Key]*Object
+	missingObjects map[Key]bool
+
+	// absent are the Services that do not exist; supposing says what becomes of these, see [View.Suppose].
+	absent    map[Host]bool
+	supposing bool
 }
 
 // View returns a view for one request.
@@ -34,6 +46,10 @@ func (v *View) Missing() (namespaces []string, services []Host) {
 	return slices.Sorted(maps.Keys(v.missingNamespaces)),
 		slices.SortedFunc(maps.Keys(v.missingServices), Host.Compare)
 }
+
+// MissAtMost has the view answer that nothing is fenced once it lists more than n as missing, so that what is refused
+// anyway because of their number costs little. Such answers must not be used.
+func (v *View) MissAtMost(n int) { v.most = n }
 
 // LoadNamespace tells the view the labels of a missing Namespace; nil where there is none.
 func (v *View) LoadNamespace(name string, labels map[string]string) {
@@ -51,6 +67,22 @@ func (v *View) LoadService(host Host, annotations map[string]string) {
 // LoadServiceSpec tells the view that a loaded Service exists, what it selects, and its addresses.
 func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
 
+// Untold calls f while the view has not been told of a Service, so that what the index knows of it counts.
+func (v *View) Untold(host Host, f func()) {
+	service, loaded := v.services[host]
+	backend, specified := v.backends[host]
+	delete(v.services, host)
+	delete(v.backends, host)
+	f()
+	if loaded {
+		put(&v.services, host, service)
+		delete(v.missingServices, host)
+	}
+	if specified {
+		put(&v.backends, host, backend)
+	}
+}
+
 func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {
 		*m = map[K]V{}
@@ -63,6 +95,24 @@ func (v *View) Service(host Host, annotations map[string]string) Decision {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	return v.scope(host.Namespace).Service(host.Name, annotations)
+}
+
+// ServiceUnder decides a Service as if its Namespace had the labels given.
+func (v *View) ServiceUnder(labels map[string]string, host Host) Decision {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	scope := v.config.Namespace(host.Namespace, labels)
+	annotation, _ := v.annotation(host)
+	return scope.decide(host.Name, annotation)
+}
+
+// annotation returns what a Service asks for, and whether the view knows the Service.
+func (v *View) annotation(h Host) (annotation asked, known bool) {
+	annotation, known = v.services[h]
+	if n, indexed := v.index.namespaces[h.Namespace]; !known && indexed {
+		annotation, known = n.services[h.Name]
+	}
+	return annotation, known
 }
 
 // Enforcement returns what becomes of findings in a Namespace. A finding on a locked host is not for the
@@ -87,6 +137,9 @@ func (v *View) Match(host string) Match {
 		return v.matchWildcard(host, suffix)
 	}
 	var m Match
+	if v.most > 0 && len(v.missingNamespaces)+len(v.missingServices) > v.most {
+		return m
+	}
 	if h, ok := ParseHost(host, v.config.ClusterDomain); ok {
 		r := v.ranked(h)
 		m.set(FencedHost{Host: host, Decision: r.decision, Enforcement: r.enforcement})
@@ -138,12 +191,9 @@ func (v *View) indexed(n *namespaceIndex) NamespaceScope {
 
 func (v *View) ranked(h Host) ranked {
 	scope := v.scope(h.Namespace)
-	annotation, ok := v.services[h]
-	if n, indexed := v.index.namespaces[h.Namespace]; !ok && indexed {
-		annotation, ok = n.services[h.Name]
-	}
+	annotation, ok := v.annotation(h)
 	if !ok && !scope.exempt {
 		put(&v.missingServices, h, true)
 	}
-	return scope.ranked(h.Name, annotation)
+	return v.supposed(h, scope.ranked(h.Name, annotation), scope.exempt)
 }

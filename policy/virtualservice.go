@@ -26,6 +26,11 @@ func (v *VirtualService) InMesh() bool {
 	return len(v.Gateways) == 0 || slices.Contains(v.Gateways, MeshGateway)
 }
 
+// InMeshAlone says that it routes nothing else.
+func (v *VirtualService) InMeshAlone() bool {
+	return !slices.ContainsFunc(v.Gateways, func(name string) bool { return name != MeshGateway })
+}
+
 // HTTPRoute is one entry of http.
 type HTTPRoute struct {
 	Match    []HTTPMatch           `json:"match"`
@@ -206,13 +211,23 @@ func yieldEach(yield func([]string, Destination) bool, at []string, field string
 	return true
 }
 
-// SpeaksFor reports whether a host is one of those of the VirtualService, or covered by a wildcard among them.
+// SpeaksFor reports whether the routes of tcp and tls are for connections to a host of a ServiceEntry: one of the hosts
+// of the VirtualService is that host, or the one covers the other, whichever is the wildcard (getConfigsForHost in
+// Istio's pilot/pkg/networking/core/tls.go and Name.Matches in its pkg/config/host).
 func (v *VirtualService) SpeaksFor(host string) bool {
 	return slices.ContainsFunc(v.Hosts, func(own string) bool {
-		suffix, wildcard := Wildcard(own)
-		return own == host || wildcard && within(host, suffix)
+		return own == host || covers(own, host) || covers(host, own)
 	})
 }
+
+// covers reports whether a host is a wildcard that another one is covered by.
+func covers(wildcard, host string) bool {
+	suffix, ok := Wildcard(wildcard)
+	return ok && within(host, suffix)
+}
+
+// routesConnections reports whether the VirtualService has routes of tcp for sidecars.
+func (v *VirtualService) routesConnections() bool { return len(v.TCP) > 0 && v.InMesh() }
 
 // Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
 // is 0 for any.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	admissionmetrics "sigs.k8s.io/controller-runtime/pkg/webhook/admission/metrics"
 
@@ -25,12 +29,15 @@ import (
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	for _, want := range webhook.Routes() {
-		got, ok := webhook.RouteFor(want.Group, want.Kind)
+		got, ok := webhook.RouteFor(want.Group, policy.APIKind(want.Kind))
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
 			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
 		}
-		if !want.Mutate && !want.Validate {
-			t.Errorf("%s is on no path", want.Kind)
+		if _, err := labels.Parse(want.StoredBy); err != nil || want.StoredBy != "" && !want.Stored {
+			t.Errorf("%s is stored by %q: %v", want.Kind, want.StoredBy, err)
+		}
+		if !want.Mutate && !want.Validate && !want.Stored {
+			t.Errorf("%s is on no path, and is not stored", want.Kind)
 		}
 	}
 	if got, ok := webhook.RouteFor("apps", policy.KindService); ok {
@@ -238,6 +245,38 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// A class that no informer has told of yet is asked for before an Ingress or a route counts as Istio's.
+func TestMissingClass(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fenced)
+	gateway := schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "Gateway"}
+	class := schema.GroupVersionKind{Group: gateway.Group, Version: "v1", Kind: policy.KindGatewayClass}
+	c.reader.stored = []unstructured.Unstructured{
+		*objectOf(t, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: policy.KindIngressClass},
+			"{metadata: {name: public}, spec: {controller: k8s.io/ingress-nginx}}"),
+		*objectOf(t, gateway, "{metadata: {name: front, namespace: infra}, spec: {gatewayClassName: lb}}"),
+		*objectOf(t, class, "{metadata: {name: lb}, spec: {controllerName: example.com/lb}}"),
+	}
+	ingress := func(class string) string {
+		return "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: it, namespace: shop}\n" +
+			"spec: {ingressClassName: " + class + ", defaultBackend: {service: {name: reviews}}}\n"
+	}
+	route := func(gateway string) string {
+		return "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: it, namespace: shop}\n" +
+			"spec: {parentRefs: [{name: " + gateway + ", namespace: infra}], rules: [{backendRefs: [{name: reviews}]}]}\n"
+	}
+	for object, want := range map[string]bool{ingress("public"): true, ingress("gone"): false, route("front"): true, route("gone"): false} {
+		if response := c.ask(t, webhook.ValidatePath, request(t, object, "")); response.Allowed != want {
+			t.Errorf("allowed %t, want %t: %s\n%+v", response.Allowed, want, object, response.Result)
+		}
+	}
+	want := []string{"Gateway infra/front", "Gateway infra/gone", "GatewayClass /lb", "IngressClass /gone", "IngressClass /public"}
+	asked := slices.DeleteFunc(c.reader.asked(), func(name string) bool { return strings.HasPrefix(name, "Service ") })
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+}
+
 func TestMissingCannotBeRead(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
@@ -277,7 +316,7 @@ func TestMissingIsBounded(t *testing.T) {
 	}
 	response := c.ask(t, webhook.MutatePath, many(129))
 	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
-		"Internal error occurred: the object names more than 128 Services and Namespaces that are not known yet")
+		"Internal error occurred: the object names more than 128 objects that are not known yet")
 	if got := len(c.reader.asked()); got != 128 {
 		t.Errorf("%d questions, want the 128 of the first request", got)
 	}

@@ -133,16 +133,16 @@ func (c *completion) complete() (config *policy.Config, problem error) {
 	if config.NeedsNodes() {
 		config, problem = c.localities.complete(config)
 	}
-	return config.WithMeshConfigFault(c.meshes.fault), problem
+	return config.WithMeshConfigFault(c.meshes.fault).WithIngressReading(c.meshes.ingress), problem
 }
 
-// standing says whether the index has the same localities and faults already.
+// standing says whether the index has the same localities, faults and readings already.
 func (c *completion) standing(config *policy.Config) bool {
 	cluster, stands := config.Clusters[0], c.index.Config()
 	has, hasError := stands.Shares(cluster)
 	want, wantError := config.Shares(cluster)
 	return maps.Equal(has, want) && fmt.Sprint(hasError) == fmt.Sprint(wantError) &&
-		stands.Fault(policy.MeshConfig) == config.Fault(policy.MeshConfig)
+		stands.Fault(policy.MeshConfig) == config.Fault(policy.MeshConfig) && stands.IngressReading().SameAs(config.IngressReading())
 }
 
 // remind tells of the last change once more: what a replica refused that had not seen it yet, the backfill tries

@@ -56,6 +56,7 @@ func TestConditions(t *testing.T) {
 	meshDeleted := question{policy.KindConfigMap, "delete"}
 	services, statuses := question{policy.KindService, "delete"}, question{policy.KindService, "status"}
 	podStatuses, namespaces, entries := question{policy.KindPod, "status"}, question{policy.KindNamespace, "status"}, question{policy.KindServiceEntry, "status"}
+	bindings := question{policy.KindBinding, "validate"}
 	const multiNetworkPod = "{metadata: {name: it, labels: {topology.istio.io/network: n2}}"
 	const gateway = "{metadata: {name: it, labels: {topology.istio.io/network: n1}}"
 	const companion = "metadata: {name: it, labels: {app.kubernetes.io/managed-by: meshfence}}"
@@ -110,6 +111,11 @@ func TestConditions(t *testing.T) {
 		"somebody allocates":                 {entries, "", "metadata: {name: it}" + became + `{metadata: {name: it}, status: {addresses: [{value: 240.240.0.7}, {value: 10.0.0.1}]}}`, true},
 		"a condition of a ServiceEntry":      {entries, "", `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}]}}` + became + `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}], conditions: [{type: a}]}}`, false},
 		"an address goes":                    {entries, "", `{metadata: {name: it}, status: {addresses: [{value: 10.0.0.1}]}}` + became + `{metadata: {name: it}, status: {}}`, false},
+		"a scheduler's Binding":              {bindings, "", "{metadata: {name: it, annotations: {a: b}}, target: {kind: Node, name: n1}}", false},
+		"a Binding with the Node's place":    {bindings, "", "{metadata: {name: it, labels: {topology.kubernetes.io/region: r1, topology.kubernetes.io/zone: z1}}, target: {kind: Node, name: n1}}", false},
+		"a Binding with a network":           {bindings, "", multiNetworkPod + ", target: {kind: Node, name: n1}}", true},
+		"a Binding with another label":       {bindings, "", "{metadata: {name: it, labels: {app: a}}, target: {kind: Node, name: n1}}", true},
+		"a Binding that claims a cluster":    {bindings, "", `metadata: {name: it, annotations: {proxy.istio.io/config: "proxyMetadata: {ISTIO_META_CLUSTER_ID: m1c2}"}}`, true},
 		"a mesh config that goes":            {meshDeleted, "", "{metadata: {name: istio}, data: {mesh: ''}}", true},
 		"another ConfigMap that goes":        {meshDeleted, "", "{metadata: {name: it}, data: {a: b}}", false},
 		"a ConfigMap without data that goes": {meshDeleted, "", "metadata: {name: it}", false},

@@ -103,7 +103,7 @@ func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerR
 }
 
 func (o *objects) watchKind(ctx context.Context, r Route) (toolscache.ResourceEventHandlerRegistration, error) {
-	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,8 +28,8 @@ const (
 	meshRest   = 20
 )
 
-// meshes are what is known of the mesh ConfigMaps, which are watched only while the FenceConfig names them and hold
-// meshConfig.
+// meshes are what is known of the mesh ConfigMaps that the FenceConfig names. Nothing waits for them unless it names
+// hold meshConfig.
 type meshes struct {
 	source func(client.ObjectKey) toolscache.ListerWatcher
 	// changed holds a token when the scope or a ConfigMap has changed.
@@ -37,6 +37,8 @@ type meshes struct {
 	// weighed are the ConfigMaps that fault speaks of.
 	weighed []client.ObjectKey
 	fault   *policy.HoldFault
+	// ingress is which Ingresses istiod reads; nil where that is not known.
+	ingress *policy.IngressReading
 }
 
 func newMeshes(o Options) meshes {
@@ -48,6 +50,11 @@ func meshMapsOf(config *policy.Config) []client.ObjectKey {
 	if !config.Holds.Has(policy.MeshConfig) {
 		return nil
 	}
+	return namedMeshMaps(config)
+}
+
+// namedMeshMaps lists the mesh ConfigMaps that a config names.
+func namedMeshMaps(config *policy.Config) []client.ObjectKey {
 	var keys []client.ObjectKey
 	for _, name := range config.MeshConfigMaps {
 		keys = append(keys, client.ObjectKey{Namespace: config.IstioNamespace, Name: name})
@@ -61,7 +68,7 @@ func (m *meshes) asked(config *policy.Config) bool {
 	return len(needed) == 0 || slices.Equal(m.weighed, needed)
 }
 
-// followMeshes watches the mesh ConfigMaps that the FenceConfig needs, and weighs them, until the context ends.
+// followMeshes watches the mesh ConfigMaps that the FenceConfig names, and weighs them, until the context ends.
 func (c *completion) followMeshes(ctx context.Context) {
 	f := &meshFollower{completion: c, watched: map[client.ObjectKey]*meshWatch{}}
 	defer f.running.Wait()
@@ -107,9 +114,12 @@ type meshFollower struct {
 	told string
 }
 
-// follow starts and ends watches, so that there is one for each mesh ConfigMap that the config needs.
+// follow starts and ends watches, so that there is one for each mesh ConfigMap that the config names.
 func (f *meshFollower) follow(ctx context.Context) {
-	needed := meshMapsOf(f.current())
+	if f.meshes.source == nil {
+		return
+	}
+	needed := namedMeshMaps(f.current())
 	for key, w := range f.watched {
 		if !slices.Contains(needed, key) {
 			w.cancel()
@@ -167,6 +177,7 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 			fmt.Fprintf(&told, "%s %s %s\n", seen.version(), fault.State(), fault.Reason)
 		}
 	}
+	ingress := f.ingress(config)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.config != config {
@@ -176,10 +187,29 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	if text := told.String(); text != f.told {
 		f.told, f.meshes.fault = text, inject.JoinFaults(faults)
 	}
-	if first := !f.meshes.asked(config); first || f.meshes.fault != f.index.Config().Fault(policy.MeshConfig) {
+	f.meshes.ingress = ingress
+	standing := f.index.Config()
+	if first := !f.meshes.asked(config); first || f.meshes.fault != standing.Fault(policy.MeshConfig) || !ingress.SameAs(standing.IngressReading()) {
 		f.meshes.weighed = keys
 		replaces := f.written != nil // nobody can have refused anything by the first one
 		return f.answered() && replaces, again
 	}
 	return false, again
+}
+
+// ingress returns which Ingresses istiod reads by the mesh ConfigMaps; nil where one of them is not known.
+func (f *meshFollower) ingress(config *policy.Config) *policy.IngressReading {
+	var readings []*policy.IngressReading
+	for _, key := range namedMeshMaps(config) {
+		w, ok := f.watched[key]
+		if !ok {
+			return nil
+		}
+		seen, ok := w.look()
+		if !ok || seen.refused != nil {
+			return nil
+		}
+		readings = append(readings, w.text(seen.object, key, config.ClusterDomain).Ingress())
+	}
+	return inject.JoinIngress(readings)
 }

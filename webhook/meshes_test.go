@@ -165,6 +165,43 @@ func TestStateWeighsMeshConfigMaps(t *testing.T) {
 	})
 }
 
+// TestStateReadsIngressMode: which Ingresses istiod reads comes from the mesh ConfigMaps, also where no hold needs them.
+func TestStateReadsIngressMode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		istio := newFickleSource(t)
+		w := newWatchedWith(t, fenced, webhook.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
+		w.sources[policy.KindConfigMap].Add(fenceConfig(fenced))
+		w.sources[policy.KindNamespace].Add(namespace("shop", nil))
+		w.runAll(t)
+		usual := policy.DefaultIngressReading()
+		for _, step := range []struct {
+			name   string
+			change func()
+			want   *policy.IngressReading
+		}{
+			{"without a mesh ConfigMap", func() {}, &usual},
+			{"one that says nothing", func() { istio.Add(meshMap("istio", "{}")) }, &usual},
+			{"every Ingress", func() { istio.Modify(meshMap("istio", "ingressControllerMode: DEFAULT\n")) },
+				&policy.IngressReading{Classes: []string{"istio"}, Classless: true}},
+			{"another class", func() { istio.Modify(meshMap("istio", "ingress_class: edge\ningressControllerMode: STRICT\n")) },
+				&policy.IngressReading{Classes: []string{"edge"}}},
+			{"what cannot be read", func() { istio.Modify(meshMap("istio", "[")) }, nil},
+			{"no right", func() { istio.refuse(forbidden()) }, nil},
+		} {
+			step.change()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := w.index.Config().IngressReading(); !got.SameAs(step.want) {
+				t.Errorf("%s: %+v, want %+v", step.name, got, step.want)
+			}
+			if got := w.active(); got != "subset; true" || !w.Synced() {
+				t.Errorf("%s: %s, synced %t", step.name, got, w.Synced())
+			}
+		}
+	})
+}
+
 // TestStateTakesItsTimePerHost: a mesh ConfigMap that is always a little behind, because Services come all the time,
 // is not behind.
 func TestStateTakesItsTimePerHost(t *testing.T) {

@@ -6,7 +6,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
@@ -15,7 +19,7 @@ import (
 // maxLoads bounds what one request may ask of the API server.
 const maxLoads = 128
 
-// loader fetches what a view is missing: objects that the informers have not seen yet.
+// loader fetches what a view is missing: objects that the informers have not seen yet, and whether there are Pods.
 type loader struct {
 	reader client.Reader // uncached
 	view   *policy.View
@@ -23,14 +27,16 @@ type loader struct {
 }
 
 func newLoader(reader client.Reader, view *policy.View) *loader {
+	view.MissAtMost(maxLoads)
 	return &loader{reader: reader, view: view, left: maxLoads}
 }
 
 // load fetches everything that the view is missing, and says whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	namespaces, services := l.view.Missing()
-	if l.left -= len(namespaces) + len(services); l.left < 0 {
-		return false, fmt.Errorf("the object names more than %d Services and Namespaces that are not known yet", maxLoads)
+	pods, objects := l.view.MissingPods(), l.view.MissingObjects()
+	if l.left -= len(namespaces) + len(services) + len(objects); l.left < 0 {
+		return false, fmt.Errorf("the object names more than %d objects that are not known yet", maxLoads)
 	}
 	for _, name := range namespaces {
 		object, err := l.get(ctx, "Namespace", client.ObjectKey{Name: name})
@@ -44,9 +50,60 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if object.Name == "" {
+			l.view.LoadAbsent(host)
+			continue
+		}
 		l.view.LoadService(host, object.Annotations)
 	}
-	return len(namespaces)+len(services) > 0, nil
+	for _, question := range pods {
+		exists, err := l.hasPod(ctx, question)
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadPods(question, exists)
+	}
+	for _, key := range objects {
+		object, err := l.object(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		l.view.LoadObject(key, object)
+	}
+	return len(namespaces)+len(services)+len(pods)+len(objects) > 0, nil
+}
+
+// hasPod reports whether there is a Pod that a question is about.
+func (l *loader) hasPod(ctx context.Context, q policy.PodQuestion) (bool, error) {
+	selector, err := labels.Parse(q.Selector)
+	if err != nil {
+		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
+	}
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := l.reader.List(ctx, pods, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
+		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
+	}
+	return len(pods.Items) > 0, nil
+}
+
+// object fetches an object of a stored kind; nil where there is none, or no such kind.
+func (l *loader) object(ctx context.Context, key policy.Key) (*policy.Object, error) {
+	route, _ := RouteFor(policy.GroupOf(key.Kind), policy.APIKind(key.Kind))
+	full := &unstructured.Unstructured{}
+	full.SetGroupVersionKind(schema.GroupVersionKind{Group: route.Group, Version: route.Versions[0], Kind: policy.APIKind(key.Kind)})
+	err := l.reader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, full)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get %s %s/%s: %w", policy.APIKind(key.Kind), key.Namespace, key.Name, err)
+	}
+	kept, err := view(full, route)
+	if err != nil {
+		return nil, err
+	}
+	return kept.view, nil
 }
 
 // get fetches the metadata of an object; they are empty where there is none.

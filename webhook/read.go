@@ -5,9 +5,11 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/pager"
@@ -19,7 +21,7 @@ import (
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
 func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) error {
-	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, func(o runtime.Object) error {
+	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(o runtime.Object) error {
 		if n, ok := o.(*corev1.Namespace); ok {
 			index.SetNamespace(n.Name, n.Labels)
 		}
@@ -28,7 +30,7 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 	if err != nil {
 		return err
 	}
-	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, func(o runtime.Object) error {
+	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
 		kept, err := strip(o)
 		if s, ok := kept.(*service); ok {
 			setService(index, s)
@@ -42,9 +44,14 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Index) error {
 	config, view := index.Config(), index.View()
 	var faults []*policy.HoldFault
-	for _, key := range meshMapsOf(config) {
+	var readings []*policy.IngressReading
+	for _, key := range namedMeshMaps(config) {
 		var object corev1.ConfigMap
 		err := reader.Get(ctx, key, &object)
+		if apierrors.IsForbidden(err) && !config.Holds.Has(policy.MeshConfig) {
+			readings = append(readings, nil) // no hold needs it
+			continue
+		}
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 		}
@@ -52,10 +59,13 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 		if err == nil {
 			read = inject.ReadMeshMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
 		}
-		fault, _ := read.Fault(view)
-		faults = append(faults, fault)
+		readings = append(readings, read.Ingress())
+		if config.Holds.Has(policy.MeshConfig) {
+			fault, _ := read.Fault(view)
+			faults = append(faults, fault)
+		}
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
 	return nil
 }
 
@@ -65,7 +75,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		if !r.Stored {
 			continue
 		}
-		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: r.Kind}, r.Versions...)
+		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
 		if meta.IsNoMatchError(err) {
 			continue
 		}
@@ -74,10 +84,10 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		}
 		list := func() client.ObjectList {
 			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(r.Kind + "List"))
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(policy.APIKind(r.Kind) + "List"))
 			return l
 		}
-		err = each(ctx, reader, list, func(o runtime.Object) error {
+		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
@@ -95,11 +105,11 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 	return nil
 }
 
-// each reads a list page by page and visits its items.
-func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, visit func(runtime.Object) error) error {
+// each reads a list page by page and visits its items, those that a selector chooses where there is one.
+func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, visit func(runtime.Object) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		l := list()
-		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue})
+		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})
 	})
 	if err := pages.EachListItem(ctx, metav1.ListOptions{}, visit); err != nil {
 		return fmt.Errorf("list %T: %w", list(), err)

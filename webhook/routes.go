@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
@@ -21,15 +22,16 @@ const (
 	ValidatePath = "/validate"
 )
 
-// Route says which requests for one kind admission takes: its creation and its changes. The manifests register
-// exactly these.
+// Route says which requests for one kind admission takes: its creation and its changes, or none, where it is but
+// stored. The manifests register exactly these.
 type Route struct {
 	Group string
 	// Versions are all versions that share the schema that is read.
 	Versions []string
 	// Resource is the plural name of the API.
 	Resource string
-	Kind     string
+	// Kind is that of package policy, whose name in the API is [policy.APIKind].
+	Kind string
 	// Mutate and Validate say which of the two paths take the kind.
 	Mutate, Validate bool
 	// MutateIf and ValidateIf are CEL conditions that keep all but a few requests from reaching a path; empty
@@ -40,8 +42,14 @@ type Route struct {
 	// StatusIf is the condition under which changes of the status are validated too, by which labels, annotations and
 	// addresses may come in; empty takes none.
 	StatusIf string
+	// Subresources are further ones by which the same may come in, under the same condition.
+	Subresources []string
+	// Created is another resource by which objects of the kind are created; empty where there is none.
+	Created string
 	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
 	Stored bool
+	// StoredBy is a label selector that keeps all but a few of them out; empty keeps all.
+	StoredBy string
 }
 
 // Operations lists what a path takes of the kind.
@@ -49,6 +57,8 @@ func (r Route) Operations(path string) []admissionv1.Operation {
 	switch {
 	case path == MutatePath && !r.Mutate || path == ValidatePath && !r.Validate:
 		return nil
+	case r.Created != "": // it is never changed
+		return []admissionv1.Operation{admissionv1.Create}
 	case path == ValidatePath && r.DeleteIf != "":
 		return []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete}
 	}
@@ -63,11 +73,28 @@ func (r Route) Requests(path string) map[string][]admissionv1.Operation {
 	requests := map[string][]admissionv1.Operation{}
 	if operations := r.Operations(path); len(operations) > 0 {
 		requests[r.Resource] = operations
+		if r.Created != "" {
+			requests[r.Created] = operations
+		}
 	}
 	if path == ValidatePath && r.StatusIf != "" {
-		requests[r.Resource+"/"+statusResource] = []admissionv1.Operation{admissionv1.Update}
+		for _, name := range append([]string{statusResource}, r.Subresources...) {
+			requests[r.Resource+"/"+name] = []admissionv1.Operation{admissionv1.Update}
+		}
 	}
 	return requests
+}
+
+// selector returns the one that StoredBy says; nil, which selects everything, where there is none.
+func (r Route) selector() labels.Selector {
+	if r.StoredBy == "" {
+		return nil
+	}
+	selector, err := labels.Parse(r.StoredBy)
+	if err != nil {
+		return nil
+	}
+	return selector
 }
 
 // Routes returns the routing table. The slices in it are the caller's own.
@@ -79,7 +106,7 @@ func Routes() []Route {
 			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
 			StatusIf: changedService(),
 		},
-		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels},
+		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{
 			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
@@ -90,9 +117,11 @@ func Routes() []Route {
 			Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: claimsPlace(),
 			StatusIf: changedLabels + " && " + carries(leak.PodLabels()),
 		},
+		{Resource: "bindings", Kind: policy.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
 		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
-		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter()},
+		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
 		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
+		{Resource: "ingressclasses", Kind: policy.KindIngressClass, Stored: true},
 		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
 		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
@@ -102,12 +131,16 @@ func Routes() []Route {
 		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
 		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
 		{Resource: "proxyconfigs", Kind: policy.KindProxyConfig, Validate: true, Stored: true},
+		{Resource: "wasmplugins", Kind: policy.KindWasmPlugin, Validate: true, Stored: true},
+		{Resource: "trafficextensions", Kind: policy.KindTrafficExtension, Validate: true, Stored: true},
 		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
 		{Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
 		{Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
 		{Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
 		{Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
 		{Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
+		{Resource: "gatewayclasses", Kind: policy.KindGatewayClass, Stored: true},
+		{Resource: "gateways", Kind: policy.KindAPIGateway, Stored: true},
 	}
 	for i, r := range routes {
 		routes[i].Group = policy.GroupOf(r.Kind)
@@ -126,7 +159,7 @@ func versions(kind string) []string {
 		return []string{"v1", "v1beta1", "v1alpha3"}
 	case policy.GroupOf(policy.KindHTTPRoute):
 		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
-	case policy.GroupOf(policy.KindServiceExport):
+	case policy.GroupOf(policy.KindServiceExport), policy.GroupOf(policy.KindWasmPlugin):
 		return []string{"v1alpha1"}
 	}
 	return []string{"v1"}
@@ -139,8 +172,19 @@ func carries(labels []string) string {
 
 // claimsPlace is the condition that a Pod says where it is.
 func claimsPlace() string {
-	return fmt.Sprintf("%s || [%s].exists(a, object.metadata.?annotations[?a].orValue('').matches(%q))",
-		carries(leak.PodLabels()), quoted(leak.ProxyAnnotations()), leak.ProxyPattern)
+	return carries(leak.PodLabels()) + " || " + claimsCluster()
+}
+
+// claimsCluster is the condition that annotations may say what a proxy claims.
+func claimsCluster() string {
+	return fmt.Sprintf("[%s].exists(a, object.metadata.?annotations[?a].orValue('').matches(%q))", quoted(leak.ProxyAnnotations()), leak.ProxyPattern)
+}
+
+// movesPod is the condition that a Binding carries more than a scheduler says of a Pod and than the API server adds of its
+// Node (PodTopologyLabels): all labels and annotations of a Binding go over to the Pod.
+func movesPod() string {
+	return fmt.Sprintf("object.metadata.?labels.orValue({}).exists(l, !(l in [%s])) || %s",
+		quoted([]string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone}), claimsCluster())
 }
 
 // changedLabels is the condition that labels change.
@@ -180,7 +224,7 @@ func quoted(list []string) string {
 func RouteFor(group, kind string) (route Route, ok bool) { return find(Routes(), group, kind) }
 
 func find(routes []Route, group, kind string) (Route, bool) {
-	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == kind })
+	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == policy.KindIn(group, kind) })
 	if i < 0 {
 		return Route{}, false
 	}
@@ -190,7 +234,6 @@ func find(routes []Route, group, kind string) (Route, bool) {
 // takes says whether the route is for a request on a path: its kind and resource, which must agree, and its
 // operation.
 func (r Route) takes(path string, req admission.Request) bool {
-	return slices.Contains(r.Versions, req.Kind.Version) &&
-		req.Resource == metav1.GroupVersionResource{Group: r.Group, Version: req.Kind.Version, Resource: r.Resource} &&
+	return slices.Contains(r.Versions, req.Kind.Version) && req.Resource.Group == r.Group && req.Resource.Version == req.Kind.Version &&
 		slices.Contains(r.Requests(path)[resourceName(req)], req.Operation)
 }

@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -100,6 +102,7 @@ type reader struct {
 	client.Reader
 
 	objects []metav1.PartialObjectMetadata
+	stored  []unstructured.Unstructured
 	err     error
 	panics  bool
 
@@ -124,7 +127,31 @@ func (r *reader) Get(_ context.Context, key client.ObjectKey, into client.Object
 			return nil
 		}
 	}
+	for _, o := range r.stored {
+		if o.GetKind() == kind && o.GetNamespace() == key.Namespace && o.GetName() == key.Name {
+			o.DeepCopyInto(into.(*unstructured.Unstructured))
+			return nil
+		}
+	}
 	return apierrors.NewNotFound(corev1.Resource(strings.ToLower(kind)), key.Name)
+}
+
+// List has the Pods of one namespace that have some labels.
+func (r *reader) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := (&client.ListOptions{}).ApplyOptions(options)
+	r.got = append(r.got, "PodList "+o.Namespace+" "+o.LabelSelector.String())
+	if r.err != nil {
+		return r.err
+	}
+	list := into.(*metav1.PartialObjectMetadataList)
+	for _, pod := range r.objects {
+		if pod.Kind == policy.KindPod && pod.Namespace == o.Namespace && o.LabelSelector.Matches(labels.Set(pod.Labels)) {
+			list.Items = append(list.Items, pod)
+		}
+	}
+	return nil
 }
 
 func (r *reader) asked() []string {

@@ -11,7 +11,9 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -41,6 +43,18 @@ type State struct {
 // CacheOptions says what a manager's cache must hold for the state: stripped Services and metadata of Namespaces,
 // views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
 func CacheOptions(installNamespace string) cache.Options {
+	options := cacheOptions(installNamespace)
+	for _, r := range Routes() {
+		if r.StoredBy != "" {
+			object := &unstructured.Unstructured{}
+			object.SetGroupVersionKind(schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind})
+			options.ByObject[object] = cache.ByObject{Label: r.selector()}
+		}
+	}
+	return options
+}
+
+func cacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
 	return cache.Options{
 		DefaultTransform: transform(Routes()),

@@ -19,17 +19,31 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	if s.Kind == policy.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
+	if s.Kind == policy.KindBinding {
+		bound, exists, err := a.bound(ctx, s, req.Name)
+		if err != nil || !exists {
+			return allowed(), err
+		}
+		s = bound
+	}
 	now := a.Now()
-	var verdict leak.Verdict
-	err := a.decide(ctx, view, func() (err error) {
-		if verdict, err = Validate(s, a.guard, view, now); err != nil || s.Kind != policy.KindService {
-			return err
+	weigh := func() (leak.Verdict, error) {
+		verdict, err := Validate(s, a.guard, view, now)
+		if err != nil || s.Kind != policy.KindService && s.Kind != policy.KindNamespace {
+			return verdict, err
 		}
 		standing, err := Standing(s, a.guard, view, now)
-		verdict = verdict.And(standing)
+		return verdict.And(standing), err
+	}
+	var verdict leak.Verdict
+	err := a.decide(ctx, view, func() (err error) {
+		verdict, err = weigh()
 		return err
 	})
 	if err != nil {
+		return answer{}, err
+	}
+	if verdict, err = a.dryRun(ctx, req, verdict, view, weigh); err != nil {
 		return answer{}, err
 	}
 	a.Metrics.found(verdict)

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -228,6 +229,93 @@ func TestValidateStanding(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.audit, response.AuditAnnotations); diff != "" {
 				t.Errorf("audit annotations (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestValidateNamespace: a Namespace whose label makes its Services strict is let in, with a warning of what stands in the
+// way, and one that is loosened under routes of another strict host is refused.
+func TestValidateNamespace(t *testing.T) {
+	t.Parallel()
+	const rule = `{"metadata": {"namespace": "default", "name": "it"}, "spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}}`
+	const routes = `{"metadata": {"namespace": "app", "name": "it"}, "spec": {"hosts": ["reviews.shop.svc.cluster.local"],
+		"http": [{"route": [{"destination": {"host": "web.default.svc.cluster.local"}}]}]}}`
+	named := func(labels string) string {
+		return "{apiVersion: v1, kind: Namespace, metadata: {name: default" + labels + "}}"
+	}
+	strict, loose := named(", labels: {meshfence.io/fence: strict}"), named("")
+	for name, test := range map[string]struct {
+		kind, stands, object, old string
+		want                      map[string]string
+	}{
+		"becomes strict": {policy.KindDestinationRule, rule, strict, loose,
+			map[string]string{"warned": "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"}},
+		"is strict": {policy.KindDestinationRule, rule, strict, strict, nil},
+		"is loosened": {policy.KindVirtualService, routes, loose, strict,
+			map[string]string{"denied": "namespace-loosened-destination metadata.labels[meshfence.io/fence]"}},
+		"is loose": {policy.KindVirtualService, routes, loose, loose, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			stands, err := policy.Decode(test.kind, []byte(test.stands))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.index.SetObject(stands)
+			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			if diff := cmp.Diff(test.want, response.AuditAnnotations); diff != "" {
+				t.Errorf("audit annotations (-want +got):\n%s", diff)
+			}
+			if _, denied := test.want["denied"]; response.Allowed == denied {
+				t.Errorf("allowed: %t", response.Allowed)
+			}
+		})
+	}
+}
+
+// TestValidateAsksForPods: whether a Gateway chooses Pods of a Service with which it has no label in common, the API server
+// says, once for a request, and only where that counts.
+func TestValidateAsksForPods(t *testing.T) {
+	t.Parallel()
+	const gateway = "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: it, namespace: app}, spec: {selector: {istio: it}, servers: []}}"
+	const routes = `{"metadata": {"namespace": "app", "name": "it"}, "spec": {"hosts": ["%s.shop.svc.cluster.local"],
+		"http": [{"route": [{"destination": {"host": "cache.default.svc.cluster.local"}}]}]}}`
+	asked := []string{"PodList default app=cache,istio=it"}
+	for name, test := range map[string]struct {
+		host    string
+		labels  map[string]string
+		err     error
+		refused bool
+		asked   []string
+	}{
+		"a Pod has both":            {"reviews", map[string]string{"app": "cache", "istio": "it", "a": "b"}, nil, true, asked},
+		"no Pod has both":           {"reviews", map[string]string{"app": "cache"}, nil, false, asked},
+		"no route of a strict host": {"unknown.shop.svc.elsewhere", map[string]string{"app": "cache", "istio": "it"}, nil, false, nil},
+		"nobody can say":            {"reviews", nil, errors.New("away"), true, asked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			stands, err := policy.Decode(policy.KindVirtualService, fmt.Appendf(nil, routes, test.host))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.index.SetObject(stands)
+			c.index.SetNamespace("app", nil)
+			c.index.SetServiceSpec(policy.Host{Namespace: "default", Name: "cache"}, policy.ServiceSpec{Selector: map[string]string{"app": "cache"}})
+			c.reader.err = test.err
+			c.reader.objects = []metav1.PartialObjectMetadata{{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "it", Labels: test.labels},
+			}}
+			response := c.ask(t, webhook.ValidatePath, request(t, gateway, ""))
+			if response.Allowed == test.refused {
+				t.Errorf("allowed %t: %+v", response.Allowed, response.Result)
+			}
+			if diff := cmp.Diff(test.asked, c.reader.asked()); diff != "" {
+				t.Errorf("the API server is asked for (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -64,5 +65,6 @@ func coreKinds() meta.RESTMapper {
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindService), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindNamespace), meta.RESTScopeRoot)
+	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind(policy.KindEndpointSlice), meta.RESTScopeNamespace)
 	return mapper
 }

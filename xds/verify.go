@@ -19,9 +19,11 @@ type Result string
 const (
 	// Held says that no path leaves the client's cluster, and that something there is ready.
 	Held Result = "held"
-	// Empty says that no path leaves, and that nothing in the client's cluster is ready: calls fail, or for a host
-	// whose fence is prefer, fail over.
+	// Empty says that no path leaves, and that nothing in the client's cluster is ready: calls fail.
 	Empty Result = "empty"
+	// Elsewhere says of a host whose fence is prefer that other clusters alone answer this client: they are what is left
+	// where nothing in its own is ready, or what a rule of a user leaves it (see Failover).
+	Elsewhere Result = "elsewhere"
 	// Leaks says that a path leaves.
 	Leaks Result = "leaks"
 )
@@ -117,6 +119,9 @@ func (v verifier) report(host Host) Report {
 		report.Result = Leaks
 	case found.ready:
 		report.Result = Held
+		report.Notes = append(report.Notes, v.emptied(host)...)
+	case len(report.Failover) > 0:
+		report.Result = Elsewhere
 	default:
 		report.Result = Empty
 	}
@@ -148,6 +153,22 @@ func (v verifier) walked(host Host, report *Report, found *verdict) {
 	if report.Known && len(routed) == 0 {
 		report.Notes = append(report.Notes, "no listener leads to the host: its clusters are judged as if something used them by name")
 	}
+}
+
+// emptied returns notes on the routes of a host that have no endpoint, which hides behind those of the others: a fence has
+// taken those of another cluster away.
+func (v verifier) emptied(host Host) []string {
+	var notes []string
+	for _, path := range v.paths.found[host.FQDN] {
+		pool := v.judge.pool(path.Cluster)
+		if v.judge.snapshot.Clusters[path.Cluster] == nil || pool.open != "" || len(pool.endpoints) > 0 {
+			continue
+		}
+		if note := fmt.Sprintf("%s leads to %s, which has no endpoint: calls fail", path.at(), path.Cluster); !slices.Contains(notes, note) {
+			notes = append(notes, note)
+		}
+	}
+	return notes
 }
 
 // dialled reports whether a path ends wherever the client has dialled, by a cluster that is not the host's own: probes

@@ -10,6 +10,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshfence/meshfence/policy"
@@ -87,8 +88,8 @@ func TestVerifyPrefer(t *testing.T) {
 		"local first":            {0, 1, corev3.HealthStatus_HEALTHY, xds.Held, []string{"m1c2"}},
 		"side by side":           {0, 0, corev3.HealthStatus_HEALTHY, xds.Leaks, []string{}},
 		"remote first":           {1, 0, corev3.HealthStatus_HEALTHY, xds.Leaks, []string{}},
-		"failed over":            {0, 1, corev3.HealthStatus_UNHEALTHY, xds.Empty, []string{"m1c2"}},
-		"failed over, compacted": {1, 0, corev3.HealthStatus_UNHEALTHY, xds.Empty, []string{"m1c2"}},
+		"failed over":            {0, 1, corev3.HealthStatus_UNHEALTHY, xds.Elsewhere, []string{"m1c2"}},
+		"failed over, compacted": {1, 0, corev3.HealthStatus_UNHEALTHY, xds.Elsewhere, []string{"m1c2"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -235,6 +236,38 @@ func TestVerifyNotes(t *testing.T) {
 			report := verify(t, s, strict(), xds.Rules{})
 			if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, test.want) {
 				t.Errorf("want a note with %q, got %q", test.want, notes)
+			}
+		})
+	}
+}
+
+// A route that has no endpoint left hides behind one that has, and a note tells of it; where nothing is ready at all, the
+// result says so.
+func TestVerifyEmptiedRoute(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		endpoints []*endpointv3.LbEndpoint
+		result    xds.Result
+		want      []string
+	}{
+		"beside one that is held": {
+			[]*endpointv3.LbEndpoint{endpoint("10.1.0.8", "m1c1")}, xds.Held,
+			[]string{"route 9080/host/default leads to " + subset + ", which has no endpoint: calls fail"},
+		},
+		"beside one that has none either": {nil, xds.Empty, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSnapshot()
+			addEDS(s, base, test.endpoints...)
+			addEDS(s, subset)
+			addHTTP(t, s, reviews, routeTo(subset), routeTo(base))
+			report := verify(t, s, strict(), xds.Rules{})
+			if report.Result != test.result {
+				t.Errorf("result %s, want %s", report.Result, test.result)
+			}
+			if diff := cmp.Diff(test.want, report.Notes, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("notes (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -36,7 +37,7 @@ func newExplain() *cobra.Command {
 			if err := auditor.Reader.Get(command.Context(), client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service); err != nil {
 				return fmt.Errorf("get Service %s/%s: %w", host.Namespace, host.Name, err)
 			}
-			return explain(command.OutOrStdout(), auditor, &service)
+			return explain(command.Context(), command.OutOrStdout(), auditor, &service)
 		},
 	}
 	flags.addTo(command.Flags())
@@ -44,7 +45,7 @@ func newExplain() *cobra.Command {
 	return command
 }
 
-func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service) error {
+func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, service *corev1.Service) error {
 	view, config := auditor.Index.View(), auditor.Index.Config()
 	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
 	decision := view.Service(host, service.Annotations)
@@ -80,7 +81,11 @@ func explain(out io.Writer, auditor *controller.Auditor, service *corev1.Service
 		if what := injected(o); what != "" {
 			line("Injected", "%s %s/%s: %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what)
 		}
-		found = append(found, auditor.About(o.Key(), host.FQDN(config.ClusterDomain)))
+		about, err := auditor.About(ctx, o.Key(), host.FQDN(config.ClusterDomain))
+		if err != nil {
+			return err
+		}
+		found = append(found, about)
 	}
 	if err := table.Flush(); err != nil {
 		return err

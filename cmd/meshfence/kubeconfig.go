@@ -26,5 +26,6 @@ func (k *kubeconfig) load() (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
+	config.UserAgent = thisBuild().userAgent()
 	return config, nil
 }

@@ -47,7 +47,8 @@ func newCommand() *cobra.Command {
 		Short:         "Keep the traffic of chosen Services inside their own cluster",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newKRM(), newExplain(), newAudit(), newVerify())
+	root.AddCommand(newServe(), newRender(), newCheck(), newKRM(), newExplain(), newAudit(), newVerify(), newVersion())
 	return root
 }

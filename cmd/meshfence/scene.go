@@ -56,7 +56,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	manifests := read.manifests
 	for i := range manifests {
-		if manifests[i].Namespace == "" && manifests[i].Kind != policy.KindNamespace {
+		if manifests[i].Namespace == "" && !policy.ClusterScoped(manifests[i].Kind) {
 			manifests[i].Namespace = f.namespace
 		}
 	}
@@ -100,6 +100,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	config, view := index.Config(), index.View()
 	var faults []*policy.HoldFault
+	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
 	for _, m := range manifests {
 		if m.groupKind() != (schema.GroupKind{Kind: policy.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
 			continue
@@ -112,8 +113,9 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 		if fault, _ := read.Fault(view); fault != nil && !fault.Behind {
 			faults = append(faults, fault)
 		}
+		readings = append(readings, read.Ingress())
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)))
+	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
 	return nil
 }
 
@@ -253,8 +255,8 @@ func (j judged) summarize(out io.Writer, findings []located) {
 }
 
 func isTaken(gk schema.GroupKind) bool {
-	_, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	return ok
+	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	return ok && (route.Mutate || route.Validate)
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {

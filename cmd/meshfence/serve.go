@@ -178,6 +178,9 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
+	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
+		return nil, fmt.Errorf("register a metric: %w", err)
+	}
 	var foreign atomic.Bool // a mounted certificate comes without a look at the webhook configurations
 	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &foreign)

@@ -43,7 +43,8 @@ HTTP by every spelling of its name, in TLS by every name, and every answer that 
 Envoy would: listener, filter chain, virtual host, route, cluster, endpoint. Whatever else names the host is found too.
 
 A host is held when no connection and no path leaves the client's cluster, empty when it is held but nothing local is
-ready, and leaks when one leaves; the path is shown, with a connection that takes it. Where istiod does not tell a client
+ready, and leaks when one leaves; the path is shown, with a connection that takes it. A host whose fence is prefer is
+elsewhere when other clusters alone answer: nothing local is ready, or a rule leads its calls away, which a note says. Where istiod does not tell a client
 of a host, its packets go somewhere all the same, and a note says where. An endpoint whose cluster is unknown counts as a
 leak. What an endpoint's metadata says is checked against --addresses, which alone reveals a foreign address in a
 ServiceEntry.
@@ -55,7 +56,7 @@ exports make it different, a gateway for every selector of a Gateway, and a side
 Each of --namespace, --labels, --gateway-namespace, --gateway-labels and --token-file narrows that to one sidecar and one
 gateway of each cluster. What is not asked is said on standard error. A token must be of a ServiceAccount in the client's
 namespace and have the audience istio-ca.
-Exit code 0: everything is held or empty; 1: something leaks; 2: an error.`,
+Exit code 0: nothing leaks; 1: something leaks; 2: an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			f.narrowed = slices.ContainsFunc(narrowing(), command.Flags().Changed)
@@ -137,6 +138,7 @@ func (f *verifyFlags) verify(ctx context.Context, in io.Reader, out, progress io
 	if err != nil {
 		return err
 	}
+	world.noteIdle(reports)
 	if err := write(out, reports); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type world struct {
 	// cluster is the id of the cluster that the objects are of; empty where that is not certain.
 	cluster string
 	view    *policy.View
+	index   *policy.Index
 	// headless are the addresses of the Pods of fenced Services that have none themselves, by FQDN.
 	headless map[string][]netip.Addr
 	// unread are the kinds that the user of the kubeconfig may not list.
@@ -38,7 +39,7 @@ type world struct {
 func newWorld(index *policy.Index) *world {
 	config := index.Config()
 	w := &world{
-		domain: config.ClusterDomain, view: index.View(), headless: map[string][]netip.Addr{},
+		domain: config.ClusterDomain, index: index, view: index.View(), headless: map[string][]netip.Addr{},
 		clients: newClientKinds(config.ClusterDomain, config.IstioNamespace),
 	}
 	if len(config.Clusters) == 1 {
@@ -178,6 +179,12 @@ func (w *world) add(kind string, object metav1.ObjectMeta, encoded []byte) error
 		return nil
 	case policy.KindEndpointSlice:
 		return w.pods(object, encoded)
+	case policy.KindDestinationRule, policy.KindServiceEntry:
+		decoded, err := policy.Decode(kind, encoded)
+		if err != nil {
+			return err
+		}
+		w.index.SetObject(decoded) // what makes prefer do nothing
 	}
 	return w.clients.add(kind, object, encoded)
 }

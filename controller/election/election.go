@@ -43,7 +43,8 @@ func NewLock(config *rest.Config, namespace, name string, timing Timing) (resour
 		return nil, fmt.Errorf("name of this replica: %w", err)
 	}
 	// A client of its own: no other request may keep a renewal waiting, and one that hangs must leave time for another.
-	own := rest.AddUserAgent(config, "leader-election")
+	own := rest.CopyConfig(config)
+	own.UserAgent += "/leader-election"
 	own.Timeout = max(time.Second, timing.RenewDeadline/2)
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {

@@ -79,7 +79,8 @@ var _ events.EventRecorder = (*Recorder)(nil)
 
 // NewRecorder returns a recorder with a client of its own.
 func NewRecorder(config *rest.Config, registerer prometheus.Registerer, log logr.Logger) (*Recorder, error) {
-	own := rest.AddUserAgent(config, "events")
+	own := rest.CopyConfig(config)
+	own.UserAgent += "/events"
 	own.QPS, own.Burst, own.Timeout = perSecond, burst, 10*time.Second
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {

@@ -3,6 +3,7 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
@@ -13,6 +14,8 @@ type MeshMap struct {
 	name              string
 	data, annotations map[string]string
 	effective         ClusterLocal
+	// ingress is which Ingresses istiod reads; nil where that is not known.
+	ingress *policy.IngressReading
 	// unknown says why there is no text to go by.
 	unknown error
 }
@@ -24,12 +27,15 @@ func ReadMeshMap(name, domain string, data, annotations map[string]string) MeshM
 	if m.effective, err = EffectiveClusterLocal(domain, data[MeshConfigKey]); err != nil {
 		m.unknown = fmt.Errorf("cannot be read by meshfence: %w", err)
 	}
+	if reading, err := ingressReading(data[MeshConfigKey]); err == nil {
+		m.ingress = &reading
+	}
 	return m
 }
 
 // MissingMeshMap stands for a mesh ConfigMap that does not exist.
 func MissingMeshMap(name string) MeshMap {
-	return MeshMap{name: name, unknown: errors.New("does not exist")}
+	return MeshMap{name: name, ingress: new(policy.DefaultIngressReading()), unknown: errors.New("does not exist")}
 }
 
 // UnknownMeshMap stands for a mesh ConfigMap that nobody could read, for that reason.
@@ -64,6 +70,19 @@ func (m MeshMap) uneditable(view *policy.View) error {
 		return errors.New("it would become too large for a ConfigMap")
 	}
 	return err
+}
+
+// JoinIngress returns which Ingresses istiods of several ConfigMaps read; nil where that of one is not known, or where
+// there is none.
+func JoinIngress(readings []*policy.IngressReading) *policy.IngressReading {
+	if len(readings) == 0 || slices.Contains(readings, nil) {
+		return nil
+	}
+	joined := policy.IngressReading{}
+	for _, r := range readings {
+		joined = joined.And(*r)
+	}
+	return &joined
 }
 
 // JoinFaults returns the fault of a hold that needs several things, all of them; nil where none has a fault.

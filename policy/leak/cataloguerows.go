@@ -165,7 +165,7 @@ func otherRows() []Row {
 		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
 		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service, or to every address"},
 		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
-		{ID: "J", What: "an EnvoyFilter can change anything", Reason: "what it does cannot be told from it"},
+		{ID: "J", What: "an EnvoyFilter, or code in proxies, can change anything", Reason: "what it does cannot be told from it"},
 		{ID: "K1", What: "a proxy claims another cluster", Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod or a ProxyConfig"},
 		{ID: "K2", What: "a client without a proxy", Reason: "Istio has no part in it; a NetworkPolicy can have"},
 		{ID: "K3", What: "an application that finds addresses by itself", Reason: "Istio has no part in it"},

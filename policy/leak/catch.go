@@ -84,8 +84,12 @@ func goesElsewhere(o *policy.Object, view *policy.View) bool {
 		return true
 	}
 	for _, host := range o.ServiceEntry.Hosts {
-		for _, other := range view.Covering(host) {
-			if other.VirtualService != nil && redirectsTCP(other, view) {
+		others := view.Covering(host)
+		if _, wildcard := policy.Wildcard(host); wildcard {
+			others = view.RoutingConnections()
+		}
+		for _, other := range others {
+			if other.VirtualService != nil && other.VirtualService.SpeaksFor(host) && redirectsTCP(other, view) {
 				return true
 			}
 		}

@@ -68,7 +68,7 @@ func TestWhicheverComesSecond(t *testing.T) {
 			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 0.0.0.0, hosts: [./*]}]}"}, service(""),
 		}},
 		"address as Host": {"virtualservice-foreign-host", []part{
-			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: [10.1.2.3], http: [{route: [{destination: {host: www.example.com}}]}]}"}, service(""),
+			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: [10.1.2.3, www.example.com], http: [{route: [{destination: {host: www.example.com}}]}]}"}, service(""),
 		}},
 		"server name": {"virtualservice-foreign-host", []part{
 			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: ['*.local'], gateways: [ew], tls: [{match: [{sniHosts: [outbound_.9080_._.reviews.shop.svc.cluster.local]}], route: [{destination: {host: www.example.com}}]}]}"},

@@ -64,6 +64,28 @@ func TestChangedService(t *testing.T) {
 				"deny virtualservice-shadows-fence VirtualService shop/it: spec.tls", "deny virtualservice-shadows-fence VirtualService shop/it: spec.tcp",
 			},
 		},
+		"it gets a port of HTTP, for which a VirtualService has routes": {
+			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
+			old:     plain, now: `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}, {"name": "http", "port": 81, "protocol": "TCP"}]}`,
+			want: []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
+		},
+		"its port gets another protocol, for which a VirtualService has routes": {
+			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
+			old:     plain, now: `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP", "appProtocol": "http"}]}`,
+			want: []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
+		},
+		"it gets port 80, on which a VirtualService for a short name has routes": {
+			objects: []string{policy.KindVirtualService, "app", `{"hosts": ["cart.shop"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
+			old:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "http", "port": 81}]}`,
+			now:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "http", "port": 81}, {"name": "http-80", "port": 80}]}`,
+			want:    []string{"deny virtualservice-foreign-host VirtualService app/it: spec.http[0].route[0].destination.host"},
+		},
+		"it gets port 80, on which a VirtualService for its address has routes": {
+			objects: []string{policy.KindVirtualService, "app", `{"hosts": ["10.0.0.1"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
+			old:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "http", "port": 81}]}`,
+			now:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "http", "port": 81}, {"name": "http-80", "port": 80}]}`,
+			want:    []string{"deny virtualservice-foreign-host VirtualService app/it: spec.http[0].route[0].destination.host"},
+		},
 		"nothing is in the way": {
 			objects: []string{policy.KindWorkloadEntry, "shop", `{"address": "10.9.9.9", "labels": {"app": "vm"}}`},
 			old:     plain, now: `{"selector": {"app": "other"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}]}`,

@@ -148,8 +148,10 @@ func support(fqdn string, view *policy.View) *detour {
 		case o.ServiceEntry != nil && entryClaims(o, fqdn, view):
 			add("serviceentry-fenced-host", o, "joins it")
 		case (o.WorkloadEntry != nil || o.WorkloadGroup != nil) && o.Metadata.Namespace == host.Namespace &&
-			selectsWorkload(host, o, view) && !ofGroup(o, host, view):
+			selectsWorkload(host, o, view) && !ofGroup(o, host, view) && !keptOut(o, view):
 			add("workloadentry-joins-fenced-service", o, "joins it")
+		case o.EndpointSlice != nil && len(o.Addresses()) > 0 && !keptByController(o, host, view):
+			add("endpointslice-foreign-writer", o, "adds addresses to it by hand")
 		}
 	}
 	for _, o := range view.GatewaysOn(host) {

@@ -24,9 +24,17 @@ func EndpointWriters() []string {
 const (
 	serviceNameLabel = "kubernetes.io/service-name"
 	managedByLabel   = "endpointslice.kubernetes.io/managed-by"
-	// controllersSuffix ends what the controllers of Kubernetes call themselves in managedByLabel.
-	controllersSuffix = "-controller.k8s.io"
+
+	// What the controllers of Kubernetes call themselves in managedByLabel. They take back a slice of a Service with a
+	// selector that only says so; the one that mirrors Endpoints does nothing for such a Service, and in older versions
+	// leaves what is there.
+	sliceController  = "endpointslice-controller.k8s.io"
+	mirrorController = "endpointslicemirroring-controller.k8s.io"
 )
+
+// ForeignSlices selects the EndpointSlices of Services of which nothing says that the controller for selectors keeps
+// them.
+const ForeignSlices = serviceNameLabel + "," + managedByLabel + "!=" + sliceController
 
 // endpointSliceForeignWriter refuses endpoints of a strict Service that somebody else writes than the
 // controllers which follow its selector: they count as local whatever their addresses [E1, E2]. Where nobody writes,
@@ -46,7 +54,7 @@ func endpointSliceForeignWriter() Rule {
 				return nil
 			case o.Writer != "" && slices.Contains(EndpointWriters(), o.Writer):
 				return nil
-			case o.Writer == "" && keptByController(o.Object):
+			case o.Writer == "" && keptByController(o.Object, host, view):
 				return nil
 			}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))
@@ -96,6 +104,11 @@ func newAddresses(o Write) []string {
 
 // keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
 // no Endpoints but those of a Service without selector.
-func keptByController(o *policy.Object) bool {
-	return o.Endpoints != nil || strings.HasSuffix(o.Metadata.Labels[managedByLabel], controllersSuffix)
+func keptByController(o *policy.Object, host policy.Host, view *policy.View) bool {
+	switch manager := o.Metadata.Labels[managedByLabel]; {
+	case o.Endpoints != nil, manager == sliceController:
+		return true
+	default:
+		return manager == mirrorController && view.ServedByHand(host)
+	}
 }

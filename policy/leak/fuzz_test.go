@@ -20,6 +20,7 @@ func viewKinds() []string {
 		policy.KindIngress, policy.KindDestinationRule, policy.KindVirtualService, policy.KindServiceEntry, policy.KindWorkloadEntry,
 		policy.KindWorkloadGroup, policy.KindSidecar, policy.KindGateway, policy.KindEnvoyFilter, policy.KindProxyConfig, policy.KindServiceExport,
 		policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute, policy.KindBackendTLSPolicy,
+		policy.KindBinding, policy.KindWasmPlugin, policy.KindTrafficExtension,
 	}
 }
 

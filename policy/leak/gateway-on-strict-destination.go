@@ -9,7 +9,8 @@ import (
 
 // gatewayOnStrictDestination refuses a Gateway on the Pods of a strict Service to which requests for another strict
 // host are sent: what they do there is for the VirtualServices of that Gateway to say, and no fence is about that
-// [C17]. Which Pods it chooses beside those with a label of the Service is not known.
+// [C17]. A Gateway that has no label in common with the Service chooses its Pods where one of them has the labels of both;
+// a Pod that comes later is found by the audit.
 func gatewayOnStrictDestination() Rule {
 	return Rule{
 		ID:       "gateway-on-strict-destination",
@@ -38,10 +39,11 @@ func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
 	}
 	var found []breach
 	seen := map[string]bool{}
-	from, routes := newTakeover(fencedHosts(taken)), newRoutes(o.VirtualService, view.Config())
+	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		if seen[fqdn] || !routes.used(path) {
+		from := takeovers.by(path)
+		if from == nil || seen[fqdn] || !routes.used(path) {
 			continue
 		}
 		seen[fqdn] = true

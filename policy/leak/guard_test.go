@@ -185,9 +185,11 @@ func TestStanding(t *testing.T) {
 		"was strict by its Namespace":   {scope: inShop, old: silent, now: strict},
 		"created in a strict Namespace": {scope: inShop, now: silent, want: warned},
 		"loses what loosened it":        {scope: inShop, old: prefer, now: silent, want: warned},
-		"becomes prefer":                {old: silent, now: prefer},
-		"is loosened":                   {old: strict, now: silent},
-		"goes":                          {now: strict, deleted: true},
+		"becomes prefer": {old: silent, now: prefer, want: []string{
+			"destinationrule-prefer-idle DestinationRule app/exact: spec.trafficPolicy.loadBalancer.simple",
+		}},
+		"is loosened": {old: strict, now: silent},
+		"goes":        {now: strict, deleted: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -45,6 +45,12 @@ func (g *Guard) each(w Write, view *policy.View, found func(hit)) {
 	}
 }
 
+// about reports whether a hit touches a host, or none in particular.
+func (h hit) about(fqdn string) bool {
+	hosts := h.host.Hosts()
+	return len(hosts) == 0 || h.host.More > 0 || slices.Contains(hosts, fqdn)
+}
+
 // key tells an old breach from a new one.
 func (h hit) key() string { return fmt.Sprintf("%s %s %#v", h.ID, h.at, h.value) }
 
@@ -143,11 +149,19 @@ func (c *collector) findings() []Finding {
 		if more <= 0 {
 			continue
 		}
-		f, suffix := &c.list[i], " ["+kind.rule+"]"
-		f.More = more
-		f.Message = strings.TrimSuffix(f.Message, suffix) + "; and " + count(more) + " more" + suffix
+		c.list[i].leaveOut(more)
 	}
 	return c.list
+}
+
+// leaveOut counts findings that are left out after this one, and says so in its message.
+func (f *Finding) leaveOut(more int) {
+	said := func() string { return "and " + count(f.More) + " more" }
+	if f.More > 0 {
+		f.Message = strings.Replace(f.Message, "; "+said(), "", 1)
+	}
+	f.More += more
+	*f = f.Adding(said())
 }
 
 // count writes a number with a comma between thousands.

@@ -165,10 +165,7 @@ func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
 
 // About returns the findings for an object that stands which touch a host, or none in particular.
 func (g *Guard) About(o *policy.Object, fqdn string, view *policy.View) []Finding {
-	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool {
-		hosts := h.host.Hosts()
-		return len(hosts) > 0 && h.host.More == 0 && !slices.Contains(hosts, fqdn)
-	}))
+	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool { return !h.about(fqdn) }))
 }
 
 func (r Rule) finding(o *policy.Object, b breach) Finding {
@@ -213,6 +210,13 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		f.Message += ", or " + r.Loosen
 	}
 	f.Message += " [" + r.ID + "]"
+	return f
+}
+
+// Adding returns the finding with more at the end of its message.
+func (f Finding) Adding(text string) Finding {
+	suffix := " [" + f.Rule + "]"
+	f.Message = strings.TrimSuffix(f.Message, suffix) + "; " + text + suffix
 	return f
 }
 

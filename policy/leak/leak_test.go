@@ -64,7 +64,12 @@ func judge(t *testing.T, guard *leak.Guard, index *policy.Index, c fixtures.Case
 	if c.Old != nil {
 		w.Old = decode(t, c.Object.Kind, c.Old.JSON)
 	}
-	return guard.Judge(w, index.View())
+	view := index.View()
+	findings := guard.Judge(w, view)
+	for c.LoadPods(view) {
+		findings = guard.Judge(w, view)
+	}
+	return findings
 }
 
 // demand wants a finding of the rule, whose severity is that of the rule.

@@ -1,13 +1,15 @@
 package leak
 
 import (
+	"fmt"
 	"iter"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
 // routeBypassesSubset refuses an Ingress or a Gateway API route that sends requests, or copies of them, to a
-// strict Service where subset is the only hold: it can name no subset, and admission cannot give it one [A5].
+// strict Service where subset is the only hold: it can name no subset, and admission cannot give it one [A5]. What
+// another controller than Istio reads is none of the mesh's.
 func routeBypassesSubset() Rule {
 	return Rule{
 		ID:       "route-bypasses-subset",
@@ -15,8 +17,7 @@ func routeBypassesSubset() Rule {
 		Kinds:    append(routeKinds(), policy.KindIngress),
 		Severity: Deny,
 		Leaks:    "its requests go to the Service's Pods in every cluster",
-		Mend: "route by a VirtualService, or add hold meshConfig or locality; " +
-			"where another controller than Istio reads the object, add an exemption to the FenceConfig",
+		Mend:     "route by a VirtualService, or add hold meshConfig or locality",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for path, backend := range backends(o.Object, view) {
@@ -29,9 +30,27 @@ func routeBypassesSubset() Rule {
 					})
 				}
 			}
-			return found
+			return ofReader(found, o.Object, view, "its requests go to the Service's Pods in every cluster")
 		},
 	}
+}
+
+// ofReader returns what is wrong with an Ingress or a Route, which is nothing where another controller than Istio reads
+// it. Where that is not known it says so beside what leaks.
+func ofReader(found []breach, o *policy.Object, view *policy.View, leaks string) []breach {
+	if len(found) == 0 {
+		return nil
+	}
+	reader := view.Reader(o)
+	if !reader.Istio {
+		return nil
+	}
+	for i := range found {
+		if reader.Unsure != "" {
+			found[i].leaks = fmt.Sprintf("%s if Istio reads this %s, which is assumed because %s", leaks, o.Kind, reader.Unsure)
+		}
+	}
+	return found
 }
 
 // namedBackend is the name of where an object sends requests to, and what that stands for.

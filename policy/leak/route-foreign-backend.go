@@ -37,7 +37,7 @@ func routeForeignBackend() Rule {
 					})
 				}
 			}
-			return found
+			return ofReader(found, o.Object, view, "the requests go where no fence keeps them in this cluster")
 		},
 	}
 }

@@ -5,6 +5,7 @@ package leak
 func Rules() []Rule {
 	return []Rule{
 		serviceInvalidFence(),
+		serviceFenceOnOwned(),
 		serviceExternalName(),
 		serviceWithoutSelector(),
 		serviceWithoutLocality(),
@@ -64,7 +65,9 @@ func Rules() []Rule {
 		sidecarRemovedHidesHost(),
 		backendPolicyDropsLocality(),
 		envoyFilterInFencedNamespace(),
+		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
+		namespaceLoosenedDestination(),
 	}
 }
 

@@ -2,7 +2,10 @@ package leak
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
@@ -11,7 +14,8 @@ import (
 // serviceEntrySelectsFencedPods refuses a ServiceEntry that gives the Pods of a strict Service another host: it
 // chooses them in all clusters, and no hold knows that host [D4]. It warns of a selector that shares a label with the
 // Service's and has another beside: Pods may have both, and Pods are not looked at. One without any label of the Service
-// passes, because it is mostly meant for other Pods. A strict host is left to
+// passes, because it is mostly meant for other Pods, unless it asks for nothing but a place: labels that istiod itself
+// gives to Pods. One that asks for a cluster of this control plane chooses none of another. A strict host is left to
 // serviceentry-fenced-host.
 func serviceEntrySelectsFencedPods() Rule {
 	return Rule{
@@ -23,10 +27,13 @@ func serviceEntrySelectsFencedPods() Rule {
 		Mend:     "call the Service by its own name, or select by a label that its Pods do not have",
 		check: func(o Write, view *policy.View) []breach {
 			selector := o.ServiceEntry.WorkloadSelector
-			if selector == nil {
+			if selector == nil || slices.Contains(view.Config().Clusters, selector.Labels[policy.ClusterLabel]) {
 				return nil
 			}
 			service, bound := view.StrictBound(o.Metadata.Namespace, selector.Labels)
+			if own := withoutPlace(selector.Labels); !bound && len(own) == 0 {
+				service, bound = view.StrictBound(o.Metadata.Namespace, own)
+			}
 			if !bound {
 				var strict bool
 				if service, strict = view.StrictOverlapping(o.Metadata.Namespace, selector.Labels); !strict {
@@ -50,4 +57,17 @@ func serviceEntrySelectsFencedPods() Rule {
 			return found
 		},
 	}
+}
+
+// withoutPlace returns the labels of a selector apart from those that istiod gives to every Pod before it compares
+// selectors (NewEndpointBuilder in Istio's pilot/pkg/serviceregistry/kube/controller and AugmentLabels in
+// pilot/pkg/serviceregistry/util/label).
+func withoutPlace(selector map[string]string) map[string]string {
+	own := maps.Clone(selector)
+	for _, key := range []string{
+		policy.ClusterLabel, NetworkLabel, corev1.LabelTopologyRegion, corev1.LabelTopologyZone, subzoneLabel, corev1.LabelHostname,
+	} {
+		delete(own, key)
+	}
+	return own
 }

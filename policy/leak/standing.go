@@ -9,19 +9,24 @@ import (
 )
 
 // Standing returns the findings for the objects that let the traffic of a Service out because of this write: the
-// Service comes second. Where it has become strict they are warnings, because nothing is mended by refusing that.
+// Service comes second. Where its fence is what changes they are warnings, because nothing is mended by refusing that.
 // Where a strict one changes so that an object joins it or catches what is for it, which did neither before, they are
 // what they would be if that object came second [D14].
+//
+// Of a Namespace it returns what a label brings in that makes its Services strict; see fenced.
 func (g *Guard) Standing(w Write, view *policy.View) []Finding {
+	if w.Kind == policy.KindNamespace {
+		return g.fenced(w, view)
+	}
 	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
-	if w.Deleted || view.Service(host, w.Metadata.Annotations).Fence != policy.Strict {
+	if w.Deleted {
 		return nil
 	}
+	fence := view.Service(host, w.Metadata.Annotations).Fence
 	switch {
-	case w.Old == nil || view.Service(host, w.Old.Metadata.Annotations).Fence != policy.Strict:
-		tell(view, host, w.Object)
-		return g.inTheWay(host, view)
-	case reflect.DeepEqual(backs(w.Object), backs(w.Old)):
+	case w.Old == nil || view.Service(host, w.Old.Metadata.Annotations).Fence != fence:
+		return g.inTheWay(w, host, fence, view)
+	case fence != policy.Strict || reflect.DeepEqual(backs(w.Object), backs(w.Old)):
 		return nil
 	}
 	return g.caught(w, host, view)
@@ -36,30 +41,60 @@ func tell(view *policy.View, host policy.Host, o *policy.Object) {
 // backs returns what relates a Service to other objects.
 func backs(o *policy.Object) policy.ServiceSpec {
 	spec := *o.Service
-	spec.Status, spec.ExternalIPs = policy.ServiceStatus{}, nil
+	spec.Status, spec.ExternalIPs, spec.Owner = policy.ServiceStatus{}, nil, nil
 	return spec
 }
 
-// inTheWay returns what stands in the way of a Service that has become strict.
-func (g *Guard) inTheWay(host policy.Host, view *policy.View) []Finding {
+// inTheWay returns what stands in the way of a Service with a fence that it did not have, and what it brings in for
+// others: a wildcard rule covers it beside strict hosts, or what led to it as to a strict one leads elsewhere now.
+func (g *Guard) inTheWay(w Write, host policy.Host, fence policy.Fence, view *policy.View) []Finding {
 	fqdn := host.FQDN(view.Config().ClusterDomain)
-	var findings []Finding
-	for _, o := range view.Related(host) {
-		for _, f := range g.About(o, fqdn, view) {
-			if len(f.Hosts) > 0 {
-				f.Severity = Warn
-				findings = append(findings, f.elsewhere())
-			}
+	loosened := fence == policy.None && wasStrict(w, host, view)
+	find := func() []*policy.Object {
+		if fence == policy.None && !loosened {
+			return slices.DeleteFunc(view.Covering(fqdn), func(o *policy.Object) bool { return o.DestinationRule == nil })
+		}
+		return around(host, view)
+	}
+	tell(view, host, w.Object)
+	objects := find()
+	before := make([]stood, len(objects))
+	view.Untold(host, func() {
+		for i, o := range objects {
+			before[i] = stood{}
+			g.each(Write{Object: o}, view, before[i].add)
+		}
+	})
+	var list []Finding
+	for i, o := range objects {
+		counts := slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool {
+			old := before[i].take(h)
+			return h.host.Host == "" || old && (fence == policy.None || !h.about(fqdn))
+		})
+		for _, f := range findings(o, counts) {
+			f.Severity = Warn
+			list = append(list, f.elsewhere())
 		}
 	}
-	return findings
+	return list
+}
+
+// around lists what relates to a Service, and the Gateways on its Pods.
+func around(host policy.Host, view *policy.View) []*policy.Object {
+	list := view.Related(host)
+	for _, o := range view.GatewaysOn(host) {
+		if !slices.Contains(list, o) {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // caught returns the findings that a strict Service brings in with a change of its own. What the backfill repairs as
 // soon as the Service has changed does not count.
 func (g *Guard) caught(w Write, host policy.Host, view *policy.View) []Finding {
 	tell(view, host, w.Object)
-	related := view.Related(host)
+	related := around(host, view)
 	now := make([][]hit, len(related))
 	for i, o := range related {
 		now[i] = g.hits(Write{Object: o}, view)

@@ -27,7 +27,9 @@ func TestStandingRelations(t *testing.T) {
 			"meshConfig", "workloadentry-joins-fenced-service"},
 		"workload group": {policy.KindWorkloadGroup, shop + "spec: {template: {labels: {app: reviews}}}",
 			"meshConfig", "workloadentry-joins-fenced-service"},
-		"backend": {policy.KindHTTPRoute, shop + "spec: {rules: [{backendRefs: [{name: reviews}]}]}",
+		"slice": {policy.KindEndpointSlice, "metadata: {name: it, namespace: shop, labels: {kubernetes.io/service-name: reviews}}\n" +
+			"endpoints: [{addresses: [192.0.2.7]}]", "meshConfig", "endpointslice-foreign-writer"},
+		"backend": {policy.KindHTTPRoute, shop + "spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{name: reviews}]}]}",
 			"subset", "route-bypasses-subset"},
 		"ingress": {policy.KindIngress, shop + "spec: {defaultBackend: {service: {name: reviews}}}",
 			"subset", "route-bypasses-subset"},
@@ -35,10 +37,10 @@ func TestStandingRelations(t *testing.T) {
 			`spec: {parentRefs: [{group: "", kind: Service, name: reviews}], rules: [{backendRefs: [{name: details}]}]}`,
 			"meshConfig", "route-foreign-backend"},
 		"import": {policy.KindHTTPRoute, shop +
-			"spec: {rules: [{backendRefs: [{group: multicluster.x-k8s.io, kind: ServiceImport, name: reviews}]}]}",
+			"spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{group: multicluster.x-k8s.io, kind: ServiceImport, name: reviews}]}]}",
 			"meshConfig", "route-foreign-backend"},
 		"host in the cluster set": {policy.KindHTTPRoute, "metadata: {name: it, namespace: app}\n" +
-			"spec: {rules: [{backendRefs: [{group: networking.istio.io, kind: Hostname, name: reviews.shop.svc.clusterset.local}]}]}",
+			"spec: {parentRefs: [{name: gw}], rules: [{backendRefs: [{group: networking.istio.io, kind: Hostname, name: reviews.shop.svc.clusterset.local}]}]}",
 			"meshConfig", "route-foreign-backend"},
 		"gateway": {policy.KindGateway, "metadata: {name: it, namespace: app}\n" +
 			"spec: {servers: [{tls: {mode: AUTO_PASSTHROUGH}, hosts: [shop/reviews.shop.svc.cluster.local]}]}",

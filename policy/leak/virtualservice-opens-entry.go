@@ -53,9 +53,9 @@ func unresolved(o *policy.Object, view *policy.View) []*policy.Object {
 			add(entry)
 		}
 	}
-	for _, host := range o.VirtualService.Hosts { // those that a listener of a Sidecar opens
-		for _, other := range view.Covering(host) {
-			add(other)
+	for _, port := range view.ListenerPorts() { // those that a listener of a Sidecar opens
+		for _, entry := range view.Bare(port) {
+			add(entry)
 		}
 	}
 	return entries

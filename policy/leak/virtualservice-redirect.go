@@ -18,7 +18,7 @@ func virtualServiceRedirect() Rule {
 		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
 		Mend:     "name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			taken := o.takenOver(view)
+			taken := bySection(o.takenOver(view), sectionHTTP)
 			if len(taken) == 0 {
 				return nil
 			}

@@ -19,7 +19,7 @@ func virtualServiceSourceLabels() Rule {
 		Leaks:    "the route is for every client of those gateways, and of the mesh where that is one of them",
 		Mend:     "remove gateways from the match, or write a VirtualService for them alone",
 		check: func(o Write, view *policy.View) []breach {
-			taken := o.takenOver(view)
+			taken := bySection(o.takenOver(view), sectionHTTP)
 			if len(taken) == 0 {
 				return nil
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -16,6 +17,8 @@ type takenHost struct {
 	// wildcard is what stands for the host and others in the VirtualService; empty where it has a name of its own
 	// there.
 	wildcard string
+	// sections are those whose routes take it over.
+	sections sections
 }
 
 // takenOver lists the strict hosts whose traffic a VirtualService takes over, each once; of those that a wildcard
@@ -24,19 +27,32 @@ type takenHost struct {
 // as those of TLS between clusters are.
 func takenOver(o *policy.Object, view *policy.View) []takenHost {
 	var taken []takenHost
-	seen := map[[2]string]bool{}
-	add := func(host policy.FencedHost, wildcard string) {
-		if place := [2]string{host.Host, wildcard}; !seen[place] {
-			seen[place] = true
-			taken = append(taken, takenHost{host, wildcard})
+	at := map[[2]string]int{}
+	add := func(host policy.FencedHost, wildcard string, by sections) {
+		place := [2]string{host.Host, wildcard}
+		i, known := at[place]
+		switch {
+		case known:
+			taken[i].sections |= by
+		case by != 0:
+			if taken == nil {
+				taken = make([]takenHost, 0, len(o.VirtualService.Hosts))
+			}
+			at[place] = len(taken)
+			taken = append(taken, takenHost{host, wildcard, by})
 		}
 	}
 	mesh := o.VirtualService.InMesh()
+	alone := sync.OnceValue(func() bool { return unnamedAlone(o, view) })
 	for _, name := range o.VirtualService.Hosts {
-		takeName(name, o, view, mesh, add)
+		takeName(name, o, view, mesh, func(host policy.FencedHost, wildcard string) {
+			add(host, wildcard, sectionsBy(name, host, o, view, alone))
+		})
 	}
 	for _, name := range o.VirtualService.ServerNames() {
-		takeName(name, o, view, mesh || insideDomain(name, view), add)
+		takeName(name, o, view, mesh || insideDomain(name, view), func(host policy.FencedHost, wildcard string) {
+			add(host, wildcard, sectionTLS)
+		})
 	}
 	if !mesh {
 		return taken
@@ -51,7 +67,7 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 			ports.Numbers = []int64{subnet.Port}
 		}
 		if host, strict := view.StrictAddress(network, ports); strict {
-			add(host, subnet.Network)
+			add(host, subnet.Network, sectionTLS|sectionTCP)
 		}
 	}
 	return taken
@@ -59,7 +75,7 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 
 // takeName adds what a VirtualService takes over by one of its names; wildcards says whether one that is a wildcard
 // counts.
-func takeName(name string, o *policy.Object, view *policy.View, wildcards bool, add func(policy.FencedHost, string)) {
+func takeName(name string, o *policy.Object, view *policy.View, wildcards bool, add func(host policy.FencedHost, wildcard string)) {
 	if host, ok := policy.ServerName(name); ok {
 		name = host
 	}
@@ -147,18 +163,30 @@ func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
 		return nil
 	}
 	named, covered := byWildcard(taken)
-	others := o.VirtualService.InMesh() && len(taken) < len(o.VirtualService.Hosts)
+	others := hasOthers(o, view)
 	return append(foreignFrom(o, named, "", others, to, mirrors), foreignFrom(o, covered, " *", others, to, mirrors)...)
+}
+
+// hasOthers reports whether a VirtualService that is for sidecars and for gateways has a host that is no strict one.
+func hasOthers(o *policy.Object, view *policy.View) bool {
+	if !o.VirtualService.InMesh() || o.VirtualService.InMeshAlone() {
+		return false
+	}
+	return slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
+		other := true
+		takeName(name, o, view, true, func(policy.FencedHost, string) { other = false })
+		return other
+	})
 }
 
 // byWildcard tells the hosts that have a name of their own from those that wildcards cover: one that comes later is
 // among the second.
-func byWildcard(taken []takenHost) (named, covered []policy.FencedHost) {
+func byWildcard(taken []takenHost) (named, covered []takenHost) {
 	for _, host := range taken {
 		if host.wildcard == "" {
-			named = append(named, host.FencedHost)
+			named = append(named, host)
 		} else {
-			covered = append(covered, host.FencedHost)
+			covered = append(covered, host)
 		}
 	}
 	return named, covered
@@ -166,18 +194,19 @@ func byWildcard(taken []takenHost) (named, covered []policy.FencedHost) {
 
 // foreignFrom does for some of the hosts what foreignDestinations does; others says that the VirtualService has hosts
 // that are no strict ones, and by is added to the place of a breach.
-func foreignFrom(o *policy.Object, taken []policy.FencedHost, by string, others bool, to *destinations, mirrors bool) []breach {
+func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to *destinations, mirrors bool) []breach {
 	if len(taken) == 0 {
 		return nil
 	}
-	from, routes := newTakeover(taken), newRoutes(o.VirtualService, to.view.Config())
+	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, to.view.Config())
 	var found []breach
 	add := func(b breach, path []string) {
 		b.path, b.at = path, b.at+by
 		found = append(found, b)
 	}
 	for path, d := range o.VirtualService.Destinations() {
-		if mirrored(path) != mirrors || !routes.used(path) || others && routes.forGateways(path) {
+		from := takeovers.by(path)
+		if from == nil || mirrored(path) != mirrors || !routes.used(path) || others && routes.forGateways(path) {
 			continue
 		}
 		if detour, hosts, foreign := to.from(from, d.Host, o.Metadata.Namespace); foreign {
@@ -186,7 +215,8 @@ func foreignFrom(o *policy.Object, taken []policy.FencedHost, by string, others 
 	}
 	delegates := map[policy.Delegate]*breach{}
 	for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
-		if !routes.used(path) || others && routes.forGateways(path) {
+		from := takeovers.by(path)
+		if from == nil || !routes.used(path) || others && routes.forGateways(path) {
 			continue
 		}
 		b, known := delegates[d]
@@ -251,7 +281,7 @@ type foreignTarget struct {
 // foreignInDelegate does for a delegate what foreignDestinations does for its roots. It names the first of them.
 func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breach {
 	for _, root := range roots(o, to.view) {
-		taken := takenOver(root, to.view)
+		taken := bySection(takenOver(root, to.view), sectionHTTP)
 		if len(taken) == 0 {
 			continue
 		}

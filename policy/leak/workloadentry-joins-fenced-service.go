@@ -19,7 +19,8 @@ const subzoneLabel = "topology.istio.io/subzone"
 const groupAnnotation = "istio.io/autoRegistrationGroup"
 
 // workloadEntryJoinsFencedService refuses a WorkloadEntry, or a WorkloadGroup that makes them, with the labels
-// that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7, D14].
+// that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7, D14],
+// unless hold locality keeps it out.
 // Which workloads are of this cluster is for a person to say, by an exemption. That of a WorkloadGroup covers
 // what istiod makes for it.
 func workloadEntryJoinsFencedService() Rule {
@@ -32,7 +33,7 @@ func workloadEntryJoinsFencedService() Rule {
 		Mend:     "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
 		check: func(o Write, view *policy.View) []breach {
 			b, joins := joining(o.Object, view)
-			if !joins || registered(o, b, view) {
+			if !joins || keptOut(o.Object, view) || registered(o, b, view) {
 				return nil
 			}
 			return []breach{b}
@@ -108,8 +109,7 @@ func augmented(o *policy.Object, config *policy.Config) []map[string]string {
 				all[key] = value
 			}
 		}
-		label := cmp.Or(all[localityLabel], all[shortLocalityLabel])
-		locality := strings.Split(cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/")), "/")
+		locality := strings.Split(localityOf(workload, all), "/")
 		for n, key := range []string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone, subzoneLabel} {
 			if n < len(locality) {
 				add(key, locality[n])
@@ -122,6 +122,20 @@ func augmented(o *policy.Object, config *policy.Config) []map[string]string {
 		list[i] = all
 	}
 	return list
+}
+
+// localityOf returns the locality that istiod gives a workload with such labels (convertWorkloadEntryToWorkloadInstance in
+// its pilot/pkg/serviceregistry/serviceentry/conversion.go).
+func localityOf(workload *policy.WorkloadEntry, labels map[string]string) string {
+	label := cmp.Or(labels[localityLabel], labels[shortLocalityLabel])
+	return cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/"))
+}
+
+// keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality: a distribute drops
+// the endpoints that are in none of its own (applyLocalityWeights in Istio's
+// pilot/pkg/networking/core/loadbalancer). Those of a WorkloadGroup may get one from their proxies.
+func keptOut(o *policy.Object, view *policy.View) bool {
+	return o.WorkloadEntry != nil && view.Config().Active().Has(policy.Locality) && localityOf(o.WorkloadEntry, workloadLabels(o)) == ""
 }
 
 // selectsWorkload reports whether a Service selects a WorkloadEntry, or those of a WorkloadGroup.

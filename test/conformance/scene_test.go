@@ -74,7 +74,7 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 			t.Fatal(err)
 		}
 	}
-	s.stand(t)
+	s.stand(t, nil)
 	for _, c := range b.Clusters {
 		// An east-west gateway passes on to Pods with a sidecar alone.
 		labels := map[string]string{"app": "reviews", "security.istio.io/tlsMode": "istio"}
@@ -95,11 +95,15 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	return s
 }
 
-// stand makes what stands in every scene, or makes it what it was.
-func (s *scene) stand(t *testing.T) {
+// stand makes what stands in every scene, or makes it what it was. A Namespace of the objects given is theirs to put back:
+// without its labels it may not stand for a moment.
+func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 	t.Helper()
 	for _, c := range s.Clusters {
 		for _, o := range s.ground(t) {
+			if c == s.Clusters[0] && o.GetKind() == "Namespace" && slices.ContainsFunc(before, func(b *unstructured.Unstructured) bool { return identity(b) == identity(o) }) {
+				continue
+			}
 			resource, err := s.resource(c, o)
 			if err != nil {
 				t.Fatal(err)

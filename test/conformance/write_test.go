@@ -215,8 +215,8 @@ const headless = "None"
 // undo removes what a change stored, the last first, and puts back what stood before.
 func (s *scene) undo(t *testing.T, done change) {
 	t.Helper()
-	stood := map[string]bool{"Pod " + s.namespace + "/reviews": true}
-	for _, o := range append(s.ground(t), s.expand(t, s.Before)...) {
+	stood, before := map[string]bool{"Pod " + s.namespace + "/reviews": true}, s.expand(t, s.Before)
+	for _, o := range slices.Concat(s.ground(t), before) {
 		stood[identity(o)] = true
 	}
 	for _, o := range slices.Backward(done.stored) {
@@ -233,8 +233,8 @@ func (s *scene) undo(t *testing.T, done change) {
 			t.Fatalf("undo %s: %v", identity(o), err)
 		}
 	}
-	s.stand(t)
-	s.put(t, s.expand(t, s.Before), false)
+	s.stand(t, before)
+	s.put(t, before, false)
 }
 
 func identity(o *unstructured.Unstructured) string {

@@ -103,10 +103,19 @@ func statuses() map[string]evasion {
 	const gateway = `{apiVersion: v1, kind: Service, metadata: {name: gateway, labels: {%s}}, spec: {%s, selector: {app: gateway}, ports: [{name: tls, port: 15443}]}}`
 	const misspelt = `{"metadata":{"%s":{"meshfence.io/fence":"stirct"}}}`
 	const reserved = "companion-name-reserved"
+	const binding = "{apiVersion: v1, kind: Binding, metadata: {name: a, namespace: HOME, labels: {%s}}, target: {kind: Node, name: none}}"
 	all := map[string]evasion{
 		"a Pod's status": {"pod-foreign-network", []attempt{
 			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: reviews}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
 			{args: "patch pod a -n HOME" + merge + fmt.Sprintf(network, "elsewhere")},
+		}},
+		"a Pod's Binding": {"pod-foreign-network", []attempt{
+			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: reviews}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
+			{fmt.Sprintf(binding, "topology.istio.io/network: elsewhere"), "create --raw /api/v1/namespaces/HOME/pods/a/binding -f -"},
+		}},
+		"a Binding that joins a Pod": {"pod-foreign-network", []attempt{
+			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {topology.istio.io/network: elsewhere}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
+			{fmt.Sprintf(binding, "app: reviews"), "create --raw /api/v1/namespaces/HOME/bindings -f -"},
 		}},
 		"a Service's status": {"service-network-gateway", []attempt{
 			{fmt.Sprintf(gateway, "topology.istio.io/network: own", "type: LoadBalancer"), "create -f -"},
@@ -118,10 +127,12 @@ func statuses() map[string]evasion {
 		}},
 		"annotations in a Service's status": once("service-invalid-fence", "", "patch service reviews -n HOME"+merge+fmt.Sprintf(misspelt, "annotations")),
 		"labels in a Namespace's status":    once("service-invalid-fence", "", "patch namespace HOME"+merge+fmt.Sprintf(misspelt, "labels")),
-		"a companion's name":                once(reserved, fmt.Sprintf(rule, "v1", "new-meshfence", "HOME", "new"), "create -n HOME -f -"),
-		"a companion's label":               once(reserved, "", "label destinationrule reviews-meshfence -n HOME app.kubernetes.io/managed-by-"),
-		"a companion's host":                once(reserved, "", `patch destinationrule reviews-meshfence -n HOME --type=merge -p {"spec":{"host":"a.example.com"}}`),
-		"a companion replaced":              once(reserved, fmt.Sprintf(rule, "v1", "reviews-meshfence", "HOME", "reviews"), "replace -n HOME -f -"),
+		"a Namespace's finalizers": once("service-invalid-fence", `{apiVersion: v1, kind: Namespace, metadata: {name: HOME, labels: {meshfence.io/fence: stirct}}, spec: {finalizers: [kubernetes]}}`,
+			"replace --raw /api/v1/namespaces/HOME/finalize -f -"),
+		"a companion's name":   once(reserved, fmt.Sprintf(rule, "v1", "new-meshfence", "HOME", "new"), "create -n HOME -f -"),
+		"a companion's label":  once(reserved, "", "label destinationrule reviews-meshfence -n HOME app.kubernetes.io/managed-by-"),
+		"a companion's host":   once(reserved, "", `patch destinationrule reviews-meshfence -n HOME --type=merge -p {"spec":{"host":"a.example.com"}}`),
+		"a companion replaced": once(reserved, fmt.Sprintf(rule, "v1", "reviews-meshfence", "HOME", "reviews"), "replace -n HOME -f -"),
 	}
 	for _, version := range []string{"v1", "v1beta1", "v1alpha3"} {
 		taken := fmt.Sprintf(`{apiVersion: networking.istio.io/%s, kind: ServiceEntry, metadata: {name: a}, spec: {hosts: [a.example.com], `+

@@ -81,6 +81,100 @@ func TestMeshConfigFollowsTheScope(t *testing.T) {
 	eventually(t, "the text is the installer's again", func(context.Context) error { return differs(meshText, s.mesh(t)) })
 }
 
+// managers lists who owns fields of the mesh ConfigMap.
+func (s *suite) managers(t *testing.T) []string {
+	t.Helper()
+	out := s.kubectl(t, "", "get", "configmap", "istio", "-n", "istio-system", "--show-managed-fields", "-o", "jsonpath={.metadata.managedFields[*].manager}")
+	return strings.Fields(out)
+}
+
+// apply applies the mesh ConfigMap as Helm 4 does: on the server, without force.
+func (s *suite) apply(t *testing.T, text string) {
+	t.Helper()
+	manifest := s.kubectl(t, text, "create", "configmap", "istio", "-n", "istio-system", "--from-file=mesh=/dev/stdin", "--dry-run=client", "-o", "yaml")
+	s.kubectl(t, manifest, "apply", "--server-side", "--field-manager=helm", "-f", "-")
+}
+
+// The installer stays the only owner of the mesh ConfigMap, also of one that an earlier version of meshfence has written,
+// so that its next upgrade meets no conflict, and what it writes holds the scope at once.
+func TestMeshConfigStaysTheInstallers(t *testing.T) {
+	s := shared(t)
+	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
+		t.Fatal(err)
+	}
+	wrote := s.wrote(t)
+	s.configure(t, meshHoldConfig)
+	s.apply(t, meshText)
+	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system") })
+	namespace := s.CreateNamespace(t, nil)
+	host := "reviews." + namespace + ".svc.cluster.local"
+	s.kubectl(t, fmt.Sprintf(service, "meshfence.io/fence: strict"), "apply", "-n", namespace, "-f", "-")
+	held := func(what string) {
+		t.Helper()
+		eventually(t, what, func(context.Context) error {
+			if text := s.mesh(t); !strings.Contains(text, host) {
+				return fmt.Errorf("no %s in\n%s", host, text)
+			}
+			if got := s.managers(t); len(got) != 1 || got[0] != "helm" {
+				return fmt.Errorf("managed by %v", got)
+			}
+			return nil
+		})
+	}
+	held("the Service is fenced, and Helm alone owns the text")
+	s.apply(t, strings.Replace(meshText, "/dev/stdout", "/dev/null", 1))
+	if text := s.mesh(t); !strings.Contains(text, host) || !strings.Contains(text, "/dev/null") {
+		t.Errorf("after the upgrade:\n%s", text)
+	}
+	held("the upgrade leaves it so")
+	s.kubectl(t, "", "patch", "configmap", "istio", "-n", "istio-system", "--field-manager=meshfence", "--type=merge", "-p", `{"data": {"mesh": "accessLogFile: /dev/full"}}`)
+	held("what an earlier version wrote is given up")
+	s.apply(t, meshText)
+	held("and the installer takes it back")
+	if got := s.wrote(t); got != wrote {
+		t.Errorf("the controller wrote the text itself: %d Events, want %d", got, wrote)
+	}
+}
+
+// Where admission does not put the entries in, the controller writes them, says so, and owns nothing all the same.
+func TestMeshConfigWithoutAdmission(t *testing.T) {
+	s := shared(t)
+	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
+		t.Fatal(err)
+	}
+	wrote := s.wrote(t)
+	s.configure(t, meshHoldConfig)
+	s.apply(t, meshText)
+	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system") })
+	webhooks := s.kubectl(t, "", "get", "mutatingwebhookconfiguration", "meshfence", "-o", "json")
+	s.kubectl(t, "", "delete", "mutatingwebhookconfiguration", "meshfence")
+	t.Cleanup(func() {
+		if _, _, err := s.Kubectl(context.Background(), webhooks, "create", "-f", "-"); err != nil {
+			t.Error(err)
+		}
+	})
+	namespace := s.CreateNamespace(t, nil)
+	s.kubectl(t, fmt.Sprintf(service, "meshfence.io/fence: strict"), "apply", "-n", namespace, "-f", "-")
+	eventually(t, "the entries are written", func(context.Context) error {
+		if text := s.mesh(t); !strings.Contains(text, "reviews."+namespace+".svc.cluster.local") {
+			return fmt.Errorf("no entry in\n%s", text)
+		}
+		if got := s.managers(t); len(got) != 1 || got[0] != "helm" {
+			return fmt.Errorf("managed by %v", got)
+		}
+		if got := s.wrote(t); got <= wrote {
+			return fmt.Errorf("%d Events, want more than %d", got, wrote)
+		}
+		return nil
+	})
+}
+
+// wrote counts the Events that tell that the controller wrote the mesh ConfigMap itself.
+func (s *suite) wrote(t *testing.T) int {
+	t.Helper()
+	return strings.Count(s.kubectl(t, "", "get", "events", "-n", "istio-system", "-o", "jsonpath={.items[*].reason}"), "WroteMeshConfig")
+}
+
 // kubectlInCleanup runs kubectl when the context of the test has ended.
 func (s *suite) kubectlInCleanup(t *testing.T, args ...string) {
 	if _, _, err := s.Kubectl(context.Background(), "", args...); err != nil {

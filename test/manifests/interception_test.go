@@ -117,7 +117,11 @@ func (a attempt) calls(entries ...string) attempt {
 }
 
 func (a attempt) run(t *testing.T, cluster *testbed.Cluster) error {
-	_, _, err := cluster.Kubectl(t.Context(), a.stdin, append(strings.Fields(a.args), "--dry-run=server")...)
+	args := strings.Fields(a.args)
+	if !strings.Contains(a.args, "dryRun=All") {
+		args = append(args, "--dry-run=server")
+	}
+	_, _, err := cluster.Kubectl(t.Context(), a.stdin, args...)
 	return err
 }
 
@@ -156,6 +160,7 @@ func TestInterception(t *testing.T) {
 	}
 	for _, object := range []string{
 		"{apiVersion: v1, kind: Service, metadata: {name: kept, labels: {meshfence.io/fenced: strict}}, spec: {ports: [{port: 80}]}}",
+		"{apiVersion: v1, kind: Pod, metadata: {name: unbound}, spec: {containers: [{name: a, image: none}]}}",
 		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: kept}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}",
 	} {
 		apply(t, cluster, object, "apply", "-n", plain, "-f", "-")
@@ -167,6 +172,12 @@ func TestInterception(t *testing.T) {
 
 	status := func(resource, namespace, patch string) attempt {
 		return attempt{args: "patch " + resource + " -n " + namespace + " --subresource=status --type=merge -p " + patch}
+	}
+	binding := func(labels string) attempt {
+		return attempt{
+			args:  "create -f - --raw /api/v1/namespaces/" + plain + "/pods/unbound/binding?dryRun=All",
+			stdin: "{apiVersion: v1, kind: Binding, metadata: {name: unbound, labels: {" + labels + "}}, target: {kind: Node, name: a}}",
+		}
 	}
 	const (
 		rule    = "}, spec: {host: reviews}}"
@@ -187,6 +198,8 @@ func TestInterception(t *testing.T) {
 		"EnvoyFilter":             create(plain, "networking.istio.io/v1alpha3", "EnvoyFilter", "a", "}, spec: {configPatches: []}}").calls("warnings.validate"),
 		"ProxyConfig":             create(plain, "networking.istio.io/v1beta1", "ProxyConfig", "a", "}, spec: {concurrency: 1}}").calls("istio.validate"),
 		"other Istio kind":        create(plain, "security.istio.io/v1", "PeerAuthentication", "a", "}, spec: {mtls: {mode: STRICT}}}"),
+		"WasmPlugin":              create(plain, "extensions.istio.io/v1alpha1", "WasmPlugin", "a", "}, spec: {url: a}}").calls("warnings.validate"),
+		"TrafficExtension":        create(plain, "extensions.istio.io/v1alpha1", "TrafficExtension", "a", "}, spec: {wasm: {url: a}}}").calls("warnings.validate"),
 		"HTTPRoute":               create(plain, "gateway.networking.k8s.io/v1", "HTTPRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
 		"HTTPRoute v1beta1":       create(plain, "gateway.networking.k8s.io/v1beta1", "HTTPRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
 		"GRPCRoute":               create(plain, "gateway.networking.k8s.io/v1", "GRPCRoute", "a", "}, spec: {parentRefs: [{name: a}]}}").calls("routes.validate"),
@@ -217,6 +230,18 @@ func TestInterception(t *testing.T) {
 		"Namespace status":        status("namespace "+plain, plain, `{"status":{"conditions":[{"type":"A","status":"True"}]}}`),
 		"ServiceEntry status":     status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"10.0.0.1"}]}}`).calls("istio-status.validate"),
 		"ServiceEntry, allocated": status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"240.240.0.7","host":"a.example.com"},{"value":"2001:2::7","host":"a.example.com"}]}}`),
+		"Binding":                 binding(""),
+		"Binding, place":          binding("topology.kubernetes.io/region: r, topology.kubernetes.io/zone: z"),
+		"Binding, label":          binding("app: reviews").calls("bindings.validate"),
+		"Binding, network":        binding("topology.istio.io/network: n2").calls("bindings.validate"),
+		"Namespace, finalized": {
+			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
+			stdin: "{apiVersion: v1, kind: Namespace, metadata: {name: " + plain + ", labels: {kubernetes.io/metadata.name: " + plain + "}}, spec: {finalizers: [kubernetes]}}",
+		},
+		"Namespace, finalized with a label": attempt{
+			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
+			stdin: "{apiVersion: v1, kind: Namespace, metadata: {name: " + plain + ", labels: {a: b}}, spec: {finalizers: [kubernetes]}}",
+		}.calls("namespaces-status.validate"),
 		"Service deleted":         {args: "delete service kubernetes -n default"},
 		"Service deleted, strict": attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
 		"Service deleted, by the garbage collector": attempt{args: "delete service kept -n " + plain}.

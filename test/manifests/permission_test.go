@@ -192,7 +192,7 @@ func TestPermissions(t *testing.T) {
 			proxy := watch(t, cluster)
 			address := serve(t, cluster, proxy.URL, one[*appsv1.Deployment](t, overlay).Spec.Template.Spec.Containers[0].Args)
 			provoke(t, client, address, overlay)
-			provokeController(t, cluster)
+			provokeController(t, cluster, address)
 			eventually(t, "every right is used", func(context.Context) error {
 				if diff := cmp.Diff(unseen(rights), proxy.missing(rights)); diff != "" {
 					return fmt.Errorf("rights without use (-want +got):\n%s", diff)
@@ -265,8 +265,14 @@ func provoke(t *testing.T, client *kubernetes.Clientset, address, overlay string
 "resource": {"group": "networking.istio.io", "version": "v1", "resource": "destinationrules"},
 "object": {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"namespace": "unknown", "name": "a"},
 "spec": {"host": "unknown.unknown.svc.cluster.local"}}}}`
-	if err := get(t.Context(), address+"/validate", strings.NewReader(review)); err != nil {
-		t.Fatal(err)
+	// The Pod of a Binding with labels is read.
+	const binding = `{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "1", "operation": "CREATE",
+"namespace": "unknown", "name": "a", "kind": {"version": "v1", "kind": "Binding"}, "resource": {"version": "v1", "resource": "pods"},
+"subResource": "binding", "object": {"apiVersion": "v1", "kind": "Binding", "metadata": {"namespace": "unknown", "name": "a", "labels": {"a": "b"}}}}}`
+	for _, r := range []string{review, binding} {
+		if err := get(t.Context(), address+"/validate", strings.NewReader(r)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -288,7 +294,7 @@ metadata: {name: istio, namespace: istio-system}
 data: {mesh: "{}"}
 `
 
-// controllerScene is a fenced Service, and one whose companions have their names taken.
+// controllerScene is a fenced Service, and one whose companions have their names taken; and a Gateway of no class.
 const controllerScene = `
 apiVersion: v1
 kind: Namespace
@@ -298,6 +304,11 @@ apiVersion: v1
 kind: Service
 metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}
 spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: front, namespace: shop}
+spec: {gatewayClassName: gone, listeners: [{name: http, port: 80, protocol: HTTP}]}
 ---
 apiVersion: v1
 kind: Namespace
@@ -331,7 +342,7 @@ spec: {hosts: [taken.example.com], http: [{route: [{destination: {host: taken.ex
 
 // provokeController brings about each write of the controller. The API server does not reach the webhook here, so
 // that nothing may need it.
-func provokeController(t *testing.T, cluster *testbed.Cluster) {
+func provokeController(t *testing.T, cluster *testbed.Cluster, address string) {
 	t.Helper()
 	run := func(stdin string, args ...string) {
 		t.Helper()
@@ -372,6 +383,7 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 	})
 	configure("subset")
 	exists(true)
+	askForClasses(t, address)
 	for kind, field := range map[string]string{"destinationrule": "host", "virtualservice": "hosts/0"} {
 		run("", "patch", kind, "reviews-meshfence", "-n", "shop", "--type=json", "-p",
 			fmt.Sprintf(`[{"op": "replace", "path": "/spec/%s", "value": "spoilt.example.com"}]`, field))
@@ -388,6 +400,25 @@ func provokeController(t *testing.T, cluster *testbed.Cluster) {
 	exists(false)
 	// Only hold locality without localities reads the Nodes.
 	configure("locality")
+}
+
+// askForClasses has an Ingress and a route judged whose classes no informer knows.
+func askForClasses(t *testing.T, address string) {
+	t.Helper()
+	for kind, spec := range map[string]string{
+		"networking.k8s.io Ingress ingresses":            `{"ingressClassName": "gone", "defaultBackend": {"service": {"name": "reviews"}}}`,
+		"gateway.networking.k8s.io HTTPRoute httproutes": `{"parentRefs": [{"name": "gone"}, {"name": "front"}], "rules": [{"backendRefs": [{"name": "reviews"}]}]}`,
+	} {
+		names := strings.Fields(kind)
+		review := fmt.Sprintf(`{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "1", "operation": "CREATE",
+"namespace": "shop", "name": "a", "kind": {"group": "%[1]s", "version": "v1", "kind": "%[2]s"},
+"resource": {"group": "%[1]s", "version": "v1", "resource": "%[3]s"},
+"object": {"apiVersion": "%[1]s/v1", "kind": "%[2]s", "metadata": {"namespace": "shop", "name": "a"}, "spec": %[4]s}}}`,
+			names[0], names[1], names[2], spec)
+		if err := get(t.Context(), address+"/validate", strings.NewReader(review)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // get asks for a URL, by POST where there is a body, and expects success.

@@ -186,6 +186,7 @@ func policies() map[string]admissionv1.FailurePolicyType {
 		"endpoints.validate.meshfence.io":         admissionv1.Ignore,
 		"pods.validate.meshfence.io":              admissionv1.Ignore,
 		"pods-status.validate.meshfence.io":       admissionv1.Ignore,
+		"bindings.validate.meshfence.io":          admissionv1.Ignore,
 		"meshconfig.validate.meshfence.io":        admissionv1.Ignore,
 		"fenced-services.validate.meshfence.io":   admissionv1.Fail,
 		"services.validate.meshfence.io":          admissionv1.Ignore,

@@ -76,6 +76,9 @@ func (m *Mesh) Serve(ctx context.Context, o ServerOptions) (*Server, error) {
 	return s, nil
 }
 
+// Address returns the test host that the server is on.
+func (s *Server) Address() netip.Addr { return s.address.Addr() }
+
 // Pod returns the name of the server's Pod.
 func (s *Server) Pod() string { return s.options.App + "-" + s.options.Version }
 

@@ -87,7 +87,7 @@ func returns(t *testing.T, w *world, edges map[string]*testbed.Client) {
 		s.up(t, c, "reviews")
 		s.atHome(t, policy.Prefer)
 		s.down(t, c, "reviews")
-		s.decided(t, "reviews", c, policy.Prefer, xds.Empty, other)
+		s.decided(t, "reviews", c, policy.Prefer, xds.Elsewhere, other)
 		s.up(t, c, "reviews")
 		s.atHome(t, policy.Prefer)
 	}

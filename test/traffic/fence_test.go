@@ -237,7 +237,7 @@ func prefers(t *testing.T, w *world, _ holds) {
 	for i, c := range w.Clusters {
 		other := w.Clusters[1-i]
 		s.down(t, c, "reviews")
-		s.decided(t, "reviews", c, policy.Prefer, xds.Empty, other.Name)
+		s.decided(t, "reviews", c, policy.Prefer, xds.Elsewhere, other.Name)
 		s.up(t, c, "reviews")
 		s.atHome(t, policy.Prefer)
 	}

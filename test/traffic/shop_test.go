@@ -191,25 +191,34 @@ func (s *shop) failsClosed(t *testing.T) {
 
 // verify compares what istiod would send a proxy with what is expected.
 func (s *shop) verify(ctx context.Context, app string, proxy xds.Proxy, fence policy.Fence, want xds.Result) error {
+	return s.verifyHost(ctx, s.host(app), proxy, fence, want)
+}
+
+// verifyHost does the same for any host.
+func (s *shop) verifyHost(ctx context.Context, fqdn string, proxy xds.Proxy, fence policy.Fence, want xds.Result) error {
+	report, err := s.report(ctx, fqdn, proxy, fence)
+	if err == nil && (report.Result != want || !report.Known) {
+		err = fmt.Errorf("want %s, got %+v", want, report)
+	}
+	return err
+}
+
+// report asks istiod about a host.
+func (s *shop) report(ctx context.Context, fqdn string, proxy xds.Proxy, fence policy.Fence) (xds.Report, error) {
 	client, err := xds.Dial(xds.Options{Address: s.mesh.XDS(s.mesh.Cluster(proxy.Cluster)), Plaintext: true})
 	if err != nil {
-		return err
+		return xds.Report{}, err
 	}
 	defer client.Close()
 	snapshot, err := client.Fetch(ctx, proxy)
 	if err != nil {
-		return err
+		return xds.Report{}, err
 	}
 	addresses := xds.Addresses{}
 	for _, c := range s.mesh.Clusters {
 		addresses[netip.PrefixFrom(c.Host(0), 16)] = c.Name
 	}
-	reports := xds.Verify(snapshot, []xds.Host{{FQDN: s.host(app), Fence: fence}}, xds.Rules{Addresses: addresses})
-	report := reports[0]
-	if report.Result != want || !report.Known {
-		return fmt.Errorf("want %s, got %+v", want, report)
-	}
-	return nil
+	return xds.Verify(snapshot, []xds.Host{{FQDN: fqdn, Fence: fence}}, xds.Rules{Addresses: addresses})[0], nil
 }
 
 func (s *shop) down(t *testing.T, c *testbed.Cluster, app string) {

@@ -1,0 +1,71 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
+)
+
+// Object judges an object of the index; one that is gone has no findings.
+func (a *Auditor) Object(ctx context.Context, key policy.Key) (Standing, error) {
+	return a.object(ctx, key, a.Guard.Check, a.pods())
+}
+
+// About is Object for what was found about one host, or about none in particular.
+func (a *Auditor) About(ctx context.Context, key policy.Key, fqdn string) (Standing, error) {
+	about := func(o *policy.Object, view *policy.View) []leak.Finding { return a.Guard.About(o, fqdn, view) }
+	return a.object(ctx, key, about, a.pods())
+}
+
+// object judges an object of the index, and again with the Pods that were asked for.
+func (a *Auditor) object(ctx context.Context, key policy.Key, judge func(*policy.Object, *policy.View) []leak.Finding, pods pods) (Standing, error) {
+	view := a.Index.View()
+	o, ok := view.Object(key)
+	if !ok {
+		return Standing{Key: key}, nil
+	}
+	findings := judge(o, view)
+	for questions := view.MissingPods(); len(questions) > 0; questions = view.MissingPods() {
+		for _, q := range questions {
+			exists, err := pods.exist(ctx, q)
+			if err != nil {
+				return Standing{}, err
+			}
+			view.LoadPods(q, exists)
+		}
+		findings = judge(o, view)
+	}
+	return a.weigh(o, findings, view), nil
+}
+
+// pods answers which Pods there are, each question once.
+type pods struct {
+	reader client.Reader
+	known  map[policy.PodQuestion]bool
+}
+
+func (a *Auditor) pods() pods { return pods{a.Reader, map[policy.PodQuestion]bool{}} }
+
+func (p pods) exist(ctx context.Context, q policy.PodQuestion) (bool, error) {
+	if exists, known := p.known[q]; known {
+		return exists, nil
+	}
+	selector, err := labels.Parse(q.Selector)
+	if err != nil {
+		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
+	}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := p.reader.List(ctx, list, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
+		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
+	}
+	p.known[q] = len(list.Items) > 0
+	return p.known[q], nil
+}

@@ -1,0 +1,38 @@
+package leak
+
+import (
+	"fmt"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// extensionInFencedNamespace warns of a WasmPlugin or TrafficExtension beside a strict Service, or in the root namespace,
+// where it is for every workload: its code sees requests before they are routed, and may change for whom they are [J].
+// Code that runs only for what arrives at a workload routes nothing.
+func extensionInFencedNamespace() Rule {
+	return Rule{
+		ID:       "extension-in-fenced-namespace",
+		Rows:     []string{"J"},
+		Kinds:    []string{policy.KindWasmPlugin, policy.KindTrafficExtension},
+		Severity: Warn,
+		Leaks:    "its code may send that host's requests to any other that the client knows, without being noticed",
+		Mend:     "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",
+		check: func(o Write, view *policy.View) []breach {
+			if !o.Extension.Outbound() {
+				return nil
+			}
+			config, namespace := view.Config(), o.Metadata.Namespace
+			hosts, must := fmt.Sprintf("*.%s.svc.%s", namespace, config.ClusterDomain), "not run for what clients send in a namespace with a strict Service"
+			if namespace == config.IstioNamespace {
+				hosts, must = "*", "not run for what clients send in the root namespace of a mesh with strict Services"
+			}
+			match := view.Match(hosts)
+			if !match.Has(policy.Strict) {
+				return nil
+			}
+			return []breach{{
+				path: []string{"spec", "match"}, host: match.Host(policy.Strict), must: must,
+			}}
+		},
+	}
+}

@@ -1,0 +1,116 @@
+package leak
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// sections are some of the lists of routes of a VirtualService.
+type sections uint8
+
+const (
+	sectionHTTP sections = 1 << iota
+	sectionTLS
+	sectionTCP
+
+	sectionsAll = sectionHTTP | sectionTLS | sectionTCP
+)
+
+// sectionOf returns that of the route that a path leads into.
+func sectionOf(path []string) sections {
+	switch path[1] {
+	case "tls":
+		return sectionTLS
+	case "tcp":
+		return sectionTCP
+	}
+	return sectionHTTP
+}
+
+// sectionsBy returns those by whose routes a VirtualService takes over a strict host that one of its hosts stands for.
+// In a sidecar those of http make virtual hosts for the ports of HTTP of Services alone
+// (buildSidecarVirtualHostsForVirtualService in Istio's pilot/pkg/networking/core/route), and the others go by the full
+// names of Services (getConfigsForHost in pilot/pkg/networking/core/tls.go). The servers of a gateway know nothing of
+// these ports. Whoever changes those of a Service comes second.
+//
+// alone says whether the VirtualService has no hosts that Istio may find a Service by.
+func sectionsBy(name string, host policy.FencedHost, o *policy.Object, view *policy.View, alone func() bool) sections {
+	_, wildcard := policy.Wildcard(name)
+	_, address := policy.Address(name)
+	service, inside := policy.ParseHost(host.Host, view.Config().ClusterDomain)
+	switch {
+	case !o.VirtualService.InMeshAlone() && address:
+		return sectionHTTP
+	case wildcard || !inside || !o.VirtualService.InMeshAlone():
+		return sectionsAll
+	case !otherName(name, host, o, view) && view.Speaks(service).HTTP:
+		return sectionsAll
+	case !otherName(name, host, o, view):
+		return sectionTLS | sectionTCP
+	case view.SpeaksOn(service, anyHostPort).HTTP || view.Speaks(service).HTTP && !alone():
+		return sectionHTTP
+	}
+	return 0
+}
+
+// anyHostPort is the port on which a sidecar has the routes of a VirtualService for hosts that are no Service's
+// (BuildSidecarOutboundVirtualHosts in Istio's pilot/pkg/networking/core/httproute.go). On others it has them beside
+// those for a Service with such a port among the hosts of the VirtualService.
+const anyHostPort = 80
+
+// otherName reports whether a host of an object is a name or an address of a Service that is not its full name, so that
+// Istio finds no Service by it.
+func otherName(name string, host policy.FencedHost, o *policy.Object, view *policy.View) bool {
+	full := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), o.Metadata.Namespace, view.Config().ClusterDomain)
+	return full != host.Host
+}
+
+// unnamedAlone reports whether a VirtualService has no hosts but such names of strict Services. That no ServiceEntry
+// has one of these is for other rules.
+func unnamedAlone(o *policy.Object, view *policy.View) bool {
+	return !slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
+		_, wildcard := policy.Wildcard(name)
+		host, strict := claimed(name, o.Metadata.Namespace, view)
+		return wildcard || !strict || !otherName(name, host, o, view)
+	})
+}
+
+// bySection returns the hosts that routes of a section take over.
+func bySection(taken []takenHost, section sections) []takenHost {
+	without := func(host takenHost) bool { return host.sections&section == 0 }
+	if !slices.ContainsFunc(taken, without) {
+		return taken
+	}
+	return slices.DeleteFunc(slices.Clone(taken), without)
+}
+
+// takeovers are the strict hosts that a VirtualService takes over, by the sections whose routes do.
+type takeovers struct {
+	taken []takenHost
+	// alike says that the routes of every section take over the same hosts.
+	alike bool
+	known map[sections]*takeover
+}
+
+func newTakeovers(taken []takenHost) *takeovers {
+	others := func(host takenHost) bool { return host.sections != sectionsAll }
+	return &takeovers{taken, !slices.ContainsFunc(taken, others), map[sections]*takeover{}}
+}
+
+// by returns what the route that a path leads into takes over; nil where that is nothing.
+func (t *takeovers) by(path []string) *takeover {
+	section := sectionOf(path)
+	if t.alike {
+		section = sectionsAll
+	}
+	found, known := t.known[section]
+	if !known {
+		if hosts := bySection(t.taken, section); len(hosts) > 0 {
+			found = newTakeover(fencedHosts(hosts))
+		}
+		t.known[section] = found
+	}
+	return found
+}

@@ -1,0 +1,252 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// IngressClass is the part of a networking.k8s.io IngressClass that is read.
+type IngressClass struct {
+	Controller string `json:"controller"`
+}
+
+// GatewayClass is the part of a Gateway API GatewayClass that is read.
+type GatewayClass struct {
+	ControllerName string `json:"controllerName"`
+}
+
+// APIGateway is the part of a Gateway of the Gateway API that is read.
+type APIGateway struct {
+	GatewayClassName string `json:"gatewayClassName"`
+}
+
+// The annotations by which an Ingress names its class, and an IngressClass is that of what names none.
+const (
+	ingressClassAnnotation = "kubernetes.io/ingress.class"
+	defaultClassAnnotation = "ingressclass.kubernetes.io/is-default-class"
+)
+
+// istioIngressController is the controller of an IngressClass that istiod reads (IstioIngressController in Istio's
+// pilot/pkg/config/kube/ingress). Those of its GatewayClasses begin with istioControllers.
+const (
+	istioIngressController = "istio.io/ingress-controller"
+	istioControllers       = "istio.io/"
+)
+
+// kindServiceEntryParent is a parent of a Route in the mesh, as a Service is.
+const kindServiceEntryParent = KindServiceEntry
+
+// listenerSets are the kinds of parents that lead to a Gateway by a further object, which is not looked at.
+func listenerSets() []string { return []string{"ListenerSet", "XListenerSet"} }
+
+// builtinGatewayClasses are those that istiod reads without an object (BuiltinGatewayClasses in Istio's
+// pilot/pkg/config/kube/gatewaycommon).
+func builtinGatewayClasses() []string {
+	return []string{"istio", "istio-remote", "istio-waypoint", "istio-east-west", "istio-agentgateway", "istio-agentgateway-waypoint"}
+}
+
+// IngressReading says which Ingresses istiod reads beside those of an IngressClass of its controller, as its mesh
+// configs have it.
+type IngressReading struct {
+	// Classes are those of the annotation kubernetes.io/ingress.class.
+	Classes []string
+	// Classless says that it reads what names no class, or one that does not exist (ingressControllerMode DEFAULT).
+	Classless bool
+}
+
+// DefaultIngressReading is that of a mesh config that says nothing (DefaultMeshConfig in Istio's pkg/config/mesh).
+func DefaultIngressReading() IngressReading { return IngressReading{Classes: []string{"istio"}} }
+
+// And returns what several istiods read together.
+func (r IngressReading) And(other IngressReading) IngressReading {
+	classes := slices.Concat(r.Classes, other.Classes)
+	slices.Sort(classes)
+	return IngressReading{slices.Compact(classes), r.Classless || other.Classless}
+}
+
+// SameAs reports whether two readings are alike; nil is one that is not known.
+func (r *IngressReading) SameAs(other *IngressReading) bool {
+	if r == nil || other == nil {
+		return r == other
+	}
+	return r.Classless == other.Classless && slices.Equal(r.Classes, other.Classes)
+}
+
+// WithIngressReading returns the config with what is known of the Ingresses that istiod reads; nil where nothing is.
+func (c *Config) WithIngressReading(reading *IngressReading) *Config {
+	with := *c
+	with.ingress = reading
+	return &with
+}
+
+// IngressReading returns what is known of the Ingresses that istiod reads; nil where nothing is.
+func (c *Config) IngressReading() *IngressReading { return c.ingress }
+
+// Reader says who reads an Ingress or a Route.
+type Reader struct {
+	// Istio says that istiod does, or that it may.
+	Istio bool
+	// Unsure says what is not known, for want of which it counts as read; empty where it is known.
+	Unsure string
+}
+
+// Reader returns who reads an Ingress or a Route.
+func (v *View) Reader(o *Object) Reader {
+	if o.Ingress != nil {
+		return v.ingressReader(o)
+	}
+	return v.routeReader(o)
+}
+
+// ingressReader follows shouldProcessIngressWithClass in Istio's pilot/pkg/config/kube/ingress: the annotation counts
+// before the field. The API server gives an Ingress that names no class the default one when it is created.
+func (v *View) ingressReader(o *Object) Reader {
+	reading := v.config.ingress
+	if class, named := o.Metadata.Annotations[ingressClassAnnotation]; named {
+		known := cmp.Or(reading, new(DefaultIngressReading()))
+		return Reader{Istio: slices.Contains(known.Classes, class)}
+	}
+	if name := o.Ingress.ClassName; name != nil {
+		if class, exists := v.stored(Key{Kind: KindIngressClass, Name: *name}); exists {
+			return Reader{Istio: class.IngressClass.Controller == istioIngressController}
+		}
+		return v.unsure("IngressClass %s does not exist", *name)
+	}
+	defaults := v.named(defaultClassName)
+	switch {
+	case reading != nil && reading.Classless, slices.ContainsFunc(defaults, ofIstio):
+		return Reader{Istio: true}
+	case reading != nil || len(defaults) > 0:
+		return Reader{}
+	}
+	return Reader{true, "it names no class, there is no default one, and the ingressControllerMode of the mesh config is not known"}
+}
+
+func ofIstio(o *Object) bool { return o.IngressClass.Controller == istioIngressController }
+
+// routeReader asks for each parent: extractParentReferenceInfo in Istio's pilot/pkg/config/kube/gateway makes something
+// of those alone that are in the mesh, or Gateways of a class of its own.
+func (v *View) routeReader(o *Object) Reader {
+	var unsure Reader
+	for _, parent := range o.Route.ParentRefs {
+		switch reader := v.parentReader(parent, o.Metadata.Namespace); {
+		case reader.Istio && reader.Unsure == "":
+			return reader
+		case reader.Istio && !unsure.Istio:
+			unsure = reader
+		}
+	}
+	return unsure
+}
+
+func (v *View) parentReader(parent Reference, namespace string) Reader {
+	group, kind := deref(parent.Group, gatewayGroup), deref(parent.Kind, apiGateway)
+	key := Key{KindAPIGateway, cmp.Or(parent.Namespace, namespace), parent.Name}
+	switch {
+	case group == "" && kind == KindService, group == istioGroup && kind == kindServiceEntryParent:
+		return Reader{Istio: true}
+	case strings.HasPrefix(group, "gateway.networking.") && slices.Contains(listenerSets(), kind):
+		return Reader{true, fmt.Sprintf("the Gateway of %s %s/%s is not looked up", kind, key.Namespace, key.Name)}
+	case group != gatewayGroup || kind != apiGateway:
+		return Reader{}
+	}
+	gateway, exists := v.stored(key)
+	if !exists {
+		return v.unsure("Gateway %s/%s does not exist", key.Namespace, key.Name)
+	}
+	name := gateway.APIGateway.GatewayClassName
+	class, exists := v.stored(Key{Kind: KindGatewayClass, Name: name})
+	switch {
+	case exists:
+		return Reader{Istio: strings.HasPrefix(class.GatewayClass.ControllerName, istioControllers)}
+	case slices.Contains(builtinGatewayClasses(), name):
+		return Reader{Istio: true}
+	}
+	return v.unsure("GatewayClass %s of Gateway %s/%s does not exist", name, key.Namespace, key.Name)
+}
+
+// unsure returns the reader of what names something that does not exist.
+func (v *View) unsure(format string, args ...any) Reader {
+	if v.supposing {
+		return Reader{}
+	}
+	return Reader{true, fmt.Sprintf(format, args...)}
+}
+
+// The names under which the inventory has what is read by way of a class or a Gateway. No host looks like them.
+const defaultClassName = "default-class/"
+
+func throughName(k Key) string { return "through/" + k.Kind + "/" + k.Namespace + "/" + k.Name }
+
+// throughNames lists the objects that decide who reads an object.
+func (o *Object) throughNames() []string {
+	var names []string
+	switch {
+	case o.Ingress != nil && o.Ingress.ClassName != nil:
+		names = append(names, throughName(Key{Kind: KindIngressClass, Name: *o.Ingress.ClassName}))
+	case o.Ingress != nil:
+		names = append(names, throughName(Key{Kind: KindIngressClass}))
+	case o.IngressClass != nil && o.Metadata.Annotations[defaultClassAnnotation] == "true":
+		names = append(names, defaultClassName)
+	case o.APIGateway != nil:
+		names = append(names, throughName(Key{Kind: KindGatewayClass, Name: o.APIGateway.GatewayClassName}))
+	case o.Route != nil:
+		for _, parent := range o.Route.ParentRefs {
+			if deref(parent.Kind, apiGateway) == apiGateway {
+				names = append(names, throughName(Key{KindAPIGateway, cmp.Or(parent.Namespace, o.Metadata.Namespace), parent.Name}))
+			}
+		}
+	}
+	return names
+}
+
+// ReadThrough returns the Ingresses and Routes whose reader a class or a Gateway decides, sorted by key; none for any
+// other object.
+func (v *View) ReadThrough(k Key) []*Object {
+	switch k.Kind {
+	case KindIngressClass: // it may be the default one, or have been
+		return v.named(throughName(k), throughName(Key{Kind: KindIngressClass}))
+	case KindGatewayClass:
+		var names []string
+		for _, gateway := range v.named(throughName(k)) {
+			names = append(names, throughName(gateway.Key()))
+		}
+		return v.named(names...)
+	case KindAPIGateway:
+		return v.named(throughName(k))
+	}
+	return nil
+}
+
+// stored returns an object that decides who reads another one, as it was loaded or as the inventory has it. One that
+// neither has is missing.
+func (v *View) stored(k Key) (*Object, bool) {
+	if o, loaded := v.objects[k]; loaded {
+		return o, o != nil
+	}
+	o, ok := v.Object(k)
+	ok = ok && (o.IngressClass != nil || o.GatewayClass != nil || o.APIGateway != nil) // one may not be readable
+	if !ok {
+		put(&v.missingObjects, k, true)
+	}
+	return o, ok
+}
+
+// MissingObjects lists the classes and Gateways that were asked for and that are neither in the inventory nor loaded,
+// sorted. They were taken for absent.
+func (v *View) MissingObjects() []Key {
+	keys := make([]Key, 0, len(v.missingObjects))
+	for k := range v.missingObjects {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, Key.Compare)
+	return keys
+}
+
+// LoadObject tells the view a missing object; nil where there is none.
+func (v *View) LoadObject(k Key, o *Object) {
+	put(&v.objects, k, o)
+	delete(v.missingObjects, k)
+}
