@@ -16,6 +16,21 @@ type VirtualService struct {
 	HTTP     []HTTPRoute `json:"http"`
 	TLS      []TLSRoute  `json:"tls"`
 	TCP      []TCPRoute  `json:"tcp"`
+	// Owner is the one whose controller keeps the VirtualService; nil where none does.
+	Owner *Owner `json:"-"`
+}
+
+// decodeVirtualService fills the metadata of the object and returns its spec.
+func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) {
+	var view struct {
+		Metadata ownedMetadata  `json:"metadata"`
+		Spec     VirtualService `json:"spec"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Owner = view.Metadata.Metadata, controllerOf(view.Metadata.OwnerReferences)
+	return &view.Spec, nil
 }
 
 // MeshGateway stands among the gateways of a VirtualService for the sidecars.
