@@ -10,7 +10,10 @@ import (
 
 // excuse names what an exemption of the FenceConfig must cover so that a finding about another object counts as
 // accepted.
-type excuse struct{ rule, namespace, name string }
+type excuse struct {
+	rule, namespace, name string
+	labels                map[string]string
+}
 
 // detour is why a destination is no fence for the requests of another host.
 type detour struct {
@@ -137,7 +140,7 @@ func support(fqdn string, view *policy.View) *detour {
 	var excuses []excuse
 	add := func(rule string, o *policy.Object, what string) {
 		why = append(why, fmt.Sprintf("%s %s/%s %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what))
-		excuses = append(excuses, excuse{rule, o.Metadata.Namespace, o.Metadata.Name})
+		excuses = append(excuses, excuse{rule, o.Metadata.Namespace, o.Metadata.Name, o.Metadata.Labels})
 	}
 	if view.ServedByHand(host) {
 		service := &policy.Object{Kind: policy.KindService, Metadata: policy.Metadata{Namespace: host.Namespace, Name: host.Name}}
@@ -176,7 +179,7 @@ func summary(list []string) string {
 func entryClaims(o *policy.Object, fqdn string, view *policy.View) bool {
 	return slices.ContainsFunc(o.ServiceEntry.Hosts, func(h string) bool {
 		if suffix, wildcard := policy.Wildcard(strings.ToLower(h)); wildcard {
-			return strings.HasSuffix(fqdn, suffix)
+			return strings.HasSuffix(fqdn, suffix) && !passesOn(h, o)
 		}
 		found, strict := claimed(h, o.Metadata.Namespace, view)
 		return strict && found.Host == fqdn

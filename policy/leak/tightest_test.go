@@ -3,6 +3,7 @@ package leak_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func decoys() map[string]*policy.Object {
 			o.DestinationRule = &policy.DestinationRule{Host: "*.shop.svc.cluster.local", TrafficPolicy: &policy.TrafficPolicy{Tunnel: &policy.Tunnel{}}}
 		}),
 		"serviceentry-fenced-host": object(policy.KindServiceEntry, func(o *policy.Object) {
-			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"*.local"}}
+			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"*.local"}, Resolution: "DNS"}
 		}),
 		"serviceentry-foreign-network": object(policy.KindServiceEntry, func(o *policy.Object) {
 			o.ServiceEntry = &policy.ServiceEntry{Hosts: all, Endpoints: []policy.WorkloadEntry{{Network: "n2"}}}
@@ -132,7 +133,7 @@ func TestEnforcementIsThatOfTheHost(t *testing.T) {
 			index.SetService(policy.Host{Namespace: "bank", Name: "ledger"}, map[string]string{policy.FenceKey: "strict"})
 			o := &policy.Object{
 				Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: test.in, Name: "it"},
-				ServiceEntry: &policy.ServiceEntry{Hosts: []string{test.host}},
+				ServiceEntry: &policy.ServiceEntry{Hosts: []string{test.host}, Resolution: "DNS"},
 			}
 			view := index.View()
 			var got string
@@ -203,7 +204,7 @@ func far(t *testing.T, exemptions string) (index *policy.Index, route, joined *p
 		},
 	}
 	joined = &policy.Object{
-		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far"},
+		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far", Labels: map[string]string{"team": "far"}},
 		WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "gw"}},
 	}
 	return index, route, joined
@@ -238,6 +239,9 @@ func TestDestinationOfAnother(t *testing.T) {
 		"a route comes second":   {"", second, first, now, leak.OutcomeDenied},
 		"it is accepted":         {accepted, second, first, now, leak.OutcomeExempted},
 		"it was accepted before": {accepted, second, first, now.AddDate(2, 0, 0), leak.OutcomeDenied},
+		"its Namespace is":       {strings.Replace(accepted, "name: far, ", "", 1), second, first, now, leak.OutcomeExempted},
+		"by its labels":          {strings.Replace(accepted, "name: far", "selector: {matchLabels: {team: far}}", 1), second, first, now, leak.OutcomeExempted},
+		"others are":             {strings.Replace(accepted, "name: far", "selector: {matchLabels: {team: near}}", 1), second, first, now, leak.OutcomeDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
