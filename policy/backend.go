@@ -16,8 +16,9 @@ type backend struct {
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
-	// external says that the Service is but another name.
+	// external says that the Service is but another name, and alias for which host.
 	external bool
+	alias    string
 }
 
 // backendPort is one port, as small as it can be kept.
@@ -30,7 +31,7 @@ type backendPort struct {
 const externalName = "ExternalName"
 
 func newBackend(spec ServiceSpec) backend {
-	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName}
+	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName, alias: aliasOf(spec)}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)
@@ -200,6 +201,7 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	b := newBackend(spec)
 	old, known := n.backends.byName[host.Name]
 	changed = known && n.fence(host.Name) == Strict && old.speaks() != b.speaks()
+	x.setAlias(host, old.alias, b.alias)
 	x.around(host, n, func() {
 		x.forgetAddresses(host, n)
 		n.backends.set(host.Name, b)
