@@ -44,7 +44,7 @@ func kustomized(t *testing.T) string {
 func TestCheckKustomization(t *testing.T) {
 	dir := kustomized(t)
 	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
-	code, stdout, stderr := meshfence(t, "", "check", "-f", dir, "--config", config)
+	code, stdout, stderr := meshfence(t, "", "check", "-f", dir+"/./", "--config", config)
 	var found []string
 	for line := range strings.Lines(stdout) {
 		place, _, _ := strings.Cut(strings.TrimPrefix(line, dir), ": must")
