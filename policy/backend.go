@@ -16,8 +16,8 @@ type backend struct {
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
-	// external says that the Service is but another name.
-	external bool
+	// external says that the Service is but another name, headless that it has no address of its own.
+	external, headless bool
 }
 
 // backendPort is one port, as small as it can be kept.
@@ -26,11 +26,14 @@ type backendPort struct {
 	transport Transport
 }
 
+// noClusterIP is the ClusterIP of a Service that has none.
+const noClusterIP = "None"
+
 // externalName is the type of a Service that is but another name.
 const externalName = "ExternalName"
 
 func newBackend(spec ServiceSpec) backend {
-	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName}
+	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName, headless: spec.ClusterIP == noClusterIP}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)
@@ -233,6 +236,27 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
 	return s.fencedHost()
+}
+
+// HeadlessSelecting reports whether a Service of a Namespace without an address of its own selects what has the labels.
+func (v *View) HeadlessSelecting(namespace string, labels map[string]string) bool {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if n, ok := v.index.namespaces[namespace]; ok {
+		for key, value := range labels {
+			for _, name := range n.backends.byPair[key+"="+value] {
+				if b := n.backends.byName[name]; b.headless && b.selects(labels) {
+					return true
+				}
+			}
+		}
+	}
+	for h, b := range v.backends {
+		if h.Namespace == namespace && b.headless && b.selects(labels) {
+			return true
+		}
+	}
+	return false
 }
 
 // StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given

@@ -134,14 +134,19 @@ func localityOf(workload *policy.WorkloadEntry, labels map[string]string) string
 // keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality, or one that the FenceConfig
 // does not list for this cluster: a distribute drops the endpoints that are in none of its own (applyLocalityWeights in
 // Istio's pilot/pkg/networking/core/loadbalancer). Where Nodes say which they are, any may become one. What a
-// WorkloadGroup makes may get one from its proxy.
+// WorkloadGroup makes may get one from its proxy, and clients of a Service without a ClusterIP choose by themselves.
 func keptOut(o *policy.Object, view *policy.View) bool {
 	config := view.Config()
 	if o.WorkloadEntry == nil || !config.Active().Has(policy.Locality) {
 		return false
 	}
 	locality := localityOf(o.WorkloadEntry, workloadLabels(o))
-	return locality == "" || !config.NeedsNodes() && !config.HasLocality(locality)
+	if locality != "" && (config.NeedsNodes() || config.HasLocality(locality)) {
+		return false
+	}
+	return !slices.ContainsFunc(augmented(o, config), func(all map[string]string) bool {
+		return view.HeadlessSelecting(o.Metadata.Namespace, all)
+	})
 }
 
 // selectsWorkload reports whether a Service selects a WorkloadEntry, or those of a WorkloadGroup.
