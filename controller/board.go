@@ -46,7 +46,13 @@ type entry struct {
 	step step
 	// stale says that something has changed since, so that a refusal may be over.
 	stale bool
+	// unmended is how often in a row it came back from admission as it was.
+	unmended int
 }
+
+// unmendedTold is how often in a row an object may come back from admission as it was before that is told: replicas that
+// start, or that have not seen a change yet, leave one as it is for a moment.
+const unmendedTold = 3
 
 // board holds the objects that are not in line, for metrics, Events and the order of writes.
 type board struct {
@@ -100,7 +106,15 @@ func (b *board) set(j *job, r result) {
 		b.done++
 		delete(b.entries, j.target)
 	} else {
-		b.entries[j.target] = entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, step: j.step}
+		e := entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, step: j.step}
+		if r.reason == errUnmended.Error() {
+			e.unmended = old.unmended + 1
+		}
+		b.entries[j.target] = e
+		if e.unmended == unmendedTold {
+			b.recorder.Eventf(j.stub, nil, corev1.EventTypeWarning, "BackfillUndone", "Backfill",
+				"%s %d times: another webhook takes out what it adds, or the webhooks of meshfence are not asked; it is tried again ever more slowly", r.reason, e.unmended)
+		}
 	}
 	b.publish()
 	if r.state == old.state || r.state != stateSkipped && r.state != stateFailed {

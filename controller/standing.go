@@ -44,7 +44,7 @@ type audit struct {
 	// deserted are the strict Services without a ready endpoint here.
 	deserted map[policy.Key]bool
 	// ending are the exemptions that were spoken of.
-	ending map[policy.Exemption]bool
+	ending map[string]bool
 }
 
 func newAudit(r *runner) *audit {
@@ -57,7 +57,7 @@ func newAudit(r *runner) *audit {
 		dirty:    &dirty{objects: map[policy.Key]bool{}, scope: newScope(), full: make(chan struct{}, 1)},
 		told:     map[policy.Key]Standing{},
 		deserted: map[policy.Key]bool{},
-		ending:   map[policy.Exemption]bool{},
+		ending:   map[string]bool{},
 	}
 }
 
@@ -107,8 +107,11 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 		for _, o := range a.Index.View().Related(host) {
 			objects[o.Key()] = true
 		}
-		if err := a.service(ctx, host); err != nil {
-			return err
+		named := append(a.Index.View().Aliases(host.FQDN(a.Index.Config().ClusterDomain)), host)
+		for _, service := range named {
+			if err := a.service(ctx, service); err != nil {
+				return err
+			}
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {
@@ -225,10 +228,11 @@ func desertedNote(names []string) string {
 // exemptions tells of those that end soon.
 func (a *audit) exemptions() {
 	for _, e := range a.Index.Config().Exemptions {
-		if e.EndsSoon(a.Now()) && !a.ending[e] {
-			a.ending[e] = true
+		note := fmt.Sprintf("the exemption of %s from %s ends after %s", e.Objects(), e.Rule, e.Until.Format(time.DateOnly))
+		if e.EndsSoon(a.Now()) && !a.ending[note] {
+			a.ending[note] = true
 			a.recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindNamespace, Name: e.Namespace}, nil, corev1.EventTypeWarning,
-				"ExemptionEnds", "Audit", "the exemption of %s/%s from %s ends after %s", e.Namespace, e.Name, e.Rule, e.Until.Format(time.DateOnly))
+				"ExemptionEnds", "Audit", "%.900s", note)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
 
 // The names of the ConfigMap that holds the FenceConfig, and of the type in it.
 const (
@@ -69,17 +73,32 @@ type Config struct {
 	ingress *IngressReading
 }
 
-// Exemption accepts the findings of one rule for one object until a day has passed.
+// Exemption accepts the findings of one rule for objects of a Namespace until a day has passed: for the one of a name, for
+// those that a selector chooses by their labels, or, with neither, for all.
 type Exemption struct {
 	Rule, Namespace, Name string
+	// Selector is nil where the labels do not matter.
+	Selector labels.Selector
 	// Until is the last day on which it counts, in UTC.
 	Until  time.Time
 	Reason string
 }
 
 // Covers says whether the exemption holds for a rule and an object at that moment.
-func (e Exemption) Covers(rule, namespace, name string, now time.Time) bool {
-	return e.Rule == rule && e.Namespace == namespace && e.Name == name && now.Before(e.Until.AddDate(0, 0, 1))
+func (e Exemption) Covers(rule string, object Metadata, now time.Time) bool {
+	return e.Rule == rule && e.Namespace == object.Namespace && (e.Name == "" || e.Name == object.Name) &&
+		(e.Selector == nil || e.Selector.Matches(labels.Set(object.Labels))) && now.Before(e.Until.AddDate(0, 0, 1))
+}
+
+// Objects says which objects the exemption is for.
+func (e Exemption) Objects() string {
+	switch {
+	case e.Name != "":
+		return e.Namespace + "/" + e.Name
+	case e.Selector != nil:
+		return "the objects of namespace " + e.Namespace + " with " + e.Selector.String()
+	}
+	return "every object of namespace " + e.Namespace
 }
 
 // exemptionEndsSoon is how long before its last day an exemption is spoken of.

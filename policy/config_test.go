@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -242,24 +243,38 @@ func TestParseConfigLarge(t *testing.T) {
 
 func TestExemptionCovers(t *testing.T) {
 	t.Parallel()
-	e := policy.Exemption{Rule: "r", Namespace: "ns", Name: "n", Until: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)}
+	until := time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)
+	one := policy.Exemption{Rule: "r", Namespace: "ns", Name: "n", Until: until}
+	all := policy.Exemption{Rule: "r", Namespace: "ns", Until: until}
+	some := policy.Exemption{Rule: "r", Namespace: "ns", Selector: labels.SelectorFromSet(labels.Set{"a": "b"}), Until: until}
 	lastMoment := time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)
 	tests := map[string]struct {
+		exemption             policy.Exemption
 		rule, namespace, name string
+		labels                map[string]string
 		now                   time.Time
 		want                  bool
 	}{
-		"until the end of the day": {"r", "ns", "n", lastMoment, true},
-		"not the day after":        {"r", "ns", "n", lastMoment.Add(time.Second), false},
-		"in UTC":                   {"r", "ns", "n", time.Date(2027, 1, 1, 0, 30, 0, 0, time.FixedZone("", 3600)), true},
-		"another rule":             {"q", "ns", "n", lastMoment, false},
-		"another namespace":        {"r", "", "n", lastMoment, false},
-		"another object":           {"r", "ns", "m", lastMoment, false},
+		"until the end of the day":     {one, "r", "ns", "n", nil, lastMoment, true},
+		"not the day after":            {one, "r", "ns", "n", nil, lastMoment.Add(time.Second), false},
+		"in UTC":                       {one, "r", "ns", "n", nil, time.Date(2027, 1, 1, 0, 30, 0, 0, time.FixedZone("", 3600)), true},
+		"another rule":                 {one, "q", "ns", "n", nil, lastMoment, false},
+		"another namespace":            {one, "r", "", "n", nil, lastMoment, false},
+		"another object":               {one, "r", "ns", "m", nil, lastMoment, false},
+		"every object":                 {all, "r", "ns", "m", nil, lastMoment, true},
+		"every object of another":      {all, "r", "other", "m", nil, lastMoment, false},
+		"every object, another rule":   {all, "q", "ns", "m", nil, lastMoment, false},
+		"every object, too late":       {all, "r", "ns", "m", nil, lastMoment.Add(time.Second), false},
+		"by its labels":                {some, "r", "ns", "m", map[string]string{"a": "b", "c": "d"}, lastMoment, true},
+		"by its labels, another value": {some, "r", "ns", "m", map[string]string{"a": "c"}, lastMoment, false},
+		"by its labels, without any":   {some, "r", "ns", "m", nil, lastMoment, false},
+		"by its labels, in another":    {some, "r", "other", "m", map[string]string{"a": "b"}, lastMoment, false},
+		"by its labels, another rule":  {some, "q", "ns", "m", map[string]string{"a": "b"}, lastMoment, false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := e.Covers(tc.rule, tc.namespace, tc.name, tc.now); got != tc.want {
+			if got := tc.exemption.Covers(tc.rule, policy.Metadata{Namespace: tc.namespace, Name: tc.name, Labels: tc.labels}, tc.now); got != tc.want {
 				t.Errorf("got %t, want %t", got, tc.want)
 			}
 		})

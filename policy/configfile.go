@@ -54,11 +54,12 @@ type serviceFile struct {
 }
 
 type exemptionFile struct {
-	Rule      string `json:"rule"`
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	Until     string `json:"until"`
-	Reason    string `json:"reason"`
+	Rule      string                `json:"rule"`
+	Namespace string                `json:"namespace"`
+	Name      string                `json:"name"`
+	Selector  *metav1.LabelSelector `json:"selector"`
+	Until     string                `json:"until"`
+	Reason    string                `json:"reason"`
 }
 
 func (f *configFile) setDefaults() {
@@ -177,13 +178,7 @@ func (n namespaceFile) build(d *document, field string, exempt map[string]bool) 
 		d.checkFenced(field+".name", n.Name, exempt)
 		return built
 	}
-	selector, err := metav1.LabelSelectorAsSelector(n.Selector)
-	if err != nil {
-		d.add(field+".selector", "must be a valid selector: "+err.Error())
-		selector = labels.Nothing()
-	}
-	d.check(!selector.Empty(), field+".selector", "must not be empty; scope.default fences every Namespace")
-	built.selector = selector
+	built.selector = d.checkSelector(field+".selector", n.Selector, "scope.default fences every Namespace")
 	return built
 }
 
@@ -198,11 +193,26 @@ func newEntry(d *document, field, fence string, locked bool) entry {
 func (e exemptionFile) build(d *document, field string, rules []string) Exemption {
 	d.check(slices.Contains(rules, e.Rule), field+".rule", "%q must be the id of a rule", e.Rule)
 	d.check(e.Namespace != "", field+".namespace", "must be set")
-	d.check(e.Name != "", field+".name", "must be set")
+	d.check(e.Name == "" || e.Selector == nil, field, "must have either name or selector, or neither for every object of the Namespace")
 	d.check(e.Reason != "", field+".reason", "must be set")
 	until, err := time.Parse(time.DateOnly, e.Until)
 	d.check(err == nil, field+".until", "%q must be a day such as 2026-12-31", e.Until)
-	return Exemption{Rule: e.Rule, Namespace: e.Namespace, Name: e.Name, Until: until, Reason: e.Reason}
+	built := Exemption{Rule: e.Rule, Namespace: e.Namespace, Name: e.Name, Until: until, Reason: e.Reason}
+	if e.Selector != nil {
+		built.Selector = d.checkSelector(field+".selector", e.Selector, "without it every object of the Namespace is exempt")
+	}
+	return built
+}
+
+// checkSelector returns a selector that must be valid and choose by something.
+func (d *document) checkSelector(field string, written *metav1.LabelSelector, instead string) labels.Selector {
+	selector, err := metav1.LabelSelectorAsSelector(written)
+	if err != nil {
+		d.add(field, "must be a valid selector: "+err.Error())
+		return labels.Nothing()
+	}
+	d.check(!selector.Empty(), field, "must not be empty; %s", instead)
+	return selector
 }
 
 // check adds a problem unless ok.

@@ -50,7 +50,19 @@ func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inject.Object(object, view).Edits, nil
+	return inject.Written(object, s.recorded(), view).Edits, nil
+}
+
+// recorded returns what the object replaces, where that has a record of what admission added; nil otherwise.
+func (s Subject) recorded() *policy.Object {
+	if !bytes.Contains(s.Old, []byte(policy.InjectedAnnotation)) {
+		return nil
+	}
+	old, err := s.decode(s.Old)
+	if err != nil {
+		return nil // one that cannot be read has added nothing
+	}
+	return old
 }
 
 // Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/webhook"
@@ -21,7 +23,7 @@ func TestMutateMeshConfig(t *testing.T) {
 	const entry = "*.shop.svc.cluster.local"
 	for name, test := range map[string]struct {
 		hold, namespace, object string
-		want                    []string // in the result; "" means that nothing changes
+		want                    []string // in the result; none means that nothing changes
 	}{
 		"missing entries": {"meshConfig", "istio-system",
 			`{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a # kept\n", "other": "kept too"}}`,
@@ -61,5 +63,44 @@ func TestMutateMeshConfig(t *testing.T) {
 				t.Errorf("a second time it makes %d edits: %v", len(again), err)
 			}
 		})
+	}
+}
+
+// TestMutateMeshConfigRecord: entries whose record somebody has taken out are still ours by the old ConfigMap.
+func TestMutateMeshConfigRecord(t *testing.T) {
+	t.Parallel()
+	config, err := policy.ParseConfig(policy.Source{}, []byte(strings.Replace(meshHold, "HOLD", "meshConfig", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := policy.NewIndex(config)
+	const plain = `{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a\n"}}`
+	mutate := func(now, old string) string {
+		t.Helper()
+		subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: "istio-system", Raw: []byte(now), Old: []byte(old)}
+		edits, err := webhook.Mutate(subject, index.View())
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := webhook.Apply(subject.Raw, edits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(stored)
+	}
+	held := mutate(plain, "")
+	taken, err := webhook.Apply([]byte(held), []inject.Edit{{Path: []string{"metadata", "annotations"}}})
+	if err != nil || strings.Contains(string(taken), inject.ClusterLocalHostsAnnotation) {
+		t.Fatalf("%s: %v", taken, err)
+	}
+	if diff := cmp.Diff(sorted(t, held), sorted(t, mutate(string(taken), held))); diff != "" {
+		t.Errorf("while the fence stands (-want +got):\n%s", diff)
+	}
+	if config, err = policy.ParseConfig(policy.Source{}, []byte(strings.NewReplacer("HOLD", "meshConfig", "strict", "none").Replace(meshHold))); err != nil {
+		t.Fatal(err)
+	}
+	index.SetConfig(config)
+	if stored := mutate(string(taken), held); strings.Contains(stored, "serviceSettings") {
+		t.Errorf("once the fence is gone: %s", stored)
 	}
 }

@@ -74,6 +74,34 @@ spec:
   - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}
 `,
 		},
+		"DestinationRule whose record somebody has taken out": {
+			object: injectedRule("galley.istio.io/analyze-suppress: IST0173"),
+			old:    injectedRule(ruleRecord),
+			want:   injectedRule(ruleRecord),
+		},
+		"DestinationRule whose record somebody has taken out, and whose fence is gone": {
+			config: strings.Replace(fenced, "fence: strict", "fence: none", 1),
+			object: injectedRule("galley.istio.io/analyze-suppress: IST0173"),
+			old:    injectedRule(ruleRecord),
+			want:   destinationRule("shop", "reviews", "reviews"),
+		},
+		"DestinationRule that is written anew without a fence": {
+			config: strings.Replace(fenced, "fence: strict", "fence: none", 1),
+			object: destinationRule("shop", "reviews", "reviews"),
+			old:    injectedRule(ruleRecord),
+		},
+		"DestinationRule with a label of its writer's own": {
+			config: strings.Replace(fenced, "fence: strict", "fence: none", 1),
+			object: injectedRule("a: b"),
+			old:    injectedRule("a: b"),
+			want:   strings.Replace(injectedRule("a: b"), "\n  - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}", "", 1),
+		},
+		"VirtualService whose record somebody has taken out": {
+			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
+			object: httpRoute(", annotations: {galley.istio.io/analyze-suppress: IST0112}", restRoutes),
+			old:    httpRoute(restRecord, restRoutes),
+			want:   httpRoute("", ""),
+		},
 		"VirtualService of a fenced host": {
 			object: virtualService("shop", "reviews", "", ""),
 			want:   virtualService("shop", "reviews", "", "meshfence-local"),
@@ -190,6 +218,16 @@ func service(namespace, name, fence string) string {
 func destinationRule(namespace, name, host string) string {
 	return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: " + name + ", namespace: " + namespace + "}\n" +
 		"spec:\n  host: " + host + "\n  x-unknown: 12345678901234567890\n  subsets:\n  - {name: v1, labels: {version: v1}}\n"
+}
+
+// ruleRecord are the annotations of an injectedRule.
+const ruleRecord = `galley.istio.io/analyze-suppress: IST0173, meshfence.io/injected: '{"labels":{"v1":"m1c1"},"analyzeSuppress":true}'`
+
+// injectedRule is the destinationRule of a fenced host as it is stored, but for its annotations.
+func injectedRule(annotations string) string {
+	return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: reviews, namespace: shop, annotations: {" + annotations + "}}\n" +
+		"spec:\n  host: reviews\n  x-unknown: 12345678901234567890\n  subsets:\n" +
+		"  - {name: v1, labels: {version: v1, topology.istio.io/cluster: m1c1}}\n  - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}\n"
 }
 
 // virtualService routes a host to itself over HTTP, TLS and TCP, the first through one subset, the others

@@ -116,7 +116,7 @@ func annotations(v leak.Verdict) map[string]string {
 func longest(f leak.Finding, exemptions []policy.Exemption, now time.Time) policy.Exemption {
 	var last policy.Exemption
 	for _, e := range exemptions {
-		if e.Covers(f.Rule, f.Namespace, f.Name, now) && e.Until.After(last.Until) {
+		if f.ExemptedBy(e, now) && e.Until.After(last.Until) {
 			last = e
 		}
 	}

@@ -371,3 +371,23 @@ func serviceEntry(hosts ...string) string {
 	return "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: x, namespace: shop}, spec: {hosts: [" +
 		strings.Join(hosts, ", ") + "]}}"
 }
+
+// TestTakenOut: what another webhook takes out again is warned of where another hold keeps the traffic in.
+func TestTakenOut(t *testing.T) {
+	t.Parallel()
+	c := serve(t, strings.Replace(fenced, "[subset]", "[meshConfig, subset]", 1))
+	for object, want := range map[string]bool{
+		destinationRule("shop", "reviews", "reviews"): true,
+		strings.ReplaceAll(injectedRule(ruleRecord), "\n  - {name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}", ""): false,
+		strings.Replace(service("shop", "reviews", ""), "spec: {", "spec: {selector: {app: reviews}, ", 1):                           true,
+		service("default", "web", ""): false,
+	} {
+		r := request(t, object, "")
+		r.UserInfo.Username = "alice"
+		response := c.ask(t, webhook.ValidatePath, r)
+		told := len(response.Warnings) == 1 && strings.HasSuffix(response.Warnings[0], "[injection-taken-out]")
+		if !response.Allowed || told != want || !want && len(response.Warnings) > 0 {
+			t.Errorf("allowed %t, warned of it %t, want %t: %q\n%s", response.Allowed, told, want, response.Warnings, object)
+		}
+	}
+}

@@ -102,11 +102,15 @@ type Finding struct {
 	// those.
 	Hosts     []string `json:"hosts,omitempty"`
 	MoreHosts int      `json:"moreHosts,omitempty"`
+	// MoreHostsAtLeast says that there may be more than MoreHosts.
+	MoreHostsAtLeast bool `json:"moreHostsAtLeast,omitempty"`
 	// More says how many findings like this one are left out after it.
 	More int `json:"more,omitempty"`
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 	Message string `json:"message"`
 
+	// Labels are those of the object.
+	Labels map[string]string `json:"-"`
 	// Path leads to the field; a list index is a decimal number.
 	Path []string `json:"-"`
 	// Value is what stands in the field.
@@ -175,6 +179,7 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Kind:      o.Kind,
 		Namespace: o.Metadata.Namespace,
 		Name:      o.Metadata.Name,
+		Labels:    o.Metadata.Labels,
 		Field:     fieldPath(b.path),
 		Path:      b.path,
 		Host:      b.host.Host,
@@ -182,6 +187,8 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		MoreHosts: b.host.More,
 		Value:     b.value,
 		Locked:    b.host.Locked,
+
+		MoreHostsAtLeast: b.host.AtLeast,
 
 		enforcement: b.host.Enforcement,
 		excuses:     b.excuses,
@@ -192,9 +199,11 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 	f.Message = "must " + b.must
 	if b.host.Host != "" {
 		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
-		switch others := len(b.host.Also) + b.host.More; others {
-		case 0:
-		case 1:
+		switch others := len(b.host.Also) + b.host.More; {
+		case others == 0:
+		case b.host.AtLeast:
+			f.Message += fmt.Sprintf(", and at least %d more hosts are", others)
+		case others == 1:
 			f.Message += ", and one more host is"
 		default:
 			f.Message += fmt.Sprintf(", and %d more hosts are", others)

@@ -35,6 +35,7 @@ func Rules() []Rule {
 		virtualServiceRedirect(),
 		routeWithoutEndpoint(),
 		virtualServiceOpensEntry(),
+		virtualServiceTakesServerNames(),
 		serviceEntryFencedHost(),
 		serviceEntryPreferHost(),
 		serviceEntrySelectsFencedPods(),
@@ -67,6 +68,7 @@ func Rules() []Rule {
 		envoyFilterInFencedNamespace(),
 		extensionInFencedNamespace(),
 		namespaceFenceLoosened(),
+		injectionTakenOut(),
 		namespaceLoosenedDestination(),
 	}
 }

@@ -1,11 +1,17 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
 
 // externalName is the type of a Service that is but another name.
 const externalName = "ExternalName"
 
-// serviceExternalName refuses a strict Service that is only another name for something else [E3].
+// serviceExternalName refuses a strict Service that is only another name for something else than a strict host of this
+// cluster [E3]. Istio gives such a name the clusters and routes of that host (resolveServiceAliases in its
+// pilot/pkg/model/push_context.go), which the fence of that one holds.
 func serviceExternalName() Rule {
 	return Rule{
 		ID:       "service-external-name",
@@ -13,11 +19,11 @@ func serviceExternalName() Rule {
 		Kinds:    []string{policy.KindService},
 		Severity: Deny,
 		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
-		Mend:     "use a Service with a selector",
+		Mend:     "use a Service with a selector, or the full name of a strict host of this cluster",
 		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
-			if !strict || o.Service.Type != externalName {
+			if !strict || o.Service.Type != externalName || namesStrict(o.Service.ExternalName, o.Metadata.Namespace, view) {
 				return nil
 			}
 			return []breach{{
@@ -29,4 +35,13 @@ func serviceExternalName() Rule {
 			}}
 		},
 	}
+}
+
+// namesStrict reports whether a name is that of a strict host which Pods of this cluster alone serve.
+func namesStrict(name, namespace string, view *policy.View) bool {
+	if !strings.Contains(strings.TrimSuffix(name, "."), ".") {
+		return false // DNS looks for no such name in a Namespace
+	}
+	_, foreign := newDestinations(view).of(policy.FencedHost{}, strings.TrimSuffix(name, "."), namespace)
+	return !foreign
 }

@@ -46,10 +46,12 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 			add(host, wildcard, sectionsBy(name, host, o, view, silent))
 		})
 	}
+	addTLS := func(host policy.FencedHost, wildcard string) { add(host, wildcard, sectionTLS) }
 	for _, name := range o.VirtualService.ServerNames() {
-		takeName(name, o, view, mesh || insideDomain(name, view), func(host policy.FencedHost, wildcard string) {
-			add(host, wildcard, sectionTLS)
-		})
+		takeName(name, o, view, mesh || insideDomain(name, view), addTLS)
+	}
+	for _, name := range o.VirtualService.Crossed() {
+		takeName(name, o, view, false, addTLS)
 	}
 	if !mesh {
 		return taken
@@ -163,6 +165,9 @@ func hasOthers(o *policy.Object, view *policy.View) bool {
 // byWildcard tells the hosts that have a name of their own from those that wildcards cover: one that comes later is
 // among the second.
 func byWildcard(taken []takenHost) (named, covered []takenHost) {
+	if !slices.ContainsFunc(taken, func(host takenHost) bool { return host.wildcard != "" }) {
+		return taken, nil
+	}
 	for _, host := range taken {
 		if host.wildcard == "" {
 			named = append(named, host)

@@ -3,6 +3,7 @@ package leak_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,7 +204,7 @@ func far(t *testing.T, exemptions string) (index *policy.Index, route, joined *p
 		},
 	}
 	joined = &policy.Object{
-		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far"},
+		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far", Labels: map[string]string{"team": "far"}},
 		WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "gw"}},
 	}
 	return index, route, joined
@@ -238,6 +239,9 @@ func TestDestinationOfAnother(t *testing.T) {
 		"a route comes second":   {"", second, first, now, leak.OutcomeDenied},
 		"it is accepted":         {accepted, second, first, now, leak.OutcomeExempted},
 		"it was accepted before": {accepted, second, first, now.AddDate(2, 0, 0), leak.OutcomeDenied},
+		"its Namespace is":       {strings.Replace(accepted, "name: far, ", "", 1), second, first, now, leak.OutcomeExempted},
+		"by its labels":          {strings.Replace(accepted, "name: far", "selector: {matchLabels: {team: far}}", 1), second, first, now, leak.OutcomeExempted},
+		"others are":             {strings.Replace(accepted, "name: far", "selector: {matchLabels: {team: near}}", 1), second, first, now, leak.OutcomeDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

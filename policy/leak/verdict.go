@@ -72,7 +72,7 @@ func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 // excused reports whether exemptions accept every other object that a finding is because of.
 func excused(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 	for _, e := range f.excuses {
-		if !exempted(Finding{Rule: e.rule, Namespace: e.namespace, Name: e.name}, exemptions, now) {
+		if !exempted(Finding{Rule: e.rule, Namespace: e.namespace, Name: e.name, Labels: e.labels}, exemptions, now) {
 			return false
 		}
 	}
@@ -81,9 +81,14 @@ func excused(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 
 func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 	for _, e := range exemptions {
-		if e.Covers(f.Rule, f.Namespace, f.Name, now) {
+		if f.ExemptedBy(e, now) {
 			return true
 		}
 	}
 	return false
+}
+
+// ExemptedBy reports whether an exemption accepts the finding at that moment.
+func (f Finding) ExemptedBy(e policy.Exemption, now time.Time) bool {
+	return e.Covers(f.Rule, policy.Metadata{Namespace: f.Namespace, Name: f.Name, Labels: f.Labels}, now)
 }

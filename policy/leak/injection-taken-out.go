@@ -1,0 +1,74 @@
+package leak
+
+import (
+	"fmt"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// injectionTakenOut warns of an object that is written without what admission adds to it, where that is no leak: another
+// webhook takes it out again, or admission was not asked. What leaks without it is refused by other rules. Of an object
+// that exists nobody can tell: it may be older than its fence.
+func injectionTakenOut() Rule {
+	return Rule{
+		ID:       "injection-taken-out",
+		Kinds:    []string{policy.KindService, policy.KindDestinationRule, policy.KindVirtualService},
+		Severity: Warn,
+		Leaks:    "what rests on it does not hold, and the controller sends the object through admission again in vain",
+		Mend:     "let no other webhook take out what admission adds",
+		check: func(o Write, view *policy.View) []breach {
+			if o.Writer == "" {
+				return nil
+			}
+			plan := o.gaps.of(o.Object, view)
+			if len(plan.Edits) == 0 || len(plan.Gaps) > 0 && !view.Config().Active().Has(policy.MeshConfig) {
+				return nil
+			}
+			edit := plan.Edits[0]
+			return []breach{{path: place(edit.Path), host: injectedHost(o.Object, plan, view), must: asAdmission(edit)}}
+		},
+	}
+}
+
+// place returns a path without the end that appends to a list.
+func place(path []string) []string {
+	if last := len(path) - 1; path[last] == "-" {
+		return path[:last]
+	}
+	return path
+}
+
+// asAdmission completes "must" for what admission makes of a place.
+func asAdmission(e inject.Edit) string {
+	const why = "as admission makes it: something takes that out again, or admission was not asked"
+	if text, ok := e.Value.(string); ok {
+		return fmt.Sprintf("be %q, %s", text, why)
+	}
+	if e.Value == nil {
+		return "be absent, " + why
+	}
+	return "be " + why
+}
+
+// injectedHost returns the fenced host because of which admission changes an object; none where it takes back what no
+// fence needs any more.
+func injectedHost(o *policy.Object, plan inject.Plan, view *policy.View) policy.FencedHost {
+	switch {
+	case len(plan.Gaps) > 0:
+		return plan.Gaps[0].Host
+	case o.VirtualService != nil:
+		return policy.FencedHost{}
+	}
+	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}.FQDN(view.Config().ClusterDomain)
+	if o.DestinationRule != nil {
+		host = policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
+	}
+	match := view.Match(host)
+	for _, fence := range []policy.Fence{policy.Strict, policy.Prefer} {
+		if match.Has(fence) {
+			return match.Host(fence)
+		}
+	}
+	return policy.FencedHost{}
+}
