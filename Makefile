@@ -11,6 +11,8 @@ TAGS = kustomize_disable_go_plugin_support
 # The search is a module of its own. Built with the flags of hack/build-tools.sh, it takes istiod's packages from the
 # build cache.
 SEARCH = CGO_ENABLED=0 GOWORK=off GOFLAGS='-mod=readonly -trimpath' GOPROXY=$$(go env GOPROXY | sed 's/[,|].*//') go -C test/search
+# So is what runs the neighbours' own code.
+NEIGHBOURS = $(SEARCH:test/search=test/neighbours)
 SEARCHTIME = 10m
 SEED = 1
 
@@ -32,6 +34,7 @@ test: ## Vet and run every test but that of Envoy, with real API servers (a firs
 	$(SEARCH) vet .
 	$(SEARCH) test -vet=off -timeout 20m .
 	@echo "left out: make envoy, which sends calls through real Envoys and needs python3 with pip"
+	@echo "left out: make neighbours, whose first build takes ten minutes"
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
@@ -74,6 +77,10 @@ fuzz: ## Fuzz every target for FUZZTIME (1m)
 .PHONY: search
 search: ## Search for ways out of a fence in worlds made up from SEED (1) for SEARCHTIME (10m)
 	$(SEARCH) test -vet=off -count=1 -v -timeout 0 -run '^TestSearch$$' . -args -time $(SEARCHTIME) -seed $(SEED) $(SEARCHFLAGS)
+
+.PHONY: neighbours
+neighbours: ## Run the real code of Argo CD, Flux, Helm, Rollouts and Flagger beside every hold, and print a table (a first build takes ten minutes)
+	$(NEIGHBOURS) test -vet=off -count=1 -v -timeout 20m .
 
 .PHONY: generate
 generate: ## Write LEDGER.md from the rules and the catalogue

@@ -181,28 +181,51 @@ func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
 // services lists the fenced Services, and judges all.
 func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness, add func(Standing)) ([]FencedService, error) {
 	var fenced []FencedService
-	config := a.Index.Config()
+	config, known := a.Index.Config(), map[policy.Host]bool{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		known[host] = true
 		view := a.Index.View()
 		if d := view.Service(host, s.Annotations); d.Fence != policy.None {
 			f := FencedService{
 				Namespace: s.Namespace, Name: s.Name, Host: host.FQDN(config.ClusterDomain),
 				Fence: d.Fence.String(), By: d.By, Ready: ready[host].within(d.Fence, config),
 			}
-			if d.Fence == policy.Strict {
-				var held policy.Holds
-				held, f.Lacks = inject.Held(host, view)
-				f.HeldBy = held.Names()
-			}
+			f.hold(host, d.Fence, view)
 			fenced = append(fenced, f)
 		}
 		return a.judge(policy.KindService, s, add)
 	})
+	fenced = append(fenced, a.absent(known)...)
 	slices.SortFunc(fenced, func(x, y FencedService) int {
 		return cmp.Or(strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Name, y.Name))
 	})
 	return fenced, err
+}
+
+// hold says what holds a strict Service.
+func (f *FencedService) hold(host policy.Host, fence policy.Fence, view *policy.View) {
+	if fence == policy.Strict {
+		held, lacks := inject.Held(host, view)
+		f.HeldBy, f.Lacks = held.Names(), lacks
+	}
+}
+
+// absent lists the hosts that the config names as strict and that have no Service here: clients are sent to those of
+// other clusters, unless something holds them (row E5).
+func (a *Auditor) absent(known map[policy.Host]bool) []FencedService {
+	var list []FencedService
+	view, config := a.Index.View(), a.Index.Config()
+	for _, host := range config.Named("") {
+		d := view.Service(host, nil)
+		if known[host] || d.Fence != policy.Strict {
+			continue
+		}
+		f := FencedService{Namespace: host.Namespace, Name: host.Name, Host: host.FQDN(config.ClusterDomain), Fence: d.Fence.String(), By: d.By}
+		f.hold(host, d.Fence, view)
+		list = append(list, f)
+	}
+	return list
 }
 
 // readiness counts the ready endpoints of a Service.

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -65,5 +66,38 @@ func TestAuditAsksForPods(t *testing.T) {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAuditOfAbsentServices: a host that the config names as strict is a row although it has no Service, with what lacks
+// for it.
+func TestAuditOfAbsentServices(t *testing.T) {
+	t.Parallel()
+	for hold, lack := range map[string]string{"meshConfig": "", "subset": "companion-missing route-missing"} {
+		config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+
+			"controlPlane: {clusters: [m1c1]}\nholds: ["+hold+"]\nscope: {services: [{namespace: shop, name: far, fence: strict}, "+
+			"{namespace: shop, name: loose, fence: none}, {namespace: shop, name: here, fence: strict}]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "here"}}
+		auditor := controller.Auditor{
+			Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: fake.NewClientBuilder().WithObjects(here).Build(), Now: time.Now,
+		}
+		report, err := auditor.Audit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range report.Services {
+			var lacks []string
+			for _, l := range s.Lacks {
+				lacks = append(lacks, l.Reason)
+			}
+			got = append(got, s.Name+" "+strings.Join(lacks, " "))
+		}
+		if diff := cmp.Diff([]string{"far " + lack, "here " + lack}, got); diff != "" {
+			t.Errorf("%s: rows (-want +got):\n%s", hold, diff)
+		}
 	}
 }

@@ -72,8 +72,8 @@ func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (
 	var service corev1.Service
 	if err := c.live.Get(ctx, request.NamespacedName, &service); err != nil {
 		if apierrors.IsNotFound(err) {
-			c.forget(host)
-			return reconcile.Result{}, nil // the garbage collector takes the companions
+			after, err := c.absent(ctx, host, stands, view)
+			return reconcile.Result{RequeueAfter: after}, err
 		}
 		return reconcile.Result{}, fmt.Errorf("get Service: %w", err)
 	}
@@ -106,9 +106,9 @@ func fenced(view *policy.View, host policy.Host) bool {
 	return !match.Has(policy.None)
 }
 
-// expand asks for every Service that is fenced or has companions.
+// expand asks for every Service that is fenced, named by the config or has companions.
 func (c *companions) expand(ctx context.Context, namespace string) error {
-	for _, host := range c.index.Fenced(namespace, policy.Prefer, policy.Strict) {
+	for _, host := range slices.Concat(c.index.Fenced(namespace, policy.Prefer, policy.Strict), c.index.Config().Named(namespace)) {
 		c.queue.Add(requestFor(host))
 	}
 	for _, gvk := range []schema.GroupVersionKind{c.rule, c.route} {
@@ -289,7 +289,8 @@ func (c *companions) keep(ctx context.Context, past *past, gvk schema.GroupVersi
 	if old != nil {
 		u, action = old.DeepCopy(), actionUpdate
 	}
-	fill(u, want, service)
+	owners := c.owners(service)
+	fill(u, want, service, owners)
 	write := c.writer.Create
 	if old != nil {
 		if equality.Semantic.DeepEqual(u.Object, old.Object) {
@@ -303,14 +304,16 @@ func (c *companions) keep(ctx context.Context, past *past, gvk schema.GroupVersi
 	if wait := past.contest(gvk).Wait(what, time.Now()); wait > 0 {
 		return wait, nil
 	}
-	if err := write(ctx, u); apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+	err := write(ctx, u)
+	nowhere := service.UID == "" && old == nil && apierrors.IsNotFound(err) // the config names a Namespace that is not here
+	if nowhere || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return 0, nil
 	} else if err != nil {
 		return 0, fmt.Errorf("%s %s: %w", action, gvk.Kind, err)
 	}
 	c.wrote(ctx, past, gvk, action, what, service)
 	stored := u.DeepCopy()
-	fill(stored, want, service)
+	fill(stored, want, service, owners)
 	if !equality.Semantic.DeepEqual(u.Object, stored.Object) {
 		c.changed(past, gvk, service)
 		return 0, fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
@@ -345,7 +348,7 @@ func (c *companions) wrote(ctx context.Context, past *past, gvk schema.GroupVers
 }
 
 // fill writes what is ours into an object and leaves the rest.
-func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.Service) {
+func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.Service, owners []metav1.OwnerReference) {
 	u.SetNamespace(service.Namespace)
 	u.SetName(inject.CompanionName(service.Name))
 	labels := u.GetLabels()
@@ -369,9 +372,7 @@ func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.
 		annotations = nil
 	}
 	u.SetAnnotations(annotations)
-	u.SetOwnerReferences([]metav1.OwnerReference{{
-		APIVersion: "v1", Kind: policy.KindService, Name: service.Name, UID: service.UID, Controller: new(true),
-	}})
+	u.SetOwnerReferences(owners)
 	u.Object["spec"] = runtime.DeepCopyJSON(want.Spec)
 }
 

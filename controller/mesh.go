@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -127,6 +128,8 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 	if _, slimmed := from[destinationsField]; slimmed {
 		return full // the informer may pass what it holds once more
 	}
+	full.SetManagedFields(nil)
+	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 	kept := object(full.GroupVersionKind())
 	kept.SetNamespace(full.GetNamespace())
 	kept.SetName(full.GetName())

@@ -16,9 +16,10 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// pageSize is how many objects are read at once, and few how many are read one by one instead.
+// pageSize is how many objects are read at once, which take some 20 kB each, and few how many are read one by one
+// instead.
 const (
-	pageSize = 500
+	pageSize = 200
 	few      = 50
 )
 

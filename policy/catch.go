@@ -105,7 +105,7 @@ func ServerName(sni string) (host string, ok bool) {
 }
 
 // Claims lists the hosts that a VirtualService speaks for: those that it names, with the ones that server names lead
-// to, and the server names of its TLS routes.
+// to, and the server names of its TLS routes with those that these cover.
 func (v *VirtualService) Claims() []string {
 	claims := make([]string, 0, len(v.Hosts))
 	add := func(host string) {
@@ -120,7 +120,7 @@ func (v *VirtualService) Claims() []string {
 	for _, host := range v.ServerNames() {
 		add(host)
 	}
-	return claims
+	return append(claims, v.Crossed()...)
 }
 
 // ServerNames lists those of the TLS routes.

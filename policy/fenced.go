@@ -23,3 +23,22 @@ func (x *Index) Fenced(namespace string, fences ...Fence) []Host {
 	slices.SortFunc(hosts, Host.Compare)
 	return hosts
 }
+
+// Named lists the Services that the config itself names, in a Namespace or in all where it is empty, sorted, whether they
+// exist in this cluster or not.
+func (c *Config) Named(namespace string) []Host {
+	var hosts []Host
+	for host := range c.scope.services {
+		if namespace == "" || host.Namespace == namespace {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.SortFunc(hosts, Host.Compare)
+	return hosts
+}
+
+// Names reports whether the config itself names a Service.
+func (c *Config) Names(host Host) bool {
+	_, named := c.scope.services[host]
+	return named
+}

@@ -284,7 +284,7 @@ func (o *Object) names(config *Config) []string {
 				list = append(list, leadsName+in)
 			}
 		}
-		list = append(list, shortNamed(o.VirtualService.Hosts)...)
+		list = slices.Concat(list, shortNamed(o.VirtualService.Hosts), o.takenGateways())
 		if o.VirtualService.claimsAddress() {
 			add("*.svc." + domain)
 		}

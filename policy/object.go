@@ -122,13 +122,9 @@ type LoadBalancerIngress struct {
 // decodeService fills the metadata of the object and returns its spec with its status.
 func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
 	var view struct {
-		Metadata struct {
-			Metadata
-
-			OwnerReferences []Owner `json:"ownerReferences"`
-		} `json:"metadata"`
-		Spec   ServiceSpec   `json:"spec"`
-		Status ServiceStatus `json:"status"`
+		Metadata ownedMetadata `json:"metadata"`
+		Spec     ServiceSpec   `json:"spec"`
+		Status   ServiceStatus `json:"status"`
 	}
 	if err := read(data, &view); err != nil {
 		return nil, err
@@ -216,7 +212,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	case KindDestinationRule:
 		object.DestinationRule, err = decode[DestinationRule](data, object)
 	case KindVirtualService:
-		object.VirtualService, err = decode[VirtualService](data, object)
+		object.VirtualService, err = decodeVirtualService(data, object)
 	case KindServiceEntry:
 		object.ServiceEntry, err = decodeServiceEntry(data, object)
 	case KindWorkloadEntry:

@@ -85,19 +85,15 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 	switch {
 	case object.Service != nil:
 		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
-		rest := struct {
-			Metadata struct {
-				OwnerReferences []policy.Owner `json:"ownerReferences"`
-			} `json:"metadata"`
+		status := struct {
 			Status *policy.ServiceStatus `json:"status"`
-		}{Status: &object.Service.Status}
-		err := kjson.UnmarshalCaseSensitivePreserveInts(data, &rest)
-		for _, owner := range slices.Backward(rest.Metadata.OwnerReferences) {
-			if owner.Controller {
-				object.Service.Owner = &owner
-			}
+		}{&object.Service.Status}
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &status); err != nil {
+			return object, err
 		}
-		return object, err
+		return object, decodeOwnerSlowly(data, &object.Service.Owner)
+	case object.VirtualService != nil:
+		return object, decodeOwnerSlowly(data, &object.VirtualService.Owner)
 	case object.ServiceEntry != nil:
 		status := struct {
 			Status *policy.EntryStatus `json:"status"`
@@ -105,4 +101,20 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
 	}
 	return object, nil
+}
+
+// decodeOwnerSlowly reads the owner that is a controller.
+func decodeOwnerSlowly(data []byte, owner **policy.Owner) error {
+	var view struct {
+		Metadata struct {
+			OwnerReferences []policy.Owner `json:"ownerReferences"`
+		} `json:"metadata"`
+	}
+	err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view)
+	for _, o := range slices.Backward(view.Metadata.OwnerReferences) {
+		if o.Controller {
+			*owner = &o
+		}
+	}
+	return err
 }

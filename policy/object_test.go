@@ -28,10 +28,13 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 	t.Parallel()
 	// The routes that are not of HTTP share a view with those that are, and lack these.
 	lacking := map[string][]string{
-		// Mirrors share a view with the destinations that have a weight.
-		policy.KindVirtualService: {"VirtualService.HTTP[0].Mirrors[0].Weight"},
-		policy.KindTCPRoute:       {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
-		policy.KindTLSRoute:       {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		// Mirrors share a view with the destinations that have a weight, and routes of bytes one with those that have headers.
+		policy.KindVirtualService: {
+			"VirtualService.HTTP[0].Mirrors[0].Weight", "VirtualService.HTTP[0].Mirrors[0].Headers",
+			"VirtualService.TLS[0].Route[0].Headers", "VirtualService.TCP[0].Route[0].Headers",
+		},
+		policy.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		policy.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 	}
 	unseen := map[string]bool{}
 	for field := range reflect.TypeFor[policy.Object]().Fields() {

@@ -14,6 +14,16 @@ type Owner struct {
 	Controller bool `json:"controller"`
 }
 
+// ownedMetadata is Metadata with the owners.
+type ownedMetadata struct {
+	Metadata
+
+	OwnerReferences []Owner `json:"ownerReferences"`
+}
+
+// GroupFlagger is the API group of Flagger's Canaries.
+const GroupFlagger = "flagger.app"
+
 // Group returns the API group of the owner.
 func (o Owner) Group() string {
 	group, _, found := strings.Cut(o.APIVersion, "/")

@@ -160,8 +160,14 @@ type Gateway struct {
 
 // GatewayServer is one port of a Gateway and the hosts that it lets in.
 type GatewayServer struct {
+	Port  GatewayPort `json:"port"`
 	Hosts []string    `json:"hosts"`
 	TLS   *GatewayTLS `json:"tls"`
+}
+
+// GatewayPort is a server's port.
+type GatewayPort struct {
+	Number int64 `json:"number"`
 }
 
 // GatewayTLS is a server's tls.

@@ -285,7 +285,14 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 			offer(host)
 		}
 	} else {
-		v.sets(ports, true, func(_ strictKey, set *strictSet) { set.addresses.within(prefix, upTo(maxHosts, offer)) })
+		v.sets(ports, true, func(_ strictKey, set *strictSet) {
+			more := upTo(maxHosts, offer)
+			set.addresses.within(prefix, func(host Host) bool {
+				goesOn := more(host)
+				s.cut = s.cut || !goesOn
+				return goesOn
+			})
+		})
 		v.offerUnlisted(func(host Host, b backend) {
 			if ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) {
 				offer(host)
@@ -373,8 +380,9 @@ func (v *View) offerUnlisted(visit func(Host, backend)) {
 // offerNames offers some of the names of a Namespace that are wanted.
 func (s *strictSearch) offerNames(namespace string, names []string, wanted func(Host) bool) {
 	more := upTo(maxHosts, func(host Host) bool { return !s.view.told(host) && wanted(host) && s.offer(host) })
-	for _, name := range names {
+	for i, name := range names {
 		if !more(Host{namespace, name}) {
+			s.cut = s.cut || i < len(names)-1
 			return
 		}
 	}

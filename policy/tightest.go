@@ -19,9 +19,10 @@ type FencedHost struct {
 	// nobody asked for it; then that of the object's Namespace counts.
 	Enforcement Enforcement
 	// Also lists further hosts that it stands for, the tighter ones first, and More says how many there are beyond
-	// them.
-	Also []string
-	More int
+	// them. AtLeast says that there may be more than that: it was not looked at all of them.
+	Also    []string
+	More    int
+	AtLeast bool
 }
 
 // Same reports whether both are the same host, whatever else they stand for.
@@ -40,8 +41,9 @@ func Together(hosts ...FencedHost) FencedHost {
 	var best []FencedHost // the tightest ones, each once
 	seen := make(map[string]bool, len(hosts))
 	var enforcement Enforcement
-	more := 0
+	more, atLeast := 0, false
 	for _, h := range hosts {
+		atLeast = atLeast || h.AtLeast
 		enforcement = enforcement.harder(h.Enforcement)
 		more += h.More
 		if i, _ := slices.BinarySearchFunc(best, h, FencedHost.compare); i < maxHosts && (i == len(best) || best[i].compare(h) != 0) {
@@ -66,7 +68,7 @@ func Together(hosts ...FencedHost) FencedHost {
 			}
 		}
 	}
-	whole.Enforcement, whole.More = enforcement, more+len(seen)-len(names)
+	whole.Enforcement, whole.More, whole.AtLeast = enforcement, more+len(seen)-len(names), atLeast
 	if whole.Also = nil; len(names) > 1 {
 		whole.Also = slices.Clip(names[1:])
 	}
@@ -86,7 +88,7 @@ func (f FencedHost) Touching(others ...FencedHost) FencedHost {
 	whole := Together(append(others, f)...)
 	names := slices.DeleteFunc(whole.Hosts(), func(name string) bool { return name == f.Host })
 	kept := min(len(names), maxHosts-1)
-	f.Also, f.More = names[:kept:kept], whole.More+len(names)-kept
+	f.Also, f.More, f.AtLeast = names[:kept:kept], whole.More+len(names)-kept, whole.AtLeast
 	f.Locked, f.Enforcement = whole.Locked, whole.Enforcement
 	return f
 }
@@ -137,6 +139,8 @@ type tightest struct {
 	list    []ranked // the tightest first
 	count   int
 	hardest Enforcement
+	// cut says that hosts were left out without a look at them.
+	cut bool
 }
 
 // offer counts a host, and reports whether it is kept for now.
@@ -153,7 +157,7 @@ func (t *tightest) offer(r ranked) bool {
 
 // fencedHost returns the tightest host, which stands for all that were offered; there must be one.
 func (t *tightest) fencedHost(domain string) FencedHost {
-	f := FencedHost{Host: t.list[0].host.FQDN(domain), Decision: t.list[0].decision, Enforcement: t.hardest, More: t.count - len(t.list)}
+	f := FencedHost{Host: t.list[0].host.FQDN(domain), Decision: t.list[0].decision, Enforcement: t.hardest, More: t.count - len(t.list), AtLeast: t.cut}
 	for _, r := range t.list[1:] {
 		f.Also = append(f.Also, r.host.FQDN(domain))
 	}

@@ -123,6 +123,9 @@ func upstreamDestination() *networking.Destination {
 func trafficObjects() map[string]any {
 	meta, traffic, destination := upstreamMeta(), upstreamTrafficPolicy(), upstreamDestination()
 	labels := map[string]string{"app": "till"}
+	headers := &networking.Headers{Request: &networking.Headers_HeaderOperations{
+		Set: map[string]string{"Host": "example.com"}, Add: map[string]string{"Host": "example.com"},
+	}}
 	routes := []*networking.RouteDestination{{Destination: destination, Weight: 100}}
 	exact := &networking.StringMatch{MatchType: &networking.StringMatch_Exact{Exact: "x"}}
 	exacts := map[string]*networking.StringMatch{"x": exact}
@@ -145,7 +148,8 @@ func trafficObjects() map[string]any {
 					Uri: exact, Scheme: exact, Method: exact, Authority: exact,
 					Headers: exacts, WithoutHeaders: exacts, QueryParams: exacts,
 				}},
-				Route:    []*networking.HTTPRouteDestination{{Destination: destination, Weight: 100}},
+				Route:    []*networking.HTTPRouteDestination{{Destination: destination, Weight: 100, Headers: headers}},
+				Headers:  headers,
 				Redirect: &networking.HTTPRedirect{Uri: "/", Authority: "example.com"},
 				Rewrite:  &networking.HTTPRewrite{Uri: "/", Authority: "example.com"},
 				Mirror:   destination,

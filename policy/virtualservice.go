@@ -16,6 +16,21 @@ type VirtualService struct {
 	HTTP     []HTTPRoute `json:"http"`
 	TLS      []TLSRoute  `json:"tls"`
 	TCP      []TCPRoute  `json:"tcp"`
+	// Owner is the one whose controller keeps the VirtualService; nil where none does.
+	Owner *Owner `json:"-"`
+}
+
+// decodeVirtualService fills the metadata of the object and returns its spec.
+func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) {
+	var view struct {
+		Metadata ownedMetadata  `json:"metadata"`
+		Spec     VirtualService `json:"spec"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Owner = view.Metadata.Metadata, controllerOf(view.Metadata.OwnerReferences)
+	return &view.Spec, nil
 }
 
 // MeshGateway stands among the gateways of a VirtualService for the sidecars.
@@ -40,6 +55,18 @@ type HTTPRoute struct {
 	Delegate *Delegate             `json:"delegate"`
 	Redirect *HTTPRedirect         `json:"redirect"`
 	Rewrite  *HTTPRewrite          `json:"rewrite"`
+	Headers  *Headers              `json:"headers"`
+}
+
+// Headers changes those of requests.
+type Headers struct {
+	Request *HeaderChanges `json:"request"`
+}
+
+// HeaderChanges are those that are set and added.
+type HeaderChanges struct {
+	Set map[string]string `json:"set"`
+	Add map[string]string `json:"add"`
 }
 
 // HTTPRedirect sends the client elsewhere.
@@ -107,6 +134,7 @@ type TCPMatch struct {
 type WeightedDestination struct {
 	Destination *Destination `json:"destination"`
 	Weight      int64        `json:"weight"`
+	Headers     *Headers     `json:"headers"`
 }
 
 // Destination is where a route sends traffic.

@@ -25,6 +25,9 @@ type Options struct {
 	Rules []leak.Rule
 	// InstallNamespace is where the ConfigMap with the FenceConfig stands.
 	InstallNamespace string
+	// Replica is the name of the Pod that this replica is, which it gives in Events that every replica makes; empty where
+	// it is none.
+	Replica string
 	// Metrics count what is decided.
 	Metrics *Metrics
 	// Now returns the time; nil means time.Now.

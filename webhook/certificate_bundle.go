@@ -78,12 +78,26 @@ type CABundleKeeper struct {
 	Tell func(configuration client.Object, reason, note string)
 	// Yields counts the configurations that are left to another writer; nil counts none.
 	Yields prometheus.Gauge
-	// Foreign is set to whether a configuration is another installation's; nil is not.
-	Foreign *atomic.Bool
+	// Tenant is told whether a configuration is another installation's; nil is not.
+	Tenant *Tenant
 
 	written  []byte // former CAs survive here when both configurations are reset at once
 	contests map[string]*contest.Record
 	foreign  map[string]string
+}
+
+// Tenant knows whether the cluster is another installation's. It is safe for concurrent use.
+type Tenant struct{ known, another atomic.Bool }
+
+// Known reports whether the leader has looked yet.
+func (t *Tenant) Known() bool { return t.known.Load() }
+
+// Another reports whether another installation has the cluster.
+func (t *Tenant) Another() bool { return t.another.Load() }
+
+func (t *Tenant) set(another bool) {
+	t.another.Store(another)
+	t.known.Store(true)
 }
 
 // The reasons of the keeper's Events.
@@ -133,8 +147,8 @@ func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (re
 			next = min(next, wait)
 		}
 	}
-	if k.Foreign != nil {
-		k.Foreign.Store(another)
+	if k.Tenant != nil {
+		k.Tenant.set(another)
 	}
 	if k.Yields != nil {
 		k.Yields.Set(float64(yields))

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -344,11 +343,11 @@ func TestCABundleKeeperLeavesAnotherInstallation(t *testing.T) {
 	k.keeper.Configurations.Service = client.ObjectKey{Namespace: "second", Name: "fence"}
 	var told []string
 	k.keeper.Tell = func(o client.Object, reason, note string) { told = append(told, o.GetName()+" "+reason+" "+note) }
-	k.keeper.Foreign = &atomic.Bool{}
+	k.keeper.Tenant = &webhook.Tenant{}
 	k.reconcile(t, 1)
 	k.reconcile(t, 0)
 	k.want(t, "its own webhook alone", nil, nil, []string{"ca"})
-	if !k.keeper.Foreign.Load() {
+	if !k.keeper.Tenant.Known() || !k.keeper.Tenant.Another() {
 		t.Error("nobody hears of the other installation")
 	}
 	want := []string{ourConfigurations.Mutating + " ForeignWebhookConfiguration its webhooks call Service first/fence and not second/fence: " +
@@ -358,7 +357,7 @@ func TestCABundleKeeperLeavesAnotherInstallation(t *testing.T) {
 	}
 	replaceObject(t, k, mutatingWith(ca.PEM()))
 	k.reconcile(t, 0)
-	if k.keeper.Foreign.Load() {
+	if k.keeper.Tenant.Another() {
 		t.Error("the other installation has gone, and this one still yields")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
@@ -30,8 +29,8 @@ type SelfSignedOptions struct {
 	ClusterDomain  string // default cluster.local
 	Configurations WebhookConfigurations
 
-	Yields  prometheus.Gauge // counts the configurations that are left to another writer; may be nil
-	Foreign *atomic.Bool     // set to whether a configuration is another installation's; may be nil
+	Yields prometheus.Gauge // counts the configurations that are left to another writer; may be nil
+	Tenant *Tenant          // told whether a configuration is another installation's; may be nil
 
 	DNSNames   []string // besides the Service's, for a webhook that is called by URL
 	Secret     string   // default <Service>-ca
@@ -159,7 +158,7 @@ func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) 
 			Secret:         client.ObjectKey{Namespace: o.Namespace, Name: o.Secret},
 			Configurations: o.Configurations,
 			Yields:         o.Yields,
-			Foreign:        o.Foreign,
+			Tenant:         o.Tenant,
 			Tell: func(about client.Object, reason, note string) {
 				recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "WriteCABundle", "%s", note)
 			},

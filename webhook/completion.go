@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 
 	"github.com/meshfence/meshfence/policy"
@@ -26,6 +27,7 @@ type completion struct {
 	mu     sync.Mutex
 	config *policy.Config // as it is written
 	object *corev1.ConfigMap
+	pod    runtime.Object // the replica; nil where it is no Pod
 	// written is the config as written that is in force; nil until one has got what it needs.
 	written *policy.Config
 	fresh   bool // the reload of the config has not been counted
@@ -54,6 +56,9 @@ func newCompletion(o Options, filled func() bool, recorder events.EventRecorder,
 		c.metrics.holdsActive(c.config)
 	}
 	c.object = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: o.InstallNamespace, Name: policy.ConfigMapName}}
+	if o.Replica != "" {
+		c.pod = &corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindPod, Namespace: o.InstallNamespace, Name: o.Replica}
+	}
 	c.poke()
 	return c
 }
@@ -171,7 +176,7 @@ func (c *completion) reportLocalities(problem error) {
 }
 
 // reportHolds tells of other holds than locality that are not active, once for each reason, and of the end of it.
-// Every replica does, so that one that hangs hides nothing.
+// Every replica does, in Events of its own, so that one that hangs hides nothing.
 func (c *completion) reportHolds(config *policy.Config) {
 	for _, hold := range []policy.Hold{policy.MeshConfig, policy.Subset} {
 		fault := config.Fault(hold)
@@ -183,10 +188,10 @@ func (c *completion) reportHolds(config *policy.Config) {
 		case !c.news(hold, text):
 		case fault == nil:
 			c.log.Info("hold is active again, or not named any more", "hold", hold.String())
-			c.recorder.Eventf(c.object, nil, corev1.EventTypeNormal, "HoldActive", "Hold", "hold %s is active again, or not named any more", hold)
+			c.recorder.Eventf(c.object, c.pod, corev1.EventTypeNormal, "HoldActive", "Hold", "hold %s is active again, or not named any more", hold)
 		default:
 			c.log.Info("hold is not active", "hold", hold.String(), "state", fault.State(), "reason", fault.Reason, "active", config.Active().String())
-			c.recorder.Eventf(c.object, nil, corev1.EventTypeWarning, "HoldNotActive", "Hold", "%.900s", text)
+			c.recorder.Eventf(c.object, c.pod, corev1.EventTypeWarning, "HoldNotActive", "Hold", "%.900s", text)
 		}
 	}
 }

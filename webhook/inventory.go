@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -42,8 +43,10 @@ func transform(routes []Route) toolscache.TransformFunc {
 	}
 }
 
-// view keeps of an object what rules read.
+// view keeps of an object what rules read. That is not what kubectl has applied, which is as much again.
 func view(full *unstructured.Unstructured, route Route) (*stored, error) {
+	unstructured.RemoveNestedField(full.Object, "metadata", "managedFields")
+	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 	raw, err := json.Marshal(full.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", route.Kind, err)

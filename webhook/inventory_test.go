@@ -8,9 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	fcache "k8s.io/client-go/tools/cache/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/webhook"
@@ -77,5 +81,29 @@ func TestLookForKinds(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What kubectl has applied says all of an object again, and is not kept.
+func TestStoredObjectsAreTrimmed(t *testing.T) {
+	t.Parallel()
+	rule := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "networking.istio.io/v1", "kind": policy.KindDestinationRule,
+		"metadata": map[string]any{"namespace": "shop", "name": "cart", "annotations": map[string]any{
+			corev1.LastAppliedConfigAnnotation: "{}", "other": "stays",
+		}},
+		"spec": map[string]any{"host": "cart"},
+	}}
+	index := policy.NewIndex(&policy.Config{ClusterDomain: "cluster.local"})
+	reader := fake.NewClientBuilder().WithRuntimeObjects(rule).Build()
+	if err := webhook.ReadObjects(t.Context(), reader, &patchyMapper{}, index); err != nil {
+		t.Fatal(err)
+	}
+	kept, ok := index.View().Object(policy.Key{Kind: policy.KindDestinationRule, Namespace: "shop", Name: "cart"})
+	if !ok {
+		t.Fatal("the rule is not stored")
+	}
+	if diff := cmp.Diff(map[string]string{"other": "stays"}, kept.Metadata.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
 	}
 }

@@ -61,9 +61,16 @@ type located struct {
 	place
 }
 
+// writeText writes a line for each finding, in colour on a terminal.
 func writeText(out io.Writer, findings []located) error {
+	paint := paintFor(out)
 	for _, f := range findings {
-		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", f.place, f.Severity, f.Kind, f.Namespace, f.Name, f.Field, f.Message)
+		color := red
+		if f.Severity == leak.Warn {
+			color = yellow
+		}
+		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", paint(bold, f.place.String()), paint(color, string(f.Severity)),
+			f.Kind, f.Namespace, f.Name, paint(bold, f.Field), f.Message)
 		if err != nil {
 			return err
 		}

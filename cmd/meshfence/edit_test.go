@@ -227,6 +227,7 @@ func TestKRM(t *testing.T) {
 		"edited":            {functionInput, 0, fenced},
 		"again":             {fenced, 0, fenced},
 		"a finding":         {leaky, exitDenied, "  file:\n    index: 2\n    path: entry.yaml\n"},
+		"it is told, too":   {leaky, exitDenied, "-:22: items[1]: deny: ServiceEntry default/it: spec.hosts[0]: must not"},
 		"a ConfigMap":       {strings.Replace(functionInput, functionInput[strings.Index(functionInput, "  apiVersion: config.m"):strings.Index(functionInput, "items")], "  {apiVersion: v1, kind: ConfigMap, data: {config.yaml: '{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [m1c1]}, holds: [subset]}'}}\n", 1), 0, "meshfence.io/fenced: strict"},
 		"no config":         {"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems: []\n", exitError, "no FenceConfig"},
 		"a bad config":      {strings.Replace(functionInput, "[subset]", "[wrong]", 1), exitError, "functionConfig"},

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller"
@@ -33,11 +35,13 @@ func newExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var service corev1.Service
-			if err := auditor.Reader.Get(command.Context(), client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service); err != nil {
+			service := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
+			err = auditor.Reader.Get(command.Context(), client.ObjectKeyFromObject(&service), &service)
+			absent := apierrors.IsNotFound(err) && auditor.Index.View().Service(host, nil).Fence == policy.Strict
+			if err != nil && !absent {
 				return fmt.Errorf("get Service %s/%s: %w", host.Namespace, host.Name, err)
 			}
-			return explain(command.Context(), command.OutOrStdout(), auditor, &service)
+			return explain(command.Context(), command.OutOrStdout(), auditor, &service, absent)
 		},
 	}
 	flags.addTo(command.Flags())
@@ -45,7 +49,7 @@ func newExplain() *cobra.Command {
 	return command
 }
 
-func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, service *corev1.Service) error {
+func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, service *corev1.Service, absent bool) error {
 	view, config := auditor.Index.View(), auditor.Index.Config()
 	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
 	decision := view.Service(host, service.Annotations)
@@ -55,6 +59,9 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 	}
 	line("Host", "%s", host.FQDN(config.ClusterDomain))
 	line("Fence", "%s (%s)", decision.Fence, decision.By)
+	if absent {
+		line("Service", "is not in this cluster: where another one has it, clients here that know the host by DNS capture or a route are sent there, unless something holds it")
+	}
 	if decision.Ignored != "" {
 		line("Ignored", "%s, whose value is unknown", decision.Ignored)
 	}
@@ -72,11 +79,14 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 		}
 	}
 	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
-	standing, err := auditor.Service(service)
-	if err != nil {
-		return err
+	var found []controller.Standing
+	if !absent {
+		standing, err := auditor.Service(service)
+		if err != nil {
+			return err
+		}
+		found = append(found, standing)
 	}
-	found := []controller.Standing{standing}
 	for _, o := range view.Related(host) {
 		if what := injected(o); what != "" {
 			line("Injected", "%s %s/%s: %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what)

@@ -36,7 +36,7 @@ transformer with the annotation config.kubernetes.io/function: {exec: {path: mes
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			return runKRM(&flags, command.InOrStdin(), command.OutOrStdout())
+			return runKRM(&flags, command.InOrStdin(), command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}
 	command.Flags().StringVar(&flags.config, "config", "", "FenceConfig file, where functionConfig is none")
@@ -75,7 +75,7 @@ type krmFile struct {
 	Index int    `json:"index"`
 }
 
-func runKRM(flags *sceneFlags, in io.Reader, out io.Writer) error {
+func runKRM(flags *sceneFlags, in io.Reader, out, errOut io.Writer) error {
 	data, err := io.ReadAll(in)
 	if err != nil {
 		return err
@@ -104,6 +104,10 @@ func runKRM(flags *sceneFlags, in io.Reader, out io.Writer) error {
 		return err
 	}
 	if _, err := out.Write(whole); err != nil {
+		return err
+	}
+	// Of a function that fails kustomize shows what it said, and not its results.
+	if err := writeText(errOut, findings); err != nil {
 		return err
 	}
 	return denied(findings)

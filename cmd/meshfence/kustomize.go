@@ -23,6 +23,7 @@ type kustomization struct {
 
 // kustomizationIn returns the kustomization of a folder, and false where that has none, or none that can be read.
 func kustomizationIn(dir string) (kustomization, bool, *notManifest) {
+	dir = filepath.Clean(dir)
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		k := kustomization{dir: dir, file: filepath.Join(dir, name)}
 		data, err := os.ReadFile(k.file)

@@ -1,12 +1,20 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/kustomize/api/krusty"
+	kustomize "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
+
+// The tests that build kustomizations do not run in parallel: kustomize shares its schema, and the program builds one
+// after the other.
 
 // kustomized writes a base, an overlay with patches and a component, and manifests beside them.
 func kustomized(t *testing.T) string {
@@ -34,10 +42,9 @@ func kustomized(t *testing.T) string {
 
 // A folder is judged as kustomize builds it: the overlay, and no patch and no base by itself.
 func TestCheckKustomization(t *testing.T) {
-	t.Parallel()
 	dir := kustomized(t)
 	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
-	code, stdout, stderr := meshfence(t, "", "check", "-f", dir, "--config", config)
+	code, stdout, stderr := meshfence(t, "", "check", "-f", dir+"/./", "--config", config)
 	var found []string
 	for line := range strings.Lines(stdout) {
 		place, _, _ := strings.Cut(strings.TrimPrefix(line, dir), ": must")
@@ -65,7 +72,6 @@ func TestCheckKustomization(t *testing.T) {
 
 // What kustomize makes of files is nothing to write into them.
 func TestRenderWriteLeavesKustomizations(t *testing.T) {
-	t.Parallel()
 	dir := kustomized(t)
 	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
 	if _, stdout, stderr := meshfence(t, "", "render", "--write", "-f", dir, "--config", config); stdout != "" {
@@ -73,5 +79,48 @@ func TestRenderWriteLeavesKustomizations(t *testing.T) {
 	}
 	if _, stdout, _ := meshfence(t, "", "render", "-f", dir, "--config", config); !strings.Contains(stdout, "name: meshfence-local") || strings.Contains(stdout, "config.kubernetes.io/origin") {
 		t.Errorf("rendered:\n%s", stdout)
+	}
+}
+
+// Kustomize itself runs the function, with the settings of docs/gitops.md.
+func TestKRMInKustomize(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fences := fmt.Sprintf(`metadata:
+  name: fences
+  annotations:
+    config.kubernetes.io/function: |
+      exec: {path: %q, args: [krm], envs: [%s=1]}
+`, program, asProgram) + fenceConfig
+	for name, test := range map[string]struct{ rule, want, err string }{
+		"stored as admission would": {rule: plainRule, want: "name: meshfence-local"},
+		"denied":                    {rule: leakyRule, err: "execute function: exit status 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "kustomization.yaml", "resources: [service.yaml, rule.yaml]\ntransformers: [fences.yaml]\n")
+			write(t, dir, "service.yaml", fencedService)
+			write(t, dir, "rule.yaml", test.rule)
+			write(t, dir, "fences.yaml", fences)
+			options := krusty.MakeDefaultOptions()
+			options.PluginConfig = kustomize.EnabledPluginConfig(kustomize.BploUseStaticallyLinked)
+			options.PluginConfig.FnpLoadingOptions.EnableExec = true
+			built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("built without an error that holds %q: %v", test.err, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := built.AsYaml()
+			if err != nil || !strings.Contains(string(text), test.want) || !strings.Contains(string(text), "meshfence.io/fenced: strict") {
+				t.Errorf("%v\n%s", err, text)
+			}
+		})
 	}
 }

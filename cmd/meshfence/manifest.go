@@ -124,7 +124,7 @@ func readFile(path string, in io.Reader) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close() //nolint:errcheck // it was only read
+		defer file.Close()
 		in = file
 	}
 	return io.ReadAll(transform.NewReader(in, unicode.BOMOverride(transform.Nop)))

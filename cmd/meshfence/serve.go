@@ -13,7 +13,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -181,9 +180,9 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
 		return nil, fmt.Errorf("register a metric: %w", err)
 	}
-	var foreign atomic.Bool // a mounted certificate comes without a look at the webhook configurations
+	var tenant webhook.Tenant // a mounted certificate comes without a look at the webhook configurations
 	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
-		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &foreign)
+		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
 	})
 	if err != nil {
@@ -194,6 +193,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
+		Replica:          os.Getenv("POD_NAME"),
 		Metrics:          counts,
 		Stale:            stale,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
@@ -207,10 +207,10 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	return mgr, controller.Setup(mgr, controller.Options{
 		Index:        index,
 		Rules:        rules,
-		Synced:       state.Synced,
+		Synced:       func() bool { return state.Synced() && (tenant.Known() || f.certificates == mounted) },
 		Registerer:   metrics.Registry,
 		BackfillRate: f.backfillRate,
-		Yields:       foreign.Load,
+		Yields:       tenant.Another,
 	})
 }
 
@@ -266,7 +266,7 @@ type telling struct {
 func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.notices }
 
 // newCertificates fails while the API server is away; the flag is checked first.
-func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, foreign *atomic.Bool) (*webhook.Certificates, error) {
+func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, tenant *webhook.Tenant) (*webhook.Certificates, error) {
 	switch f.certificates {
 	case selfSigned:
 		return webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
@@ -274,7 +274,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 			Service:        installName,
 			ClusterDomain:  clusterDomain,
 			Yields:         yields,
-			Foreign:        foreign,
+			Tenant:         tenant,
 			Configurations: webhook.WebhookConfigurations{Mutating: installName, Validating: installName},
 		})
 	case mounted:

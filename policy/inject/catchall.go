@@ -46,6 +46,10 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		}
 		routes := section.routes()
 		switch {
+		case e.byFlagger() && t.alone:
+			e.lacks(section.name, t.host, "which admission adds to nothing that Flagger keeps")
+			e.Gaps[len(e.Gaps)-1].Mend = e.mend()
+		case e.byFlagger():
 		case t.sole && routes != nil:
 			wanted[section.name] = routes
 		case t.alone && t.sole:

@@ -22,7 +22,7 @@ type routeEditor struct {
 // virtualService sends the destinations of strict hosts that name no subset to the reserved one, where
 // subset is the only active hold (rows A2, C1, C4 and C6), and what no route of the VirtualService takes too (rows
 // A3 and C9). From every other destination the reserved subset goes again, and so do the routes: another hold
-// needs none, and the DestinationRule that had the subset may be gone.
+// needs none, and the DestinationRule that had the subset may be gone. Nothing is added to what Flagger keeps.
 func virtualService(o *policy.Object, view *policy.View) Plan {
 	annotations := o.Metadata.Annotations
 	had := parseRoutes(annotations[policy.InjectedAnnotation])
@@ -54,7 +54,9 @@ func (e *routeEditor) destinations() {
 		switch {
 		case wanted && destination.Subset == "":
 			subset := slices.Concat(path, []string{"subset"})
-			e.add(subset, policy.ReservedSubset)
+			if !e.byFlagger() {
+				e.add(subset, policy.ReservedSubset)
+			}
 			e.Gaps = append(e.Gaps, Gap{
 				Hold:  policy.Subset,
 				Path:  subset,
@@ -62,11 +64,28 @@ func (e *routeEditor) destinations() {
 				At:    fmt.Sprintf("destination %s", host),
 				Host:  match.Host(policy.Strict),
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
+				Mend:  e.mend(),
 			})
 		case !wanted && destination.Subset != "":
 			e.remove(slices.Concat(path, []string{"subset"}), 0)
 		}
 	}
+}
+
+// byFlagger says that Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
+// differs writes it again with its first weights (reconcileVirtualService in its pkg/router/istio.go): every canary
+// would be back at 100 and 0 at every tick.
+func (e *routeEditor) byFlagger() bool {
+	return e.route.Owner != nil && e.route.Owner.Group() == policy.GroupFlagger
+}
+
+// mend is what helps where admission adds nothing; empty where it does.
+func (e *routeEditor) mend() string {
+	if !e.byFlagger() {
+		return ""
+	}
+	return fmt.Sprintf("use hold meshConfig or locality, because Flagger would set the weights of %s %s back whenever admission adds something",
+		e.route.Owner.Kind, e.route.Owner.Name)
 }
 
 // replace takes away the routes of earlier admissions, from the last one on so that the indexes of the others

@@ -38,6 +38,7 @@ func destinationRuleRows() []Row {
 		{ID: "B16", What: "a DestinationRule is for another name of the same workloads", Reason: "another name has endpoints of its own, which D4 and G2 are about; a DestinationRule adds none", Harmless: true},
 		{ID: "B17", What: "with several control plane clusters a constant cluster label sends clients to one of them", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "the FenceConfig is refused", Shown: []string{"policy TestParseConfigProblems"}},
 		{ID: "B18", What: "somebody else takes the name of a companion, or changes one", Stops: policy.HoldsOf(policy.MeshConfig), Repairs: policy.HoldsOf(policy.Locality, policy.Subset)},
+		{ID: "B19", What: "an XBackendTrafficPolicy sets how requests are balanced and retried", Reason: "istiod merges it under the rule of the host, whose own fields win", Harmless: true},
 	}
 }
 
@@ -54,7 +55,7 @@ func virtualServiceRows() []Row {
 		{ID: "C8", What: "sourceLabels beside gateways are ignored", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C9", What: "no route is for the client, and the default route names no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C10", What: "waypoints drop every route with sourceLabels", Reason: "nothing of meshfence rests on sourceLabels", Harmless: true},
-		{ID: "C11", What: "a redirect, or another authority beyond a gateway, sends the client elsewhere"},
+		{ID: "C11", What: "a redirect, or another authority beyond a gateway, by rewrite or header, sends the client elsewhere"},
 		{ID: "C12", What: "retryRemoteLocalities", Reason: "it chooses among the endpoints that the holds leave", Harmless: true},
 		{ID: "C13", What: "a VirtualService is bound to a gateway", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
@@ -83,6 +84,7 @@ func serviceEntryRows() []Row {
 		{ID: "D14", What: "a strict Service changes so that what stands joins it or catches what is for it", Shown: []string{"policy/leak TestChangedService"}},
 		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host, whom they do not know or ask for by its full name"},
 		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
+		{ID: "D17", What: "exportTo of a ServiceEntry", Reason: "it narrows who knows the hosts, and those who do are judged", Harmless: true},
 	}
 }
 
@@ -93,7 +95,7 @@ func workloadRows() []Row {
 		{ID: "E2", What: "a hand-written EndpointSlice adds endpoints, which count as local"},
 		{ID: "E3", What: "a Service is but another name for something else"},
 		{ID: "E4", What: "a headless Service: sidecars see the Pods of all clusters", Reason: "no hold reaches what a sidecar does with original addresses"},
-		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge, and no companion where there is no Service: keep it without Pods, or add hold meshConfig and name it in scope.services"},
+		{ID: "E5", What: "the Service is missing here and exists in another cluster", Stops: policy.HoldsOf(policy.MeshConfig), Reason: "there is no object to judge: name it in scope.services, and its companions hold it without a Service; or keep a Service without Pods, or a DestinationRule and, for subset, a VirtualService of it"},
 		{ID: "E6", What: "a Pod claims another network and stands for a gateway there"},
 		{ID: "E7", What: "a Pod claims a locality that it is not in", Stops: policy.HoldsOf(policy.MeshConfig, policy.Subset)},
 		{ID: "E8", What: "a Pod has a cluster label of its own", Reason: "istiod overwrites it", Harmless: true},
@@ -107,7 +109,7 @@ func workloadRows() []Row {
 		{ID: "E14", What: "a fence comes over objects that stood before", Repairs: anyHold},
 		{ID: "E15", What: "a network below Istio makes the Service global"},
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
-		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, and clients with DNS capture reach the others"},
+		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, unless scope.services names it, and clients with DNS capture reach the others"},
 		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
 		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
@@ -134,7 +136,7 @@ func meshConfigRows() []Row {
 func multiclusterRows() []Row {
 	return []Row{
 		{ID: "G1", What: "a ServiceExport makes the Service known everywhere"},
-		{ID: "G2", What: "the client asks for the clusterset.local name", Reason: "without a ServiceExport, which is refused (G1), that name has no endpoints", Harmless: true},
+		{ID: "G2", What: "the client asks for the clusterset.local name", Reason: "istiod knows that name only with ENABLE_MCS_HOST, which is off by default; no fence covers it, and its endpoints are those of clusters that have a ServiceExport, which is refused here (G1)"},
 		{ID: "G3", What: "a route leads to a ServiceImport"},
 		{ID: "G4", What: "gateways of a network are shared by its clusters", Reason: "a mesh of several networks needs a network for each cluster"},
 	}
@@ -147,7 +149,7 @@ func gatewayRows() []Row {
 		{ID: "H2", What: "an AUTO_PASSTHROUGH gateway lets other clusters in"},
 		{ID: "H3", What: "a Gateway API east-west gateway lets other clusters in", Reason: "what comes in from other clusters is for the fence of the client's cluster"},
 		{ID: "H4", What: "a Gateway of class istio-remote makes gateways of a network", Reason: "as G4"},
-		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host"},
+		{ID: "H5", What: "a VirtualService on an east-west gateway is for the server name by which other clusters ask for the host, or for any"},
 	}
 }
 

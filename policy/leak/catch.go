@@ -236,3 +236,11 @@ func caughtOf(o Write, view *policy.View, ported bool) []breach {
 	}
 	return found
 }
+
+// delegates reports whether a VirtualService leaves requests to another one, which may come later.
+func delegates(o *policy.Object) bool {
+	for range o.VirtualService.Delegates(o.Metadata.Namespace) {
+		return true
+	}
+	return false
+}

@@ -66,13 +66,15 @@ func TestChangedService(t *testing.T) {
 		},
 		"it gets a port of HTTP, for which a VirtualService has routes": {
 			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
-			old:     plain, now: `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP"}, {"name": "http", "port": 81, "protocol": "TCP"}]}`,
-			want: []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
+			old:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 82}]}`,
+			now:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 82}, {"name": "http", "port": 81}]}`,
+			want:    []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
 		},
 		"its port gets another protocol, for which a VirtualService has routes": {
 			objects: []string{policy.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
-			old:     plain, now: `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 80, "protocol": "TCP", "appProtocol": "http"}]}`,
-			want: []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
+			old:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 82}]}`,
+			now:     `{"selector": {"app": "cart"}, "clusterIP": "10.0.0.1", "ports": [{"name": "tcp", "port": 82, "appProtocol": "http"}]}`,
+			want:    []string{"deny virtualservice-foreign-host VirtualService shop/it: spec.http[0].route[0].destination.host"},
 		},
 		"it gets port 80, on which a VirtualService for a short name has routes": {
 			objects: []string{policy.KindVirtualService, "app", `{"hosts": ["cart.shop"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},

@@ -59,7 +59,7 @@ func deletedCompanion(o Write, view *policy.View) []breach {
 	service, _ := inject.CompanionOf(o.Metadata.Name)
 	host := policy.Host{Namespace: o.Metadata.Namespace, Name: service}
 	if !inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels) || slices.Contains(deleters(), o.Writer) ||
-		!view.Exists(host) || !needsCompanion(o.Kind, host, view) {
+		!view.Exists(host) && !view.Config().Names(host) || !needsCompanion(o.Kind, host, view) {
 		return nil
 	}
 	match := view.Match(host.FQDN(view.Config().ClusterDomain))

@@ -179,7 +179,7 @@ func summary(list []string) string {
 func entryClaims(o *policy.Object, fqdn string, view *policy.View) bool {
 	return slices.ContainsFunc(o.ServiceEntry.Hosts, func(h string) bool {
 		if suffix, wildcard := policy.Wildcard(strings.ToLower(h)); wildcard {
-			return strings.HasSuffix(fqdn, suffix)
+			return strings.HasSuffix(fqdn, suffix) && !passesOn(h, o)
 		}
 		found, strict := claimed(h, o.Metadata.Namespace, view)
 		return strict && found.Host == fqdn

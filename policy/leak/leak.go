@@ -102,6 +102,8 @@ type Finding struct {
 	// those.
 	Hosts     []string `json:"hosts,omitempty"`
 	MoreHosts int      `json:"moreHosts,omitempty"`
+	// MoreHostsAtLeast says that there may be more than MoreHosts.
+	MoreHostsAtLeast bool `json:"moreHostsAtLeast,omitempty"`
 	// More says how many findings like this one are left out after it.
 	More int `json:"more,omitempty"`
 	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
@@ -186,6 +188,8 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 		Value:     b.value,
 		Locked:    b.host.Locked,
 
+		MoreHostsAtLeast: b.host.AtLeast,
+
 		enforcement: b.host.Enforcement,
 		excuses:     b.excuses,
 	}
@@ -195,9 +199,11 @@ func (r Rule) finding(o *policy.Object, b breach) Finding {
 	f.Message = "must " + b.must
 	if b.host.Host != "" {
 		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
-		switch others := len(b.host.Also) + b.host.More; others {
-		case 0:
-		case 1:
+		switch others := len(b.host.Also) + b.host.More; {
+		case others == 0:
+		case b.host.AtLeast:
+			f.Message += fmt.Sprintf(", and at least %d more hosts are", others)
+		case others == 1:
 			f.Message += ", and one more host is"
 		default:
 			f.Message += fmt.Sprintf(", and %d more hosts are", others)

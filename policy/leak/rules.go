@@ -35,6 +35,7 @@ func Rules() []Rule {
 		virtualServiceRedirect(),
 		routeWithoutEndpoint(),
 		virtualServiceOpensEntry(),
+		virtualServiceTakesServerNames(),
 		serviceEntryFencedHost(),
 		serviceEntryPreferHost(),
 		serviceEntrySelectsFencedPods(),

@@ -35,8 +35,8 @@ func sectionOf(path []string) sections {
 // names of Services (getConfigsForHost in pilot/pkg/networking/core/tls.go). The servers of a gateway know nothing of
 // these ports. Whoever changes those of a Service comes second.
 //
-// alone says whether the VirtualService has no hosts that Istio may find a Service by.
-func sectionsBy(name string, host policy.FencedHost, o *policy.Object, view *policy.View, alone func() bool) sections {
+// silent says whether no host of the VirtualService has such a virtual host.
+func sectionsBy(name string, host policy.FencedHost, o *policy.Object, view *policy.View, silent func() bool) sections {
 	_, wildcard := policy.Wildcard(name)
 	_, address := policy.Address(name)
 	service, inside := policy.ParseHost(host.Host, view.Config().ClusterDomain)
@@ -45,19 +45,20 @@ func sectionsBy(name string, host policy.FencedHost, o *policy.Object, view *pol
 		return sectionHTTP
 	case wildcard || !inside || !o.VirtualService.InMeshAlone():
 		return sectionsAll
-	case !otherName(name, host, o, view) && view.Speaks(service).HTTP:
-		return sectionsAll
-	case !otherName(name, host, o, view):
-		return sectionTLS | sectionTCP
-	case view.SpeaksOn(service, anyHostPort).HTTP || view.Speaks(service).HTTP && !alone():
-		return sectionHTTP
 	}
-	return 0
+	var by sections
+	if !otherName(name, host, o, view) {
+		by = sectionTLS | sectionTCP
+	}
+	if view.SpeaksOn(service, anyHostPort) != (policy.Speech{}) || !silent() {
+		by |= sectionHTTP
+	}
+	return by
 }
 
-// anyHostPort is the port on which a sidecar has the routes of a VirtualService for hosts that are no Service's
-// (BuildSidecarOutboundVirtualHosts in Istio's pilot/pkg/networking/core/httproute.go). On others it has them beside
-// those for a Service with such a port among the hosts of the VirtualService.
+// anyHostPort is the port on which a sidecar has the routes of a VirtualService for hosts that are no Service's, or of one
+// that it does not know (BuildSidecarOutboundVirtualHosts in Istio's pilot/pkg/networking/core/httproute.go). On others it
+// has them beside those for a Service with such a port of HTTP among the hosts of the VirtualService.
 const anyHostPort = 80
 
 // otherName reports whether a host of an object is a name or an address of a Service that is not its full name, so that
@@ -67,13 +68,18 @@ func otherName(name string, host policy.FencedHost, o *policy.Object, view *poli
 	return full != host.Host
 }
 
-// unnamedAlone reports whether a VirtualService has no hosts but such names of strict Services. That no ServiceEntry
-// has one of these is for other rules.
-func unnamedAlone(o *policy.Object, view *policy.View) bool {
+// makesNoHost reports whether Istio finds no Service with a port of HTTP by any host of a VirtualService: they are full
+// names of strict Services without one, and other names of strict Services. That no ServiceEntry has one of these is
+// for other rules.
+func makesNoHost(o *policy.Object, view *policy.View) bool {
 	return !slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
 		_, wildcard := policy.Wildcard(name)
 		host, strict := claimed(name, o.Metadata.Namespace, view)
-		return wildcard || !strict || !otherName(name, host, o, view)
+		if wildcard || !strict {
+			return true
+		}
+		service, inside := policy.ParseHost(host.Host, view.Config().ClusterDomain)
+		return !otherName(name, host, o, view) && (!inside || view.Speaks(service).HTTP)
 	})
 }
 

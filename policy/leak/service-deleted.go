@@ -18,10 +18,10 @@ func serviceDeleted() Rule {
 		Severity:  Warn,
 		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
 			"because its companion, and its own entry in the mesh config, go with the Service",
-		Mend: "delete it in the other clusters first, keep it without Pods, or have hold meshConfig and make its namespace strict",
+		Mend: "delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it without Pods, or have hold meshConfig and make its namespace strict",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
-			if !o.Deleted || !strict || o.Own || slices.Contains(deleters(), o.Writer) || staysInMeshConfig(o.Object, view) {
+			if !o.Deleted || !strict || o.Own || slices.Contains(deleters(), o.Writer) || stays(o.Object, view) {
 				return nil
 			}
 			return []breach{{
@@ -34,9 +34,10 @@ func serviceDeleted() Rule {
 	}
 }
 
-// staysInMeshConfig reports whether the mesh config keeps a host in this cluster when its Service is gone: an entry that
-// the Service's annotation asks for goes with it.
-func staysInMeshConfig(o *policy.Object, view *policy.View) bool {
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-	return view.Config().Active().Has(policy.MeshConfig) && view.Service(host, nil).Fence == policy.Strict
+// stays reports whether something keeps a host in this cluster when its Service is gone: its companions, where the config
+// names the Service, or the mesh config. What the Service's annotation asks for goes with it.
+func stays(o *policy.Object, view *policy.View) bool {
+	host, config := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}, view.Config()
+	return view.Service(host, nil).Fence == policy.Strict &&
+		(config.Active().Has(policy.MeshConfig) || config.Active() != 0 && config.Names(host))
 }

@@ -43,12 +43,9 @@ func serviceFenceOnOwned() Rule {
 	}
 }
 
-// flagger is the API group of Canaries.
-const flagger = "flagger.app"
-
 // template says where an owner has the annotations of a Service that it makes.
 func template(owner policy.Owner, service string) string {
-	if owner.Group() != flagger {
+	if owner.Group() != policy.GroupFlagger {
 		return fmt.Sprintf("where %s %s has what its Services carry, if it has such a place", owner.Kind, owner.Name)
 	}
 	part := "apex"

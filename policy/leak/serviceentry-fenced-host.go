@@ -7,7 +7,8 @@ import (
 )
 
 // serviceEntryFencedHost refuses a ServiceEntry that claims a strict host, in any namespace: its endpoints
-// join or replace those of the Service and count as local whatever their address [D1, D2, D3, D9, D15].
+// join or replace those of the Service and count as local whatever their address [D1, D2, D3, D9, D15]. A wildcard of
+// one that only lets go on what it takes passes.
 func serviceEntryFencedHost() Rule {
 	return Rule{
 		ID:       "serviceentry-fenced-host",
@@ -20,7 +21,7 @@ func serviceEntryFencedHost() Rule {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
 				host, strict := claimedByEntry(h, o.Metadata.Namespace, view)
-				if !strict {
+				if !strict || passesOn(h, o.Object) {
 					continue
 				}
 				b := breach{

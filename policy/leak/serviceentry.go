@@ -43,3 +43,12 @@ func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 	}
 	return policy.Together(hosts...), len(hosts) > 0
 }
+
+// passesOn reports whether what a wildcard of a ServiceEntry takes goes on to where it was going: the ServiceEntry
+// resolves nothing, and names lead to no address or endpoint of it. An exact host would take the place of the Service.
+// That a VirtualService has routes for such a wildcard is for rules on VirtualServices.
+func passesOn(host string, o *policy.Object) bool {
+	_, wildcard := policy.Wildcard(host)
+	e := o.ServiceEntry
+	return wildcard && !e.Resolves() && len(e.Addresses) == 0 && len(e.Status.Addresses) == 0 && len(e.Endpoints) == 0 && e.WorkloadSelector == nil
+}

@@ -51,7 +51,7 @@ func decoys() map[string]*policy.Object {
 			o.DestinationRule = &policy.DestinationRule{Host: "*.shop.svc.cluster.local", TrafficPolicy: &policy.TrafficPolicy{Tunnel: &policy.Tunnel{}}}
 		}),
 		"serviceentry-fenced-host": object(policy.KindServiceEntry, func(o *policy.Object) {
-			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"*.local"}}
+			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"*.local"}, Resolution: "DNS"}
 		}),
 		"serviceentry-foreign-network": object(policy.KindServiceEntry, func(o *policy.Object) {
 			o.ServiceEntry = &policy.ServiceEntry{Hosts: all, Endpoints: []policy.WorkloadEntry{{Network: "n2"}}}
@@ -133,7 +133,7 @@ func TestEnforcementIsThatOfTheHost(t *testing.T) {
 			index.SetService(policy.Host{Namespace: "bank", Name: "ledger"}, map[string]string{policy.FenceKey: "strict"})
 			o := &policy.Object{
 				Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: test.in, Name: "it"},
-				ServiceEntry: &policy.ServiceEntry{Hosts: []string{test.host}},
+				ServiceEntry: &policy.ServiceEntry{Hosts: []string{test.host}, Resolution: "DNS"},
 			}
 			view := index.View()
 			var got string

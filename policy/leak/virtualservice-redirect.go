@@ -1,14 +1,17 @@
 package leak
 
 import (
+	"slices"
+
+	"fmt"
 	"net"
-	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
 // virtualServiceRedirect warns of a VirtualService that takes over the traffic of a strict host and tells its
-// clients, or a gateway on the way, that it is for a host that is not strict [C11].
+// clients, or a gateway on the way, that it is for a host that is not strict, by itself or in the place of one that leaves
+// requests to it [C11].
 func virtualServiceRedirect() Rule {
 	return Rule{
 		ID:       "virtualservice-redirect",
@@ -18,34 +21,52 @@ func virtualServiceRedirect() Rule {
 		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
 		Mend:     "name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			taken := bySection(o.takenOver(view), sectionHTTP)
+			taken := o.takenOver(view)
+			for _, root := range roots(o.Object, view) {
+				taken = slices.Concat(taken, takenOver(root, view))
+			}
+			taken = bySection(taken, sectionHTTP)
 			if len(taken) == 0 {
 				return nil
 			}
-			var found []breach
-			add := func(i int, field, authority string) {
-				if authority == "" || authorityIsStrict(authority, o.Metadata.Namespace, view) {
-					return
-				}
-				found = append(found, breach{
-					path:  []string{"spec", "http", strconv.Itoa(i), field, "authority"},
-					value: authority,
-					at:    field,
-					host:  together(taken),
-					must:  "be a strict host",
-				})
-			}
-			for i, route := range o.VirtualService.HTTP {
-				if route.Redirect != nil {
-					add(i, "redirect", route.Redirect.Authority)
-				}
-				if route.Rewrite != nil {
-					add(i, "rewrite", route.Rewrite.Authority)
-				}
-			}
-			return found
+			host := together(taken)
+			return append(sentOn(o.Object, host, view), sentOnByDelegates(o.Object, host, view)...)
 		},
 	}
+}
+
+// sentOn returns the places in a VirtualService that have requests ask for a host further on that is not strict.
+func sentOn(o *policy.Object, host policy.FencedHost, view *policy.View) []breach {
+	var found []breach
+	for path, authority := range o.VirtualService.Authorities() {
+		if !authorityIsStrict(authority, o.Metadata.Namespace, view) {
+			found = append(found, breach{path: path, value: authority, at: path[len(path)-2], host: host, must: "be a strict host"})
+		}
+	}
+	return found
+}
+
+// sentOnByDelegates returns the delegates of a VirtualService that do so.
+func sentOnByDelegates(o *policy.Object, host policy.FencedHost, view *policy.View) []breach {
+	var found []breach
+	known := map[policy.Delegate][]breach{}
+	for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
+		there, asked := known[d]
+		if !asked {
+			delegate, exists := view.Object(policy.Key{Kind: policy.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
+			if exists && len(delegate.VirtualService.Hosts) == 0 && sees(o, delegate) {
+				there = sentOn(delegate, host, view)
+			}
+			known[d] = there
+		}
+		if len(there) > 0 {
+			name := d.Namespace + "/" + d.Name
+			found = append(found, breach{
+				path: path, value: name, at: name, host: host, must: fmt.Sprintf("not name %s, which has requests ask for %s", name, there[0].value),
+			})
+		}
+	}
+	return found
 }
 
 // authorityIsStrict says that a name with or without a port is one by which a strict Service is asked for.

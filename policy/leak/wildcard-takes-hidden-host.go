@@ -10,7 +10,8 @@ import (
 
 // wildcardTakesHiddenHost refuses a ServiceEntry or VirtualService with a wildcard such as *.<namespace> or *.svc, which
 // covers names by which clients ask for a strict host that they do not know, because of their Sidecar or of the
-// Service's annotation [I9]. Whichever comes second is refused. What they know has these names itself, and wins.
+// Service's annotation [I9]. Whichever comes second is refused. What they know has these names itself, and wins. A
+// ServiceEntry that only lets requests go on passes, unless a VirtualService has routes for its wildcard.
 func wildcardTakesHiddenHost() Rule {
 	return Rule{
 		ID:       "wildcard-takes-hidden-host",
@@ -34,7 +35,7 @@ func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
 	var importers []policy.Clients
 	for i, name := range wildcardHosts(o) {
 		suffix, ok := policy.ShortWildcard(name)
-		if !ok {
+		if !ok || letsGo(name, o, view) {
 			continue
 		}
 		if importers == nil && !takesNames(o, view) {
@@ -102,7 +103,7 @@ func wildcardsOver(c *policy.Clients, view *policy.View) []wildcard {
 		clients := clientsBeside(c, o, view)
 		for _, name := range wildcardHosts(o) {
 			suffix, ok := policy.ShortWildcard(name)
-			if !ok {
+			if !ok || letsGo(name, o, view) {
 				continue
 			}
 			if host, hidden := hiddenUnder(&clients, o, name, suffix, view); hidden {
@@ -127,7 +128,8 @@ func exportOf(o *policy.Object) []string {
 	return o.VirtualService.ExportTo
 }
 
-// takesNames reports whether what an object takes by a name can get out: a VirtualService may lead to strict hosts alone.
+// takesNames reports whether what an object takes by a name can get out: a VirtualService may lead to strict hosts alone,
+// by itself.
 func takesNames(o *policy.Object, view *policy.View) bool {
 	if o.VirtualService == nil {
 		return true
@@ -140,7 +142,12 @@ func takesNames(o *policy.Object, view *policy.View) bool {
 			return true
 		}
 	}
-	return false
+	return delegates(o)
+}
+
+// letsGo reports whether what a wildcard of a ServiceEntry takes goes on to where it was going.
+func letsGo(name string, o *policy.Object, view *policy.View) bool {
+	return o.ServiceEntry != nil && passesOn(name, o) && !routed(name, view)
 }
 
 // hiddenUnder returns the strict hosts that clients ask for by a name under the suffix, where they know the wildcard

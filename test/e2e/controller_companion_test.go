@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller"
@@ -91,6 +92,65 @@ func (c *companions) annotate(t *testing.T, fence string) {
 }
 
 func (c *companions) host() string { return "reviews." + c.namespace + ".svc.cluster.local" }
+
+// TestCompanionsOfNoService: a host that the config names as strict is kept here although there is no Service of it. Its
+// companions outlive the Service, and belong to it once the config names it no more.
+func TestCompanionsOfNoService(t *testing.T) {
+	c := startCompanions(t, subsetConfig, strings.NewReplacer("reviews", "other", "strict", "none").Replace(companionService), quickly)
+	named := fmt.Sprintf("%sscope: {services: [{namespace: %s, name: reviews, fence: strict}]}\n", subsetConfig, c.namespace)
+	owned := func(uid types.UID) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if err := c.both(ctx); err != nil {
+				return err
+			}
+			for _, u := range []*unstructured.Unstructured{c.rule, c.route} {
+				if owner := metav1.GetControllerOf(u); (owner == nil) != (uid == "") || owner != nil && owner.UID != uid {
+					return fmt.Errorf("%s is owned by %v, want %q", u.GetKind(), owner, uid)
+				}
+			}
+			return nil
+		}
+	}
+	c.configure(t, named)
+	eventually(t, "companions stand that belong to nobody", owned(""))
+	first := c.rule.GetUID()
+	want := []any{c.host(), "reviews." + c.namespace + ".svc", "reviews." + c.namespace, "reviews"}
+	if hosts, _, _ := unstructured.NestedSlice(c.route.Object, "spec", "hosts"); !cmp.Equal(want, hosts) {
+		t.Errorf("hosts %v", hosts)
+	}
+	c.apply(t, c.namespace, companionService)
+	eventually(t, "the routes are those of the Service", func(ctx context.Context) error {
+		if err := owned("")(ctx); err != nil {
+			return err
+		}
+		if hosts, _, _ := unstructured.NestedSlice(c.route.Object, "spec", "hosts"); len(hosts) != 1 {
+			return fmt.Errorf("hosts %v", hosts)
+		}
+		return nil
+	})
+	if err := c.Delete(t.Context(), c.service(t)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the routes take every name again", func(ctx context.Context) error {
+		if err := owned("")(ctx); err != nil {
+			return err
+		}
+		if hosts, _, _ := unstructured.NestedSlice(c.route.Object, "spec", "hosts"); len(hosts) != 4 {
+			return fmt.Errorf("hosts %v", hosts)
+		}
+		return nil
+	})
+	if c.rule.GetUID() != first {
+		t.Error("the rule was made anew in between")
+	}
+	c.configure(t, subsetConfig)
+	eventually(t, "they are gone", c.none)
+	c.configure(t, named)
+	c.apply(t, c.namespace, companionService)
+	eventually(t, "they stand again", owned(""))
+	c.configure(t, subsetConfig)
+	eventually(t, "they belong to the Service", owned(c.service(t).UID))
+}
 
 func TestCompanionsAreMade(t *testing.T) {
 	c := startCompanions(t, subsetConfig, companionService, quickly)

@@ -220,17 +220,22 @@ func (h *brokenHold) commands(t *testing.T) {
 	})
 }
 
-// told shows that an Event tells of it, and one of the leader of the Services that nothing holds.
+// told shows that an Event of every replica tells of it, and one of the leader of the Services that nothing holds.
 func (h *brokenHold) told(t *testing.T) {
 	t.Helper()
-	// The replicas of a test bed have one hostname, so that they share an Event; that each of them knows, its metric shows.
-	eventually(t, "the Event is there", func(context.Context) error {
+	eventually(t, "the Events are there", func(context.Context) error {
+		by := map[string]bool{}
 		for _, e := range h.events(t, "meshfence-system") {
 			if e.Reason == "HoldNotActive" && e.Regarding.Name == "meshfence" && strings.Contains(e.Note, "hold meshConfig is named and not active, because it is broken: "+h.reason) {
-				return nil
+				by[e.Related.Name] = true
 			}
 		}
-		return errors.New("no Event")
+		for i := range h.meshfence.Replicas() {
+			if !by[h.meshfence.Pod(i)] {
+				return fmt.Errorf("none of replica %d, but of %v", i, by)
+			}
+		}
+		return nil
 	})
 	if !h.alone || !h.deleted {
 		return
@@ -250,8 +255,8 @@ func (h *brokenHold) told(t *testing.T) {
 
 // event is what is read of an Event.
 type event struct {
-	Reason, Note string
-	Regarding    struct{ Name string }
+	Reason, Note       string
+	Regarding, Related struct{ Name string }
 }
 
 // events lists the Events of a Namespace.

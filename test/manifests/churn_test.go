@@ -19,9 +19,10 @@ import (
 // churned is how many Pods are created, each of which changes an EndpointSlice of its own.
 const churned = 1000
 
-// Ordinary endpoints, Pods and statuses never reach the webhook: while a real kube-controller-manager makes an
-// EndpointSlice and an Endpoints follow each of a thousand Pods, and each of them, a load balancer and a ServiceEntry get
-// a status as kubelets, cloud controllers and istiod report it, no entry is called.
+// Ordinary endpoints, Pods, Bindings and statuses never reach the webhook: while a real kube-controller-manager makes an
+// EndpointSlice and an Endpoints follow each of a thousand Pods, a hundred more are bound as by a scheduler, and each of
+// them, a load balancer and a ServiceEntry get a status as kubelets, cloud controllers and istiod report it, no entry is
+// called.
 func TestChurn(t *testing.T) {
 	cluster, client := shared(t)
 	namespace := cluster.CreateNamespace(t, map[string]string{"meshfence.io/fence": "strict"})
@@ -64,6 +65,11 @@ func TestChurn(t *testing.T) {
 				report{"networking.istio.io/v1", "serviceentries", "allocated", fmt.Sprintf(`{"status": {"addresses": [{"value": "240.240.0.%d"}, {"value": "2001:2::%x"}]}}`, i, i)},
 			)
 		}
+		if i < 100 {
+			if err := bind(t.Context(), client, namespace, "b"+strconv.Itoa(i)); err != nil {
+				return err
+			}
+		}
 		for _, r := range reported {
 			if err := r.send(t.Context(), client, namespace); err != nil {
 				return err
@@ -83,6 +89,19 @@ const (
 	balancer  = "{apiVersion: v1, kind: Service, metadata: {name: balancer}, spec: {type: LoadBalancer, ports: [{port: 80}]}}"
 	allocated = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: allocated}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}"
 )
+
+// bind makes a Pod and binds it to a Node as a scheduler does.
+func bind(ctx context.Context, client *kubernetes.Clientset, namespace, name string) error {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "bound"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "none"}}},
+	}
+	if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: name}, Target: corev1.ObjectReference{Kind: "Node", Name: "n1"}}
+	return client.CoreV1().Pods(namespace).Bind(ctx, binding, metav1.CreateOptions{})
+}
 
 // report is what somebody writes into the status of an object.
 type report struct{ version, resource, name, patch string }

@@ -176,7 +176,7 @@ func TestInterception(t *testing.T) {
 	binding := func(labels string) attempt {
 		return attempt{
 			args:  "create -f - --raw /api/v1/namespaces/" + plain + "/pods/unbound/binding?dryRun=All",
-			stdin: "{apiVersion: v1, kind: Binding, metadata: {name: unbound, labels: {" + labels + "}}, target: {kind: Node, name: a}}",
+			stdin: `{"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "unbound", "labels": {` + labels + `}}, "target": {"kind": "Node", "name": "a"}}`,
 		}
 	}
 	const (
@@ -231,16 +231,16 @@ func TestInterception(t *testing.T) {
 		"ServiceEntry status":     status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"10.0.0.1"}]}}`).calls("istio-status.validate"),
 		"ServiceEntry, allocated": status("serviceentry kept", plain, `{"status":{"addresses":[{"value":"240.240.0.7","host":"a.example.com"},{"value":"2001:2::7","host":"a.example.com"}]}}`),
 		"Binding":                 binding(""),
-		"Binding, place":          binding("topology.kubernetes.io/region: r, topology.kubernetes.io/zone: z"),
-		"Binding, label":          binding("app: reviews").calls("bindings.validate"),
-		"Binding, network":        binding("topology.istio.io/network: n2").calls("bindings.validate"),
+		"Binding, place":          binding(`"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z"`),
+		"Binding, label":          binding(`"app": "reviews"`).calls("bindings.validate"),
+		"Binding, network":        binding(`"topology.istio.io/network": "n2"`).calls("bindings.validate"),
 		"Namespace, finalized": {
 			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
-			stdin: "{apiVersion: v1, kind: Namespace, metadata: {name: " + plain + ", labels: {kubernetes.io/metadata.name: " + plain + "}}, spec: {finalizers: [kubernetes]}}",
+			stdin: `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + plain + `", "labels": {"kubernetes.io/metadata.name": "` + plain + `"}}, "spec": {"finalizers": ["kubernetes"]}}`,
 		},
 		"Namespace, finalized with a label": attempt{
 			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
-			stdin: "{apiVersion: v1, kind: Namespace, metadata: {name: " + plain + ", labels: {a: b}}, spec: {finalizers: [kubernetes]}}",
+			stdin: `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + plain + `", "labels": {"a": "b"}}, "spec": {"finalizers": ["kubernetes"]}}`,
 		}.calls("namespaces-status.validate"),
 		"Service deleted":         {args: "delete service kubernetes -n default"},
 		"Service deleted, strict": attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),

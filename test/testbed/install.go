@@ -1,11 +1,11 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,16 +36,24 @@ type Installation struct {
 	FenceConfig string
 	// Args are added to those of the Deployment.
 	Args []string
+	// Namespace is the one to install in, if it is not that of the manifests. The installation stands beside another one
+	// that has the cluster: its objects that belong to no namespace have names of their own, and the API server calls the
+	// other until TakeOver.
+	Namespace string
+	// LimitMemory holds each replica to the memory limit of its container.
+	LimitMemory bool
 }
 
 // Meshfence is an installed meshfence: the manifests as they are, with a process in the place of each Pod of the
 // Deployment, which has the rights of the Deployment's ServiceAccount.
 type Meshfence struct {
-	cluster  *Cluster
-	path     string
-	args     []string
-	mounts   mounts
-	replicas []*replica
+	cluster   *Cluster
+	namespace string
+	path      string
+	args      []string
+	mounts    mounts
+	webhooks  []string // the manifests that TakeOver applies
+	replicas  []*replica
 }
 
 type replica struct {
@@ -53,6 +61,7 @@ type replica struct {
 	address    netip.Addr
 	kubeconfig string
 	args       []string
+	memory     memory
 	process    *Process
 }
 
@@ -62,22 +71,18 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 	if o.Overlay == "" {
 		o.Overlay = "self-signed"
 	}
-	m := &Meshfence{cluster: c}
+	m := &Meshfence{cluster: c, namespace: cmp.Or(o.Namespace, installNamespace)}
 	var err error
 	if m.path, err = Tool(ToolMeshfence); err != nil {
 		return nil, err
 	}
-	root, err := checkout()
-	if err != nil {
-		return nil, err
-	}
-	if _, _, err := c.Kubectl(ctx, "", "apply", "-k", filepath.Join(root, "manifests", "overlays", o.Overlay)); err != nil {
+	if err := m.applyManifests(ctx, o); err != nil {
 		return nil, err
 	}
 	if err := m.Configure(ctx, o.FenceConfig); err != nil {
 		return nil, err
 	}
-	if err := m.adoptPods(ctx, o.Args); err != nil {
+	if err := m.adoptPods(ctx, o); err != nil {
 		m.Stop()
 		return nil, err
 	}
@@ -86,6 +91,9 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 			m.Stop()
 			return nil, err
 		}
+	}
+	if o.Namespace != "" {
+		return m, nil
 	}
 	if err := m.WaitServing(ctx); err != nil {
 		logs := m.Logs(logTail)
@@ -97,7 +105,7 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 
 // Configure writes the FenceConfig, as kubectl create configmap and kubectl apply would.
 func (m *Meshfence) Configure(ctx context.Context, fenceConfig string) error {
-	configMap, _, err := m.cluster.Kubectl(ctx, fenceConfig, "create", "configmap", installName, "-n", installNamespace,
+	configMap, _, err := m.cluster.Kubectl(ctx, fenceConfig, "create", "configmap", installName, "-n", m.namespace,
 		"--from-file=config.yaml=/dev/stdin", "--dry-run=client", "-o", "yaml")
 	if err != nil {
 		return err
@@ -106,16 +114,16 @@ func (m *Meshfence) Configure(ctx context.Context, fenceConfig string) error {
 }
 
 // adoptPods does the work of scheduler and kubelet: every Pod of the Deployment gets a Node and an address.
-func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
+func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
 	client, err := kubernetes.NewForConfig(m.cluster.Config())
 	if err != nil {
 		return err
 	}
-	deployment, err := client.AppsV1().Deployments(installNamespace).Get(ctx, installName, metav1.GetOptions{})
+	deployment, err := client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	m.args = extra
+	m.args = o.Args
 	pods, err := m.pods(ctx, client, deployment)
 	if err != nil {
 		return err
@@ -125,15 +133,20 @@ func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
 			ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
 			Target:     corev1.ObjectReference{Kind: "Node", Name: m.cluster.Node()},
 		}
-		if err := client.CoreV1().Pods(installNamespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+		if err := client.CoreV1().Pods(m.namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("bind pod %s: %w", pod.Name, err)
 		}
-		r := &replica{pod: pod.Name, address: m.cluster.Host(250<<8 + 1 + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig")}
-		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, installNamespace, pod.Spec.ServiceAccountName); err != nil {
+		r := &replica{pod: pod.Name, address: m.cluster.Host(m.firstHost() + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig")}
+		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, m.namespace, pod.Spec.ServiceAccountName); err != nil {
 			return err
 		}
 		if r.args, err = m.mountSecrets(ctx, client, &pod); err != nil {
 			return err
+		}
+		if o.LimitMemory {
+			if r.memory, err = newMemory(&pod); err != nil {
+				return err
+			}
 		}
 		m.replicas = append(m.replicas, r)
 	}
@@ -143,7 +156,7 @@ func (m *Meshfence) adoptPods(ctx context.Context, extra []string) error {
 func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) ([]corev1.Pod, error) {
 	var pods []corev1.Pod
 	err := Eventually(ctx, readyWithin, func(ctx context.Context) error {
-		list, err := client.CoreV1().Pods(installNamespace).List(ctx, metav1.ListOptions{
+		list, err := client.CoreV1().Pods(m.namespace).List(ctx, metav1.ListOptions{
 			LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector),
 		})
 		if err != nil {
@@ -160,12 +173,15 @@ func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *ap
 // Replicas returns how many replicas the Deployment has.
 func (m *Meshfence) Replicas() int { return len(m.replicas) }
 
+// Pod returns the name of the Pod that a replica stands for.
+func (m *Meshfence) Pod(i int) string { return m.replicas[i].pod }
+
 // StartReplica starts a replica and marks its Pod Ready, once it is.
 func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
 	r := m.replicas[i]
 	health := fmt.Sprintf("http://%s", netip.AddrPortFrom(r.address, 8081))
 	var err error
-	r.process, err = StartProcess(ctx, Command{
+	r.process, err = StartProcess(ctx, r.memory.limited(Command{
 		Name: r.pod,
 		Path: m.path,
 		Args: slices.Concat(r.args, m.args, []string{
@@ -174,10 +190,10 @@ func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
 			"--metrics-address=" + netip.AddrPortFrom(r.address, 8080).String(),
 			"--health-address=" + netip.AddrPortFrom(r.address, 8081).String(),
 		}),
-		Env:   []string{"POD_NAMESPACE=" + installNamespace, "POD_NAME=" + r.pod},
+		Env:   []string{"POD_NAMESPACE=" + m.namespace, "POD_NAME=" + r.pod},
 		Dir:   m.cluster.dir,
 		Ready: m.cluster.healthy(&rest.Config{Host: health}, "/readyz"),
-	})
+	}))
 	if err != nil {
 		return err
 	}
@@ -213,6 +229,7 @@ func (m *Meshfence) Stop() {
 		if r.process != nil {
 			r.process.Stop(0)
 		}
+		r.memory.release()
 	}
 	m.mounts.stop()
 }
@@ -243,7 +260,7 @@ func (m *Meshfence) setReady(ctx context.Context, r *replica, ready bool) error 
 	if err != nil {
 		return err
 	}
-	pods := client.CoreV1().Pods(installNamespace)
+	pods := client.CoreV1().Pods(m.namespace)
 	pod, err := pods.Get(ctx, r.pod, metav1.GetOptions{})
 	if err != nil {
 		return err

@@ -12,13 +12,17 @@ import (
 )
 
 // rulesDeleted is how often a user's rule goes and comes back.
-const rulesDeleted = 10
+func rulesDeleted() int {
+	if *full {
+		return 10
+	}
+	return 3
+}
 
-// TestRuleDeleted deletes a user's DestinationRule of a strict host under load, again and again. The API server is
+// ruleDeleted deletes a user's DestinationRule of a strict host under load, again and again. The API server is
 // without a rule of the host until the companion stands; istiod gathers changes for longer than that
 // (PILOT_DEBOUNCE_AFTER), so that no call leaves the cluster and none fails.
-func TestRuleDeleted(t *testing.T) {
-	w := startWorld(t, testbed.MeshOptions{NodeLabels: regions()})
+func ruleDeleted(t *testing.T, w *world) {
 	for _, h := range []holds{{"locality"}, {"subset"}} {
 		t.Run(h.String(), func(t *testing.T) {
 			w.configure(t, h, "none")
@@ -30,7 +34,7 @@ func TestRuleDeleted(t *testing.T) {
 			w.kubectl(t, "annotate", "service", "reviews", "-n", s.namespace, "meshfence.io/fence=strict")
 			s.atHome(t, policy.Strict)
 			l := s.load(t, "reviews")
-			for range rulesDeleted {
+			for range rulesDeleted() {
 				if _, _, err := first.Kubectl(t.Context(), "", "delete", "destinationrule", "mine", "-n", s.namespace, "--wait=false"); err != nil {
 					t.Fatal(err)
 				}
