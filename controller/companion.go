@@ -315,9 +315,22 @@ func (c *companions) keep(ctx context.Context, past *past, gvk schema.GroupVersi
 	stored := u.DeepCopy()
 	fill(stored, want, service, owners)
 	if !equality.Semantic.DeepEqual(u.Object, stored.Object) {
+		c.changed(past, gvk, service)
 		return 0, fmt.Errorf("%s %s: %w", action, gvk.Kind, errChanged)
 	}
+	delete(past.changed, gvk)
 	return 0, nil
+}
+
+// changed tells, once, that a companion comes back from a write as another one.
+func (c *companions) changed(past *past, gvk schema.GroupVersionKind, service *corev1.Service) {
+	if past.changed[gvk] {
+		return
+	}
+	put(&past.changed, gvk, true)
+	c.recorder.Eventf(service, nil, corev1.EventTypeWarning, "CompanionChanged", "MakeCompanion",
+		"another admission webhook changes the %s %s on its way to the store, so that the fence may not hold: let it leave alone what has the label %s: %s",
+		gvk.Kind, inject.CompanionName(service.Name), inject.ManagedByLabel, inject.ManagedBy)
 }
 
 // wrote counts a write, and tells when it shows that somebody else writes the companion too.

@@ -36,6 +36,8 @@ type past struct {
 	blocked []string
 	// contests remember the writes by kind.
 	contests map[schema.GroupVersionKind]*contest.Record
+	// changed are the kinds whose companion was told to come back from a write as another one.
+	changed map[schema.GroupVersionKind]bool
 }
 
 func (p *past) contest(gvk schema.GroupVersionKind) *contest.Record {

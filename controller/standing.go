@@ -107,8 +107,11 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 		for _, o := range a.Index.View().Related(host) {
 			objects[o.Key()] = true
 		}
-		if err := a.service(ctx, host); err != nil {
-			return err
+		named := append(a.Index.View().Aliases(host.FQDN(a.Index.Config().ClusterDomain)), host)
+		for _, service := range named {
+			if err := a.service(ctx, service); err != nil {
+				return err
+			}
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {

@@ -16,8 +16,10 @@ type backend struct {
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
-	// external says that the Service is but another name.
-	external bool
+	// external says that the Service is but another name, and alias for which host; headless that it has no address of
+	// its own.
+	external, headless bool
+	alias              string
 }
 
 // backendPort is one port, as small as it can be kept.
@@ -26,11 +28,16 @@ type backendPort struct {
 	transport Transport
 }
 
+// noClusterIP is the ClusterIP of a Service that has none.
+const noClusterIP = "None"
+
 // externalName is the type of a Service that is but another name.
 const externalName = "ExternalName"
 
 func newBackend(spec ServiceSpec) backend {
-	b := backend{selector: pairs(spec.Selector), external: spec.Type == externalName}
+	b := backend{
+		selector: pairs(spec.Selector), external: spec.Type == externalName, headless: spec.ClusterIP == noClusterIP, alias: aliasOf(spec),
+	}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {
 			b.addresses = append(b.addresses, address)
@@ -91,52 +98,6 @@ func (b backend) apart(labels map[string]string) bool {
 		}
 	}
 	return len(b.selector) > 0 && len(labels) > 0
-}
-
-// Speech is what the ports of a Service make sidecars expect.
-type Speech struct {
-	// HTTP says that a port carries requests, or may do so.
-	HTTP bool
-	// Bytes says that a port carries something else, or may do so.
-	Bytes bool
-}
-
-// With returns what either carries.
-func (s Speech) With(other Speech) Speech {
-	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
-}
-
-func (b backend) speaks() Speech { return b.speaksOn(func(backendPort) bool { return true }) }
-
-// speaksOn returns what some of the ports carry.
-func (b backend) speaksOn(some func(backendPort) bool) Speech {
-	var s Speech
-	for _, p := range b.ports {
-		if !some(p) {
-			continue
-		}
-		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
-		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
-	}
-	return s
-}
-
-// Speaks returns what the ports of a Service carry; everything where they are not known.
-func (v *View) Speaks(h Host) Speech {
-	return v.speaks(h, func(backendPort) bool { return true })
-}
-
-// SpeaksOn does so for the port of a number.
-func (v *View) SpeaksOn(h Host, number int64) Speech {
-	return v.speaks(h, func(p backendPort) bool { return int64(p.number) == number })
-}
-
-func (v *View) speaks(h Host, some func(backendPort) bool) Speech {
-	b, known := v.knownBackend(h)
-	if !known || len(b.ports) == 0 {
-		return Speech{HTTP: true, Bytes: true}
-	}
-	return b.speaksOn(some)
 }
 
 // bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
@@ -200,6 +161,7 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 	b := newBackend(spec)
 	old, known := n.backends.byName[host.Name]
 	changed = known && n.fence(host.Name) == Strict && old.speaks() != b.speaks()
+	x.setAlias(host, old.alias, b.alias)
 	x.around(host, n, func() {
 		x.forgetAddresses(host, n)
 		n.backends.set(host.Name, b)
@@ -244,6 +206,27 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 	}
 	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
 	return s.fencedHost()
+}
+
+// HeadlessSelecting reports whether a Service of a Namespace without an address of its own selects what has the labels.
+func (v *View) HeadlessSelecting(namespace string, labels map[string]string) bool {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if n, ok := v.index.namespaces[namespace]; ok {
+		for key, value := range labels {
+			for _, name := range n.backends.byPair[key+"="+value] {
+				if b := n.backends.byName[name]; b.headless && b.selects(labels) {
+					return true
+				}
+			}
+		}
+	}
+	for h, b := range v.backends {
+		if h.Namespace == namespace && b.headless && b.selects(labels) {
+			return true
+		}
+	}
+	return false
 }
 
 // StrictOverlapping returns the tightest strict Service of a Namespace whose selector shares a label with those given

@@ -16,6 +16,7 @@ type Index struct {
 	config     *Config
 	namespaces map[string]*namespaceIndex
 	addresses  map[netip.Addr]Host
+	aliases    map[string]map[Host]bool // the Services that are but another name, by the host
 	strict     strictSets
 
 	inventory   inventory
@@ -119,6 +120,7 @@ func (x *Index) DeleteService(host Host) {
 	if _, changed = n.services[host.Name]; changed {
 		x.unlist(host, n)
 		x.forgetAddresses(host, n)
+		x.setAlias(host, n.backends.byName[host.Name].alias, "")
 		n.backends.remove(host.Name)
 		n.remove(host.Name)
 	}

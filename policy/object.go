@@ -52,7 +52,7 @@ func APIKind(kind string) string {
 }
 
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
-// its kind is set; a Namespace, a Pod, a Binding, an EnvoyFilter and a ServiceExport have metadata only.
+// its kind is set; a Namespace, a Pod, a Binding and a ServiceExport have metadata only.
 type Object struct {
 	Kind             string
 	Metadata         Metadata
@@ -70,6 +70,7 @@ type Object struct {
 	Sidecar          *Sidecar
 	Gateway          *Gateway
 	ProxyConfig      *ProxyConfig
+	EnvoyFilter      *EnvoyFilter
 	GatewayClass     *GatewayClass
 	APIGateway       *APIGateway
 	BackendTLSPolicy *BackendTLSPolicy
@@ -190,7 +191,7 @@ func Decode(kind string, data []byte) (*Object, error) {
 	object := &Object{Kind: kind}
 	var err error
 	switch kind {
-	case KindNamespace, KindPod, KindBinding, KindEnvoyFilter, KindServiceExport:
+	case KindNamespace, KindPod, KindBinding, KindServiceExport:
 		_, err = decode[jsontext.Value](data, object)
 	case KindService:
 		object.Service, err = decodeService(data, object)
@@ -224,6 +225,8 @@ func Decode(kind string, data []byte) (*Object, error) {
 		object.Gateway, err = decode[Gateway](data, object)
 	case KindProxyConfig:
 		object.ProxyConfig, err = decode[ProxyConfig](data, object)
+	case KindEnvoyFilter:
+		object.EnvoyFilter, err = decode[EnvoyFilter](data, object)
 	case KindBackendTLSPolicy:
 		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
 	case KindWasmPlugin, KindTrafficExtension:

@@ -29,14 +29,12 @@ const (
 )
 
 // istioIngressController is the controller of an IngressClass that istiod reads (IstioIngressController in Istio's
-// pilot/pkg/config/kube/ingress). Those of its GatewayClasses begin with istioControllers.
+// pilot/pkg/config/kube/ingress). Those of its GatewayClasses begin with istioControllers, unless istiod was told another
+// one by PILOT_GATEWAY_API_CONTROLLER_NAME, which no object shows.
 const (
 	istioIngressController = "istio.io/ingress-controller"
 	istioControllers       = "istio.io/"
 )
-
-// kindServiceEntryParent is a parent of a Route in the mesh, as a Service is.
-const kindServiceEntryParent = KindServiceEntry
 
 // listenerSets are the kinds of parents that lead to a Gateway by a further object, which is not looked at.
 func listenerSets() []string { return []string{"ListenerSet", "XListenerSet"} }
@@ -145,7 +143,7 @@ func (v *View) parentReader(parent Reference, namespace string) Reader {
 	group, kind := deref(parent.Group, gatewayGroup), deref(parent.Kind, apiGateway)
 	key := Key{KindAPIGateway, cmp.Or(parent.Namespace, namespace), parent.Name}
 	switch {
-	case group == "" && kind == KindService, group == istioGroup && kind == kindServiceEntryParent:
+	case group == "" && kind == KindService, group == istioGroup && kind == KindServiceEntry: // in the mesh
 		return Reader{Istio: true}
 	case strings.HasPrefix(group, "gateway.networking.") && slices.Contains(listenerSets(), kind):
 		return Reader{true, fmt.Sprintf("the Gateway of %s %s/%s is not looked up", kind, key.Namespace, key.Name)}

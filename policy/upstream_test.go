@@ -3,6 +3,7 @@ package policy_test
 import (
 	"maps"
 
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 	extensions "istio.io/api/extensions/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
@@ -33,7 +34,7 @@ func upstream() map[string]any {
 // fieldOf returns the field of an Object that holds the view of a kind; empty for a kind that has metadata only.
 func fieldOf(kind string) string {
 	switch kind {
-	case policy.KindNamespace, policy.KindPod, policy.KindBinding, policy.KindEnvoyFilter, policy.KindServiceExport:
+	case policy.KindNamespace, policy.KindPod, policy.KindBinding, policy.KindServiceExport:
 		return ""
 	case policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute:
 		return "Route"
@@ -184,7 +185,12 @@ func trafficObjects() map[string]any {
 				Tls:   &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_AUTO_PASSTHROUGH},
 			}},
 		}},
-		policy.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta},
+		policy.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta, Spec: networking.EnvoyFilter{
+			ConfigPatches: []*networking.EnvoyFilter_EnvoyConfigObjectPatch{{
+				ApplyTo: networking.EnvoyFilter_CLUSTER,
+				Patch:   &networking.EnvoyFilter_Patch{Operation: networking.EnvoyFilter_Patch_MERGE, Value: &structpb.Struct{}},
+			}},
+		}},
 		policy.KindWasmPlugin: &clientextensions.WasmPlugin{ObjectMeta: meta, Spec: extensions.WasmPlugin{
 			Match: []*extensions.WasmPlugin_TrafficSelector{{Mode: istiotype.WorkloadMode_SERVER}},
 		}},

@@ -40,8 +40,20 @@ func (a *Admission) dryRun(ctx context.Context, req admission.Request, verdict l
 			judged.Denied = append(judged.Denied, f)
 			continue
 		}
-		judged.Warned = append(judged.Warned, f.Adding(fmt.Sprintf(
-			"this dry run is not refused for it, because there is no %s yet", strings.Join(view.Absent(), ", no "))))
+		judged.Warned = append(judged.Warned, f.Adding("this dry run is not refused for it, because there is no "+absent(view)+" yet"))
 	}
 	return judged, nil
+}
+
+// maxAbsent is how many of the objects that do not exist a warning names.
+const maxAbsent = 3
+
+// absent names what the objects of a view lead to and does not exist.
+func absent(view *policy.View) string {
+	names := view.Absent()
+	text := strings.Join(names[:min(len(names), maxAbsent)], ", no ")
+	if more := len(names) - maxAbsent; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

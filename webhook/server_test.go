@@ -73,7 +73,10 @@ type startedServer struct {
 	reading      atomic.Int64
 }
 
-// startServer starts a server that gives a body half a second, and stops it when the test ends.
+// bodyTime is what the servers give a body: enough for all to be read at once by a busy machine under the race detector.
+const bodyTime = 3 * time.Second
+
+// startServer starts a server that gives a body little time, and stops it when the test ends.
 func startServer(t *testing.T) *startedServer {
 	t.Helper()
 	certificate := httptest.NewUnstartedServer(nil)
@@ -95,7 +98,7 @@ func startServer(t *testing.T) *startedServer {
 	s.url = "https://" + s.address
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, listener, time.Second) }()
+	go func() { ended <- server.Serve(ctx, listener, bodyTime) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -80,7 +80,7 @@ func strip(object any) (any, error) {
 	case *corev1.Service:
 		kept := &service{bare(full), policy.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
-			ExportTo: policy.ExportTo(full.Annotations), Type: string(full.Spec.Type),
+			ExportTo: policy.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
 		}}
 		for _, port := range full.Spec.Ports {
 			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // way is what tells one outcome of a probe from another: the path, and for a dialled address where it is.
@@ -23,7 +25,7 @@ func (v verifier) probed(host Host, report *Report, found *verdict) {
 			if len(outcome.Endpoints) > 0 {
 				way.first = outcome.Endpoints[0].Address
 			}
-			if seen[way] || v.anybodys(outcome) {
+			if seen[way] || v.anybodys(outcome) && !betweenClusters(probe.Probe) {
 				continue
 			}
 			seen[way] = true
@@ -40,6 +42,12 @@ func (v verifier) probed(host Host, report *Report, found *verdict) {
 // there, unless something sends them, and then that path leaves.
 func (v verifier) anybodys(outcome Outcome) bool {
 	return v.judge.snapshot.Proxy.Kind == Gateway && outcome.AnyName
+}
+
+// betweenClusters reports whether a connection is one that proxies of other networks and clusters send to a gateway for a
+// host: by its server name, to the port for that.
+func betweenClusters(p Probe) bool {
+	return p.Address.Port() == policy.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
 }
 
 // follow adds one outcome to what was found.

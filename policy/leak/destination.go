@@ -194,15 +194,32 @@ func ofGroup(o *policy.Object, host policy.Host, view *policy.View) bool {
 	return ok && o.WorkloadEntry != nil && selectsWorkload(host, group, view)
 }
 
-// leading is a VirtualService that sends requests for strict hosts to another one.
+// leading is a VirtualService that sends requests for strict hosts to another one, or a Service that is but another name
+// for it.
 type leading struct {
 	*policy.Object
 	hosts []policy.FencedHost
 }
 
-// leadersOf lists the VirtualServices that send requests for other strict hosts to a strict host.
+// does says how it leads there.
+func (l leading) does() string {
+	name := fmt.Sprintf("%s %s/%s", l.Kind, l.Metadata.Namespace, l.Metadata.Name)
+	if l.Kind == policy.KindService {
+		return name + ", which is strict, is but another name for it"
+	}
+	return name + " sends requests for a strict host to it"
+}
+
+// leadersOf lists the VirtualServices that send requests for other strict hosts to a strict host, and the strict Services
+// that are but another name for it.
 func leadersOf(fqdn string, view *policy.View) []leading {
 	var list []leading
+	for _, alias := range view.Aliases(fqdn) {
+		if match := view.Match(alias.FQDN(view.Config().ClusterDomain)); match.Has(policy.Strict) {
+			named := &policy.Object{Kind: policy.KindService, Metadata: policy.Metadata{Namespace: alias.Namespace, Name: alias.Name}}
+			list = append(list, leading{named, []policy.FencedHost{match.Host(policy.Strict)}})
+		}
+	}
 	for _, o := range view.Covering(fqdn) {
 		if o.VirtualService == nil || !sendsTo(o, fqdn, view) {
 			continue

@@ -2,12 +2,14 @@ package leak
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
 // envoyFilterInFencedNamespace warns of an EnvoyFilter beside a strict Service, or in the root namespace, where it
-// is for every workload: what it does to the traffic cannot be told from it [J].
+// is for every workload, that changes more than filters which send nothing elsewhere: what it does to the traffic cannot
+// be told from it [J].
 func envoyFilterInFencedNamespace() Rule {
 	return Rule{
 		ID:       "envoyfilter-in-fenced-namespace",
@@ -15,20 +17,30 @@ func envoyFilterInFencedNamespace() Rule {
 		Kinds:    []string{policy.KindEnvoyFilter},
 		Severity: Warn,
 		Leaks:    "it may send that host's traffic anywhere without being noticed",
-		Mend:     "see that it changes no cluster, route or listener",
+		Mend:     "see that it changes no cluster, route or listener, and no header before the route is chosen",
 		check: func(o Write, view *policy.View) []breach {
+			if o.EnvoyFilter == nil {
+				return nil // one that cannot be read, which the API server's schema rules out
+			}
 			config, namespace := view.Config(), o.Metadata.Namespace
-			hosts, must := fmt.Sprintf("*.%s.svc.%s", namespace, config.ClusterDomain), "not be a namespace with a strict Service"
+			hosts, where := fmt.Sprintf("*.%s.svc.%s", namespace, config.ClusterDomain), "a namespace with a strict Service"
 			if namespace == config.IstioNamespace {
-				hosts, must = "*", "not be the root namespace of a mesh with strict Services"
+				hosts, where = "*", "the root namespace of a mesh with strict Services"
 			}
 			match := view.Match(hosts)
 			if !match.Has(policy.Strict) {
 				return nil
 			}
-			return []breach{{
-				path: []string{"metadata", "namespace"}, value: namespace, host: match.Host(policy.Strict), must: must,
-			}}
+			var found []breach
+			for i, patch := range o.EnvoyFilter.ConfigPatches {
+				if what, may := redirects(patch); may {
+					found = append(found, breach{
+						path: []string{"spec", "configPatches", strconv.Itoa(i)}, value: patch.ApplyTo, at: what, host: match.Host(policy.Strict),
+						must: fmt.Sprintf("not change %s in %s", what, where),
+					})
+				}
+			}
+			return found
 		},
 	}
 }

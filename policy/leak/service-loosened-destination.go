@@ -1,7 +1,6 @@
 package leak
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
@@ -17,7 +16,7 @@ func serviceLoosenedDestination() Rule {
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "those requests go where no fence keeps them in this cluster",
-		Mend:      "take its name out of the routes of that VirtualService first",
+		Mend:      "take its name out of that object first",
 		check: func(o Write, view *policy.View) []breach {
 			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			fence := view.Service(host, o.Metadata.Annotations).Fence
@@ -37,11 +36,11 @@ func serviceLoosenedDestination() Rule {
 				value:  o.Metadata.Annotations[policy.FenceKey],
 				host:   policy.Together(hosts...),
 				unsure: o.Deleted,
-				must:   fmt.Sprintf("keep the Service strict while VirtualService %s/%s sends requests for a strict host to it", led[0].Metadata.Namespace, led[0].Metadata.Name),
+				must:   "keep the Service strict while " + led[0].does(),
 			}
 			if o.Deleted {
 				b.path, b.value = []string{"metadata", "name"}, o.Metadata.Name
-				b.must = fmt.Sprintf("stay while VirtualService %s/%s sends requests for a strict host to the Service", led[0].Metadata.Namespace, led[0].Metadata.Name)
+				b.must = "stay while " + led[0].does()
 			}
 			return []breach{b}
 		},

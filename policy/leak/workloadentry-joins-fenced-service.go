@@ -131,11 +131,22 @@ func localityOf(workload *policy.WorkloadEntry, labels map[string]string) string
 	return cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/"))
 }
 
-// keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality: a distribute drops
-// the endpoints that are in none of its own (applyLocalityWeights in Istio's
-// pilot/pkg/networking/core/loadbalancer). Those of a WorkloadGroup may get one from their proxies.
+// keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality, or one that the FenceConfig
+// does not list for this cluster: a distribute drops the endpoints that are in none of its own (applyLocalityWeights in
+// Istio's pilot/pkg/networking/core/loadbalancer). Where Nodes say which they are, any may become one. What a
+// WorkloadGroup makes may get one from its proxy, and clients of a Service without a ClusterIP choose by themselves.
 func keptOut(o *policy.Object, view *policy.View) bool {
-	return o.WorkloadEntry != nil && view.Config().Active().Has(policy.Locality) && localityOf(o.WorkloadEntry, workloadLabels(o)) == ""
+	config := view.Config()
+	if o.WorkloadEntry == nil || !config.Active().Has(policy.Locality) {
+		return false
+	}
+	locality := localityOf(o.WorkloadEntry, workloadLabels(o))
+	if locality != "" && (config.NeedsNodes() || config.HasLocality(locality)) {
+		return false
+	}
+	return !slices.ContainsFunc(augmented(o, config), func(all map[string]string) bool {
+		return view.HeadlessSelecting(o.Metadata.Namespace, all)
+	})
 }
 
 // selectsWorkload reports whether a Service selects a WorkloadEntry, or those of a WorkloadGroup.

@@ -28,3 +28,24 @@ func TestRegistered(t *testing.T) {
 		t.Errorf("the WorkloadGroup: want one finding, found:\n%s", describe(findings))
 	}
 }
+
+// TestKeptOutByNodes: where Nodes say which localities are this cluster's, any may become one.
+func TestKeptOutByNodes(t *testing.T) {
+	t.Parallel()
+	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\n"+
+		"kind: FenceConfig\ncontrolPlane: {clusters: [m1c1]}\nholds: [locality]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := policy.NewIndex(config.WithShares(policy.Shares{"r1/*": 100}))
+	index.SetNamespace("shop", nil)
+	host := policy.Host{Namespace: "shop", Name: "reviews"}
+	index.SetService(host, map[string]string{policy.FenceKey: "strict"})
+	index.SetServiceSpec(host, policy.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
+	for locality, found := range map[string]bool{"": false, "r1/z1": true, "r2/z1": true} {
+		entry := fromYAML(t, policy.KindWorkloadEntry, "metadata: {name: it, namespace: shop}\nspec: {address: 192.0.2.7, labels: {app: reviews}, locality: '"+locality+"'}")
+		if findings := leak.NewGuard(leak.Rules()).Check(entry, index.View()); (len(findings) > 0) != found {
+			t.Errorf("locality %q: found %t, want %t:\n%s", locality, len(findings) > 0, found, describe(findings))
+		}
+	}
+}

@@ -2,14 +2,21 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -549,5 +556,71 @@ func TestCompanionWritersRest(t *testing.T) {
 	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionContested", policy.KindService) })
 	if told := c.metric(t, "meshfence_contested_objects_total"); told != 1 {
 		t.Errorf("%v contests are counted, want 1", told)
+	}
+}
+
+// stripWebhook registers a webhook that is asked after those of meshfence.
+const stripWebhook = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: zz-strip}
+webhooks:
+- name: strip.example.com
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  failurePolicy: Fail
+  rules: [{apiGroups: [networking.istio.io], apiVersions: ["*"], resources: [destinationrules], operations: [CREATE, UPDATE]}]
+  clientConfig: {url: "%s/", caBundle: "%s"}
+`
+
+// strips starts a webhook that takes the trafficPolicy out of every DestinationRule.
+func (b *leaderBed) strips(t *testing.T) {
+	t.Helper()
+	var listening net.ListenConfig
+	listener, err := listening.Listen(t.Context(), "tcp", net.JoinHostPort(b.Address.String(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review admissionv1.AdmissionReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		response := &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true}
+		if strings.Contains(string(review.Request.Object.Raw), `"trafficPolicy"`) {
+			response.Patch, response.PatchType = []byte(`[{"op": "remove", "path": "/spec/trafficPolicy"}]`), new(admissionv1.PatchTypeJSONPatch)
+		}
+		review.Request, review.Response = nil, response
+		_ = json.NewEncoder(w).Encode(review) // who has hung up gets no answer
+	}))
+	server.Listener, server.TLS = listener, &tls.Config{Certificates: []tls.Certificate{b.certificate}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	if err := b.Cluster.Apply(t.Context(), fmt.Sprintf(stripWebhook, server.URL, base64.StdEncoding.EncodeToString(b.ca))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, _, err := b.Kubectl(context.Background(), "", "delete", "mutatingwebhookconfiguration", "zz-strip"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A webhook that takes out what companions are made of is told of, and the companion is not written again and again.
+func TestCompanionIsStripped(t *testing.T) {
+	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "strict", "none", 1), quickly)
+	c.strips(t)
+	time.Sleep(time.Second) // the API server has read the registration
+	c.annotate(t, "prefer")
+	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionChanged", policy.KindService) })
+	time.Sleep(8 * time.Second)
+	writes := c.metric(t, "meshfence_companion_writes_total")
+	t.Logf("%v writes in eight seconds", writes)
+	if writes > 10 {
+		t.Errorf("%v writes in eight seconds, want six at once and a few more", writes)
+	}
+	if err := c.read(t.Context(), c.rule); err != nil || mustHold(c.rule, "failoverPriority") == nil {
+		t.Errorf("nothing was stripped: %v, %v", err, c.rule.Object["spec"])
 	}
 }

@@ -54,7 +54,7 @@ rules:
 - {apiGroups: [""], resources: [services], verbs: [patch]}
 - {apiGroups: [""], resources: [pods, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [list, watch]}
 - apiGroups: [networking.istio.io]
   resources: [serviceentries, workloadentries, workloadgroups, sidecars, gateways, envoyfilters, proxyconfigs]
   verbs: [list, watch]

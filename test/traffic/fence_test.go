@@ -24,11 +24,14 @@ func TestFences(t *testing.T) {
 		options testbed.MeshOptions
 		// some are the holds that every run goes through, all those of a full one.
 		some, all []holds
+		truths    map[string]func(*testing.T, *world)
 	}{
 		{
 			name: "multi-primary", options: testbed.MeshOptions{NodeLabels: regions()},
 			some: []holds{{"meshConfig", "subset"}, {"subset"}},
 			all:  []holds{{"meshConfig"}, {"meshConfig", "subset"}, {"subset"}, {"locality"}},
+
+			truths: truths(),
 		},
 		{
 			name: "multi-primary by subzone", options: testbed.MeshOptions{NodeLabels: subzones()},
@@ -56,6 +59,12 @@ func TestFences(t *testing.T) {
 			for _, h := range chosen {
 				t.Run(h.String(), func(t *testing.T) {
 					w.through(t, h, results, mesh.name+", "+h.String())
+				})
+			}
+			for name, run := range mesh.truths {
+				t.Run(name, func(t *testing.T) {
+					t.Cleanup(func() { results.Add(mesh.name, name, "ok", !t.Failed()) })
+					run(t, w)
 				})
 			}
 		})

@@ -1,0 +1,55 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// aliasOf returns the host for which a Service is but another name, as Istio and DNS compare names; empty for any other
+// Service.
+func aliasOf(spec ServiceSpec) string {
+	if spec.Type != externalName {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(spec.ExternalName, "."))
+}
+
+// setAlias notes for which host a Service is another name, which it may have been for a different one. The lock of the
+// index is held.
+func (x *Index) setAlias(host Host, old, now string) {
+	if old == now {
+		return
+	}
+	if delete(x.aliases[old], host); len(x.aliases[old]) == 0 {
+		delete(x.aliases, old)
+	}
+	if now == "" {
+		return
+	}
+	if x.aliases == nil {
+		x.aliases = map[string]map[Host]bool{}
+	}
+	if x.aliases[now] == nil {
+		x.aliases[now] = map[Host]bool{}
+	}
+	x.aliases[now][host] = true
+}
+
+// Aliases returns the Services that are but another name for a host, sorted.
+func (v *View) Aliases(fqdn string) []Host {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	var hosts []Host
+	for h := range v.index.aliases[fqdn] {
+		if !v.told(h) {
+			hosts = append(hosts, h)
+		}
+	}
+	for h, b := range v.backends {
+		if b.alias == fqdn {
+			hosts = append(hosts, h)
+		}
+	}
+	slices.SortFunc(hosts, Host.Compare)
+	return hosts
+}

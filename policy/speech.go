@@ -1,0 +1,47 @@
+package policy
+
+// Speech is what the ports of a Service make sidecars expect.
+type Speech struct {
+	// HTTP says that a port carries requests, or may do so.
+	HTTP bool
+	// Bytes says that a port carries something else, or may do so.
+	Bytes bool
+}
+
+// With returns what either carries.
+func (s Speech) With(other Speech) Speech {
+	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
+}
+
+func (b backend) speaks() Speech { return b.speaksOn(func(backendPort) bool { return true }) }
+
+// speaksOn returns what some of the ports carry.
+func (b backend) speaksOn(some func(backendPort) bool) Speech {
+	var s Speech
+	for _, p := range b.ports {
+		if !some(p) {
+			continue
+		}
+		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
+		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
+	}
+	return s
+}
+
+// Speaks returns what the ports of a Service carry; everything where they are not known.
+func (v *View) Speaks(h Host) Speech {
+	return v.speaks(h, func(backendPort) bool { return true })
+}
+
+// SpeaksOn does so for the port of a number.
+func (v *View) SpeaksOn(h Host, number int64) Speech {
+	return v.speaks(h, func(p backendPort) bool { return int64(p.number) == number })
+}
+
+func (v *View) speaks(h Host, some func(backendPort) bool) Speech {
+	b, known := v.knownBackend(h)
+	if !known || len(b.ports) == 0 {
+		return Speech{HTTP: true, Bytes: true}
+	}
+	return b.speaksOn(some)
+}
