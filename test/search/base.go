@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshfence/meshfence/policy"
 )
@@ -35,7 +36,7 @@ func newBase(r *rand.Rand) Base {
 	names := []string{"reviews", "ratings", "details"}
 	for i := range pick(r, []int{1, 2, 2, 2, 3, 3}) {
 		s := Service{Namespace: "shop", Name: names[i], Headless: i > 0 && chance(r, 0.1)}
-		s.Fence = pick(r, []string{"strict", "strict", "none", "none", "none", "prefer", ""})
+		s.Fence = pick(r, []string{"strict", "strict", "strict", "none", "none", "none", "prefer", ""})
 		if i == 0 {
 			s.Fence = "strict"
 		} else if chance(r, 0.4) {
@@ -75,6 +76,9 @@ func podIP(cluster string, n int) string {
 	}
 	return fmt.Sprintf("10.2.0.%d", 5+n)
 }
+
+// ownNetwork is the network of the clients that have one.
+const ownNetwork = "here"
 
 // foreignIP is an address in the other cluster that no Pod of the base has.
 const foreignIP = "10.2.9.9"
@@ -127,7 +131,7 @@ func (b Base) service(cluster string, n int) *corev1.Service {
 		service.Annotations = map[string]string{policy.FenceKey: s.Fence}
 	}
 	for _, p := range s.Ports {
-		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Number), Protocol: corev1.ProtocolTCP})
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Number), TargetPort: intstr.FromInt32(int32(p.Number)), Protocol: corev1.ProtocolTCP})
 	}
 	return service
 }
@@ -152,11 +156,14 @@ func versionIn(cluster string) string {
 	return "v2"
 }
 
+// sliceController is the controller of Kubernetes that makes EndpointSlices for selectors.
+const sliceController = "endpointslice-controller.k8s.io"
+
 func (b Base) slice(cluster string, n int) *discoveryv1.EndpointSlice {
 	s := b.Services[n]
 	slice := &discoveryv1.EndpointSlice{
 		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: policy.KindEndpointSlice},
-		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: sliceController}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints: []discoveryv1.Endpoint{{
 			Addresses: []string{podIP(cluster, n)}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}, NodeName: new("node"),

@@ -9,29 +9,36 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// coverage counts what was set in accepted objects.
-type coverage struct {
+// Coverage counts what was set in accepted objects.
+type Coverage struct {
 	// fields are the paths of fields by kind.
 	fields map[string]map[string]int
 	// together are pairs of kinds that stood in one world.
 	together map[[2]string]int
+	// pairs are pairs of fields that stood in one object, by kind.
+	pairs map[string]map[[2]string]int
 }
 
-func newCoverage() coverage {
-	return coverage{fields: map[string]map[string]int{}, together: map[[2]string]int{}}
+// NewCoverage returns one that has counted nothing.
+func NewCoverage() Coverage {
+	return Coverage{fields: map[string]map[string]int{}, together: map[[2]string]int{}, pairs: map[string]map[[2]string]int{}}
 }
 
-// add counts the accepted objects of a world.
-func (c coverage) add(accepted []Step) {
+// Add counts the accepted objects of a world.
+func (c Coverage) Add(accepted []Step) {
 	kinds := map[string]bool{}
 	for _, s := range accepted {
 		kind := s.Object.Kind()
 		kinds[kind] = true
 		if c.fields[kind] == nil {
-			c.fields[kind] = map[string]int{}
+			c.fields[kind], c.pairs[kind] = map[string]int{}, map[[2]string]int{}
 		}
-		for _, f := range s.Object.fields() {
+		fields := s.Object.fields()
+		for i, f := range fields {
 			c.fields[kind][f]++
+			for _, g := range fields[i+1:] {
+				c.pairs[kind][[2]string{f, g}]++
+			}
 		}
 	}
 	sorted := slices.Sorted(maps.Keys(kinds))
@@ -68,7 +75,7 @@ func fieldsOf(kind string) []string {
 }
 
 // String prints how often each field was set, and what was never reached.
-func (c coverage) String() string {
+func (c Coverage) String() string {
 	var b strings.Builder
 	for _, kind := range slices.Sorted(maps.Keys(c.fields)) {
 		fmt.Fprintf(&b, "%s, fields set in accepted objects:", kind)
@@ -83,6 +90,9 @@ func (c coverage) String() string {
 		never := slices.DeleteFunc(slices.Clone(all), func(f string) bool { return c.fields[kind][f] > 0 || c.fields[kind][strings.TrimSuffix(f, ".*")] > 0 })
 		fmt.Fprintf(&b, "%s, never set, %d of %d: %s\n", kind, len(never), len(all), strings.Join(never, " "))
 	}
+	for _, kind := range slices.Sorted(maps.Keys(c.fields)) {
+		c.never(&b, kind)
+	}
 	kinds := slices.Compact(slices.Sorted(slices.Values(istioKinds())))
 	for i, x := range kinds {
 		for _, y := range kinds[i+1:] {
@@ -93,3 +103,27 @@ func (c coverage) String() string {
 	}
 	return b.String()
 }
+
+// never prints which pairs of fields that were set did not come in one object of a kind, those first whose fields came
+// most often by themselves.
+func (c Coverage) never(b *strings.Builder, kind string) {
+	fields := slices.Sorted(maps.Keys(c.fields[kind]))
+	var missing [][2]string
+	for i, f := range fields {
+		for _, g := range fields[i+1:] {
+			if pair := [2]string{f, g}; c.pairs[kind][pair] == 0 {
+				missing = append(missing, pair)
+			}
+		}
+	}
+	often := func(pair [2]string) int { return c.fields[kind][pair[0]] * c.fields[kind][pair[1]] }
+	slices.SortStableFunc(missing, func(x, y [2]string) int { return often(y) - often(x) })
+	fmt.Fprintf(b, "%s, pairs of fields never in one object, %d of %d:", kind, len(missing), len(fields)*(len(fields)-1)/2)
+	for _, pair := range missing[:min(len(missing), mostPairs)] {
+		fmt.Fprintf(b, " %s with %s;", pair[0], pair[1])
+	}
+	b.WriteString("\n")
+}
+
+// mostPairs is how many pairs of a kind are printed.
+const mostPairs = 40

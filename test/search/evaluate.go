@@ -9,7 +9,6 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // Evaluator decides worlds, and asks istiod about them. It keeps servers for the next world. It is not safe for
@@ -75,9 +74,9 @@ func (d Decided) Warned() bool {
 	return slices.ContainsFunc(d.Answers, func(a Answer) bool { return len(a.Warned) > 0 })
 }
 
-// Decide lets meshfence decide on the steps of a world. The step forced, unless negative, is stored whatever the
-// guard says.
-func Decide(w World, forced int) (Decided, error) {
+// Decide lets meshfence decide on the steps of a world. The steps whose numbers are given are stored whatever the guard
+// says.
+func Decide(w World, forced ...int) (Decided, error) {
 	p, err := newProduct(w.Base)
 	if err != nil {
 		return Decided{}, err
@@ -85,7 +84,7 @@ func Decide(w World, forced int) (Decided, error) {
 	d := Decided{product: p, Answers: make([]Answer, len(w.Steps)), Invalid: make([]error, len(w.Steps))}
 	for i, s := range w.Steps {
 		write := p.write
-		if i == forced {
+		if slices.Contains(forced, i) {
 			write = p.force
 		}
 		d.Answers[i], d.Invalid[i] = write(s)
@@ -96,7 +95,7 @@ func Decide(w World, forced int) (Decided, error) {
 // Leaks returns the connections to strict hosts that end elsewhere now.
 func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 	state := d.product.state()
-	text := state.text()
+	text := state.text() + fmt.Sprint(d.product.gone)
 	if leaks, ok := e.answers[text]; ok {
 		return slices.Clone(leaks), nil
 	}
@@ -119,8 +118,14 @@ func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 		return nil, err
 	}
 	e.Asked++
+	hops := map[hop]bool{}
 	for _, client := range d.product.base.clients() {
-		leaks = append(leaks, d.product.judgeClient(s.snapshot(client))...)
+		found, taken := d.product.judgeClient(s.snapshot(client))
+		leaks = append(leaks, found...)
+		maps.Copy(hops, taken)
+	}
+	for _, h := range slices.SortedFunc(maps.Keys(hops), func(a, b hop) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }) {
+		leaks = append(leaks, d.product.beyond(h, s.snapshot)...)
 	}
 	if e.Fresh {
 		e.drop(s)
@@ -167,7 +172,7 @@ type Finding struct {
 	World World
 	// Leaks are the connections that leave although everything was accepted; none for a harmless step.
 	Leaks []Leak
-	// Rule refuses the step Refused, which is harmless; empty for a leak.
+	// Rule refuses the step Refused or warns of it, which is harmless; empty for a leak.
 	Rule    string
 	Refused int
 	// Message is what the rule says.
@@ -177,7 +182,7 @@ type Finding struct {
 // leaksOf returns what leaves in a world, beyond what leaves without its steps. What meshfence has warned of counts only
 // where the traffic is of the port's own protocol.
 func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
-	d, err := Decide(w, -1)
+	d, err := Decide(w)
 	if err != nil {
 		return nil, d, err
 	}
@@ -191,25 +196,6 @@ func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
 // serious leaves out what a warning is enough for.
 func serious(leaks []Leak, warned bool) []Leak {
 	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned })
-}
-
-// harmless reports whether a step that is refused by a rule leaks nothing when it is stored all the same.
-func (e *Evaluator) harmless(w World, step int, rule string) (bool, leak.Finding, error) {
-	d, err := Decide(w, -1)
-	if err != nil {
-		return false, leak.Finding{}, err
-	}
-	i := slices.IndexFunc(d.Answers[step].Refused, func(f leak.Finding) bool { return f.Rule == rule })
-	if i < 0 {
-		return false, leak.Finding{}, nil
-	}
-	finding := d.Answers[step].Refused[i]
-	forced, err := Decide(w, step)
-	if err != nil || forced.Invalid[step] != nil {
-		return false, finding, err
-	}
-	leaks, err := e.Leaks(forced)
-	return err == nil && len(leaks) == 0, finding, err
 }
 
 // Signature tells findings apart by their shape.

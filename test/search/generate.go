@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -113,10 +114,15 @@ func (g *generator) object(kind string, spec proto.Message) (Object, bool) {
 	}, true
 }
 
-// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands.
+// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands. The name of a
+// cluster may stand there for gateways alone.
 func (g *generator) agree(spec Object) {
 	routes, _ := spec["tls"].([]any)
 	hosts, _ := spec["hosts"].([]any)
+	gateways := texts(spec["gateways"])
+	if len(routes) > 0 && len(hosts) > 0 && len(gateways) > 0 && !slices.Contains(gateways, "mesh") && chance(g.Rand, 0.3) {
+		hosts[g.IntN(len(hosts))] = g.pools.sni()
+	}
 	for _, r := range routes {
 		route, _ := r.(map[string]any)
 		matches, _ := route["match"].([]any)
@@ -243,8 +249,7 @@ func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(chance(g.Rand, 0.6))
 	case protoreflect.EnumKind:
-		values := f.Enum().Values()
-		return protoreflect.ValueOfEnum(values.Get(g.IntN(values.Len())).Number())
+		return protoreflect.ValueOfEnum(g.pools.enum(f))
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
 		return protoreflect.ValueOfInt32(int32(g.pools.number(f)))
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
@@ -335,15 +340,39 @@ func within(m protoreflect.Message) []protoreflect.Message {
 	return found
 }
 
+// related returns a kind that istiod reads together with another: the two are more often in one world.
+func (g *generator) related(kind string) string {
+	switch kind {
+	case policy.KindSidecar, policy.KindWorkloadEntry:
+		return pick(g.Rand, []string{policy.KindServiceEntry, policy.KindServiceEntry, policy.KindService})
+	case policy.KindServiceEntry:
+		return pick(g.Rand, []string{policy.KindSidecar, policy.KindSidecar, policy.KindVirtualService})
+	case policy.KindGateway, policy.KindService:
+		return policy.KindVirtualService
+	case policy.KindVirtualService:
+		return pick(g.Rand, []string{policy.KindGateway, policy.KindDestinationRule, policy.KindService})
+	case policy.KindPod:
+		return policy.KindService
+	}
+	return pick(g.Rand, istioKinds())
+}
+
 // steps makes up what users ask for.
 func (g *generator) steps() []Step {
 	var steps []Step
-	for n := 1 + min(g.IntN(4), g.IntN(4)); n > 0; n-- {
-		if chance(g.Rand, 0.08) {
-			steps = append(steps, g.kubernetes())
+	for n := 1 + (g.IntN(4)+g.IntN(4))/2; n > 0; n-- {
+		kind := pick(g.Rand, istioKinds())
+		switch {
+		case len(steps) > 0 && chance(g.Rand, 0.4):
+			kind = g.related(steps[len(steps)-1].Object.Kind())
+		case chance(g.Rand, 0.15):
+			kind = "" // one of Kubernetes
+		}
+		if messageOf(kind) == nil {
+			steps = append(steps, g.kubernetes(kind))
 			continue
 		}
-		if o, ok := g.istio(pick(g.Rand, istioKinds())); ok {
+		if o, ok := g.istio(kind); ok {
 			steps = append(steps, Step{Object: o})
 			if o.Kind() == policy.KindServiceEntry && chance(g.Rand, 0.08) {
 				steps = append(steps, Step{Object: g.status(o), Status: true})

@@ -48,13 +48,18 @@ func (l Leak) shape() string {
 	return fmt.Sprintf("%s %s %s soft=%t", strings.Fields(l.Client)[0], kind, l.Outcome.Via, l.Soft)
 }
 
-// clients are the proxies of the near cluster that are asked for.
+// clients are the proxies of the near cluster that are asked for. Those of one namespace have no network, which is how a
+// mesh of one network is set up; the others have.
 func (b Base) clients() []xds.Proxy {
 	var clients []xds.Proxy
 	for _, namespace := range b.Namespaces {
-		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Labels: map[string]string{"app": "client"}, DNSCapture: true})
+		of := ownNetwork
+		if namespace == b.Namespaces[0] {
+			of = ""
+		}
+		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Network: of, Labels: map[string]string{"app": "client"}, DNSCapture: true})
 	}
-	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Labels: map[string]string{"app": "client"}})
+	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Network: ownNetwork, Labels: map[string]string{"app": "client"}})
 	for _, name := range gateways() {
 		clients = append(clients, xds.Proxy{Kind: xds.Gateway, Cluster: near, Namespace: rootNamespace, Labels: map[string]string{"istio": name}})
 	}
@@ -111,13 +116,12 @@ func (p *product) targets() []target {
 	return append(targets, p.elsewhere()...)
 }
 
-// elsewhere are the Services that are strict by the config, and were by themselves, and that only the other cluster has
-// now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
+// elsewhere are the Services that were strict when they were deleted, and that only the other cluster has now. Clients know them by name. That somebody deletes one is worth a warning (row E17).
 func (p *product) elsewhere() []target {
 	var targets []target
 	for _, s := range p.base.Services {
 		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
-		if _, here := p.stored[policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}]; here || p.view().Service(host, nil).Fence != policy.Strict || s.Fence != "" && s.Fence != policy.Strict.String() {
+		if !p.gone[host] {
 			continue
 		}
 		t := target{fqdn: s.FQDN(), name: s.Name, namespace: s.Namespace, headless: s.Headless, gone: true}
@@ -162,12 +166,15 @@ func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][
 	return addresses, byHost
 }
 
-// judge returns the connections to strict hosts that end elsewhere, for one client.
-func (p *product) judgeClient(s *xds.Snapshot) []Leak {
+// judgeClient returns the connections to strict hosts that end elsewhere, for one client, and the hops that others take.
+func (p *product) judgeClient(s *xds.Snapshot) ([]Leak, map[hop]bool) {
 	addressesOf, byHost := p.services()
 	j := judgement{
 		snapshot: s, client: clientName(s.Proxy), byHost: byHost,
-		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}),
+		resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf}), hops: map[hop]bool{}, gone: map[string]bool{},
+	}
+	for host, strict := range p.gone {
+		j.gone[host.FQDN(domain)] = strict
 	}
 	for _, t := range p.targets() {
 		if s.Proxy.Kind == xds.Gateway {
@@ -176,7 +183,7 @@ func (p *product) judgeClient(s *xds.Snapshot) []Leak {
 		}
 		j.sidecar(t)
 	}
-	return j.leaks
+	return j.leaks, j.hops
 }
 
 type judgement struct {
@@ -185,14 +192,22 @@ type judgement struct {
 	client   string
 	byHost   map[string][]netip.Addr
 	leaks    []Leak
+	hops     map[hop]bool
+	// gone are the hosts whose Services were strict when they were deleted: that routes lead there is worth a warning
+	// (row C16).
+	gone map[string]bool
 }
 
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
 	for _, o := range j.resolver.Resolve(p) {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
-			soft = soft || t.gone || passedOn(o.Path)
+			h, hops := hopOf(t.fqdn, o)
+			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by]
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
+		}
+		if h, ok := hopOf(t.fqdn, o); ok && j.hops != nil {
+			j.hops[h] = true
 		}
 	}
 }

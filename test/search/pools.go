@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,6 +15,10 @@ import (
 type pools struct {
 	r    *rand.Rand
 	base Base
+	// focus is the Service that most values of one world have to do with, and client the namespace of most objects: what
+	// istiod relates to each other is about the same host and the same client.
+	focus  int
+	client string
 	// hosts are those that objects of this world have made.
 	hosts []string
 	// subsets are those that rules have made, gateways the names of Gateways with their namespaces.
@@ -21,11 +26,18 @@ type pools struct {
 }
 
 func newPools(r *rand.Rand, b Base) pools {
-	return pools{r: r, base: b, subsets: []string{"v1", "v2", "near", "far"}}
+	p := pools{r: r, base: b, client: pick(r, b.Namespaces), subsets: []string{"v1", "v2", "near", "far"}}
+	if chance(r, 0.4) {
+		p.focus = r.IntN(len(b.Services))
+	}
+	return p
 }
 
 // learn takes up what other objects may name.
 func (p *pools) learn(o Object) {
+	if o.Kind() == policy.KindService {
+		p.hosts = append(p.hosts, policy.Host{Namespace: o.Namespace(), Name: o.Name()}.FQDN(domain))
+	}
 	if o.Kind() == policy.KindServiceEntry {
 		p.hosts = append(p.hosts, texts(o.spec()["hosts"])...)
 	}
@@ -44,6 +56,9 @@ func (p *pools) namespace() string {
 	if chance(p.r, 0.06) {
 		return rootNamespace
 	}
+	if chance(p.r, 0.4) {
+		return p.client
+	}
 	return pick(p.r, p.base.Namespaces)
 }
 
@@ -57,9 +72,9 @@ func (p *pools) name(kind string) string {
 }
 
 func (p *pools) service() (n int, s Service) {
-	n = p.r.IntN(len(p.base.Services))
+	n = p.focus
 	if chance(p.r, 0.4) {
-		n = 0
+		n = p.r.IntN(len(p.base.Services))
 	}
 	return n, p.base.Services[n]
 }
@@ -71,7 +86,7 @@ func (p *pools) spelling() string {
 	labels := strings.Split(s.FQDN(), ".")
 	cut := pick(p.r, []int{1, 2, 2, 3, 5, 5, 5, 5})
 	from := 0
-	if chance(p.r, 0.2) {
+	if chance(p.r, 0.3) {
 		from = p.r.IntN(cut)
 	}
 	name := strings.Join(labels[from:cut], ".")
@@ -93,13 +108,27 @@ func (p *pools) host() string {
 		return pick(p.r, p.hosts)
 	case x < 0.82:
 		return pick(p.r, []string{"db.example.com", "www.example.com", "*.example.com"})
-	case x < 0.92:
+	case x < 0.94:
 		return p.address()
-	case x < 0.96:
-		_, s := p.service()
-		return fmt.Sprintf("outbound_.%d_.%s_.%s", pick(p.r, s.Ports).Number, pick(p.r, []string{"_", "v1"}), s.FQDN())
 	}
 	return pick(p.r, []string{"*", "*.local", "localhost"})
+}
+
+// sni returns the name of a cluster as istiod writes it where a gateway tells hosts by SNI: with _ between its parts.
+func (p *pools) sni() string {
+	_, s := p.service()
+	return fmt.Sprintf("outbound_.%d_.%s_.%s", pick(p.r, s.Ports).Number, pick(p.r, []string{"", "", "_", "v1"}), s.FQDN())
+}
+
+// routed returns a host of a VirtualService: a client may ask for an address as for a name.
+func (p *pools) routed() string {
+	switch x := p.r.Float64(); {
+	case x < 0.12:
+		return p.address()
+	case x < 0.25:
+		return p.destination()
+	}
+	return p.host()
 }
 
 // destination returns a name that stands where traffic is sent to: mostly of something that exists.
@@ -118,7 +147,7 @@ func (p *pools) destination() string {
 func (p *pools) address() string {
 	n, _ := p.service()
 	var all []string
-	for _, a := range []string{p.base.serviceIP(near, n), p.base.serviceIP(near, n), podIP(near, n), podIP(far, n), foreignIP, foreignIP, "240.240.1.1", p.base.serviceIP(far, n)} {
+	for _, a := range []string{p.base.serviceIP(near, n), p.base.serviceIP(near, n), p.base.serviceIP(near, n), podIP(near, n), podIP(far, n), foreignIP, foreignIP, "240.240.1.1", p.base.serviceIP(far, n)} {
 		if a != "" {
 			all = append(all, a)
 		}
@@ -141,6 +170,8 @@ func (p *pools) portNumber() int {
 
 func (p *pools) number(f protoreflect.FieldDescriptor) int {
 	switch name := string(f.Name()); {
+	case f.ContainingMessage().Name() == "Port" && chance(p.r, 0.4): // of a Gateway
+		return pick(p.r, []int{80, 443, 15443})
 	case name == "number" || name == "port" || name == "target_port" || name == "ports":
 		return p.portNumber()
 	case name == "weight":
@@ -149,6 +180,15 @@ func (p *pools) number(f protoreflect.FieldDescriptor) int {
 		return 100
 	}
 	return p.r.IntN(10)
+}
+
+// enum returns the number of a value: of the modes of a Gateway's TLS more often the one that takes no certificate.
+func (p *pools) enum(f protoreflect.FieldDescriptor) protoreflect.EnumNumber {
+	values := f.Enum().Values()
+	if passed := values.ByName("PASSTHROUGH"); f.ContainingMessage().Name() == "ServerTLSSettings" && f.Name() == "mode" && passed != nil && chance(p.r, 0.5) {
+		return passed.Number()
+	}
+	return values.Get(p.r.IntN(values.Len())).Number()
 }
 
 func (p *pools) locality() string {
@@ -168,9 +208,12 @@ func (p *pools) protocol() string {
 	return pick(p.r, []string{"HTTP", "HTTP", "TCP", "TCP", "TCP", "TLS", "HTTPS", "GRPC", "HTTP2"})
 }
 
+// networkLabel tells the network of a Pod, and that a Service is the gateway of one.
+const networkLabel = "topology.istio.io/network"
+
 // labelKey returns the key of a label that something of the world reads.
 func (p *pools) labelKey() string {
-	return pick(p.r, []string{"app", "app", "app", "version", "topology.istio.io/cluster", "istio", "topology.istio.io/network"})
+	return pick(p.r, []string{"app", "app", "app", "version", "topology.istio.io/cluster", "istio", networkLabel, networkLabel})
 }
 
 func (p *pools) labelValue(key string) string {
@@ -184,8 +227,8 @@ func (p *pools) labelValue(key string) string {
 		return pick(p.r, []string{near, far})
 	case "istio":
 		return pick(p.r, gateways())
-	case "topology.istio.io/network":
-		return "elsewhere"
+	case networkLabel:
+		return pick(p.r, []string{"elsewhere", "elsewhere", ownNetwork})
 	}
 	return "x"
 }
@@ -200,8 +243,12 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 		return pick(p.r, []string{"*", "*", "*.local", p.host(), p.host(), p.namespace() + "/" + p.host(), "./*"})
 	case "Destination.host":
 		return p.destination()
+	case "VirtualService.hosts":
+		return p.routed()
 	case "Gateway.selector":
-		return "istio"
+		return pick(p.r, []string{"istio", "istio", "istio", "app"})
+	case "Port.protocol": // of a Gateway
+		return pick(p.r, []string{"HTTP", "HTTP", "TLS", "TLS", "HTTPS", "TCP"})
 	case "Distribute.to", "Distribute.from", "Failover.from", "Failover.to":
 		return p.locality()
 	case "Subset.name":
@@ -225,7 +272,7 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 	case "export_to":
 		return p.visibility()
 	case "gateways":
-		return pick(p.r, append([]string{"mesh", "mesh", p.namespace() + "/a"}, p.gateways...))
+		return pick(p.r, slices.Concat([]string{"mesh", "mesh", p.namespace() + "/a"}, p.gateways, p.gateways))
 	case "namespace", "source_namespace":
 		return p.namespace()
 	case "protocol":
@@ -235,7 +282,7 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 	case "locality":
 		return p.locality()
 	case "network":
-		return pick(p.r, []string{"elsewhere", ""})
+		return pick(p.r, []string{"elsewhere", ownNetwork, ""})
 	case "failover_priority":
 		return pick(p.r, []string{"topology.istio.io/cluster", "topology.istio.io/cluster=" + far, "topology.kubernetes.io/region"})
 	case "labels", "match_labels", "source_labels", "selector":

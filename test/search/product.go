@@ -41,6 +41,8 @@ type product struct {
 	guard  *leak.Guard
 	stored map[policy.Key]stored
 	writes int
+	// gone are the Services that were strict when they were deleted, and that nobody has made again.
+	gone map[policy.Host]bool
 }
 
 // stored is an object and when it was made, by the number of the write.
@@ -55,7 +57,7 @@ func newProduct(b Base) (*product, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[policy.Key]stored{}}
+	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[policy.Key]stored{}, gone: map[policy.Host]bool{}}
 	for _, o := range b.objects(near) {
 		next, err := p.mutate(o, nil)
 		if err != nil {
@@ -255,6 +257,7 @@ func (p *product) put(o Object) (changed bool, err error) {
 			return false, err
 		}
 		setService(p.index, decoded)
+		delete(p.gone, policy.Host{Namespace: o.Namespace(), Name: o.Name()})
 	default:
 		route, ok := webhook.RouteFor(policy.GroupOf(kind), kind)
 		if !ok || !route.Stored {
@@ -276,10 +279,13 @@ func setService(index *policy.Index, o *policy.Object) {
 }
 
 func (p *product) remove(k policy.Key) {
+	annotations := p.stored[k].strings("annotations")
 	delete(p.stored, k)
 	switch k.Kind {
 	case policy.KindService:
-		p.index.DeleteService(policy.Host{Namespace: k.Namespace, Name: k.Name})
+		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+		p.gone[host] = p.view().Service(host, annotations).Fence == policy.Strict
+		p.index.DeleteService(host)
 		for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
 			own := policy.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}
 			if o, ok := p.stored[own]; ok && isCompanion(o.Object) { // the garbage collector

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type Options struct {
 	Time time.Duration
 	// First is the number of the first base.
 	First int
-	// Trials is the share of refusals that are stored all the same, to see whether they are harmless.
+	// Trials is the share of what is refused or warned of that is tried alone, to see whether it is harmless.
 	Trials float64
 	// Temp returns a folder that goes when the search ends.
 	Temp func() string
@@ -27,6 +28,8 @@ type Options struct {
 	Found func(Found)
 	// Log is told how it goes, now and then.
 	Log func(string)
+	// Stop ends the search when it is closed. It may be nil.
+	Stop <-chan struct{}
 }
 
 // Found is a finding and where it comes from.
@@ -41,17 +44,19 @@ type Found struct {
 
 // Report is what a search comes to.
 type Report struct {
-	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about.
+	// Bases, Worlds and Asked count bases, worlds and states that istiod was asked about. CPU is the time that the process
+	// has used for everything.
 	Bases, Worlds, Asked, Servers int
-	Took                          time.Duration
+	Took, CPU                     time.Duration
 	// Leaks are findings by signature, and how often each was hit.
 	Leaks map[string]*Hits
-	// Harmless are refused steps that leak nothing, by signature.
+	// Harmless are refused steps and those warned of that leak nothing, by signature.
 	Harmless map[string]*Hits
-	// Tried and Spared count, by rule, the refused steps that were stored all the same, and those that leaked nothing.
-	Tried, Spared map[string]int
+	// Refused and Warned count, by rule, what came of refused steps that were stored all the same, and of those that were
+	// warned of.
+	Refused, Warned map[string]*Rate
 	// Coverage says what was set in accepted objects.
-	Coverage coverage
+	Coverage Coverage
 	// Problems are errors by their text: states that could not be judged.
 	Problems map[string]int
 	// Disagreed are worlds on which a fresh server says something else.
@@ -88,8 +93,8 @@ func Run(o Options) *Report {
 	s := &searcher{
 		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
 		report: &Report{
-			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Tried: map[string]int{}, Spared: map[string]int{},
-			Coverage: newCoverage(), Problems: map[string]int{},
+			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Refused: map[string]*Rate{}, Warned: map[string]*Rate{},
+			Coverage: NewCoverage(), Problems: map[string]int{},
 		},
 	}
 	defer s.evaluator.Close()
@@ -103,13 +108,13 @@ func Run(o Options) *Report {
 			s.Log(s.progress())
 		}
 	}
-	s.report.Took = time.Since(s.start)
+	s.report.Took, s.report.CPU = time.Since(s.start), cpu()
 	s.report.Asked, s.report.Servers = s.evaluator.Asked, s.evaluator.Started
 	return s.report
 }
 
 func (s *searcher) progress() string {
-	return fmt.Sprintf("%s: %d bases, %d worlds, %.1f/s, %d shapes of leaks, %d of harmless refusals, %d problems",
+	return fmt.Sprintf("%s: %d bases, %d worlds, %.1f/s, %d shapes of leaks, %d of harmless, %d problems",
 		time.Since(s.start).Round(time.Second), s.report.Bases, s.report.Worlds, float64(s.report.Worlds)/time.Since(s.start).Seconds(),
 		len(s.report.Leaks), len(s.report.Harmless), len(s.report.Problems))
 }
@@ -136,17 +141,33 @@ func (s *searcher) one(n int) {
 	}
 }
 
-func (s *searcher) over() bool { return s.Time > 0 && time.Since(s.start) > s.Time }
+// cpu returns the time of CPU that this process has used.
+func cpu() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+func (s *searcher) over() bool {
+	select {
+	case <-s.Stop:
+		return true
+	default:
+		return s.Time > 0 && time.Since(s.start) > s.Time
+	}
+}
 
 // through judges one world.
 func (s *searcher) through(trials *rand.Rand, w World, d Decided) {
 	s.report.Worlds++
 	accepted := d.accepted(w)
-	s.report.Coverage.add(accepted)
+	s.report.Coverage.Add(accepted)
 	if len(accepted) > 0 {
 		s.leaks(w, d)
 	}
-	s.refusals(trials, w, d)
+	s.tried(trials, w, d)
 }
 
 func (s *searcher) problem(err error) { s.report.Problems[err.Error()]++ }
@@ -288,52 +309,14 @@ func (s *searcher) found(f Finding, among map[string]*Hits, again func(World) (F
 	}
 }
 
-// refusals stores what was refused all the same, now and then, and counts what leaks nothing.
-func (s *searcher) refusals(r *rand.Rand, w World, d Decided) {
-	for i, a := range d.Answers {
-		if d.Invalid[i] != nil || len(a.Refused) == 0 || !chance(r, s.Trials) {
-			continue
-		}
-		id := pick(r, rules(a.Refused))
-		upTo := World{Base: w.Base}
-		for j, step := range w.Steps[:i+1] {
-			if j == i || d.Accepted(j) {
-				upTo.Steps = append(upTo.Steps, step)
-			}
-		}
-		last := len(upTo.Steps) - 1
-		harmless, finding, err := s.evaluator.harmless(upTo, last, id)
-		if err != nil {
-			s.problem(err)
-			continue
-		}
-		s.report.Tried[id]++
-		if !harmless {
-			continue
-		}
-		s.report.Spared[id]++
-		s.found(Finding{World: upTo, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, s.report.Harmless, func(w World) (Finding, bool) {
-			last := len(w.Steps) - 1
-			key := upTo.Steps[len(upTo.Steps)-1].Object.Key()
-			if w.Steps[last].Object.Key() != key {
-				return Finding{}, false
-			}
-			ok, finding, err := s.evaluator.harmless(w, last, id)
-			return Finding{World: w, Rule: id, Refused: last, Message: finding.Field + ": " + finding.Message}, err == nil && ok
-		})
-	}
-}
-
 // String prints what a search came to.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d bases, %d worlds in %s: %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
-		r.Bases, r.Worlds, r.Took.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
-	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
-	fmt.Fprintf(&b, "refused, stored all the same, and harmless, by rule:\n")
-	for _, id := range slices.Sorted(maps.Keys(r.Tried)) {
-		fmt.Fprintf(&b, "  %-36s %4d of %4d (%.0f %%)\n", id, r.Spared[id], r.Tried[id], 100*float64(r.Spared[id])/float64(r.Tried[id]))
-	}
+	fmt.Fprintf(&b, "%d bases, %d worlds in %s (%s of CPU): %.1f worlds/s, %d states asked of %d istiods; %d compared with a fresh one, %d disagreed, %d stale\n",
+		r.Bases, r.Worlds, r.Took.Round(time.Second), r.CPU.Round(time.Second), float64(r.Worlds)/r.Took.Seconds(), r.Asked, r.Servers, r.Compared, len(r.Disagreed), len(r.Stale))
+	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused or warned of and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
+	b.WriteString(rates("refused", r.Refused))
+	b.WriteString(rates("warned of", r.Warned))
 	for _, p := range slices.Sorted(maps.Keys(r.Problems)) {
 		fmt.Fprintf(&b, "problem (%d): %s\n", r.Problems[p], p)
 	}
@@ -350,7 +333,7 @@ func (r *Report) String() string {
 // Summary says in a line what is wrong.
 func (f Finding) Summary() string {
 	if f.Rule != "" {
-		return fmt.Sprintf("harmless and refused by %s: %s", f.Rule, f.Message)
+		return fmt.Sprintf("harmless, and refused or warned of by %s: %s", f.Rule, f.Message)
 	}
 	return "accepted and leaks: " + f.Leaks[0].String()
 }

@@ -4,7 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/meshfence/meshfence/test/search"
@@ -15,7 +17,7 @@ var (
 	seed       = flag.Uint64("seed", 1, "the seed of the worlds")
 	first      = flag.Int("first", 0, "the number of the first base")
 	bases      = flag.Int("bases", 0, "how many bases to go through; as many as fit into the time unless set")
-	trials     = flag.Float64("trials", 0.1, "the share of refusals that are stored all the same")
+	trials     = flag.Float64("trials", 0.1, "the share of what is refused or warned of that is tried alone")
 	out        = flag.String("out", "", "the folder that findings are written into")
 )
 
@@ -24,9 +26,11 @@ func TestSearch(t *testing.T) {
 	if *searchTime == 0 && *bases == 0 {
 		t.Skip("make search sets -time")
 	}
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM) // and say what there is so far
+	defer stop()
 	n := 0
 	report := search.Run(search.Options{
-		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials,
+		Seed: *seed, First: *first, Worlds: *bases, Time: *searchTime, Temp: t.TempDir, Trials: *trials, Stop: ctx.Done(),
 		Log: func(line string) { fmt.Println(line) },
 		Found: func(f search.Found) {
 			n++

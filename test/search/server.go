@@ -2,13 +2,16 @@ package search
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/model"
@@ -17,6 +20,7 @@ import (
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/kube/krt"
 
 	"github.com/meshfence/meshfence/policy"
@@ -63,15 +67,32 @@ func (s State) still() string {
 	text := fmt.Sprint(s.Local)
 	for _, of := range []string{near, far} {
 		for _, o := range s.Kubernetes[of] {
-			text += string(o.raw())
+			text += string(unmarked(o).raw())
 		}
 	}
 	return text
 }
 
+// unmarked returns an object without what meshfence alone reads, such as the annotation of a fence.
+func unmarked(o Object) Object {
+	o = o.clone()
+	own, _, _ := strings.Cut(policy.FenceKey, "/")
+	for _, field := range []string{"annotations", "labels"} {
+		given, _ := o.metadata()[field].(map[string]any)
+		maps.DeleteFunc(given, func(key string, _ any) bool { return strings.HasPrefix(key, own+"/") })
+		if len(given) == 0 {
+			delete(o.metadata(), field)
+		}
+	}
+	return o
+}
+
 // text says everything of a state.
 func (s State) text() string {
 	text := s.still()
+	for _, o := range s.Kubernetes[near] { // and what meshfence reads
+		text += string(o.raw())
+	}
 	for _, o := range s.Istio {
 		text += fmt.Sprint(o.made, string(o.raw()))
 	}
@@ -155,9 +176,21 @@ func newServer(s State, temp func() string) (*server, error) {
 	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
 	v := &server{failer: &failer{temp: temp}, has: map[policy.Key]has{}}
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
-		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m,
+		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
 	})
 	return v, nil
+}
+
+// client returns a client of an API server that has these objects. They are not created one by one, which the client
+// would build a mapping of all of Kubernetes for, each time.
+func (f *failer) client(objects ...runtime.Object) kube.Client {
+	c := kube.NewFakeClient()
+	for _, o := range objects {
+		if err := c.Kube().(*fake.Clientset).Tracker().Add(o); err != nil {
+			f.Fatal(err)
+		}
+	}
+	return c
 }
 
 // selectingHost is that of a Service of Kubernetes that chooses the WorkloadEntry of the sentinels.

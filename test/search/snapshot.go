@@ -9,6 +9,7 @@ import (
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/pkg/serviceregistry/util/label"
 	"istio.io/istio/pilot/pkg/xds/endpoints"
+	"istio.io/istio/pkg/network"
 
 	"github.com/meshfence/meshfence"
 	"github.com/meshfence/meshfence/policy"
@@ -21,12 +22,12 @@ const clientIP = "10.1.7.7"
 // proxyOf returns a client as istiod knows it.
 func proxyOf(p xds.Proxy) *model.Proxy {
 	locality := &corev3.Locality{Region: region(near), Zone: "zone"}
-	labels := label.AugmentLabels(p.Labels, near, region(near)+"/zone", "", "")
+	labels := label.AugmentLabels(p.Labels, near, region(near)+"/zone", "", network.ID(p.Network))
 	proxy := &model.Proxy{
 		Type: model.SidecarProxy, ConfigNamespace: p.Namespace, IPAddresses: []string{clientIP}, ID: "client." + p.Namespace,
 		Labels: labels, Locality: locality,
 		Metadata: &model.NodeMetadata{
-			ClusterID: near, Namespace: p.Namespace, Labels: labels, IstioVersion: meshfence.IstioVersion(),
+			ClusterID: near, Network: network.ID(p.Network), Namespace: p.Namespace, Labels: labels, IstioVersion: meshfence.IstioVersion(),
 			DNSCapture: model.StringBool(p.DNSCapture),
 		},
 	}

@@ -3,6 +3,8 @@ package search
 import (
 	"math/rand/v2"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 const (
@@ -57,17 +59,9 @@ func (w *worlds) set() {
 		w.decide(reversed)
 	}
 	for range perSet {
-		of := pick(w.Rand, world.Steps)
-		if of.Delete || of.Status {
+		step, ok := w.later(g, world)
+		if !ok {
 			return
-		}
-		step := Step{Object: of.Object, Delete: true}
-		if !chance(w.Rand, 0.1) {
-			next, ok := g.change(of.Object)
-			if !ok {
-				return
-			}
-			step = Step{Object: next}
 		}
 		world = world.clone()
 		world.Steps = append(world.Steps, step)
@@ -75,12 +69,28 @@ func (w *worlds) set() {
 	}
 }
 
+// later makes up a request that comes after those of a world: an object is changed or deleted, or a Service or a Pod.
+func (w *worlds) later(g *generator, world World) (Step, bool) {
+	if chance(w.Rand, 0.15) {
+		return g.kubernetes(pick(w.Rand, []string{policy.KindService, policy.KindService, policy.KindPod})), true
+	}
+	of := pick(w.Rand, world.Steps)
+	if of.Delete || of.Status {
+		return Step{}, false
+	}
+	if chance(w.Rand, 0.1) {
+		return Step{Object: of.Object, Delete: true}, true
+	}
+	next, ok := g.change(of.Object)
+	return Step{Object: next}, ok
+}
+
 // decide visits one world, and keeps what was accepted.
 func (w *worlds) decide(world World) {
 	if w.err != nil || w.stopped {
 		return
 	}
-	d, err := Decide(world, -1)
+	d, err := Decide(world)
 	if err != nil {
 		w.err = err
 		return

@@ -1,0 +1,238 @@
+package search
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// halves makes up what an object names and what does not exist: destinations of routes and proxies, their subsets,
+// Gateways, delegates, what the listeners of a Sidecar import, the workloads that are chosen, and gateways of networks.
+// All of it leads out of the cluster where it can.
+func (p *product) halves(o Object) []Step {
+	h := &halves{product: p, namespace: o.Namespace()}
+	h.named(map[string]any(o), "")
+	h.network(o.strings("labels")[networkLabel])
+	spec := o.spec()
+	switch o.Kind() {
+	case policy.KindVirtualService:
+		for _, name := range texts(spec["gateways"]) {
+			h.gateway(name)
+		}
+	case policy.KindSidecar:
+		listeners, _ := spec["egress"].([]any)
+		for _, l := range listeners {
+			if listener, ok := l.(map[string]any); ok {
+				h.imported(listener)
+			}
+		}
+	case policy.KindServiceEntry:
+		selector, _ := spec["workloadSelector"].(map[string]any)
+		h.workload(selector["labels"])
+	case policy.KindService:
+		h.workload(spec["selector"])
+	case policy.KindWorkloadGroup:
+		of := map[string]any{}
+		for _, field := range []string{"metadata", "template"} {
+			part, _ := spec[field].(map[string]any)
+			labels, _ := part["labels"].(map[string]any)
+			maps.Copy(of, labels)
+		}
+		h.workload(of)
+	}
+	return h.steps
+}
+
+// halves are those of one object.
+type halves struct {
+	product   *product
+	namespace string
+	steps     []Step
+}
+
+func (h *halves) add(kind, namespace, name string, spec map[string]any) {
+	key := policy.Key{Kind: kind, Namespace: namespace, Name: name}
+	if _, exists := h.product.stored[key]; exists || slices.ContainsFunc(h.steps, func(s Step) bool { return s.Object.Key() == key }) {
+		return
+	}
+	h.steps = append(h.steps, Step{Object: toObject(map[string]any{
+		"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name}, "spec": spec,
+	})})
+}
+
+// named goes through a tree for what names a destination.
+func (h *halves) named(node any, key string) {
+	switch node := node.(type) {
+	case []any:
+		for _, v := range node {
+			h.named(v, key)
+		}
+	case map[string]any:
+		network, _ := node["network"].(string)
+		h.network(network)
+		if labels, ok := node["labels"].(map[string]any); ok {
+			h.network(text(labels[networkLabel]))
+		}
+		switch {
+		case key == "delegate":
+			h.delegate(node)
+		case slices.Contains([]string{"destination", "mirror", "egressProxy"}, key) && text(node["host"]) != "":
+			h.destination(node)
+		}
+		for k, v := range node {
+			h.named(v, k)
+		}
+	}
+}
+
+func (h *halves) destination(d map[string]any) {
+	fqdn := policy.Resolve(text(d["host"]), h.namespace, domain)
+	if !h.exists(fqdn) {
+		port, _ := d["port"].(map[string]any)
+		h.entry(fqdn, port["number"], "HTTP")
+	}
+	subset := text(d["subset"])
+	if subset == "" || subset == policy.ReservedSubset || h.subset(subset) {
+		return
+	}
+	h.add(policy.KindDestinationRule, h.namespace, "half-"+subset, map[string]any{
+		"host": fqdn, "subsets": []any{map[string]any{"name": subset, "labels": map[string]any{"version": versionIn(far)}}},
+	})
+}
+
+// exists reports whether there is a Service or ServiceEntry of a host.
+func (h *halves) exists(fqdn string) bool {
+	for _, s := range h.product.base.Services {
+		if s.FQDN() == fqdn {
+			return true
+		}
+	}
+	for k, o := range h.product.stored {
+		switch k.Kind {
+		case policy.KindService:
+			if (policy.Host{Namespace: k.Namespace, Name: k.Name}).FQDN(domain) == fqdn {
+				return true
+			}
+		case policy.KindServiceEntry:
+			if slices.Contains(texts(o.spec()["hosts"]), fqdn) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (h *halves) subset(name string) bool {
+	for k, o := range h.product.stored {
+		if k.Kind != policy.KindDestinationRule {
+			continue
+		}
+		subsets, _ := o.spec()["subsets"].([]any)
+		for _, s := range subsets {
+			if of, ok := s.(map[string]any); ok && text(of["name"]) == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// entry makes up a ServiceEntry of a host on a port, or on all ports of the base.
+func (h *halves) entry(host string, port any, protocol string) {
+	numbers := []any{port}
+	if port == nil {
+		numbers = nil
+		for _, s := range h.product.base.Services {
+			for _, p := range s.Ports {
+				if !slices.Contains(numbers, any(float64(p.Number))) {
+					numbers = append(numbers, float64(p.Number))
+				}
+			}
+		}
+	}
+	var ports []any
+	for i, n := range numbers {
+		ports = append(ports, map[string]any{"number": n, "name": fmt.Sprintf("port-%d", i), "protocol": protocol})
+	}
+	name := strings.Trim(strings.NewReplacer("*", "any", ".", "-").Replace(host), "-")
+	h.add(policy.KindServiceEntry, h.namespace, "half-"+name, map[string]any{
+		"hosts": []any{host}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": foreignIP}},
+	})
+}
+
+func (h *halves) gateway(name string) {
+	if name == "mesh" {
+		return
+	}
+	namespace, bare, ok := strings.Cut(name, "/")
+	if !ok {
+		namespace, bare = h.namespace, name
+	}
+	h.add(policy.KindGateway, namespace, bare, map[string]any{
+		"selector": map[string]any{"istio": gateways()[0]},
+		"servers": []any{
+			map[string]any{"port": map[string]any{"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": []any{"*"}},
+			map[string]any{"port": map[string]any{"number": 15443, "name": "tls", "protocol": "TLS"}, "tls": map[string]any{"mode": "PASSTHROUGH"}, "hosts": []any{"*"}},
+		},
+	})
+}
+
+// network makes up the gateway of a network.
+func (h *halves) network(name string) {
+	if name == "" {
+		return
+	}
+	const address = "10.96.1.2"
+	step := Step{Object: toObject(map[string]any{
+		"apiVersion": "v1", "kind": policy.KindService,
+		"metadata": map[string]any{"namespace": h.product.base.Namespaces[0], "name": "half-" + name, "labels": map[string]any{networkLabel: name}},
+		"spec": map[string]any{
+			"clusterIP": address, "clusterIPs": []any{address}, "externalIPs": []any{foreignIP},
+			"ports": []any{map[string]any{"name": "tls", "port": 15443, "protocol": "TCP"}},
+		},
+	})}
+	if !slices.ContainsFunc(h.steps, func(s Step) bool { return s.Object.Key() == step.Object.Key() }) {
+		h.steps = append(h.steps, step)
+	}
+}
+
+// delegate makes up a VirtualService that a route leaves the rest to.
+func (h *halves) delegate(d map[string]any) {
+	namespace := text(d["namespace"])
+	if namespace == "" {
+		namespace = h.namespace
+	}
+	h.entry("half.example.com", nil, "HTTP")
+	h.add(policy.KindVirtualService, namespace, text(d["name"]), map[string]any{
+		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "half.example.com"}}}}},
+	})
+}
+
+// imported makes up what a listener of a Sidecar with a port or an address of its own has hosts for.
+func (h *halves) imported(listener map[string]any) {
+	port, _ := listener["port"].(map[string]any)
+	if port == nil && listener["bind"] == nil {
+		return
+	}
+	for _, name := range texts(listener["hosts"]) {
+		_, host, _ := strings.Cut(name, "/")
+		if strings.HasPrefix(host, "*") {
+			host = "half.example.com"
+		}
+		if !h.exists(host) {
+			h.entry(host, port["number"], cmp.Or(text(port["protocol"]), "TCP"))
+		}
+	}
+}
+
+func (h *halves) workload(labels any) {
+	chosen, _ := labels.(map[string]any)
+	if len(chosen) == 0 {
+		return
+	}
+	h.add(policy.KindWorkloadEntry, h.namespace, "half", map[string]any{"address": foreignIP, "labels": chosen, "locality": region(near) + "/zone"})
+}
