@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOFLAGS=-mod=readonly
 
-for module in . hack/tools hack/tools/cert-manager hack/tools/flagger test/neighbours; do
+for module in . hack/tools hack/tools/cert-manager; do
 	go -C "$module" mod tidy -diff
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
@@ -15,6 +15,8 @@ done
 for module in kubernetes etcd istio; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
+go -C hack/tools/flagger list -deps . >/dev/null
+go -C test/neighbours list -deps -test . >/dev/null
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
 proxies=$(go env GOPROXY)
 export CGO_ENABLED=0 GOWORK=off GOPROXY=${proxies%%[,|]*}

@@ -94,6 +94,45 @@ func Searched(name, domain string) (Host, bool) {
 	return Host{Namespace: namespace, Name: service}, isLabel(service) && isLabel(namespace) && isLabel(label)
 }
 
+// SearchedUnder returns a wildcard for the Services that clients ask for when their DNS search list builds a name that a
+// wildcard covers, and their Namespace, which is empty where they are those of any; see [Searched]. Those that it covers
+// by their own names do not count.
+func SearchedUnder(wildcard, domain string) (services, namespace string, ok bool) {
+	suffix, _ := Wildcard(strings.TrimSuffix(strings.ToLower(wildcard), "."))
+	rest, inside := strings.CutSuffix(suffix, "."+domain)
+	if !inside || !strings.HasPrefix(suffix, ".") { // a sidecar looks for whole labels
+		return "", "", false
+	}
+	if services, namespace, ok = searchedEnd(rest, domain, false); ok {
+		return services, namespace, true
+	}
+	rest, inside = strings.CutSuffix(rest, ".svc")
+	if !inside {
+		return "", "", false
+	}
+	if services, namespace, ok = searchedEnd(rest, domain, strings.HasSuffix(rest, ".svc")); ok {
+		return services, namespace, true
+	}
+	rest, _ = cutLast(rest)
+	return searchedEnd(rest, domain, true)
+}
+
+// searchedEnd does so for the Services whose full names end so, and where short ones count too, those.
+func searchedEnd(end, domain string, short bool) (services, namespace string, ok bool) {
+	every := ".svc." + domain
+	head, full := strings.CutSuffix(end, every)
+	switch {
+	case end == "" || !full && !short && !strings.HasSuffix(every, end):
+		return "", "", false
+	case strings.HasSuffix(every, end), short && end == ".svc":
+		return "*" + every, "", true
+	case !full:
+		head = strings.TrimSuffix(end, ".svc")
+	}
+	name, namespace := cutLast(head)
+	return "*" + head + every, namespace, isLabel(namespace) && !strings.Contains(name, ".")
+}
+
 // ServerName returns the host that a TLS connection between clusters is for, by the server name that the sidecar gives
 // it: outbound_.<port>_.<subset>_.<host> (BuildDNSSrvSubsetKey in Istio's pilot/pkg/model/service.go).
 func ServerName(sni string) (host string, ok bool) {

@@ -298,6 +298,9 @@ func (o *Object) names(config *Config) []string {
 			if h, ok := Searched(host, domain); ok {
 				service(h)
 			}
+			if services, _, ok := SearchedUnder(host, domain); ok {
+				list = append(list, services)
+			}
 		}
 		list = append(list, shortNamed(o.ServiceEntry.Hosts)...)
 		for _, p := range o.ServiceEntry.OpenPorts() {

@@ -23,8 +23,12 @@ func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHos
 // searched returns a strict host to which clients come in their DNS search list after that name. The sidecars of those
 // who know the host answer to its names in the first search domain themselves, but to its full name not in its own
 // Namespace, so that it takes the requests of those, and of clients who do not know the host (buildDNSAnswers in Istio's
-// pkg/dns/client/dns.go).
+// pkg/dns/client/dns.go). A wildcard has the names that it covers (lookupHost there).
 func searched(host string, view *policy.View) (policy.FencedHost, bool) {
+	if services, in, ok := policy.SearchedUnder(host, view.Config().ClusterDomain); ok {
+		match := view.Match(services)
+		return match.Host(policy.Strict), match.Has(policy.Strict) && (in == "" || view.Known(policy.Host{Namespace: in}))
+	}
 	service, ok := policy.Searched(host, view.Config().ClusterDomain)
 	if !ok || !view.Known(service) {
 		return policy.FencedHost{}, false

@@ -52,8 +52,9 @@ metadata: {name: fence-leader}
 rules:
 - {apiGroups: [""], resources: [services, namespaces], verbs: [get, list, watch]}
 - {apiGroups: [""], resources: [services], verbs: [patch]}
-- {apiGroups: [""], resources: [pods, nodes], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list]}
+- {apiGroups: [""], resources: [pods, nodes], verbs: [get, list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [extensions.istio.io], resources: [wasmplugins, trafficextensions], verbs: [list, watch]}
 - {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [list, watch]}
 - apiGroups: [networking.istio.io]
   resources: [serviceentries, workloadentries, workloadgroups, sidecars, gateways, envoyfilters, proxyconfigs]

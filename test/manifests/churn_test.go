@@ -94,7 +94,8 @@ const (
 func bind(ctx context.Context, client *kubernetes.Clientset, namespace, name string) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "bound"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "none"}}},
+		// Without grace no kubelet is waited for when the Pod goes.
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "none"}}, TerminationGracePeriodSeconds: new(int64)},
 	}
 	if _, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		return err
