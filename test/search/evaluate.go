@@ -194,13 +194,14 @@ func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
 }
 
 // Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what stood when a fence
-// came.
+// came. Nor is it serious where nothing but a record is asked for.
 func (d Decided) Serious(w World, leaks []Leak) []Leak {
 	warned, told := d.Warned(), d.told(w)
 	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned || told[l.Host] })
 }
 
-// told are the hosts of which a step was warned that an object that stands already takes their traffic.
+// told are the hosts of which a step was warned that an object that stands already takes their traffic, and those whose
+// namespace wants findings only recorded.
 func (d Decided) told(w World) map[string]bool {
 	hosts := map[string]bool{}
 	for i, a := range d.Answers {
@@ -212,8 +213,19 @@ func (d Decided) told(w World) map[string]bool {
 				hosts[host] = true
 			}
 		}
+		for _, f := range a.Audited {
+			for _, host := range append(f.Hosts, f.Host) {
+				hosts[host] = hosts[host] || d.product.labelled(host)
+			}
+		}
 	}
 	return hosts
+}
+
+// labelled reports whether the namespace of a host says itself what findings about it lead to.
+func (p *product) labelled(fqdn string) bool {
+	host, ok := policy.ParseHost(fqdn, domain)
+	return ok && p.stored[policy.Key{Kind: policy.KindNamespace, Name: host.Namespace}].strings("labels")[policy.EnforcementLabel] != ""
 }
 
 // Signature tells findings apart by their shape.

@@ -23,6 +23,8 @@ const writer = "alice"
 type Answer struct {
 	// Refused are the findings that refuse it, Warned those that it warns of.
 	Refused, Warned []leak.Finding
+	// Audited are those that the namespace of their host wants only recorded.
+	Audited []leak.Finding
 }
 
 // rules lists the ids in findings, sorted.
@@ -233,7 +235,7 @@ func (p *product) judge(s webhook.Subject, view *policy.View) (Answer, error) {
 		verdict = verdict.And(standing)
 		return nil, err
 	})
-	return Answer{Refused: verdict.Denied, Warned: verdict.Warned}, err
+	return Answer{Refused: verdict.Denied, Warned: verdict.Warned, Audited: verdict.Audited}, err
 }
 
 // put stores an object and tells the index, as webhook.State does.

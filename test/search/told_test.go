@@ -19,12 +19,14 @@ func TestSeriousLeavesOutWhatStood(t *testing.T) {
   spec: {clusterIP: 10.96.1.1, clusterIPs: [10.96.1.1], selector: {app: own}, ports: [{port: 9443}]}}`)
 	evaluator := &search.Evaluator{Temp: t.TempDir}
 	defer evaluator.Close()
+	audit := step(t, `{apiVersion: v1, kind: Namespace, metadata: {name: web, labels: {meshfence.io/enforcement: audit}}}`)
 	for name, tc := range map[string]struct {
 		steps  []search.Step
 		forced []int
 		want   bool
 	}{
 		"the fence comes last":             {[]search.Step{entry, service}, nil, false},
+		"its namespace only records":       {[]search.Step{audit, service, entry}, nil, false},
 		"the ServiceEntry does, unrefused": {[]search.Step{service, entry}, []int{1}, true},
 	} {
 		world := search.World{Base: base, Steps: tc.steps}
