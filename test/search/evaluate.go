@@ -190,12 +190,30 @@ func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
 	if err != nil {
 		return nil, d, err
 	}
-	return serious(leaks, d.Warned()), d, nil
+	return d.Serious(w, leaks), d, nil
 }
 
-// serious leaves out what a warning is enough for.
-func serious(leaks []Leak, warned bool) []Leak {
-	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned })
+// Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what stood when a fence
+// came.
+func (d Decided) Serious(w World, leaks []Leak) []Leak {
+	warned, told := d.Warned(), d.told(w)
+	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned || told[l.Host] })
+}
+
+// told are the hosts of which a step was warned that an object that stands already takes their traffic.
+func (d Decided) told(w World) map[string]bool {
+	hosts := map[string]bool{}
+	for i, a := range d.Answers {
+		for _, f := range a.Warned {
+			if (policy.Key{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}) == w.Steps[i].Object.Key() {
+				continue
+			}
+			for _, host := range append(f.Hosts, f.Host) {
+				hosts[host] = true
+			}
+		}
+	}
+	return hosts
 }
 
 // Signature tells findings apart by their shape.

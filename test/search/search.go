@@ -182,7 +182,7 @@ func (s *searcher) leaks(w World, d Decided) {
 	if s.report.Worlds%200 == 0 {
 		s.compare(w, d, all)
 	}
-	leaks := serious(all, d.Warned())
+	leaks := d.Serious(w, all)
 	if len(leaks) == 0 {
 		return
 	}
