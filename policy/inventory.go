@@ -301,6 +301,9 @@ func (o *Object) names(config *Config) []string {
 			if services, _, ok := SearchedUnder(host, domain); ok {
 				list = append(list, services)
 			}
+			if _, ok := SearchDomain(host, domain); ok {
+				list = append(list, shortName)
+			}
 		}
 		list = append(list, shortNamed(o.ServiceEntry.Hosts)...)
 		for _, p := range o.ServiceEntry.OpenPorts() {

@@ -34,8 +34,7 @@ func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
 	var found []breach
 	var importers []policy.Clients
 	for i, name := range wildcardHosts(o) {
-		suffix, ok := policy.ShortWildcard(name)
-		if !ok || letsGo(name, o, view) {
+		if !takesShort(name, o, view) {
 			continue
 		}
 		if importers == nil && !takesNames(o, view) {
@@ -47,7 +46,7 @@ func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
 		var hosts []policy.FencedHost
 		by := ""
 		for _, c := range importers {
-			if host, hidden := hiddenUnder(&c, o, name, suffix, view); hidden {
+			if host, hidden := hiddenUnder(&c, o, name, view); hidden {
 				hosts = append(hosts, host)
 				if by == "" {
 					by = hiding(c)
@@ -102,11 +101,10 @@ func wildcardsOver(c *policy.Clients, view *policy.View) []wildcard {
 		}
 		clients := clientsBeside(c, o, view)
 		for _, name := range wildcardHosts(o) {
-			suffix, ok := policy.ShortWildcard(name)
-			if !ok || letsGo(name, o, view) {
+			if !takesShort(name, o, view) {
 				continue
 			}
-			if host, hidden := hiddenUnder(&clients, o, name, suffix, view); hidden {
+			if host, hidden := hiddenUnder(&clients, o, name, view); hidden {
 				found = append(found, wildcard{o, name, host})
 			}
 		}
@@ -145,29 +143,67 @@ func takesNames(o *policy.Object, view *policy.View) bool {
 	return delegates(o)
 }
 
-// letsGo reports whether what a wildcard of a ServiceEntry takes goes on to where it was going.
-func letsGo(name string, o *policy.Object, view *policy.View) bool {
-	return o.ServiceEntry != nil && passesOn(name, o) && !routed(name, view)
+// takesShort reports whether an object may take requests for short names by a wildcard: by their Host, unless they go on
+// to where they were going, or by an address that names of a search domain lead to.
+func takesShort(name string, o *policy.Object, view *policy.View) bool {
+	if _, search := searchDomain(name, o, view); search {
+		return true
+	}
+	_, short := policy.ShortWildcard(name)
+	return short && (o.ServiceEntry == nil || !passesOn(name, o) || routed(name, view))
 }
 
-// hiddenUnder returns the strict hosts that clients ask for by a name under the suffix, where they know the wildcard
-// and not the hosts.
-func hiddenUnder(c *policy.Clients, o *policy.Object, name, suffix string, view *policy.View) (policy.FencedHost, bool) {
+// searchDomain returns the Namespace whose clients have a search domain all of whose names lead to an address of a
+// ServiceEntry, by a wildcard.
+func searchDomain(name string, o *policy.Object, view *policy.View) (namespace string, ok bool) {
+	if o.ServiceEntry == nil || !addressed(o) {
+		return "", false
+	}
+	return policy.SearchDomain(name, view.Config().ClusterDomain)
+}
+
+// addressed reports whether names lead to an address of a ServiceEntry, on whatever port.
+func addressed(o *policy.Object) bool {
+	return len(o.ServiceEntry.Addresses)+len(o.ServiceEntry.Status.Addresses) > 0
+}
+
+// hiddenUnder returns the strict hosts that clients ask for by a name under a wildcard, where they know that and not the
+// hosts. In a search domain it covers the names of all: the first that clients of that Namespace ask for
+// (lookupHost in Istio's pkg/dns/client/dns.go). Where names lead to an address they do so on every port.
+func hiddenUnder(c *policy.Clients, o *policy.Object, name string, view *policy.View) (policy.FencedHost, bool) {
+	suffix, _ := policy.ShortWildcard(name)
 	if o.VirtualService != nil {
 		if !c.Routes(o.Metadata.Namespace, name, o.VirtualService.ExportTo) {
 			return policy.FencedHost{}, false
 		}
 		return view.StrictHiddenName(c, policy.Ports{}, suffix)
 	}
-	var ports policy.Ports
-	for _, p := range o.ServiceEntry.Ports {
-		if c.Listen(o, name, p, policy.Transport.Named) {
-			ports.Numbers = append(ports.Numbers, p.Number)
-		}
+	namespace, search := searchDomain(name, o, view)
+	switch {
+	case search && c.Namespace != "" && c.Namespace != namespace, len(listening(c, o, name, anyTransport)) == 0:
+		return policy.FencedHost{}, false
+	case search:
+		return view.StrictHidden(c, policy.Ports{})
+	case addressed(o):
+		return view.StrictHiddenName(c, policy.Ports{}, suffix)
 	}
-	if len(ports.Numbers) == 0 {
+	numbers := listening(c, o, name, policy.Transport.Named)
+	if len(numbers) == 0 {
 		return policy.FencedHost{}, false
 	}
-	slices.Sort(ports.Numbers)
-	return view.StrictHiddenName(c, ports, suffix)
+	return view.StrictHiddenName(c, policy.Ports{Numbers: numbers}, suffix)
+}
+
+func anyTransport(policy.Transport) bool { return true }
+
+// listening lists the ports, sorted, on which clients listen for a host of a ServiceEntry by such a transport.
+func listening(c *policy.Clients, o *policy.Object, host string, such func(policy.Transport) bool) []int64 {
+	var numbers []int64
+	for _, p := range o.ServiceEntry.Ports {
+		if c.Listen(o, host, p, such) {
+			numbers = append(numbers, p.Number)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
 }
