@@ -29,10 +29,9 @@ type lost struct {
 
 	mu      sync.Mutex
 	changed map[policy.Host]bool
-	wake    chan struct{}
-
-	// annotated are the Services that ask for a fence, as of the last look.
+	// annotated are the Services that ask for a fence, or did at the last look.
 	annotated map[policy.Host]policy.Fence
+	wake      chan struct{}
 }
 
 func newLost(r *runner) *lost {
@@ -44,8 +43,8 @@ func newLost(r *runner) *lost {
 
 // run looks at the Services that change, until the context ends.
 func (l *lost) run(ctx context.Context) error {
-	defer l.index.Subscribe(l.note)()
 	l.annotated = l.index.Annotated()
+	defer l.index.Subscribe(l.note)()
 	for {
 		select {
 		case <-ctx.Done():
@@ -64,8 +63,13 @@ func (l *lost) note(c policy.Change) {
 	if c.Service == "" {
 		return
 	}
+	host := policy.Host{Namespace: c.Namespace, Name: c.Service}
+	fence, asks, _ := l.index.Annotation(host)
 	l.mu.Lock()
-	l.changed[policy.Host{Namespace: c.Namespace, Name: c.Service}] = true
+	l.changed[host] = true
+	if asks { // it may be gone again before anybody looks
+		l.annotated[host] = fence
+	}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -82,13 +86,14 @@ func (l *lost) look(ctx context.Context) {
 	l.mu.Unlock()
 	view := l.index.View()
 	for _, host := range slices.SortedFunc(maps.Keys(changed), policy.Host.Compare) {
-		was := l.annotated[host]
-		fence, asks, exists := l.index.Annotation(host)
+		_, asks, exists := l.index.Annotation(host)
 		if asks {
-			l.annotated[host] = fence
 			continue
 		}
+		l.mu.Lock()
+		was := l.annotated[host]
 		delete(l.annotated, host)
+		l.mu.Unlock()
 		if now := view.Service(host, nil); exists && now.Fence < was {
 			l.tell(ctx, host, was, now)
 		}

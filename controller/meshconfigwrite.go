@@ -54,6 +54,7 @@ func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold 
 	if err != nil {
 		return err
 	}
+	owners := object.ManagedFields
 	annotations := map[string]any{inject.ClusterLocalHostsAnnotation: nil}
 	if plan.Owned != "" {
 		annotations[inject.ClusterLocalHostsAnnotation] = plan.Owned
@@ -67,7 +68,10 @@ func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold 
 	m.recorder.Eventf(object, nil, corev1.EventTypeWarning, "WroteMeshConfig", "Hold",
 		"admission did not put in or take out the clusterLocal entries of meshfence, so that the controller wrote the text itself: "+
 			"see that the webhook meshconfig.mutate.meshfence.io is registered and answers")
-	return m.disown(ctx, object)
+	if len(owners) == 0 {
+		return nil
+	}
+	return m.patch(ctx, object, map[string]any{"metadata": map[string]any{"managedFields": owners}}) // as before the write
 }
 
 // disown takes the entry of the controller out of managedFields, so that no installer finds a second owner of a text that

@@ -91,7 +91,7 @@ func (s *suite) managers(t *testing.T) []string {
 // apply applies the mesh ConfigMap as Helm 4 does: on the server, without force.
 func (s *suite) apply(t *testing.T, text string) {
 	t.Helper()
-	manifest := s.kubectl(t, text, "create", "configmap", "istio", "-n", "istio-system", "--from-file=mesh=/dev/stdin", "--dry-run=client", "-o", "yaml")
+	manifest := s.kubectl(t, text, "create", "configmap", "istio", "-n", "istio-system", "--from-file=mesh=/dev/stdin", "--from-literal=meshNetworks=networks: {}", "--dry-run=client", "-o", "yaml")
 	s.kubectl(t, manifest, "apply", "--server-side", "--field-manager=helm", "-f", "-")
 }
 
