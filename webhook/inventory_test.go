@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -95,7 +96,8 @@ func TestStoredObjectsAreTrimmed(t *testing.T) {
 		"spec": map[string]any{"host": "cart"},
 	}}
 	index := policy.NewIndex(&policy.Config{ClusterDomain: "cluster.local"})
-	reader := fake.NewClientBuilder().WithRuntimeObjects(rule).Build()
+	// The fake client adds the kinds of unstructured objects to its scheme.
+	reader := fake.NewClientBuilder().WithScheme(runtime.NewScheme()).WithRuntimeObjects(rule).Build()
 	if err := webhook.ReadObjects(t.Context(), reader, &patchyMapper{}, index); err != nil {
 		t.Fatal(err)
 	}

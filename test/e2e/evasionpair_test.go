@@ -103,7 +103,8 @@ func statuses() map[string]evasion {
 	const gateway = `{apiVersion: v1, kind: Service, metadata: {name: gateway, labels: {%s}}, spec: {%s, selector: {app: gateway}, ports: [{name: tls, port: 15443}]}}`
 	const misspelt = `{"metadata":{"%s":{"meshfence.io/fence":"stirct"}}}`
 	const reserved = "companion-name-reserved"
-	const binding = "{apiVersion: v1, kind: Binding, metadata: {name: a, namespace: HOME, labels: {%s}}, target: {kind: Node, name: none}}"
+	// What goes in raw is not made JSON by kubectl.
+	const binding = `{"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a", "namespace": "HOME", "labels": {%q: %q}}, "target": {"kind": "Node", "name": "none"}}`
 	all := map[string]evasion{
 		"a Pod's status": {"pod-foreign-network", []attempt{
 			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: reviews}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
@@ -111,11 +112,11 @@ func statuses() map[string]evasion {
 		}},
 		"a Pod's Binding": {"pod-foreign-network", []attempt{
 			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {app: reviews}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
-			{fmt.Sprintf(binding, "topology.istio.io/network: elsewhere"), "create --raw /api/v1/namespaces/HOME/pods/a/binding -f -"},
+			{fmt.Sprintf(binding, "topology.istio.io/network", "elsewhere"), "create --raw /api/v1/namespaces/HOME/pods/a/binding -f -"},
 		}},
 		"a Binding that joins a Pod": {"pod-foreign-network", []attempt{
 			{"{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {topology.istio.io/network: elsewhere}}, spec: {containers: [{name: a, image: none}]}}", "create -n HOME -f -"},
-			{fmt.Sprintf(binding, "app: reviews"), "create --raw /api/v1/namespaces/HOME/bindings -f -"},
+			{fmt.Sprintf(binding, "app", "reviews"), "create --raw /api/v1/namespaces/HOME/bindings -f -"},
 		}},
 		"a Service's status": {"service-network-gateway", []attempt{
 			{fmt.Sprintf(gateway, "topology.istio.io/network: own", "type: LoadBalancer"), "create -f -"},
@@ -127,7 +128,7 @@ func statuses() map[string]evasion {
 		}},
 		"annotations in a Service's status": once("service-invalid-fence", "", "patch service reviews -n HOME"+merge+fmt.Sprintf(misspelt, "annotations")),
 		"labels in a Namespace's status":    once("service-invalid-fence", "", "patch namespace HOME"+merge+fmt.Sprintf(misspelt, "labels")),
-		"a Namespace's finalizers": once("service-invalid-fence", `{apiVersion: v1, kind: Namespace, metadata: {name: HOME, labels: {meshfence.io/fence: stirct}}, spec: {finalizers: [kubernetes]}}`,
+		"a Namespace's finalizers": once("service-invalid-fence", `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "HOME", "labels": {"meshfence.io/fence": "stirct"}}, "spec": {"finalizers": ["kubernetes"]}}`,
 			"replace --raw /api/v1/namespaces/HOME/finalize -f -"),
 		"a companion's name":   once(reserved, fmt.Sprintf(rule, "v1", "new-meshfence", "HOME", "new"), "create -n HOME -f -"),
 		"a companion's label":  once(reserved, "", "label destinationrule reviews-meshfence -n HOME app.kubernetes.io/managed-by-"),

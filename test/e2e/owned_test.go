@@ -36,6 +36,10 @@ spec: {selector: {app: owned}, ports: [{name: http, port: 9080}]}
 		}
 		return nil
 	})
+	eventually(t, "a replica leads, which tells of what is lost", func(ctx context.Context) error {
+		_, _, err := s.Kubectl(ctx, "", "get", "destinationrule", "owned-meshfence", "reviews-meshfence", "-n", namespace)
+		return err
+	})
 	s.kubectl(t, manifest, "replace", "-n", namespace, "-f", "-") // as a controller does
 	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence-")
 	eventually(t, "the loss is told", func(ctx context.Context) error {
