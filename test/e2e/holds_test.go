@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,8 +48,8 @@ type meshFault struct {
 	text              string
 	pad               int
 	deleted, revision bool
-	// reason is what the commands say, which may read more than replicas.
-	reason string
+	// reason is what the commands say, which may read more than replicas, and noted what replicas do where that differs.
+	reason, noted string
 }
 
 func meshFaults() []meshFault {
@@ -61,7 +62,8 @@ func meshFaults() []meshFault {
 		{name: "duplicate serviceSettings", text: "serviceSettings: []\nserviceSettings: []\n", reason: istio + "cannot be read by meshfence: mesh config "},
 		{name: "two documents", text: "a: b\n---\na: b\n", reason: istio + "cannot be read by meshfence: mesh config "},
 		{name: "too large", text: "a: b\n", pad: 1<<20 - 20, reason: lacks + "it would become too large for a ConfigMap"},
-		{name: "revision that RBAC does not name", text: "{}", revision: true, reason: "ConfigMap istio-system/istio-canary does not exist"},
+		{name: "revision that RBAC does not name", text: "{}", revision: true, reason: "ConfigMap istio-system/istio-canary does not exist",
+			noted: "ConfigMap istio-system/istio-canary cannot be read: "},
 	}
 }
 
@@ -226,7 +228,7 @@ func (h *brokenHold) told(t *testing.T) {
 	eventually(t, "the Events are there", func(context.Context) error {
 		by := map[string]bool{}
 		for _, e := range h.events(t, "meshfence-system") {
-			if e.Reason == "HoldNotActive" && e.Regarding.Name == "meshfence" && strings.Contains(e.Note, "hold meshConfig is named and not active, because it is broken: "+h.reason) {
+			if e.Reason == "HoldNotActive" && e.Regarding.Name == "meshfence" && strings.Contains(e.Note, "hold meshConfig is named and not active, because it is broken: "+cmp.Or(h.noted, h.reason)) {
 				by[e.Related.Name] = true
 			}
 		}
