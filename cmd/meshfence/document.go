@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
@@ -113,8 +114,12 @@ func (d document) yaml() ([]value, error) {
 	return []value{{d, asJSON}}, nil
 }
 
-// ends returns an error where something follows the first value, which YAMLToJSONStrict passes over.
+// ends returns an error where something follows the first value, which YAMLToJSONStrict passes over. A block mapping,
+// whose first key mostly begins with a letter, ends with the document.
 func (d document) ends() error {
+	if _, text := d.first(); unicode.IsLetter(rune(text[0])) {
+		return nil
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(d.text))
 	var node yaml.Node
 	if err := decoder.Decode(&node); err != nil {
@@ -128,12 +133,18 @@ func (d document) ends() error {
 
 // begin returns the first line that holds more than a comment or a directive; 0 where none does.
 func (d document) begin() int {
-	number := d.line
+	line, _ := d.first()
+	return line
+}
+
+// first returns that line and what it holds.
+func (d document) first() (number int, text []byte) {
+	number = d.line
 	for line := range bytes.Lines(d.text) {
 		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && line[0] != '%' {
-			return number
+			return number, line
 		}
 		number++
 	}
-	return 0
+	return 0, nil
 }
