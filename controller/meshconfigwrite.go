@@ -39,6 +39,7 @@ func (m *meshConfigs) plan(object *corev1.ConfigMap, hold bool) (plan inject.Mes
 // that its installer stays the only owner of the text: server-side apply, as Helm 4 upgrades by it, does not look for
 // conflicts in what admission did. Where the answer comes back without the entries they are written.
 func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold bool) error {
+	var plan inject.MeshConfigPlan
 	for ask := range meshConfigAsks {
 		if ask > 0 && !sleep(ctx, meshConfigPause, nil) {
 			return ctx.Err()
@@ -46,20 +47,18 @@ func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold 
 		if err := m.patch(ctx, object, map[string]any{}); err != nil {
 			return err
 		}
-		if _, inLine, err := m.plan(object, hold); err != nil || inLine {
+		var inLine bool
+		var err error
+		if plan, inLine, err = m.plan(object, hold); err != nil || inLine {
 			return err
 		}
-	}
-	plan, _, err := m.plan(object, hold)
-	if err != nil {
-		return err
 	}
 	owners := object.ManagedFields
 	annotations := map[string]any{inject.ClusterLocalHostsAnnotation: nil}
 	if plan.Owned != "" {
 		annotations[inject.ClusterLocalHostsAnnotation] = plan.Owned
 	}
-	err = m.patch(ctx, object, map[string]any{
+	err := m.patch(ctx, object, map[string]any{
 		"metadata": map[string]any{"annotations": annotations}, "data": map[string]any{inject.MeshConfigKey: plan.Text},
 	})
 	if err != nil {
