@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	kjson "sigs.k8s.io/json"
+
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -50,19 +52,26 @@ func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inject.Written(object, s.recorded(), view).Edits, nil
+	if record, lost := s.lostRecord(object.Metadata.Annotations, policy.InjectedAnnotation); lost {
+		return inject.Recorded(object, record, view).Edits, nil
+	}
+	return inject.Object(object, view).Edits, nil
 }
 
-// recorded returns what the object replaces, where that has a record of what admission added; nil otherwise.
-func (s Subject) recorded() *policy.Object {
-	if !bytes.Contains(s.Old, []byte(policy.InjectedAnnotation)) {
-		return nil
+// lostRecord returns what an annotation of ours said in the object that is replaced, and reports whether the writer has
+// left the annotation out of those given.
+func (s Subject) lostRecord(annotations map[string]string, key string) (record string, lost bool) {
+	if _, kept := annotations[key]; kept || !bytes.Contains(s.Old, []byte(key)) {
+		return "", false
 	}
-	old, err := s.decode(s.Old)
-	if err != nil {
-		return nil // one that cannot be read has added nothing
+	var old struct {
+		Metadata policy.Metadata `json:"metadata"`
 	}
-	return old
+	if kjson.UnmarshalCaseSensitivePreserveInts(s.Old, &old) != nil {
+		return "", false // one that cannot be read has added nothing
+	}
+	record, lost = old.Metadata.Annotations[key]
+	return record, lost
 }
 
 // Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	kjson "sigs.k8s.io/json"
@@ -35,7 +34,11 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 	if config.Holds.Has(policy.MeshConfig) {
 		scope = view
 	}
-	plan, err := inject.MeshConfigMap(object.Data, withRecord(object.Metadata.Annotations, s.Old), config.ClusterDomain, scope)
+	annotations := object.Metadata.Annotations
+	if record, lost := s.lostRecord(annotations, inject.ClusterLocalHostsAnnotation); lost { // the text may still hold the entries
+		annotations = over(annotations, map[string]string{inject.ClusterLocalHostsAnnotation: record})
+	}
+	plan, err := inject.MeshConfigMap(object.Data, annotations, config.ClusterDomain, scope)
 	if err != nil {
 		return nil, nil //nolint:nilerr // see above
 	}
@@ -52,28 +55,4 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 		edits = append(edits, inject.Edit{Path: owned, Value: plan.Owned})
 	}
 	return edits, nil
-}
-
-// withRecord returns annotations with the record of the entries that are ours, which is taken from the old ConfigMap where
-// the writer has left it out: the text may still hold them.
-func withRecord(annotations map[string]string, old []byte) map[string]string {
-	if _, kept := annotations[inject.ClusterLocalHostsAnnotation]; kept || len(old) == 0 {
-		return annotations
-	}
-	var before struct {
-		Metadata policy.Metadata `json:"metadata"`
-	}
-	record, had := "", false
-	if kjson.UnmarshalCaseSensitivePreserveInts(old, &before) == nil {
-		record, had = before.Metadata.Annotations[inject.ClusterLocalHostsAnnotation]
-	}
-	if !had {
-		return annotations
-	}
-	with := maps.Clone(annotations)
-	if with == nil {
-		with = map[string]string{}
-	}
-	with[inject.ClusterLocalHostsAnnotation] = record
-	return with
 }
