@@ -2,13 +2,10 @@ package controller
 
 import (
 	"context"
-	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -57,15 +54,9 @@ func (p pods) exist(ctx context.Context, q policy.PodQuestion) (bool, error) {
 	if exists, known := p.known[q]; known {
 		return exists, nil
 	}
-	selector, err := labels.Parse(q.Selector)
-	if err != nil {
-		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
+	exists, err := cluster.HasPod(ctx, p.reader, q)
+	if err == nil {
+		p.known[q] = exists
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	if err := p.reader.List(ctx, list, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
-		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
-	}
-	p.known[q] = len(list.Items) > 0
-	return p.known[q], nil
+	return exists, err
 }

@@ -9,10 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -57,7 +57,7 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		l.view.LoadService(host, object.Annotations)
 	}
 	for _, question := range pods {
-		exists, err := l.hasPod(ctx, question)
+		exists, err := cluster.HasPod(ctx, l.reader, question)
 		if err != nil {
 			return false, err
 		}
@@ -71,20 +71,6 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		l.view.LoadObject(key, object)
 	}
 	return len(namespaces)+len(services)+len(pods)+len(objects) > 0, nil
-}
-
-// hasPod reports whether there is a Pod that a question is about.
-func (l *loader) hasPod(ctx context.Context, q policy.PodQuestion) (bool, error) {
-	selector, err := labels.Parse(q.Selector)
-	if err != nil {
-		return false, fmt.Errorf("select Pods by %q: %w", q.Selector, err)
-	}
-	pods := &metav1.PartialObjectMetadataList{}
-	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	if err := l.reader.List(ctx, pods, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
-		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
-	}
-	return len(pods.Items) > 0, nil
 }
 
 // object fetches an object of a stored kind; nil where there is none, or no such kind.
