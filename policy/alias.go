@@ -3,12 +3,14 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // aliasOf returns the host for which a Service is but another name, as Istio and DNS compare names; empty for any other
 // Service.
 func aliasOf(spec ServiceSpec) string {
-	if spec.Type != externalName {
+	if spec.Type != string(corev1.ServiceTypeExternalName) {
 		return ""
 	}
 	return strings.ToLower(strings.TrimSuffix(spec.ExternalName, "."))

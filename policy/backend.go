@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // backend is what relates a Service to other objects than by its name.
@@ -28,15 +30,10 @@ type backendPort struct {
 	transport Transport
 }
 
-// noClusterIP is the ClusterIP of a Service that has none.
-const noClusterIP = "None"
-
-// externalName is the type of a Service that is but another name.
-const externalName = "ExternalName"
-
 func newBackend(spec ServiceSpec) backend {
 	b := backend{
-		selector: pairs(spec.Selector), external: spec.Type == externalName, headless: spec.ClusterIP == noClusterIP, alias: aliasOf(spec),
+		selector: pairs(spec.Selector), external: spec.Type == string(corev1.ServiceTypeExternalName),
+		headless: spec.ClusterIP == corev1.ClusterIPNone, alias: aliasOf(spec),
 	}
 	for _, text := range append(slices.Clone(spec.ClusterIPs), spec.ClusterIP) {
 		if address, err := netip.ParseAddr(text); err == nil && !slices.Contains(b.addresses, address) {

@@ -1,8 +1,5 @@
 package policy
 
-// serviceNameLabel says what Service an EndpointSlice is for.
-const serviceNameLabel = "kubernetes.io/service-name"
-
 // EndpointSlice is the part of a discovery.k8s.io EndpointSlice that is read.
 type EndpointSlice struct {
 	Endpoints []struct {

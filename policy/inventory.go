@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // Key names an object.
@@ -343,7 +345,7 @@ func (o *Object) names(config *Config) []string {
 			}
 		}
 	case o.EndpointSlice != nil:
-		if name := o.Metadata.Labels[serviceNameLabel]; name != "" {
+		if name := o.Metadata.Labels[discoveryv1.LabelServiceName]; name != "" {
 			service(Host{Namespace: namespace, Name: name})
 		}
 	case o.Kind == KindServiceExport:

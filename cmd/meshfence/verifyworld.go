@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -213,7 +214,7 @@ func (w *world) service(host policy.Host, object metav1.ObjectMeta, spec policy.
 
 // pods notes the addresses of the Pods of a headless Service.
 func (w *world) pods(object metav1.ObjectMeta, encoded []byte) error {
-	host := policy.Host{Namespace: object.Namespace, Name: object.Labels["kubernetes.io/service-name"]}.FQDN(w.domain)
+	host := policy.Host{Namespace: object.Namespace, Name: object.Labels[discoveryv1.LabelServiceName]}.FQDN(w.domain)
 	if _, ok := w.headless[host]; !ok {
 		return nil
 	}

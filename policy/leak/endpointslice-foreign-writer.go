@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -22,10 +24,7 @@ func EndpointWriters() []string {
 }
 
 const (
-	serviceNameLabel = "kubernetes.io/service-name"
-	managedByLabel   = "endpointslice.kubernetes.io/managed-by"
-
-	// What the controllers of Kubernetes call themselves in managedByLabel. They take back a slice of a Service with a
+	// What the controllers of Kubernetes call themselves in the label managed-by. They take back a slice of a Service with a
 	// selector that only says so; the one that mirrors Endpoints does nothing for such a Service, and in older versions
 	// leaves what is there.
 	sliceController  = "endpointslice-controller.k8s.io"
@@ -34,7 +33,7 @@ const (
 
 // ForeignSlices selects the EndpointSlices of Services of which nothing says that the controller for selectors keeps
 // them.
-const ForeignSlices = serviceNameLabel + "," + managedByLabel + "!=" + sliceController
+const ForeignSlices = discoveryv1.LabelServiceName + "," + discoveryv1.LabelManagedBy + "!=" + sliceController
 
 // endpointSliceForeignWriter refuses endpoints of a strict Service that somebody else writes than the
 // controllers which follow its selector: they count as local whatever their addresses [E1, E2]. Where nobody writes,
@@ -81,8 +80,8 @@ func endpointsOf(o *policy.Object) (path []string, host policy.Host) {
 	if o.EndpointSlice == nil {
 		return []string{"metadata", "name"}, policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	}
-	return []string{"metadata", "labels", serviceNameLabel},
-		policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Labels[serviceNameLabel]}
+	return []string{"metadata", "labels", discoveryv1.LabelServiceName},
+		policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Labels[discoveryv1.LabelServiceName]}
 }
 
 // newAddresses lists the addresses that the Service did not have in the old object.
@@ -105,7 +104,7 @@ func newAddresses(o Write) []string {
 // keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
 // no Endpoints but those of a Service without selector.
 func keptByController(o *policy.Object, host policy.Host, view *policy.View) bool {
-	switch manager := o.Metadata.Labels[managedByLabel]; {
+	switch manager := o.Metadata.Labels[discoveryv1.LabelManagedBy]; {
 	case o.Endpoints != nil, manager == sliceController:
 		return true
 	default:

@@ -3,11 +3,10 @@ package leak
 import (
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/meshfence/meshfence/policy"
 )
-
-// externalName is the type of a Service that is but another name.
-const externalName = "ExternalName"
 
 // serviceExternalName refuses a strict Service that is only another name for something else than a strict host of this
 // cluster [E3]. Istio gives such a name the clusters and routes of that host (resolveServiceAliases in its
@@ -23,7 +22,7 @@ func serviceExternalName() Rule {
 		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
-			if !strict || o.Service.Type != externalName || namesStrict(o.Service.ExternalName, o.Metadata.Namespace, view) {
+			if !strict || o.Service.Type != string(corev1.ServiceTypeExternalName) || namesStrict(o.Service.ExternalName, o.Metadata.Namespace, view) {
 				return nil
 			}
 			return []breach{{

@@ -20,7 +20,7 @@ func serviceWithoutLocality() Rule {
 		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			if !view.Config().Active().Has(policy.Locality) || len(o.Service.Selector) > 0 ||
-				o.Service.Type == externalName || o.Service.ClusterIP == corev1.ClusterIPNone {
+				o.Service.Type == string(corev1.ServiceTypeExternalName) || o.Service.ClusterIP == corev1.ClusterIPNone {
 				return nil
 			}
 			service, strict := strictService(o.Object, view)

@@ -1,6 +1,10 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/meshfence/meshfence/policy"
+)
 
 // serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
 func serviceWithoutSelector() Rule {
@@ -13,7 +17,7 @@ func serviceWithoutSelector() Rule {
 		Mend:     "let a selector choose its Pods",
 		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
-			if len(o.Service.Selector) > 0 || o.Service.Type == externalName {
+			if len(o.Service.Selector) > 0 || o.Service.Type == string(corev1.ServiceTypeExternalName) {
 				return nil
 			}
 			service, strict := strictService(o.Object, view)
