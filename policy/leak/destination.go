@@ -224,10 +224,17 @@ func leadersOf(fqdn string, view *policy.View) []leading {
 		if o.VirtualService == nil || !sendsTo(o, fqdn, view) {
 			continue
 		}
-		for _, root := range append(roots(o, view), o) {
-			if hosts := others(takenOver(root, view), fqdn); len(hosts) > 0 {
-				list = append(list, leading{root, hosts})
-			}
+		list = append(list, leadersBy(o, fqdn, view)...)
+	}
+	return list
+}
+
+// leadersBy lists those that a VirtualService with a route to the host makes: itself, or those that leave requests to it.
+func leadersBy(o *policy.Object, fqdn string, view *policy.View) []leading {
+	var list []leading
+	for _, root := range append(roots(o, view), o) {
+		if hosts := others(takenOver(root, view), fqdn); len(hosts) > 0 {
+			list = append(list, leading{root, hosts})
 		}
 	}
 	return list

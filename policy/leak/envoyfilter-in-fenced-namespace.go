@@ -22,20 +22,15 @@ func envoyFilterInFencedNamespace() Rule {
 			if o.EnvoyFilter == nil {
 				return nil // one that cannot be read, which the API server's schema rules out
 			}
-			config, namespace := view.Config(), o.Metadata.Namespace
-			hosts, where := fmt.Sprintf("*.%s.svc.%s", namespace, config.ClusterDomain), "a namespace with a strict Service"
-			if namespace == config.IstioNamespace {
-				hosts, where = "*", "the root namespace of a mesh with strict Services"
-			}
-			match := view.Match(hosts)
-			if !match.Has(policy.Strict) {
+			host, where, strict := besideStrict(o.Object, view)
+			if !strict {
 				return nil
 			}
 			var found []breach
 			for i, patch := range o.EnvoyFilter.ConfigPatches {
 				if what, may := redirects(patch); may {
 					found = append(found, breach{
-						path: []string{"spec", "configPatches", strconv.Itoa(i)}, value: patch.ApplyTo, at: what, host: match.Host(policy.Strict),
+						path: []string{"spec", "configPatches", strconv.Itoa(i)}, value: patch.ApplyTo, at: what, host: host,
 						must: fmt.Sprintf("not change %s in %s", what, where),
 					})
 				}

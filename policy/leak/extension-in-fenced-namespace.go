@@ -1,10 +1,6 @@
 package leak
 
-import (
-	"fmt"
-
-	"github.com/meshfence/meshfence/policy"
-)
+import "github.com/meshfence/meshfence/policy"
 
 // extensionInFencedNamespace warns of a WasmPlugin or TrafficExtension beside a strict Service, or in the root namespace,
 // where it is for every workload: its code sees requests before they are routed, and may change for whom they are [J].
@@ -21,17 +17,12 @@ func extensionInFencedNamespace() Rule {
 			if !o.Extension.Outbound() {
 				return nil
 			}
-			config, namespace := view.Config(), o.Metadata.Namespace
-			hosts, must := fmt.Sprintf("*.%s.svc.%s", namespace, config.ClusterDomain), "not run for what clients send in a namespace with a strict Service"
-			if namespace == config.IstioNamespace {
-				hosts, must = "*", "not run for what clients send in the root namespace of a mesh with strict Services"
-			}
-			match := view.Match(hosts)
-			if !match.Has(policy.Strict) {
+			host, where, strict := besideStrict(o.Object, view)
+			if !strict {
 				return nil
 			}
 			return []breach{{
-				path: []string{"spec", "match"}, host: match.Host(policy.Strict), must: must,
+				path: []string{"spec", "match"}, host: host, must: "not run for what clients send in " + where,
 			}}
 		},
 	}

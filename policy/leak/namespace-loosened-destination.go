@@ -31,7 +31,6 @@ func namespaceLoosenedDestination() Rule {
 			for _, led := range view.LeadingInto(l.namespace) {
 				for _, fqdn := range l.destinations(led) {
 					if b, leads := l.breach(led, fqdn); leads {
-						b.value = labels.Set(l.after).String()
 						found = append(found, b)
 					}
 				}
@@ -75,18 +74,15 @@ func (l loosened) fence(labels map[string]string, host policy.Host) policy.Fence
 // breach returns what is wrong where a VirtualService, or one that leaves requests to it, sends those for another strict
 // host to one that is loosened.
 func (l loosened) breach(o *policy.Object, fqdn string) (breach, bool) {
-	for _, root := range append(roots(o, l.view), o) {
-		hosts := others(takenOver(root, l.view), fqdn)
-		if len(hosts) == 0 {
-			continue
-		}
-		return breach{
-			path: []string{"metadata", "labels", policy.FenceKey},
-			at:   fqdn + " " + root.Metadata.Namespace + "/" + root.Metadata.Name,
-			host: policy.Together(hosts...),
-			must: fmt.Sprintf("keep %s strict while VirtualService %s/%s sends requests for a strict host to it",
-				fqdn, root.Metadata.Namespace, root.Metadata.Name),
-		}, true
+	led := leadersBy(o, fqdn, l.view)
+	if len(led) == 0 {
+		return breach{}, false
 	}
-	return breach{}, false
+	return breach{
+		path:  []string{"metadata", "labels", policy.FenceKey},
+		value: labels.Set(l.after).String(),
+		at:    fqdn + " " + led[0].Metadata.Namespace + "/" + led[0].Metadata.Name,
+		host:  policy.Together(led[0].hosts...),
+		must:  fmt.Sprintf("keep %s strict while %s", fqdn, led[0].does()),
+	}, true
 }

@@ -57,11 +57,7 @@ func claimable(o Write, view *policy.View) (host policy.FencedHost, ok bool) {
 	if exempt(o.Metadata.Namespace, view.Config()) {
 		return host, false
 	}
-	match := view.Match("*.svc." + view.Config().ClusterDomain)
-	if !match.Has(policy.Strict) {
-		return host, false
-	}
-	return match.Host(policy.Strict), true
+	return anyStrict(view)
 }
 
 func mustClaim(config *policy.Config) string {

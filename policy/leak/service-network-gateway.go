@@ -40,15 +40,15 @@ func serviceNetworkGateway() Rule {
 			if len(addresses) == 0 {
 				return nil
 			}
-			match := view.Match("*.svc." + config.ClusterDomain)
-			if !match.Has(policy.Strict) || exempt(o.Metadata.Namespace, config) {
+			host, strict := anyStrict(view)
+			if !strict || exempt(o.Metadata.Namespace, config) {
 				return nil
 			}
 			return []breach{{
 				path: path, unsure: !sure,
 				value: strings.Join(addresses, ","),
 				at:    network,
-				host:  match.Host(policy.Strict),
+				host:  host,
 				must:  fmt.Sprintf("not be written by hand where label %s is %q, which makes a gateway of the Service", NetworkLabel, network),
 			}}
 		},

@@ -1,10 +1,9 @@
 package leak
 
 import (
-	"slices"
-
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/meshfence/meshfence/policy"
 )

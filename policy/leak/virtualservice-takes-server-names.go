@@ -21,12 +21,11 @@ func virtualServiceTakesServerNames() Rule {
 		Leaks:    "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
 		Mend:     "name the server names that the route is for, or another port",
 		check: func(o Write, view *policy.View) []breach {
-			config := view.Config()
-			match := view.Match("*.svc." + config.ClusterDomain)
-			if !match.Has(policy.Strict) {
+			host, strict := anyStrict(view)
+			if !strict {
 				return nil
 			}
-			t := takenNames{view, match.Host(policy.Strict), newDestinations(view)}
+			t := takenNames{view, host, newDestinations(view)}
 			if o.Gateway != nil {
 				return t.gateway(o.Object)
 			}
