@@ -30,9 +30,9 @@ type inventory struct {
 	byName, byWildcard map[string]map[Key]bool
 	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
 	// Sidecars by those for which they have listeners that take whatever comes to them.
-	open, listeners map[int64]int
+	open, listeners tally[int64]
 	// selectors counts the Gateways by the name for all labels by which they choose Pods.
-	selectors map[string]int
+	selectors tally[string]
 	watchers  []*func(Key)
 }
 
@@ -42,28 +42,30 @@ type filed struct {
 	names []string
 }
 
-// listenerPorts are those of a Sidecar.
-func (f filed) listenerPorts() []int64 {
-	if f.Object == nil || f.Sidecar == nil {
-		return nil
+// tally counts what objects have in common, by what that is.
+type tally[K comparable] map[K]int
+
+func (t tally[K]) add(key K, by int) {
+	if t[key] += by; t[key] == 0 {
+		delete(t, key)
 	}
-	return f.Sidecar.openPorts()
 }
 
-// openPorts are those of a ServiceEntry.
-func (f filed) openPorts() []EntryPort {
-	if f.Object == nil || f.ServiceEntry == nil {
-		return nil
+// count adds an object to what is counted of its kind, or takes it off.
+func (i *inventory) count(f filed, by int) {
+	switch {
+	case f.Object == nil:
+	case f.ServiceEntry != nil:
+		for _, p := range f.ServiceEntry.OpenPorts() {
+			i.open.add(p.Number, by)
+		}
+	case f.Sidecar != nil:
+		for _, number := range f.Sidecar.openPorts() {
+			i.listeners.add(number, by)
+		}
+	case f.Gateway != nil && len(f.Gateway.Selector) > 0:
+		i.selectors.add(gatewayNames(f.Gateway)[0], by)
 	}
-	return f.ServiceEntry.OpenPorts()
-}
-
-// selector returns the name for all labels by which a Gateway chooses Pods; empty for any other object.
-func (f filed) selector() string {
-	if f.Object == nil || f.Gateway == nil || len(f.Gateway.Selector) == 0 {
-		return ""
-	}
-	return gatewayNames(f.Gateway)[0]
 }
 
 // SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
@@ -72,18 +74,10 @@ func (x *Index) SetObject(o *Object) {
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
 			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
-			i.open, i.listeners, i.selectors = map[int64]int{}, map[int64]int{}, map[string]int{}
+			i.open, i.listeners, i.selectors = tally[int64]{}, tally[int64]{}, tally[string]{}
 		}
 		i.objects[o.Key()] = f
-		for _, p := range f.openPorts() {
-			i.open[p.Number]++
-		}
-		if name := f.selector(); name != "" {
-			i.selectors[name]++
-		}
-		for _, number := range f.listenerPorts() {
-			i.listeners[number]++
-		}
+		i.count(f, 1)
 		i.places(f, func(set map[string]map[Key]bool, name string) {
 			if set[name] == nil {
 				set[name] = map[Key]bool{}
@@ -104,21 +98,7 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 			delete(set, name)
 		}
 	})
-	for _, p := range i.objects[k].openPorts() {
-		if i.open[p.Number]--; i.open[p.Number] == 0 {
-			delete(i.open, p.Number)
-		}
-	}
-	if name := i.objects[k].selector(); name != "" {
-		if i.selectors[name]--; i.selectors[name] == 0 {
-			delete(i.selectors, name)
-		}
-	}
-	for _, number := range i.objects[k].listenerPorts() {
-		if i.listeners[number]--; i.listeners[number] == 0 {
-			delete(i.listeners, number)
-		}
-	}
+	i.count(i.objects[k], -1)
 	delete(i.objects, k)
 	put(i)
 	watchers := i.watchers
