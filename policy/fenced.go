@@ -42,3 +42,32 @@ func (c *Config) Names(host Host) bool {
 	_, named := c.scope.services[host]
 	return named
 }
+
+// Annotated returns the Services whose own annotation asks for a fence, and for which.
+func (x *Index) Annotated() map[Host]Fence {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	found := map[Host]Fence{}
+	for namespace, n := range x.namespaces {
+		for name, annotation := range n.services {
+			if fence, ok := annotation.fence(); ok {
+				found[Host{namespace, name}] = fence
+			}
+		}
+	}
+	return found
+}
+
+// Annotation returns the fence for which the annotation of a Service asks; asks is false where it has none, and exists
+// where there is no such Service.
+func (x *Index) Annotation(h Host) (fence Fence, asks, exists bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n, ok := x.namespaces[h.Namespace]
+	if !ok {
+		return None, false, false
+	}
+	annotation, exists := n.services[h.Name]
+	fence, asks = annotation.fence()
+	return fence, asks && exists, exists
+}

@@ -147,12 +147,6 @@ type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
 
-// ProxyConfig is the part of a networking.istio.io ProxyConfig that is read.
-type ProxyConfig struct {
-	// EnvironmentVariables are those of the proxies that the injector adds to Pods.
-	EnvironmentVariables map[string]string `json:"environmentVariables"`
-}
-
 // KindIn returns the name that a kind of an API group has here.
 func KindIn(group, kind string) string {
 	if group == gatewayGroup && kind == apiGateway {

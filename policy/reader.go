@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -235,12 +236,7 @@ func (v *View) stored(k Key) (*Object, bool) {
 // MissingObjects lists the classes and Gateways that were asked for and that are neither in the inventory nor loaded,
 // sorted. They were taken for absent.
 func (v *View) MissingObjects() []Key {
-	keys := make([]Key, 0, len(v.missingObjects))
-	for k := range v.missingObjects {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, Key.Compare)
-	return keys
+	return slices.SortedFunc(maps.Keys(v.missingObjects), Key.Compare)
 }
 
 // LoadObject tells the view a missing object; nil where there is none.
