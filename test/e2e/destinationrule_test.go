@@ -48,9 +48,7 @@ func TestDestinationRuleIsFencedWhereverItStands(t *testing.T) {
 	s := shared(t)
 	home := s.strictNamespace(t)
 	client := s.CreateNamespace(t, nil)
-	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
-		t.Fatal(err)
-	}
+	s.istioNamespace(t)
 	fqdn := "reviews." + home + ".svc.cluster.local"
 	for _, version := range []string{"v1alpha3", "v1beta1", "v1"} {
 		for name, test := range map[string]struct{ namespace, host string }{

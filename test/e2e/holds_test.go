@@ -72,9 +72,7 @@ func meshFaults() []meshFault {
 // explain, a metric and an Event say so.
 func TestBrokenMeshConfig(t *testing.T) {
 	s := shared(t)
-	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
-		t.Fatal(err)
-	}
+	s.istioNamespace(t)
 	faults := meshFaults()
 	if !*full {
 		faults = faults[:2]

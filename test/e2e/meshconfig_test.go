@@ -37,9 +37,7 @@ func (s *suite) install(t *testing.T, text string) {
 // The mesh ConfigMap follows the scope, survives an installer, and is the installer's again when nothing is fenced.
 func TestMeshConfigFollowsTheScope(t *testing.T) {
 	s := shared(t)
-	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
-		t.Fatal(err)
-	}
+	s.istioNamespace(t)
 	s.configure(t, meshHoldConfig)
 	s.install(t, meshText)
 	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system") })
@@ -99,9 +97,7 @@ func (s *suite) apply(t *testing.T, text string) {
 // so that its next upgrade meets no conflict, and what it writes holds the scope at once.
 func TestMeshConfigStaysTheInstallers(t *testing.T) {
 	s := shared(t)
-	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
-		t.Fatal(err)
-	}
+	s.istioNamespace(t)
 	wrote := s.wrote(t)
 	s.configure(t, meshHoldConfig)
 	s.apply(t, meshText)
@@ -139,9 +135,7 @@ func TestMeshConfigStaysTheInstallers(t *testing.T) {
 // Where admission does not put the entries in, the controller writes them, says so, and owns nothing all the same.
 func TestMeshConfigWithoutAdmission(t *testing.T) {
 	s := shared(t)
-	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
-		t.Fatal(err)
-	}
+	s.istioNamespace(t)
 	wrote := s.wrote(t)
 	s.configure(t, meshHoldConfig)
 	s.apply(t, meshText)

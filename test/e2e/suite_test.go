@@ -3,9 +3,6 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -65,46 +62,28 @@ func (s *suite) configure(t *testing.T, config string) {
 	if config == s.config {
 		return
 	}
-	before := make([]float64, s.meshfence.Replicas())
-	for i := range before {
-		before[i] = s.metric(t, i, `meshfence_config_reloads_total{outcome="success"}`)
-	}
-	if err := s.meshfence.Configure(t.Context(), config); err != nil {
+	if err := s.meshfence.Reconfigure(t.Context(), config); err != nil {
 		t.Fatalf("configure: %v", err)
 	}
 	s.config = config
-	eventually(t, "the config is in force", func(context.Context) error {
-		for i, b := range before {
-			if s.metric(t, i, `meshfence_config_reloads_total{outcome="success"}`) <= b {
-				return fmt.Errorf("replica %d has not reloaded", i)
-			}
-		}
-		return nil
-	})
+}
+
+// istioNamespace makes the Namespace of Istio, unless another test has.
+func (s *suite) istioNamespace(t *testing.T) {
+	t.Helper()
+	if _, stderr, err := s.Kubectl(t.Context(), "", "create", "namespace", "istio-system"); err != nil && !strings.Contains(stderr, "AlreadyExists") {
+		t.Fatal(err)
+	}
 }
 
 // metric reads one series of a replica; 0 where it is absent.
 func (s *suite) metric(t *testing.T, replica int, series string) float64 {
 	t.Helper()
-	response, err := http.Get(s.meshfence.MetricsURL(replica))
+	value, err := s.meshfence.Metric(t.Context(), replica, series)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
-		if rest, ok := strings.CutPrefix(line, series+" "); ok {
-			var value float64
-			if _, err := fmt.Sscan(rest, &value); err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-			return value
-		}
-	}
-	return 0
+	return value
 }
 
 // kubectl runs kubectl, which must succeed, and returns its stdout.

@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
 // reloads is the series of meshfence that counts the configs that came into force.
-const reloads = `meshfence_config_reloads_total{outcome="success"} `
+const reloads = `meshfence_config_reloads_total{outcome="success"}`
 
 // Reconfigure writes a FenceConfig, which must differ from the one in force, and returns when every replica has it
 // in force.
 func (m *Meshfence) Reconfigure(ctx context.Context, fenceConfig string) error {
-	before := make([]string, m.Replicas())
+	before := make([]float64, m.Replicas())
 	for i := range before {
 		var err error
-		if before[i], err = m.reloads(ctx, i); err != nil {
+		if before[i], err = m.Metric(ctx, i, reloads); err != nil {
 			return err
 		}
 	}
@@ -26,7 +27,7 @@ func (m *Meshfence) Reconfigure(ctx context.Context, fenceConfig string) error {
 	}
 	return Eventually(ctx, readyWithin, func(ctx context.Context) error {
 		for i := range before {
-			now, err := m.reloads(ctx, i)
+			now, err := m.Metric(ctx, i, reloads)
 			if err != nil {
 				return err
 			}
@@ -38,25 +39,25 @@ func (m *Meshfence) Reconfigure(ctx context.Context, fenceConfig string) error {
 	})
 }
 
-// reloads returns how many configs came into force in a replica after its first, as text.
-func (m *Meshfence) reloads(ctx context.Context, replica int) (string, error) {
+// Metric returns the value of a series of a replica; 0 where it is absent, as one is until it is counted for the first time.
+func (m *Meshfence) Metric(ctx context.Context, replica int, series string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.MetricsURL(replica), nil)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("read metrics of replica %d: %w", replica, err)
+		return 0, fmt.Errorf("read metrics of replica %d: %w", replica, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", fmt.Errorf("read metrics of replica %d: %w", replica, err)
+		return 0, fmt.Errorf("read metrics of replica %d: %w", replica, err)
 	}
 	for line := range strings.Lines(string(body)) {
-		if count, ok := strings.CutPrefix(line, reloads); ok {
-			return strings.TrimSpace(count), nil
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
-	return "0", nil // the series begins with the first
+	return 0, nil
 }
