@@ -23,13 +23,14 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	for _, want := range webhook.Routes() {
-		got, ok := webhook.RouteFor(want.Group, policy.APIKind(want.Kind))
+		got, ok := webhook.RouteFor(want.Group, object.APIKind(want.Kind))
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
 			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
 		}
@@ -40,7 +41,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s is on no path, and is not stored", want.Kind)
 		}
 	}
-	if got, ok := webhook.RouteFor("apps", policy.KindService); ok {
+	if got, ok := webhook.RouteFor("apps", object.KindService); ok {
 		t.Errorf("RouteFor gives %+v for another group", got)
 	}
 	webhook.Routes()[0].Versions[0] = "v0"
@@ -70,7 +71,7 @@ func TestBadRequests(t *testing.T) {
 		"operation": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect },
 			`CONNECT of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
 		"kind of the other path": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) {
-			r.Kind.Kind, r.Resource.Resource = policy.KindServiceEntry, "serviceentries"
+			r.Kind.Kind, r.Resource.Resource = object.KindServiceEntry, "serviceentries"
 		}, `CREATE of kind "networking.istio.io/v1, Kind=ServiceEntry" and resource "serviceentries" is not for /mutate` + asked},
 		"no object": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Object = runtime.RawExtension{} },
 			"CREATE VirtualService: object must not be empty"},
@@ -88,7 +89,7 @@ func TestBadRequests(t *testing.T) {
 		}, `DELETE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
 		"deletion of a kind that is free to go": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject = admissionv1.Delete, r.Object
-			r.Kind.Kind, r.Resource.Resource = policy.KindGateway, "gateways"
+			r.Kind.Kind, r.Resource.Resource = object.KindGateway, "gateways"
 		}, `DELETE of kind "networking.istio.io/v1, Kind=Gateway" and resource "gateways" is not for /validate` + asked},
 		"null": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
 			"CREATE VirtualService: object must not be empty"},
@@ -131,31 +132,31 @@ func TestSubject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, old := runtime.RawExtension{Raw: []byte("new")}, runtime.RawExtension{Raw: []byte("old")}
+	obj, old := runtime.RawExtension{Raw: []byte("new")}, runtime.RawExtension{Raw: []byte("old")}
 	tests := map[string]struct {
 		operation   admissionv1.Operation
 		object, old runtime.RawExtension
 		user        string
 		want        webhook.Subject
 	}{
-		"creation": {admissionv1.Create, object, runtime.RawExtension{}, "alice", webhook.Subject{Raw: object.Raw, Writer: "alice"}},
-		"change":   {admissionv1.Update, object, old, "alice", webhook.Subject{Raw: object.Raw, Old: old.Raw, Writer: "alice"}},
+		"creation": {admissionv1.Create, obj, runtime.RawExtension{}, "alice", webhook.Subject{Raw: obj.Raw, Writer: "alice"}},
+		"change":   {admissionv1.Update, obj, old, "alice", webhook.Subject{Raw: obj.Raw, Old: old.Raw, Writer: "alice"}},
 		"deletion": {admissionv1.Delete, runtime.RawExtension{}, old, "alice", webhook.Subject{Raw: old.Raw, Deleted: true, Writer: "alice"}},
-		"own": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:meshfence",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:meshfence", Own: true}},
-		"another account of the namespace": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:default",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:default"}},
-		"an account of that name elsewhere": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:shop:meshfence",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:shop:meshfence"}},
+		"own": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:meshfence",
+			webhook.Subject{Raw: obj.Raw, Writer: "system:serviceaccount:meshfence-system:meshfence", Own: true}},
+		"another account of the namespace": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:default",
+			webhook.Subject{Raw: obj.Raw, Writer: "system:serviceaccount:meshfence-system:default"}},
+		"an account of that name elsewhere": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:shop:meshfence",
+			webhook.Subject{Raw: obj.Raw, Writer: "system:serviceaccount:shop:meshfence"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-				Kind: metav1.GroupVersionKind{Kind: policy.KindService}, Namespace: "shop", Operation: test.operation, Object: test.object, OldObject: test.old,
+				Kind: metav1.GroupVersionKind{Kind: object.KindService}, Namespace: "shop", Operation: test.operation, Object: test.object, OldObject: test.old,
 			}}
 			r.UserInfo.Username = test.user
-			test.want.Kind, test.want.Namespace = policy.KindService, "shop"
+			test.want.Kind, test.want.Namespace = object.KindService, "shop"
 			if diff := cmp.Diff(test.want, a.Subject(r)); diff != "" {
 				t.Errorf("subject (-want +got):\n%s", diff)
 			}
@@ -230,9 +231,9 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	c.reader.objects = []metav1.PartialObjectMetadata{
-		{TypeMeta: metav1.TypeMeta{Kind: policy.KindNamespace},
+		{TypeMeta: metav1.TypeMeta{Kind: object.KindNamespace},
 			ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{policy.FenceKey: "strict"}}},
-		{TypeMeta: metav1.TypeMeta{Kind: policy.KindService},
+		{TypeMeta: metav1.TypeMeta{Kind: object.KindService},
 			ObjectMeta: metav1.ObjectMeta{Namespace: "new", Name: "loose", Annotations: map[string]string{policy.FenceKey: "none"}}},
 	}
 	assertUnpatched(t, c.ask(t, webhook.MutatePath, request(t, destinationRule("new", "loose", "loose"), "")))
@@ -250,9 +251,9 @@ func TestMissingClass(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	gateway := schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "Gateway"}
-	class := schema.GroupVersionKind{Group: gateway.Group, Version: "v1", Kind: policy.KindGatewayClass}
+	class := schema.GroupVersionKind{Group: gateway.Group, Version: "v1", Kind: object.KindGatewayClass}
 	c.reader.stored = []unstructured.Unstructured{
-		*objectOf(t, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: policy.KindIngressClass},
+		*objectOf(t, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: object.KindIngressClass},
 			"{metadata: {name: public}, spec: {controller: k8s.io/ingress-nginx}}"),
 		*objectOf(t, gateway, "{metadata: {name: front, namespace: infra}, spec: {gatewayClassName: lb}}"),
 		*objectOf(t, class, "{metadata: {name: lb}, spec: {controllerName: example.com/lb}}"),

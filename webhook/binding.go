@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // bound returns what a Binding makes of its Pod, as an update of that; exists is false where there is no such Pod. The
@@ -24,13 +24,13 @@ func (a *Admission) bound(ctx context.Context, s Subject, name string) (_ Subjec
 		name = binding.Metadata.Name
 	}
 	key := client.ObjectKey{Namespace: s.Namespace, Name: name}
-	pod := metadataOf(policy.KindPod)
+	pod := metadataOf(object.KindPod)
 	if err := a.Reader.Get(ctx, key, pod); apierrors.IsNotFound(err) {
 		return Subject{}, false, nil
 	} else if err != nil {
 		return Subject{}, false, fmt.Errorf("get Pod %s: %w", key, err)
 	}
-	s.Kind = policy.KindPod
+	s.Kind = object.KindPod
 	if s.Old, err = json.Marshal(pod); err != nil {
 		return Subject{}, false, fmt.Errorf("encode Pod %s: %w", key, err)
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -43,10 +44,10 @@ controlPlane: {clusters: [m1c1], network: n1}
 holds: [meshConfig]
 scope: {namespaces: [{name: shop, fence: strict}]}
 `)
-				c.index.SetServiceSpec(policy.Host{Namespace: "shop", Name: "reviews"}, policy.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
+				c.index.SetServiceSpec(hostname.Host{Namespace: "shop", Name: "reviews"}, object.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
 				if test.pod != nil {
 					c.reader.objects = []metav1.PartialObjectMetadata{{
-						TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+						TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 						ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews-1", Labels: test.pod},
 					}}
 				}

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/cel/environment"
 	"sigs.k8s.io/yaml"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -49,14 +49,14 @@ func TestConditions(t *testing.T) {
 		writer, object string
 		want           bool
 	}
-	pods, endpoints, slices := question{policy.KindPod, "validate"}, question{policy.KindEndpoints, "validate"}, question{policy.KindEndpointSlice, "validate"}
-	mutated, validated := question{policy.KindConfigMap, "mutate"}, question{policy.KindConfigMap, "validate"}
-	rules, routes := question{policy.KindDestinationRule, "delete"}, question{policy.KindVirtualService, "delete"}
-	sidecars := question{policy.KindSidecar, "delete"}
-	meshDeleted := question{policy.KindConfigMap, "delete"}
-	services, statuses := question{policy.KindService, "delete"}, question{policy.KindService, "status"}
-	podStatuses, namespaces, entries := question{policy.KindPod, "status"}, question{policy.KindNamespace, "status"}, question{policy.KindServiceEntry, "status"}
-	bindings := question{policy.KindBinding, "validate"}
+	pods, endpoints, slices := question{object.KindPod, "validate"}, question{object.KindEndpoints, "validate"}, question{object.KindEndpointSlice, "validate"}
+	mutated, validated := question{object.KindConfigMap, "mutate"}, question{object.KindConfigMap, "validate"}
+	rules, routes := question{object.KindDestinationRule, "delete"}, question{object.KindVirtualService, "delete"}
+	sidecars := question{object.KindSidecar, "delete"}
+	meshDeleted := question{object.KindConfigMap, "delete"}
+	services, statuses := question{object.KindService, "delete"}, question{object.KindService, "status"}
+	podStatuses, namespaces, entries := question{object.KindPod, "status"}, question{object.KindNamespace, "status"}, question{object.KindServiceEntry, "status"}
+	bindings := question{object.KindBinding, "validate"}
 	const multiNetworkPod = "{metadata: {name: it, labels: {topology.istio.io/network: n2}}"
 	const gateway = "{metadata: {name: it, labels: {topology.istio.io/network: n1}}"
 	const companion = "metadata: {name: it, labels: {app.kubernetes.io/managed-by: meshfence}}"

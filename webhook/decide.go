@@ -11,6 +11,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Subject is one object to decide on, wherever it comes from.
@@ -42,7 +43,7 @@ func (e *BadRequest) Unwrap() error { return e.Err }
 // Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
 // something afterwards, the answer counts only once that is loaded and Mutate is called again.
 func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
-	if s.Kind == policy.KindConfigMap {
+	if s.Kind == object.KindConfigMap {
 		return mutateMeshConfig(s, view)
 	}
 	if untouched(s, view.Config()) {
@@ -65,7 +66,7 @@ func (s Subject) lostRecord(annotations map[string]string, key string) (record s
 		return "", false
 	}
 	var old struct {
-		Metadata policy.Metadata `json:"metadata"`
+		Metadata object.Metadata `json:"metadata"`
 	}
 	if kjson.UnmarshalCaseSensitivePreserveInts(s.Old, &old) != nil {
 		return "", false // one that cannot be read has added nothing
@@ -86,14 +87,14 @@ func Standing(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (l
 }
 
 func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
-	object, err := s.decode(s.Raw)
+	obj, err := s.decode(s.Raw)
 	if err != nil {
 		return leak.Verdict{}, err
 	}
-	if s.Kind == policy.KindNamespace {
-		view.LoadNamespace(object.Metadata.Name, object.Metadata.Labels) // it may be too new for the index
+	if s.Kind == object.KindNamespace {
+		view.LoadNamespace(obj.Metadata.Name, obj.Metadata.Labels) // it may be too new for the index
 	}
-	w := leak.Write{Object: object, Deleted: s.Deleted, Writer: s.Writer, Own: s.Own}
+	w := leak.Write{Object: obj, Deleted: s.Deleted, Writer: s.Writer, Own: s.Own}
 	if len(s.Old) > 0 {
 		// An old object that cannot be read excuses nothing.
 		if old, err := s.decode(s.Old); err == nil {
@@ -111,26 +112,26 @@ func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 // active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
 // share must then stand in it as it is or with some of its letters escaped.
 func untouched(s Subject, config *policy.Config) bool {
-	return s.Kind == policy.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
+	return s.Kind == object.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))
 }
 
 func isMapping(raw []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) }
 
-func (s Subject) decode(raw []byte) (*policy.Object, error) {
+func (s Subject) decode(raw []byte) (*object.Object, error) {
 	if !isMapping(raw) {
 		return nil, &BadRequest{fmt.Errorf("decode %s: %w", s.Kind, errors.New("must be a mapping"))}
 	}
-	object, err := policy.Decode(s.Kind, raw)
+	obj, err := object.Decode(s.Kind, raw)
 	if err != nil {
 		return nil, &BadRequest{err}
 	}
-	if object.Metadata.Namespace == "" {
-		object.Metadata.Namespace = s.Namespace
+	if obj.Metadata.Namespace == "" {
+		obj.Metadata.Namespace = s.Namespace
 	}
-	if s.Kind == policy.KindNamespace {
+	if s.Kind == object.KindNamespace {
 		// As in admission requests, a Namespace lies in itself: its own enforcement and exemptions count.
-		object.Metadata.Namespace = object.Metadata.Name
+		obj.Metadata.Namespace = obj.Metadata.Name
 	}
-	return object, nil
+	return obj, nil
 }

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -52,15 +53,15 @@ func TestDryRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			hold := "[meshConfig]"
-			if !strings.HasPrefix(test.absent, policy.KindService) {
+			if !strings.HasPrefix(test.absent, object.KindService) {
 				hold = "[subset]" // what the others name matters there alone
 			}
 			c := serve(t, strings.Replace(fenced, "[subset]", hold, 1))
-			reviews := policy.Host{Namespace: "shop", Name: "reviews"}
-			c.index.SetService(policy.Host{Namespace: "default", Name: "stands"}, nil)
+			reviews := hostname.Host{Namespace: "shop", Name: "reviews"}
+			c.index.SetService(hostname.Host{Namespace: "default", Name: "stands"}, nil)
 			c.index.SetService(reviews, nil)
-			c.index.SetServiceSpec(reviews, policy.ServiceSpec{
-				Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.0.0.1", Ports: []policy.ServicePort{{Name: "http", Port: 9080}},
+			c.index.SetServiceSpec(reviews, object.ServiceSpec{
+				Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.0.0.1", Ports: []object.ServicePort{{Name: "http", Port: 9080}},
 			})
 			for _, dryRun := range []bool{false, true} {
 				r := request(t, test.object, "")

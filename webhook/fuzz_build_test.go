@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // builder makes choices from bytes; when they are used up it chooses the first.
@@ -74,18 +75,18 @@ func build(kind string, data []byte) map[string]any {
 		b.text(m, "galley.istio.io/analyze-suppress", "", "IST0173", "IST0001, IST0173", "*")
 		return m
 	})
-	object := map[string]any{"metadata": metadata}
-	b.set(object, "spec", func() any {
+	obj := map[string]any{"metadata": metadata}
+	b.set(obj, "spec", func() any {
 		spec := map[string]any{}
 		switch kind {
-		case policy.KindDestinationRule:
+		case object.KindDestinationRule:
 			b.destinationRule(spec)
-		case policy.KindVirtualService:
+		case object.KindVirtualService:
 			b.virtualService(spec)
 		}
 		return spec
 	})
-	return object
+	return obj
 }
 
 func (b *builder) destinationRule(spec map[string]any) {

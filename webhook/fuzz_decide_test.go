@@ -9,6 +9,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -26,32 +27,32 @@ func FuzzDecide(f *testing.F) {
 		}
 	}
 	guard := leak.NewGuard(rules)
-	f.Fuzz(func(t *testing.T, kind, choice byte, object, old []byte) {
+	f.Fuzz(func(t *testing.T, kind, choice byte, obj, old []byte) {
 		route, index := routes[int(kind)%len(routes)], indexes[int(choice)%len(indexes)]
-		subject := webhook.Subject{Kind: route.Kind, Namespace: "shop", Raw: object, Old: old, Deleted: choice > 200, Writer: "alice"}
-		if route.Kind == policy.KindConfigMap {
+		subject := webhook.Subject{Kind: route.Kind, Namespace: "shop", Raw: obj, Old: old, Deleted: choice > 200, Writer: "alice"}
+		if route.Kind == object.KindConfigMap {
 			subject.Namespace = "istio-system"
 		}
 		var edits []inject.Edit
 		if route.Mutate && !subject.Deleted {
 			var err error
 			if edits, err = webhook.Mutate(subject, index.View()); !badRequestOrNil(err) {
-				t.Fatalf("mutate %s: %v", object, err)
+				t.Fatalf("mutate %s: %v", obj, err)
 			}
 		}
-		if len(edits) > 0 && !repeatsKeys(t, object) {
-			stored, err := webhook.Apply(object, edits)
+		if len(edits) > 0 && !repeatsKeys(t, obj) {
+			stored, err := webhook.Apply(obj, edits)
 			if err != nil {
-				t.Fatalf("apply %+v to %s: %v", edits, object, err)
+				t.Fatalf("apply %+v to %s: %v", edits, obj, err)
 			}
 			subject.Raw = stored
 		}
 		view := index.View()
 		verdict, err := webhook.Validate(subject, guard, view, today)
-		if !badRequestOrNil(err) || err != nil && len(edits) > 0 && json.Valid(object) {
+		if !badRequestOrNil(err) || err != nil && len(edits) > 0 && json.Valid(obj) {
 			t.Fatalf("validate %s: %v", subject.Raw, err)
 		}
-		if route.Kind != policy.KindConfigMap || len(edits) == 0 {
+		if route.Kind != object.KindConfigMap || len(edits) == 0 {
 			return // package inject asks this of the kinds that it mends
 		}
 		for _, finding := range verdict.Denied {

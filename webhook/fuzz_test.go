@@ -10,8 +10,10 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -45,10 +47,10 @@ func fuzzIndexes(f *testing.F) []*policy.Index {
 		for _, namespace := range []string{"shop", "default"} {
 			index.SetNamespace(namespace, nil)
 			for _, name := range []string{"reviews", "ratings"} {
-				index.SetService(policy.Host{Namespace: namespace, Name: name}, nil)
+				index.SetService(hostname.Host{Namespace: namespace, Name: name}, nil)
 			}
-			index.SetService(policy.Host{Namespace: namespace, Name: "loose"}, map[string]string{policy.FenceKey: "none"})
-			index.SetService(policy.Host{Namespace: namespace, Name: "tight"}, map[string]string{policy.FenceKey: "strict"})
+			index.SetService(hostname.Host{Namespace: namespace, Name: "loose"}, map[string]string{policy.FenceKey: "none"})
+			index.SetService(hostname.Host{Namespace: namespace, Name: "tight"}, map[string]string{policy.FenceKey: "strict"})
 		}
 		indexes = append(indexes, index)
 	}
@@ -59,7 +61,7 @@ func fuzzIndexes(f *testing.F) []*policy.Index {
 // patch must apply as the API server applies it, change what the edits say and nothing else, and leave
 // nothing to do.
 func FuzzPatch(f *testing.F) {
-	kinds := []string{policy.KindDestinationRule, policy.KindVirtualService, policy.KindService}
+	kinds := []string{object.KindDestinationRule, object.KindVirtualService, object.KindService}
 	indexes := fuzzIndexes(f)
 	for i := range byte(len(indexes)) {
 		f.Add(byte(0), i, []byte(`{"metadata":{"namespace":"shop"},"spec":{"host":"reviews","trafficPolicy":{"loadBalancer":{"simple":"ROUND_ROBIN"},`+
@@ -118,14 +120,14 @@ func FuzzPatch(f *testing.F) {
 // recorded for one of them it then takes for both, and takes back what it did not add.
 func ambiguous(t *testing.T, s webhook.Subject) bool {
 	t.Helper()
-	if s.Kind != policy.KindDestinationRule {
+	if s.Kind != object.KindDestinationRule {
 		return false
 	}
-	object, err := policy.Decode(s.Kind, s.Raw)
+	obj, err := object.Decode(s.Kind, s.Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	repeats := func(p *policy.TrafficPolicy) bool {
+	repeats := func(p *object.TrafficPolicy) bool {
 		ports := map[int64]bool{}
 		if p != nil {
 			for _, settings := range p.PortLevelSettings {
@@ -135,19 +137,19 @@ func ambiguous(t *testing.T, s webhook.Subject) bool {
 		return p != nil && len(ports) < len(p.PortLevelSettings)
 	}
 	subsets := map[string]bool{}
-	for _, subset := range object.DestinationRule.Subsets {
+	for _, subset := range obj.DestinationRule.Subsets {
 		if subsets[subset.Name] || repeats(subset.TrafficPolicy) {
 			return true
 		}
 		subsets[subset.Name] = true
 	}
-	return repeats(object.DestinationRule.TrafficPolicy)
+	return repeats(obj.DestinationRule.TrafficPolicy)
 }
 
 // assertSameEdits checks that no edit is lost where Mutate does not decode.
 func assertSameEdits(t *testing.T, s webhook.Subject, view *policy.View, edits []inject.Edit) {
 	t.Helper()
-	object, err := policy.Decode(s.Kind, s.Raw)
+	object, err := object.Decode(s.Kind, s.Raw)
 	if err != nil {
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // kindsRetry is how often the API server is asked for the kinds that it did not have.
@@ -26,7 +27,7 @@ const kindsRetry = 15 * time.Second
 type stored struct {
 	metav1.ObjectMeta
 
-	view *policy.Object
+	view *object.Object
 }
 
 // transform returns what keeps of an object of a stored kind what rules read. Other objects pass as they are.
@@ -51,10 +52,10 @@ func view(full *unstructured.Unstructured, route Route) (*stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", route.Kind, err)
 	}
-	decoded, err := policy.Decode(route.Kind, raw)
+	decoded, err := object.Decode(route.Kind, raw)
 	if err != nil {
 		// The API server's schema rules it out. A name without content is related to nothing.
-		decoded = &policy.Object{Kind: route.Kind, Metadata: policy.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
+		decoded = &object.Object{Kind: route.Kind, Metadata: object.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
 	}
 	return &stored{bare(full), decoded}, nil
 }
@@ -106,20 +107,20 @@ func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerR
 }
 
 func (o *objects) watchKind(ctx context.Context, r Route) (toolscache.ResourceEventHandlerRegistration, error) {
-	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
+	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: object.APIKind(r.Kind)}, r.Versions...)
 	if err != nil {
 		return nil, err
 	}
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(mapping.GroupVersionKind)
-	informer, err := o.informers.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	obj := &unstructured.Unstructured{}
+	obj.SetGroupVersionKind(mapping.GroupVersionKind)
+	informer, err := o.informers.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, err
 	}
 	return informer.AddEventHandler(handlers(
 		func(s *stored) { o.index.SetObject(s.view) },
 		func(key toolscache.ObjectName) {
-			o.index.DeleteObject(policy.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
+			o.index.DeleteObject(object.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
 		},
 	))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // IsMeshConfigMap reports whether a ConfigMap is one of the mesh ConfigMaps that the FenceConfig names.
@@ -19,36 +20,36 @@ func IsMeshConfigMap(namespace, name string, config *policy.Config) bool {
 // an installer resets it. A mesh config that cannot be edited passes as it is: Istio judges it, and the
 // controller reports that it does not hold the scope.
 func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
-	var object struct {
-		Metadata policy.Metadata   `json:"metadata"`
+	var obj struct {
+		Metadata object.Metadata   `json:"metadata"`
 		Data     map[string]string `json:"data"`
 	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &object); err != nil {
-		return nil, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &obj); err != nil {
+		return nil, &BadRequest{fmt.Errorf("decode %s: %w", object.KindConfigMap, err)}
 	}
 	config := view.Config()
-	if !IsMeshConfigMap(s.Namespace, object.Metadata.Name, config) {
+	if !IsMeshConfigMap(s.Namespace, obj.Metadata.Name, config) {
 		return nil, nil
 	}
 	var scope inject.Scope
 	if config.Holds.Has(policy.MeshConfig) {
 		scope = view
 	}
-	annotations := object.Metadata.Annotations
+	annotations := obj.Metadata.Annotations
 	if record, lost := s.lostRecord(annotations, inject.ClusterLocalHostsAnnotation); lost { // the text may still hold the entries
 		annotations = over(annotations, map[string]string{inject.ClusterLocalHostsAnnotation: record})
 	}
-	plan, err := inject.MeshConfigMap(object.Data, annotations, config.ClusterDomain, scope)
+	plan, err := inject.MeshConfigMap(obj.Data, annotations, config.ClusterDomain, scope)
 	if err != nil {
 		return nil, nil //nolint:nilerr // see above
 	}
 	var edits []inject.Edit
-	if plan.Text != object.Data[inject.MeshConfigKey] {
+	if plan.Text != obj.Data[inject.MeshConfigKey] {
 		edits = append(edits, inject.Edit{Path: []string{"data", inject.MeshConfigKey}, Value: plan.Text})
 	}
 	owned := []string{"metadata", "annotations", inject.ClusterLocalHostsAnnotation}
 	switch plan.Owned {
-	case object.Metadata.Annotations[inject.ClusterLocalHostsAnnotation]:
+	case obj.Metadata.Annotations[inject.ClusterLocalHostsAnnotation]:
 	case "":
 		edits = append(edits, inject.Edit{Path: owned, Prune: 1})
 	default:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -41,7 +42,7 @@ func TestMutateMeshConfig(t *testing.T) {
 				t.Fatal(err)
 			}
 			index := policy.NewIndex(config)
-			subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
+			subject := webhook.Subject{Kind: object.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
 			edits, err := webhook.Mutate(subject, index.View())
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +78,7 @@ func TestMutateMeshConfigRecord(t *testing.T) {
 	const plain = `{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a\n"}}`
 	mutate := func(now, old string) string {
 		t.Helper()
-		subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: "istio-system", Raw: []byte(now), Old: []byte(old)}
+		subject := webhook.Subject{Kind: object.KindConfigMap, Namespace: "istio-system", Raw: []byte(now), Old: []byte(old)}
 		edits, err := webhook.Mutate(subject, index.View())
 		if err != nil {
 			t.Fatal(err)

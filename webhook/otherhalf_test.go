@@ -6,7 +6,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -64,9 +64,9 @@ func TestOtherHalf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			c.index.SetObject(&policy.Object{
-				Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "shop", Name: "far"},
-				WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "vm"}},
+			c.index.SetObject(&object.Object{
+				Kind: object.KindWorkloadEntry, Metadata: object.Metadata{Namespace: "shop", Name: "far"},
+				WorkloadEntry: &object.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "vm"}},
 			})
 			r := request(t, test.object, test.old)
 			if test.change != nil {

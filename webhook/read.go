@@ -17,6 +17,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
@@ -75,7 +76,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		if !r.Stored {
 			continue
 		}
-		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
+		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: object.APIKind(r.Kind)}, r.Versions...)
 		if meta.IsNoMatchError(err) {
 			continue
 		}
@@ -84,7 +85,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		}
 		list := func() client.ObjectList {
 			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(policy.APIKind(r.Kind) + "List"))
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(object.APIKind(r.Kind) + "List"))
 			return l
 		}
 		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {

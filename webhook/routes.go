@@ -14,6 +14,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The paths that the webhook server answers on.
@@ -102,48 +103,48 @@ func Routes() []Route {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
 	routes := []Route{
 		{
-			Resource: "services", Kind: policy.KindService, Mutate: true, Validate: true,
+			Resource: "services", Kind: object.KindService, Mutate: true, Validate: true,
 			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
 			StatusIf: changedService(),
 		},
-		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
+		{Resource: "namespaces", Kind: object.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{
-			Resource: "configmaps", Kind: policy.KindConfigMap, Mutate: true, Validate: true,
+			Resource: "configmaps", Kind: object.KindConfigMap, Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
 			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, inject.MeshConfigKey),
 			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", inject.MeshConfigKey),
 		},
 		{
-			Resource: "pods", Kind: policy.KindPod, Validate: true, ValidateIf: claimsPlace(),
+			Resource: "pods", Kind: object.KindPod, Validate: true, ValidateIf: claimsPlace(),
 			StatusIf: changedLabels + " && " + carries(leak.PodLabels()),
 		},
-		{Resource: "bindings", Kind: policy.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
-		{Resource: "endpoints", Kind: policy.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
-		{Resource: "endpointslices", Kind: policy.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
-		{Resource: "ingresses", Kind: policy.KindIngress, Validate: true, Stored: true},
-		{Resource: "ingressclasses", Kind: policy.KindIngressClass, Stored: true},
-		{Resource: "destinationrules", Kind: policy.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Resource: "virtualservices", Kind: policy.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Resource: "serviceentries", Kind: policy.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
-		{Resource: "workloadentries", Kind: policy.KindWorkloadEntry, Validate: true, Stored: true},
-		{Resource: "workloadgroups", Kind: policy.KindWorkloadGroup, Validate: true, Stored: true},
-		{Resource: "sidecars", Kind: policy.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
-		{Resource: "gateways", Kind: policy.KindGateway, Validate: true, Stored: true},
-		{Resource: "envoyfilters", Kind: policy.KindEnvoyFilter, Validate: true, Stored: true},
-		{Resource: "proxyconfigs", Kind: policy.KindProxyConfig, Validate: true, Stored: true},
-		{Resource: "wasmplugins", Kind: policy.KindWasmPlugin, Validate: true, Stored: true},
-		{Resource: "trafficextensions", Kind: policy.KindTrafficExtension, Validate: true, Stored: true},
-		{Resource: "serviceexports", Kind: policy.KindServiceExport, Validate: true, Stored: true},
-		{Resource: "httproutes", Kind: policy.KindHTTPRoute, Validate: true, Stored: true},
-		{Resource: "grpcroutes", Kind: policy.KindGRPCRoute, Validate: true, Stored: true},
-		{Resource: "tcproutes", Kind: policy.KindTCPRoute, Validate: true, Stored: true},
-		{Resource: "tlsroutes", Kind: policy.KindTLSRoute, Validate: true, Stored: true},
-		{Resource: "backendtlspolicies", Kind: policy.KindBackendTLSPolicy, Validate: true, Stored: true},
-		{Resource: "gatewayclasses", Kind: policy.KindGatewayClass, Stored: true},
-		{Resource: "gateways", Kind: policy.KindAPIGateway, Stored: true},
+		{Resource: "bindings", Kind: object.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
+		{Resource: "endpoints", Kind: object.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
+		{Resource: "endpointslices", Kind: object.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
+		{Resource: "ingresses", Kind: object.KindIngress, Validate: true, Stored: true},
+		{Resource: "ingressclasses", Kind: object.KindIngressClass, Stored: true},
+		{Resource: "destinationrules", Kind: object.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Resource: "virtualservices", Kind: object.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Resource: "serviceentries", Kind: object.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
+		{Resource: "workloadentries", Kind: object.KindWorkloadEntry, Validate: true, Stored: true},
+		{Resource: "workloadgroups", Kind: object.KindWorkloadGroup, Validate: true, Stored: true},
+		{Resource: "sidecars", Kind: object.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
+		{Resource: "gateways", Kind: object.KindGateway, Validate: true, Stored: true},
+		{Resource: "envoyfilters", Kind: object.KindEnvoyFilter, Validate: true, Stored: true},
+		{Resource: "proxyconfigs", Kind: object.KindProxyConfig, Validate: true, Stored: true},
+		{Resource: "wasmplugins", Kind: object.KindWasmPlugin, Validate: true, Stored: true},
+		{Resource: "trafficextensions", Kind: object.KindTrafficExtension, Validate: true, Stored: true},
+		{Resource: "serviceexports", Kind: object.KindServiceExport, Validate: true, Stored: true},
+		{Resource: "httproutes", Kind: object.KindHTTPRoute, Validate: true, Stored: true},
+		{Resource: "grpcroutes", Kind: object.KindGRPCRoute, Validate: true, Stored: true},
+		{Resource: "tcproutes", Kind: object.KindTCPRoute, Validate: true, Stored: true},
+		{Resource: "tlsroutes", Kind: object.KindTLSRoute, Validate: true, Stored: true},
+		{Resource: "backendtlspolicies", Kind: object.KindBackendTLSPolicy, Validate: true, Stored: true},
+		{Resource: "gatewayclasses", Kind: object.KindGatewayClass, Stored: true},
+		{Resource: "gateways", Kind: object.KindAPIGateway, Stored: true},
 	}
 	for i, r := range routes {
-		routes[i].Group = policy.GroupOf(r.Kind)
+		routes[i].Group = object.GroupOf(r.Kind)
 		routes[i].Versions = versions(r.Kind)
 	}
 	return routes
@@ -151,15 +152,15 @@ func Routes() []Route {
 
 // versions lists the versions of a kind that share one schema.
 func versions(kind string) []string {
-	if kind == policy.KindProxyConfig {
+	if kind == object.KindProxyConfig {
 		return []string{"v1beta1"}
 	}
-	switch policy.GroupOf(kind) {
-	case policy.GroupOf(policy.KindVirtualService):
+	switch object.GroupOf(kind) {
+	case object.GroupOf(object.KindVirtualService):
 		return []string{"v1", "v1beta1", "v1alpha3"}
-	case policy.GroupOf(policy.KindHTTPRoute):
+	case object.GroupOf(object.KindHTTPRoute):
 		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
-	case policy.GroupOf(policy.KindServiceExport), policy.GroupOf(policy.KindWasmPlugin):
+	case object.GroupOf(object.KindServiceExport), object.GroupOf(object.KindWasmPlugin):
 		return []string{"v1alpha1"}
 	}
 	return []string{"v1"}
@@ -224,7 +225,7 @@ func quoted(list []string) string {
 func RouteFor(group, kind string) (route Route, ok bool) { return find(Routes(), group, kind) }
 
 func find(routes []Route, group, kind string) (Route, bool) {
-	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == policy.KindIn(group, kind) })
+	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == object.KindIn(group, kind) })
 	if i < 0 {
 		return Route{}, false
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -36,11 +37,11 @@ exemptions:
 `
 
 // messages returns the messages of the guard for an object in YAML, which are for package leak to test.
-func messages(t *testing.T, config, object string) []string {
+func messages(t *testing.T, config, obj string) []string {
 	t.Helper()
 	c := serve(t, config)
-	r := request(t, object, "")
-	decoded, err := policy.Decode(r.Kind.Kind, r.Object.Raw)
+	r := request(t, obj, "")
+	decoded, err := object.Decode(r.Kind.Kind, r.Object.Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +209,7 @@ func TestValidateStanding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced+test.config)
-			standing, err := policy.Decode(policy.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
+			standing, err := object.Decode(object.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
 				"spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}, "subsets": [{"name": "meshfence-local", "labels": {"topology.istio.io/cluster": "m1c1"}}]}}`))
 			if err != nil {
 				t.Fatal(err)
@@ -249,17 +250,17 @@ func TestValidateNamespace(t *testing.T) {
 		kind, stands, object, old string
 		want                      map[string]string
 	}{
-		"becomes strict": {policy.KindDestinationRule, rule, strict, loose,
+		"becomes strict": {object.KindDestinationRule, rule, strict, loose,
 			map[string]string{"warned": "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"}},
-		"is strict": {policy.KindDestinationRule, rule, strict, strict, nil},
-		"is loosened": {policy.KindVirtualService, routes, loose, strict,
+		"is strict": {object.KindDestinationRule, rule, strict, strict, nil},
+		"is loosened": {object.KindVirtualService, routes, loose, strict,
 			map[string]string{"denied": "namespace-loosened-destination metadata.labels[meshfence.io/fence]"}},
-		"is loose": {policy.KindVirtualService, routes, loose, loose, nil},
+		"is loose": {object.KindVirtualService, routes, loose, loose, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := policy.Decode(test.kind, []byte(test.stands))
+			stands, err := object.Decode(test.kind, []byte(test.stands))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -298,16 +299,16 @@ func TestValidateAsksForPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := policy.Decode(policy.KindVirtualService, fmt.Appendf(nil, routes, test.host))
+			stands, err := object.Decode(object.KindVirtualService, fmt.Appendf(nil, routes, test.host))
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.index.SetObject(stands)
 			c.index.SetNamespace("app", nil)
-			c.index.SetServiceSpec(policy.Host{Namespace: "default", Name: "cache"}, policy.ServiceSpec{Selector: map[string]string{"app": "cache"}})
+			c.index.SetServiceSpec(hostname.Host{Namespace: "default", Name: "cache"}, object.ServiceSpec{Selector: map[string]string{"app": "cache"}})
 			c.reader.err = test.err
 			c.reader.objects = []metav1.PartialObjectMetadata{{
-				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "it", Labels: test.labels},
 			}}
 			response := c.ask(t, webhook.ValidatePath, request(t, gateway, ""))

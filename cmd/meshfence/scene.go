@@ -14,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -56,7 +58,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	manifests := read.manifests
 	for i := range manifests {
-		if manifests[i].Namespace == "" && !policy.ClusterScoped(manifests[i].Kind) {
+		if manifests[i].Namespace == "" && !object.ClusterScoped(manifests[i].Kind) {
 			manifests[i].Namespace = f.namespace
 		}
 	}
@@ -80,10 +82,10 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	index := policy.NewIndex(config)
 	for _, m := range manifests {
 		switch m.groupKind() {
-		case schema.GroupKind{Kind: policy.KindNamespace}:
+		case schema.GroupKind{Kind: object.KindNamespace}:
 			index.SetNamespace(m.Name, m.Labels)
-		case schema.GroupKind{Kind: policy.KindService}:
-			index.SetService(policy.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
+		case schema.GroupKind{Kind: object.KindService}:
+			index.SetService(hostname.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
 		}
 		if err := m.relate(index); err != nil {
 			return nil, err
@@ -102,7 +104,7 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	var faults []*policy.HoldFault
 	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
 	for _, m := range manifests {
-		if m.groupKind() != (schema.GroupKind{Kind: policy.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
+		if m.groupKind() != (schema.GroupKind{Kind: object.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
 			continue
 		}
 		var configMap corev1.ConfigMap
@@ -123,15 +125,15 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 func (m manifest) relate(index *policy.Index) error {
 	gk := m.groupKind()
 	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok || !route.Stored && route.Kind != policy.KindService {
+	if !ok || !route.Stored && route.Kind != object.KindService {
 		return nil
 	}
-	object, err := policy.Decode(route.Kind, m.json)
+	object, err := object.Decode(route.Kind, m.json)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.place, err)
 	}
 	if object.Service != nil {
-		index.SetServiceSpec(policy.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
+		index.SetServiceSpec(hostname.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
 		return nil
 	}
 	object.Metadata.Namespace = m.Namespace
@@ -263,7 +265,7 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
 	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok || route.Kind == policy.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
+	if !ok || route.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return r, nil
 	}
 	subject := webhook.Subject{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}

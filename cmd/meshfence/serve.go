@@ -34,6 +34,7 @@ import (
 	"github.com/meshfence/meshfence/controller/notice"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -142,7 +143,7 @@ func untilStopped(ctx context.Context, err error) error {
 func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, source policy.Source, probes *probes) (config *policy.Config, stale, err error) {
 	// No discovery: what it needs of the API server may be away for longer than a ConfigMap.
 	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindConfigMap), meta.RESTScopeNamespace)
 	api, err := client.New(restConfig, client.Options{Mapper: mapper})
 	if err != nil {
 		return nil, nil, fmt.Errorf("client: %w", err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -17,7 +18,7 @@ func manyHosts(n int) []policy.ClusterLocalEntry {
 	r := rand.New(rand.NewPCG(1, 2))
 	entries := make([]policy.ClusterLocalEntry, n)
 	for i := range entries {
-		host := policy.Host{
+		host := hostname.Host{
 			Namespace: fmt.Sprintf("team-%s-%d", words[r.IntN(len(words))], r.IntN(200)),
 			Name:      fmt.Sprintf("%s-%s-%d", words[r.IntN(len(words))], words[r.IntN(len(words))], i),
 		}

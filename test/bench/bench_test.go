@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -58,15 +59,15 @@ func newTarget(tb testing.TB, services int) *target {
 		index.SetNamespace(namespace, nil)
 	}
 	for _, name := range []string{"reviews", "ratings"} {
-		index.SetService(policy.Host{Namespace: "shop", Name: name}, nil)
+		index.SetService(hostname.Host{Namespace: "shop", Name: name}, nil)
 	}
-	index.SetService(policy.Host{Namespace: "open", Name: "web"}, nil)
+	index.SetService(hostname.Host{Namespace: "open", Name: "web"}, nil)
 	for i := range services {
 		namespace := fmt.Sprintf("team-%d", i/100)
 		if i%100 == 0 {
 			index.SetNamespace(namespace, nil)
 		}
-		index.SetService(policy.Host{Namespace: namespace, Name: fmt.Sprintf("service-%d", i%100)}, nil)
+		index.SetService(hostname.Host{Namespace: namespace, Name: fmt.Sprintf("service-%d", i%100)}, nil)
 	}
 	metrics, err := webhook.NewMetrics(prometheus.NewRegistry())
 	if err != nil {

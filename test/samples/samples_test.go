@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -87,7 +89,7 @@ func (c corpus) read(t *testing.T) []sample {
 				if !grouped {
 					group = ""
 				}
-				if route, ok := webhook.RouteFor(group, d.Kind); ok && route.Kind != policy.KindConfigMap && d.Name != "" {
+				if route, ok := webhook.RouteFor(group, d.Kind); ok && route.Kind != object.KindConfigMap && d.Name != "" {
 					samples = append(samples, sample{strings.TrimPrefix(path, root), route, d})
 				}
 			}
@@ -161,19 +163,19 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 	}
 	index := policy.NewIndex(config)
 	index.SetNamespace("vault", nil)
-	ledger := policy.Host{Namespace: "vault", Name: "ledger"}
+	ledger := hostname.Host{Namespace: "vault", Name: "ledger"}
 	index.SetService(ledger, nil)
-	index.SetServiceSpec(ledger, policy.ServiceSpec{
+	index.SetServiceSpec(ledger, object.ServiceSpec{
 		Selector: map[string]string{"app": "ledger"}, ClusterIP: "10.255.255.1",
-		Ports: []policy.ServicePort{{Name: "http", Port: 8080}, {Name: "tcp", Port: 5432}},
+		Ports: []object.ServicePort{{Name: "http", Port: 8080}, {Name: "tcp", Port: 5432}},
 	})
 	for _, s := range samples {
-		object, err := policy.Decode(s.route.Kind, s.JSON)
+		object, err := object.Decode(s.route.Kind, s.JSON)
 		if err != nil {
 			continue // TestNotInTheWay says what is wrong with it
 		}
 		if object.Service != nil {
-			host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+			host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 			index.SetService(host, s.Annotations)
 			index.SetServiceSpec(host, *object.Service)
 		} else {
@@ -194,7 +196,7 @@ func (s sample) everything() bool {
 func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when string) {
 	t.Helper()
 	subject := webhook.Subject{Kind: s.route.Kind, Namespace: s.Namespace, Raw: s.JSON, Writer: "someone"}
-	if s.Namespace == "" && s.Kind != policy.KindNamespace {
+	if s.Namespace == "" && s.Kind != object.KindNamespace {
 		subject.Namespace = "default"
 	}
 	at := fmt.Sprintf("%s: %s: %s %s/%s", when, s.file, s.Kind, subject.Namespace, s.Name)

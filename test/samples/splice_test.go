@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/splice"
 	"github.com/meshfence/meshfence/test/fixtures"
 	"github.com/meshfence/meshfence/webhook"
@@ -109,7 +110,7 @@ func store(t *testing.T, text []byte, index *policy.Index) ([]byte, bool) {
 		group = ""
 	}
 	route, ok := webhook.RouteFor(group, d.Kind)
-	if !ok || !route.Mutate || route.Kind == policy.KindConfigMap {
+	if !ok || !route.Mutate || route.Kind == object.KindConfigMap {
 		return nil, false
 	}
 	namespace := d.Namespace

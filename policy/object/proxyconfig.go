@@ -1,4 +1,4 @@
-package policy
+package object
 
 // ProxyConfig is the part of a networking.istio.io ProxyConfig that is read.
 type ProxyConfig struct {

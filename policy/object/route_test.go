@@ -1,4 +1,4 @@
-package policy_test
+package object_test
 
 import (
 	"fmt"
@@ -8,7 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestListed: what a view lists stands in the order of the object, under a path of its own; and who has seen
@@ -17,25 +18,25 @@ func TestListed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		kind, object string
-		list         func(*policy.Object) iter.Seq2[[]string, string]
+		list         func(*object.Object) iter.Seq2[[]string, string]
 		want         []string
 	}{
 		"Parents": {
-			policy.KindHTTPRoute,
+			object.KindHTTPRoute,
 			`{"metadata": {"namespace": "shop"}, "spec": {"parentRefs": [null, {"name": "front"}, {"kind": "Service", "name": "gateway group"},
 				{"group": "", "kind": "Service", "name": "cart"}, {"group": "", "kind": "Gateway", "name": "core group"},
 				{"group": "", "kind": "Service", "name": "till", "namespace": "prod"}]}}`,
-			func(o *policy.Object) iter.Seq2[[]string, string] {
-				return texts(o.Parents(), func(h policy.Host) string { return h.FQDN("cluster.local") })
+			func(o *object.Object) iter.Seq2[[]string, string] {
+				return texts(o.Parents(), func(h hostname.Host) string { return h.FQDN("cluster.local") })
 			},
-			[]string{"spec/parentRefs/3 cart.shop" + domain, "spec/parentRefs/5 till.prod" + domain},
+			[]string{"spec/parentRefs/3 cart.shop" + ".svc.cluster.local", "spec/parentRefs/5 till.prod" + ".svc.cluster.local"},
 		},
 		"Backends of a Route": {
-			policy.KindGRPCRoute,
+			object.KindGRPCRoute,
 			`{"spec": {"rules": [null, {"backendRefs": [{"name": "a"}, {"name": "b", "filters": [{}, {"requestMirror": {"backendRef": {"name": "c"}}}]}],
 				"filters": [{"requestMirror": {"backendRef": {"name": "d"}}}, null]}, {"backendRefs": [{"name": "e"}]}]}}`,
-			func(o *policy.Object) iter.Seq2[[]string, string] {
-				return texts(o.Route.Backends(), func(r policy.Reference) string { return r.Name })
+			func(o *object.Object) iter.Seq2[[]string, string] {
+				return texts(o.Route.Backends(), func(r object.Reference) string { return r.Name })
 			},
 			[]string{
 				"spec/rules/1/filters/0/requestMirror/backendRef d",
@@ -46,10 +47,10 @@ func TestListed(t *testing.T) {
 			},
 		},
 		"Backends of an Ingress": {
-			policy.KindIngress,
+			object.KindIngress,
 			`{"spec": {"defaultBackend": {"service": {"name": "a"}}, "rules": [{}, {"http": {"paths": [{"backend": {"resource": {}}},
 				{"backend": {"service": {"name": "b"}}}]}}, {"http": {"paths": [{"backend": {"service": {"name": "c"}}}]}}]}}`,
-			func(o *policy.Object) iter.Seq2[[]string, string] { return texts(o.Ingress.Backends(), strings.Clone) },
+			func(o *object.Object) iter.Seq2[[]string, string] { return texts(o.Ingress.Backends(), strings.Clone) },
 			[]string{
 				"spec/defaultBackend/service/name a",
 				"spec/rules/1/http/paths/1/backend/service/name b",
@@ -57,10 +58,10 @@ func TestListed(t *testing.T) {
 			},
 		},
 		"Delegates": {
-			policy.KindVirtualService,
+			object.KindVirtualService,
 			`{"spec": {"http": [{}, {"delegate": {"name": "a"}}, {"delegate": {"name": "b", "namespace": "prod"}}]}}`,
-			func(o *policy.Object) iter.Seq2[[]string, string] {
-				return texts(o.VirtualService.Delegates("shop"), func(d policy.Delegate) string { return d.Namespace + "/" + d.Name })
+			func(o *object.Object) iter.Seq2[[]string, string] {
+				return texts(o.VirtualService.Delegates("shop"), func(d object.Delegate) string { return d.Namespace + "/" + d.Name })
 			},
 			[]string{"spec/http/1/delegate shop/a", "spec/http/2/delegate prod/b"},
 		},
@@ -68,7 +69,7 @@ func TestListed(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object, err := policy.Decode(tc.kind, []byte(tc.object))
+			object, err := object.Decode(tc.kind, []byte(tc.object))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +130,7 @@ func TestReference(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object, err := policy.Decode(policy.KindTCPRoute, fmt.Appendf(nil, `{"spec": {"rules": [{"backendRefs": [%s]}]}}`, tc.reference))
+			object, err := object.Decode(object.KindTCPRoute, fmt.Appendf(nil, `{"spec": {"rules": [{"backendRefs": [%s]}]}}`, tc.reference))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,12 +158,12 @@ func TestAddresses(t *testing.T) {
 		object string
 		want   []string
 	}{
-		policy.KindEndpointSlice: {`{"endpoints": [{"addresses": ["10.1.0.2", "10.1.0.1"]}, null, {"addresses": ["fd00::1"]}]}`, []string{"10.1.0.2", "10.1.0.1", "fd00::1"}},
-		policy.KindEndpoints: {`{"subsets": [{"notReadyAddresses": [{"ip": "10.1.0.3"}], "addresses": [{"ip": "10.1.0.1"}]}, {"addresses": [{"ip": "10.1.0.2"}]}]}`,
+		object.KindEndpointSlice: {`{"endpoints": [{"addresses": ["10.1.0.2", "10.1.0.1"]}, null, {"addresses": ["fd00::1"]}]}`, []string{"10.1.0.2", "10.1.0.1", "fd00::1"}},
+		object.KindEndpoints: {`{"subsets": [{"notReadyAddresses": [{"ip": "10.1.0.3"}], "addresses": [{"ip": "10.1.0.1"}]}, {"addresses": [{"ip": "10.1.0.2"}]}]}`,
 			[]string{"10.1.0.1", "10.1.0.3", "10.1.0.2"}},
-		policy.KindService: {`{"spec": {"clusterIP": "10.0.0.1"}}`, nil},
+		object.KindService: {`{"spec": {"clusterIP": "10.0.0.1"}}`, nil},
 	} {
-		object, err := policy.Decode(kind, []byte(tc.object))
+		object, err := object.Decode(kind, []byte(tc.object))
 		if err != nil {
 			t.Fatal(err)
 		}

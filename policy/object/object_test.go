@@ -1,4 +1,4 @@
-package policy_test
+package object_test
 
 import (
 	"encoding/json"
@@ -11,7 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/upstream"
 )
 
 func marshal(t testing.TB, object any) []byte {
@@ -23,28 +24,48 @@ func marshal(t testing.TB, object any) []byte {
 	return data
 }
 
+// fieldOf returns the field of an Object that holds the view of a kind; empty for a kind that has metadata only.
+func fieldOf(kind string) string {
+	switch kind {
+	case object.KindNamespace, object.KindPod, object.KindBinding, object.KindServiceExport:
+		return ""
+	case object.KindHTTPRoute, object.KindGRPCRoute, object.KindTCPRoute, object.KindTLSRoute:
+		return "Route"
+	case object.KindWasmPlugin, object.KindTrafficExtension:
+		return "Extension"
+	case object.KindAPIGateway:
+		return "APIGateway"
+	}
+	return kind
+}
+
+// lacksSpec says whether the fields of a kind stand beside its metadata.
+func lacksSpec(kind string) bool {
+	return kind == object.KindConfigMap || kind == object.KindEndpoints || kind == object.KindEndpointSlice
+}
+
 // TestViewsOfUpstreamTypes fails on a field of a view that upstream spells differently or does not have.
 func TestViewsOfUpstreamTypes(t *testing.T) {
 	t.Parallel()
 	// The routes that are not of HTTP share a view with those that are, and lack these.
 	lacking := map[string][]string{
 		// Mirrors share a view with the destinations that have a weight, and routes of bytes one with those that have headers.
-		policy.KindVirtualService: {
+		object.KindVirtualService: {
 			"VirtualService.HTTP[0].Mirrors[0].Weight", "VirtualService.HTTP[0].Mirrors[0].Headers",
 			"VirtualService.TLS[0].Route[0].Headers", "VirtualService.TCP[0].Route[0].Headers",
 		},
-		policy.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
-		policy.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		object.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		object.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 	}
 	unseen := map[string]bool{}
-	for field := range reflect.TypeFor[policy.Object]().Fields() {
+	for field := range reflect.TypeFor[object.Object]().Fields() {
 		unseen[field.Name] = true
 	}
-	for kind, object := range upstream() {
+	for kind, obj := range upstream.Objects() {
 		delete(unseen, fieldOf(kind))
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			view, err := policy.Decode(kind, marshal(t, object))
+			view, err := object.Decode(kind, marshal(t, obj))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +89,7 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 	delete(unseen, "Kind")
 	delete(unseen, "Metadata")
 	if len(unseen) > 0 {
-		t.Errorf("upstream has no object for %v", sorted(unseen))
+		t.Errorf("upstream has no object for %v", slices.Sorted(maps.Keys(unseen)))
 	}
 }
 
@@ -105,15 +126,15 @@ func appendEmpty(list []string, path string, v reflect.Value) []string {
 // absent as if it were not there.
 func TestDecodeIsCaseSensitive(t *testing.T) {
 	t.Parallel()
-	for kind, object := range upstream() {
+	for kind, obj := range upstream.Objects() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			var tree any
-			if err := json.Unmarshal(marshal(t, object), &tree); err != nil {
+			if err := json.Unmarshal(marshal(t, obj), &tree); err != nil {
 				t.Fatal(err)
 			}
-			view := func() *policy.Object {
-				o, err := policy.Decode(kind, marshal(t, tree))
+			view := func() *object.Object {
+				o, err := object.Decode(kind, marshal(t, tree))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -169,40 +190,40 @@ func TestDecodeErrors(t *testing.T) {
 	tests := map[string]struct{ kind, data, want string }{
 		"unknown kind":    {"Deployment", `{}`, "decode Deployment: no such view"},
 		"no kind":         {"", `{}`, "decode : no such view"},
-		"not JSON":        {policy.KindService, `{`, "decode Service: unexpected EOF"},
-		"empty":           {policy.KindService, ``, "decode Service: unexpected EOF"},
-		"bad syntax":      {policy.KindService, `{"spec": {"type": x}}`, "decode Service: invalid character 'x' at start of value"},
-		"breaks off":      {policy.KindNamespace, `{"metadata": [`, "decode Namespace: metadata: must be a mapping, not a list"},
-		"number of names": {policy.KindService, `{"metadata": {"labels": {"0": {}}}}`, "decode Service: metadata.labels.0: must be a string, not a mapping"},
-		"a list":          {policy.KindService, `[]`, "decode Service: the object: must be a mapping, not a list"},
-		"a text":          {policy.KindNamespace, `"x"`, "decode Namespace: the object: must be a mapping, not a string"},
-		"metadata":        {policy.KindNamespace, `{"metadata": []}`, "decode Namespace: metadata: must be a mapping, not a list"},
-		"name":            {policy.KindService, `{"metadata": {"name": 1}}`, "decode Service: metadata.name: must be a string, not a number"},
-		"label":           {policy.KindService, `{"metadata": {"labels": {"a": "b", "c": true}}}`, "decode Service: metadata.labels.c: must be a string, not true or false"},
-		"spec":            {policy.KindVirtualService, `{"metadata": {"name": "x"}, "spec": 3}`, "decode VirtualService: spec: must be a mapping, not a number"},
-		"selector":        {policy.KindService, `{"spec": {"selector": ["a"]}}`, "decode Service: spec.selector: must be a mapping, not a list"},
-		"text for list":   {policy.KindServiceEntry, `{"spec": {"hosts": "a"}}`, "decode ServiceEntry: spec.hosts: must be a list, not a string"},
-		"list item":       {policy.KindServiceEntry, `{"spec": {"hosts": ["a", "b", {"c": "d"}]}}`, "decode ServiceEntry: spec.hosts[2]: must be a string, not a mapping"},
-		"subset name":     {policy.KindDestinationRule, `{"spec": {"host": "a", "subsets": [{"name": "v1"}, {"name": 2}]}}`, "decode DestinationRule: spec.subsets[1].name: must be a string, not a number"},
-		"subset":          {policy.KindDestinationRule, `{"spec": {"subsets": [ "v1" ]}}`, "decode DestinationRule: spec.subsets[0]: must be a mapping, not a string"},
-		"embedded":        {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"portLevelSettings": [{"loadBalancer": {"simple": []}}]}}}`, "decode DestinationRule: spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: must be a string, not a list"},
-		"fraction":        {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"portLevelSettings": [{"port": {"number": 1.5}}]}}}`, "decode DestinationRule: spec.trafficPolicy.portLevelSettings[0].port.number: 1.5 must be a whole number"},
-		"too large":       {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"tunnel": {"targetPort": 99999999999999999999}}}}`, "decode DestinationRule: spec.trafficPolicy.tunnel.targetPort: 99999999999999999999 must be a whole number"},
-		"text for bool":   {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": "yes"}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.enabled: must be true or false, not a string"},
-		"text for weight": {policy.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [{"to": {"r1": "100"}}]}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to.r1: must be a whole number, not a string"},
-		"nested lists":    {policy.KindVirtualService, `{"spec": {"http": [{}, {"route": [{"destination": {}}, {"destination": {"host": "a", "subset": [[1], {"b": 2}]}}]}]}}`, "decode VirtualService: spec.http[1].route[1].destination.subset: must be a string, not a list"},
-		"no spec":         {policy.KindConfigMap, `{"metadata": {"name": "a"}, "data": {"mesh": 1}}`, "decode ConfigMap: data.mesh: must be a string, not a number"},
-		"no spec, deep":   {policy.KindEndpointSlice, `{"endpoints": [null, {"addresses": ["a", {}]}]}`, "decode EndpointSlice: endpoints[1].addresses[1]: must be a string, not a mapping"},
-		"no spec, name":   {policy.KindEndpoints, `{"metadata": {"name": 1}, "subsets": 1}`, "decode Endpoints: metadata.name: must be a string, not a number"},
-		"shared view":     {policy.KindTLSRoute, `{"spec": {"rules": [{"backendRefs": [{"namespace": ["a"]}]}]}}`, "decode TLSRoute: spec.rules[0].backendRefs[0].namespace: must be a string, not a list"},
-		"embedded twice":  {policy.KindGRPCRoute, `{"spec": {"rules": [{"backendRefs": [{"kind": 1}]}]}}`, "decode GRPCRoute: spec.rules[0].backendRefs[0].kind: must be a string, not a number"},
-		"target":          {policy.KindBackendTLSPolicy, `{"spec": {"targetRefs": {}}}`, "decode BackendTLSPolicy: spec.targetRefs: must be a list, not a mapping"},
-		"after others":    {policy.KindVirtualService, "{\"spec\": {\"other\": [1, {\"a\": [2]}, \"\\\"}\"],\n \"gateways\": [\"\\u00e9\", 7]}}", "decode VirtualService: spec.gateways[1]: must be a string, not a number"},
+		"not JSON":        {object.KindService, `{`, "decode Service: unexpected EOF"},
+		"empty":           {object.KindService, ``, "decode Service: unexpected EOF"},
+		"bad syntax":      {object.KindService, `{"spec": {"type": x}}`, "decode Service: invalid character 'x' at start of value"},
+		"breaks off":      {object.KindNamespace, `{"metadata": [`, "decode Namespace: metadata: must be a mapping, not a list"},
+		"number of names": {object.KindService, `{"metadata": {"labels": {"0": {}}}}`, "decode Service: metadata.labels.0: must be a string, not a mapping"},
+		"a list":          {object.KindService, `[]`, "decode Service: the object: must be a mapping, not a list"},
+		"a text":          {object.KindNamespace, `"x"`, "decode Namespace: the object: must be a mapping, not a string"},
+		"metadata":        {object.KindNamespace, `{"metadata": []}`, "decode Namespace: metadata: must be a mapping, not a list"},
+		"name":            {object.KindService, `{"metadata": {"name": 1}}`, "decode Service: metadata.name: must be a string, not a number"},
+		"label":           {object.KindService, `{"metadata": {"labels": {"a": "b", "c": true}}}`, "decode Service: metadata.labels.c: must be a string, not true or false"},
+		"spec":            {object.KindVirtualService, `{"metadata": {"name": "x"}, "spec": 3}`, "decode VirtualService: spec: must be a mapping, not a number"},
+		"selector":        {object.KindService, `{"spec": {"selector": ["a"]}}`, "decode Service: spec.selector: must be a mapping, not a list"},
+		"text for list":   {object.KindServiceEntry, `{"spec": {"hosts": "a"}}`, "decode ServiceEntry: spec.hosts: must be a list, not a string"},
+		"list item":       {object.KindServiceEntry, `{"spec": {"hosts": ["a", "b", {"c": "d"}]}}`, "decode ServiceEntry: spec.hosts[2]: must be a string, not a mapping"},
+		"subset name":     {object.KindDestinationRule, `{"spec": {"host": "a", "subsets": [{"name": "v1"}, {"name": 2}]}}`, "decode DestinationRule: spec.subsets[1].name: must be a string, not a number"},
+		"subset":          {object.KindDestinationRule, `{"spec": {"subsets": [ "v1" ]}}`, "decode DestinationRule: spec.subsets[0]: must be a mapping, not a string"},
+		"embedded":        {object.KindDestinationRule, `{"spec": {"trafficPolicy": {"portLevelSettings": [{"loadBalancer": {"simple": []}}]}}}`, "decode DestinationRule: spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: must be a string, not a list"},
+		"fraction":        {object.KindDestinationRule, `{"spec": {"trafficPolicy": {"portLevelSettings": [{"port": {"number": 1.5}}]}}}`, "decode DestinationRule: spec.trafficPolicy.portLevelSettings[0].port.number: 1.5 must be a whole number"},
+		"too large":       {object.KindDestinationRule, `{"spec": {"trafficPolicy": {"tunnel": {"targetPort": 99999999999999999999}}}}`, "decode DestinationRule: spec.trafficPolicy.tunnel.targetPort: 99999999999999999999 must be a whole number"},
+		"text for bool":   {object.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": "yes"}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.enabled: must be true or false, not a string"},
+		"text for weight": {object.KindDestinationRule, `{"spec": {"trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [{"to": {"r1": "100"}}]}}}}}`, "decode DestinationRule: spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to.r1: must be a whole number, not a string"},
+		"nested lists":    {object.KindVirtualService, `{"spec": {"http": [{}, {"route": [{"destination": {}}, {"destination": {"host": "a", "subset": [[1], {"b": 2}]}}]}]}}`, "decode VirtualService: spec.http[1].route[1].destination.subset: must be a string, not a list"},
+		"no spec":         {object.KindConfigMap, `{"metadata": {"name": "a"}, "data": {"mesh": 1}}`, "decode ConfigMap: data.mesh: must be a string, not a number"},
+		"no spec, deep":   {object.KindEndpointSlice, `{"endpoints": [null, {"addresses": ["a", {}]}]}`, "decode EndpointSlice: endpoints[1].addresses[1]: must be a string, not a mapping"},
+		"no spec, name":   {object.KindEndpoints, `{"metadata": {"name": 1}, "subsets": 1}`, "decode Endpoints: metadata.name: must be a string, not a number"},
+		"shared view":     {object.KindTLSRoute, `{"spec": {"rules": [{"backendRefs": [{"namespace": ["a"]}]}]}}`, "decode TLSRoute: spec.rules[0].backendRefs[0].namespace: must be a string, not a list"},
+		"embedded twice":  {object.KindGRPCRoute, `{"spec": {"rules": [{"backendRefs": [{"kind": 1}]}]}}`, "decode GRPCRoute: spec.rules[0].backendRefs[0].kind: must be a string, not a number"},
+		"target":          {object.KindBackendTLSPolicy, `{"spec": {"targetRefs": {}}}`, "decode BackendTLSPolicy: spec.targetRefs: must be a list, not a mapping"},
+		"after others":    {object.KindVirtualService, "{\"spec\": {\"other\": [1, {\"a\": [2]}, \"\\\"}\"],\n \"gateways\": [\"\\u00e9\", 7]}}", "decode VirtualService: spec.gateways[1]: must be a string, not a number"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			object, err := policy.Decode(tc.kind, []byte(tc.data))
+			object, err := object.Decode(tc.kind, []byte(tc.data))
 			if err == nil || object != nil {
 				t.Fatalf("got %+v, %v", object, err)
 			}
@@ -216,18 +237,18 @@ func TestDecodeErrors(t *testing.T) {
 // TestDecodeNull puts null in the place of every value of every object in turn: it counts as absent.
 func TestDecodeNull(t *testing.T) {
 	t.Parallel()
-	for kind, object := range upstream() {
+	for kind, obj := range upstream.Objects() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			var tree any
-			if err := json.Unmarshal(marshal(t, object), &tree); err != nil {
+			if err := json.Unmarshal(marshal(t, obj), &tree); err != nil {
 				t.Fatal(err)
 			}
 			places := 0
 			eachNull(tree, func() {
 				places++
 				data := marshal(t, tree)
-				view, err := policy.Decode(kind, data)
+				view, err := object.Decode(kind, data)
 				if err != nil {
 					t.Fatalf("%v in %s", err, data)
 				}
@@ -236,7 +257,7 @@ func TestDecodeNull(t *testing.T) {
 			if places < 4 {
 				t.Errorf("only %d places", places)
 			}
-			if _, err := policy.Decode(kind, []byte("null")); err != nil {
+			if _, err := object.Decode(kind, []byte("null")); err != nil {
 				t.Errorf("null itself: %v", err)
 			}
 		})
@@ -244,7 +265,7 @@ func TestDecodeNull(t *testing.T) {
 }
 
 // walkAll runs through everything that a view can list.
-func walkAll(o *policy.Object) {
+func walkAll(o *object.Object) {
 	switch {
 	case o.VirtualService != nil:
 		for range o.VirtualService.Destinations() {
@@ -285,7 +306,7 @@ func eachNull(tree any, visit func()) {
 
 func TestDestinations(t *testing.T) {
 	t.Parallel()
-	object, err := policy.Decode(policy.KindVirtualService, []byte(`{"spec": {
+	object, err := object.Decode(object.KindVirtualService, []byte(`{"spec": {
 		"tcp": [{"route": [{"destination": {"host": "g"}}]}],
 		"tls": [null, {"route": [null, {"destination": {"host": "f", "subset": "v1"}}]}],
 		"http": [

@@ -1,8 +1,9 @@
-package policy
+package object
 
 import (
 	"cmp"
 	"encoding/json"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"iter"
 	"slices"
 	"strconv"
@@ -244,18 +245,12 @@ func yieldEach(yield func([]string, Destination) bool, at []string, field string
 // Istio's pilot/pkg/networking/core/tls.go and Name.Matches in its pkg/config/host).
 func (v *VirtualService) SpeaksFor(host string) bool {
 	return slices.ContainsFunc(v.Hosts, func(own string) bool {
-		return own == host || covers(own, host) || covers(host, own)
+		return own == host || hostname.Covers(own, host) || hostname.Covers(host, own)
 	})
 }
 
-// covers reports whether a host is a wildcard that another one is covered by.
-func covers(wildcard, host string) bool {
-	suffix, ok := Wildcard(wildcard)
-	return ok && within(host, suffix)
-}
-
-// routesConnections reports whether the VirtualService has routes of tcp for sidecars.
-func (v *VirtualService) routesConnections() bool { return len(v.TCP) > 0 && v.InMesh() }
+// RoutesConnections reports whether the VirtualService has routes of tcp for sidecars.
+func (v *VirtualService) RoutesConnections() bool { return len(v.TCP) > 0 && v.InMesh() }
 
 // Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
 // is 0 for any.
@@ -291,4 +286,45 @@ func (v *VirtualService) Subnets() iter.Seq2[[]string, Subnet] {
 type Subnet struct {
 	Network string
 	Port    int64
+}
+
+// Claims lists the hosts that a VirtualService speaks for: those that it names, with the ones that server names lead
+// to, and the server names of its TLS routes with those that these cover.
+func (v *VirtualService) Claims() []string {
+	claims := make([]string, 0, len(v.Hosts))
+	add := func(host string) {
+		if inside, ok := hostname.ServerName(host); ok {
+			host = inside
+		}
+		claims = append(claims, host)
+	}
+	for _, host := range v.Hosts {
+		add(host)
+	}
+	for _, host := range v.ServerNames() {
+		add(host)
+	}
+	return append(claims, v.Crossed()...)
+}
+
+// ServerNames lists those of the TLS routes.
+func (v *VirtualService) ServerNames() []string {
+	var names []string
+	for _, route := range v.TLS {
+		for _, match := range route.Match {
+			names = append(names, match.SNIHosts...)
+		}
+	}
+	return names
+}
+
+// ClaimsAddress reports whether a VirtualService speaks for addresses, which may be those of any Service.
+func (v *VirtualService) ClaimsAddress() bool {
+	if slices.ContainsFunc(v.Hosts, hostname.IsAddress) {
+		return true
+	}
+	for range v.Subnets() {
+		return true
+	}
+	return false
 }

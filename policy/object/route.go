@@ -1,8 +1,10 @@
-package policy
+package object
 
 import (
 	"cmp"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"iter"
+	"k8s.io/utils/ptr"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,9 +53,9 @@ type Reference struct {
 
 // The groups and the kind of references that are not among the kinds with a view.
 const (
-	gatewayGroup      = "gateway.networking.k8s.io"
+	GatewayGroup      = "gateway.networking.k8s.io"
 	multiclusterGroup = "multicluster.x-k8s.io"
-	istioGroup        = "networking.istio.io"
+	IstioGroup        = "networking.istio.io"
 	kindServiceImport = "ServiceImport"
 	kindHostname      = "Hostname"
 )
@@ -64,45 +66,38 @@ const clusterSetDomain = "clusterset.local"
 // Is says whether the reference is to that kind, where a reference without group and kind is to a Service of
 // the core group, as backendRefs are.
 func (r LocalReference) Is(group, kind string) bool {
-	return deref(r.Group, "") == group && deref(r.Kind, KindService) == kind
+	return ptr.Deref(r.Group, "") == group && ptr.Deref(r.Kind, KindService) == kind
 }
 
 // Service returns the Service that a reference names; ok is false where it is to something else.
-func (r LocalReference) Service(namespace string) (host Host, ok bool) {
-	return Host{Namespace: namespace, Name: r.Name}, r.Is("", KindService)
+func (r LocalReference) Service(namespace string) (host hostname.Host, ok bool) {
+	return hostname.Host{Namespace: namespace, Name: r.Name}, r.Is("", KindService)
 }
 
 // Service is that of the LocalReference in the Namespace that the reference names.
-func (r Reference) Service(namespace string) (host Host, ok bool) {
+func (r Reference) Service(namespace string) (host hostname.Host, ok bool) {
 	return r.LocalReference.Service(cmp.Or(r.Namespace, namespace))
 }
 
 // Import returns the Service that a reference names as it is in all clusters, by its ServiceImport or by its host in
 // the cluster set; ok is false where it is to something else.
-func (r Reference) Import(namespace string) (host Host, ok bool) {
+func (r Reference) Import(namespace string) (host hostname.Host, ok bool) {
 	if name, ok := r.Hostname(); ok {
-		return ParseHost(strings.TrimSuffix(strings.ToLower(name), "."), clusterSetDomain)
+		return hostname.Parse(strings.TrimSuffix(strings.ToLower(name), "."), clusterSetDomain)
 	}
-	return Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(multiclusterGroup, kindServiceImport)
+	return hostname.Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(multiclusterGroup, kindServiceImport)
 }
 
 // Hostname returns the host that a reference of Istio's kind Hostname names; ok is false where it is to
 // something else.
-func (r Reference) Hostname() (host string, ok bool) { return r.Name, r.Is(istioGroup, kindHostname) }
-
-func deref(value *string, absent string) string {
-	if value == nil {
-		return absent
-	}
-	return *value
-}
+func (r Reference) Hostname() (host string, ok bool) { return r.Name, r.Is(IstioGroup, kindHostname) }
 
 // Parents yields the Services that a Route of the mesh speaks for (GAMMA: a parentRef to a Service), with the
 // paths of the references.
-func (o *Object) Parents() iter.Seq2[[]string, Host] {
-	return func(yield func([]string, Host) bool) {
+func (o *Object) Parents() iter.Seq2[[]string, hostname.Host] {
+	return func(yield func([]string, hostname.Host) bool) {
 		for i, parent := range o.Route.ParentRefs {
-			if deref(parent.Kind, KindGateway) != KindService || deref(parent.Group, gatewayGroup) != "" {
+			if ptr.Deref(parent.Kind, KindGateway) != KindService || ptr.Deref(parent.Group, GatewayGroup) != "" {
 				continue
 			}
 			host, _ := parent.Service(o.Metadata.Namespace)
@@ -140,48 +135,6 @@ func yieldMirrors(yield func([]string, Reference) bool, at []string, filters []R
 		}
 	}
 	return true
-}
-
-// Ingress is the part of a networking.k8s.io Ingress that is read.
-type Ingress struct {
-	ClassName      *string         `json:"ingressClassName"`
-	DefaultBackend *IngressBackend `json:"defaultBackend"`
-	Rules          []struct {
-		HTTP *struct {
-			Paths []struct {
-				Backend IngressBackend `json:"backend"`
-			} `json:"paths"`
-		} `json:"http"`
-	} `json:"rules"`
-}
-
-// IngressBackend is where an Ingress sends requests.
-type IngressBackend struct {
-	Service *struct {
-		Name string `json:"name"`
-	} `json:"service"`
-}
-
-// Backends yields the names of the Services that an Ingress sends requests to, all of its own Namespace, with
-// the paths of the names.
-func (i *Ingress) Backends() iter.Seq2[[]string, string] {
-	return func(yield func([]string, string) bool) {
-		if b := i.DefaultBackend; b != nil && b.Service != nil &&
-			!yield([]string{"spec", "defaultBackend", "service", "name"}, b.Service.Name) {
-			return
-		}
-		for r, rule := range i.Rules {
-			if rule.HTTP == nil {
-				continue
-			}
-			for p, path := range rule.HTTP.Paths {
-				at := []string{"spec", "rules", strconv.Itoa(r), "http", "paths", strconv.Itoa(p), "backend", "service", "name"}
-				if path.Backend.Service != nil && !yield(at, path.Backend.Service.Name) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // BackendTLSPolicy is the part of a Gateway API BackendTLSPolicy that is read.

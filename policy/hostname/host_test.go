@@ -1,4 +1,4 @@
-package policy_test
+package hostname_test
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // The expectations are those of ResolveShortnameToFQDN in Istio's pilot/pkg/model/config.go.
@@ -37,7 +37,7 @@ func TestResolve(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := policy.Resolve(tc.host, "prod", tc.domain); got != tc.want {
+			if got := hostname.Resolve(tc.host, "prod", tc.domain); got != tc.want {
 				t.Errorf("Resolve(%q) = %q, want %q", tc.host, got, tc.want)
 			}
 		})
@@ -46,39 +46,39 @@ func TestResolve(t *testing.T) {
 
 func TestParseHost(t *testing.T) {
 	t.Parallel()
-	reviews := policy.Host{Namespace: "prod", Name: "reviews"}
+	reviews := hostname.Host{Namespace: "prod", Name: "reviews"}
 	tests := map[string]struct {
 		fqdn, domain string
-		want         policy.Host // the zero Host: not one
+		want         hostname.Host // the zero Host: not one
 	}{
 		"FQDN":                    {"reviews.prod.svc.cluster.local", "cluster.local", reviews},
 		"custom domain":           {"reviews.prod.svc.k8s.example", "k8s.example", reviews},
-		"digits and dashes":       {"0-a.1-b.svc.cluster.local", "cluster.local", policy.Host{Namespace: "1-b", Name: "0-a"}},
-		"namespace svc":           {"reviews.svc.svc.cluster.local", "cluster.local", policy.Host{Namespace: "svc", Name: "reviews"}},
-		"another domain":          {"reviews.prod.svc.cluster.local", "k8s.example", policy.Host{}},
-		"another cluster set":     {"reviews.prod.svc.clusterset.local", "cluster.local", policy.Host{}},
-		"domain as a suffix only": {"reviews.prod.svc.my-cluster.local", "cluster.local", policy.Host{}},
-		"with a namespace":        {"reviews.prod", "cluster.local", policy.Host{}},
-		"without a namespace":     {"reviews.svc.cluster.local", "cluster.local", policy.Host{}},
-		"a pod of it":             {"reviews-0.reviews.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"no name":                 {".prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"no namespace":            {"reviews..svc.cluster.local", "cluster.local", policy.Host{}},
-		"wildcard":                {"*.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"wildcard inside":         {"re*.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"path":                    {"a/../b.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"upper case":              {"Reviews.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"underscore":              {"a_b.prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"too long":                {strings.Repeat("a", 64) + ".prod.svc.cluster.local", "cluster.local", policy.Host{}},
-		"only the suffix":         {".svc.cluster.local", "cluster.local", policy.Host{}},
-		"empty":                   {"", "cluster.local", policy.Host{}},
-		"IP":                      {"10.0.0.1", "cluster.local", policy.Host{}},
-		"closing dot":             {"reviews.prod.svc.cluster.local.", "cluster.local", policy.Host{}},
+		"digits and dashes":       {"0-a.1-b.svc.cluster.local", "cluster.local", hostname.Host{Namespace: "1-b", Name: "0-a"}},
+		"namespace svc":           {"reviews.svc.svc.cluster.local", "cluster.local", hostname.Host{Namespace: "svc", Name: "reviews"}},
+		"another domain":          {"reviews.prod.svc.cluster.local", "k8s.example", hostname.Host{}},
+		"another cluster set":     {"reviews.prod.svc.clusterset.local", "cluster.local", hostname.Host{}},
+		"domain as a suffix only": {"reviews.prod.svc.my-cluster.local", "cluster.local", hostname.Host{}},
+		"with a namespace":        {"reviews.prod", "cluster.local", hostname.Host{}},
+		"without a namespace":     {"reviews.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"a pod of it":             {"reviews-0.reviews.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"no name":                 {".prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"no namespace":            {"reviews..svc.cluster.local", "cluster.local", hostname.Host{}},
+		"wildcard":                {"*.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"wildcard inside":         {"re*.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"path":                    {"a/../b.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"upper case":              {"Reviews.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"underscore":              {"a_b.prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"too long":                {strings.Repeat("a", 64) + ".prod.svc.cluster.local", "cluster.local", hostname.Host{}},
+		"only the suffix":         {".svc.cluster.local", "cluster.local", hostname.Host{}},
+		"empty":                   {"", "cluster.local", hostname.Host{}},
+		"IP":                      {"10.0.0.1", "cluster.local", hostname.Host{}},
+		"closing dot":             {"reviews.prod.svc.cluster.local.", "cluster.local", hostname.Host{}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := policy.ParseHost(tc.fqdn, tc.domain)
-			if got != tc.want || ok != (tc.want != policy.Host{}) {
+			got, ok := hostname.Parse(tc.fqdn, tc.domain)
+			if got != tc.want || ok != (tc.want != hostname.Host{}) {
 				t.Errorf("ParseHost(%q) = %+v, %t, want %+v", tc.fqdn, got, ok, tc.want)
 			}
 			if ok && got.FQDN(tc.domain) != tc.fqdn {
@@ -95,20 +95,20 @@ func FuzzHost(f *testing.F) {
 		f.Add(host, "prod", "cluster.local")
 	}
 	f.Fuzz(func(t *testing.T, host, namespace, domain string) {
-		fqdn := policy.Resolve(host, namespace, domain)
-		if again := policy.Resolve(fqdn, "other", domain); again != fqdn {
+		fqdn := hostname.Resolve(host, namespace, domain)
+		if again := hostname.Resolve(fqdn, "other", domain); again != fqdn {
 			t.Errorf("Resolve(%q) = %q, and then %q", host, fqdn, again)
 		}
 		for _, name := range []string{host, fqdn} {
-			h, ok := policy.ParseHost(name, domain)
+			h, ok := hostname.Parse(name, domain)
 			if ok && h.FQDN(domain) != name {
 				t.Errorf("ParseHost(%q) = %+v, whose FQDN is %q", name, h, h.FQDN(domain))
 			}
-			if !ok && h != (policy.Host{}) {
+			if !ok && h != (hostname.Host{}) {
 				t.Errorf("ParseHost(%q) = %+v, false", name, h)
 			}
 		}
-		if h, ok := policy.ParseHost(fqdn, domain); ok && fqdn != host && h.Namespace != namespace {
+		if h, ok := hostname.Parse(fqdn, domain); ok && fqdn != host && h.Namespace != namespace {
 			t.Errorf("Resolve(%q, %q) lies in %q", host, namespace, h.Namespace)
 		}
 	})
@@ -127,10 +127,10 @@ func TestParseHostTakesLabels(t *testing.T) {
 			continue // two labels
 		}
 		want := len(validation.IsDNS1123Label(label)) == 0
-		if _, ok := policy.ParseHost("a."+label+".svc.cluster.local", "cluster.local"); ok != want {
+		if _, ok := hostname.Parse("a."+label+".svc.cluster.local", "cluster.local"); ok != want {
 			t.Errorf("namespace %q: %t, want %t", label, ok, want)
 		}
-		if _, ok := policy.ParseHost(label+".a.svc.cluster.local", "cluster.local"); ok != want {
+		if _, ok := hostname.Parse(label+".a.svc.cluster.local", "cluster.local"); ok != want {
 			t.Errorf("name %q: %t, want %t", label, ok, want)
 		}
 	}

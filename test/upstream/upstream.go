@@ -1,4 +1,5 @@
-package policy_test
+// Package upstream has an object of the upstream type of every kind that has a view, for tests.
+package upstream
 
 import (
 	"maps"
@@ -19,11 +20,11 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
-// upstream returns for each kind an object of the upstream type in which every field that a view reads is
-// set.
-func upstream() map[string]any {
+// Objects returns for each kind an object of the upstream type in which every field that a view reads is set.
+func Objects() map[string]any {
 	all := map[string]any{}
 	for _, group := range []map[string]any{coreObjects(), trafficObjects(), workloadObjects(), routeObjects()} {
 		maps.Copy(all, group)
@@ -31,33 +32,13 @@ func upstream() map[string]any {
 	return all
 }
 
-// fieldOf returns the field of an Object that holds the view of a kind; empty for a kind that has metadata only.
-func fieldOf(kind string) string {
-	switch kind {
-	case policy.KindNamespace, policy.KindPod, policy.KindBinding, policy.KindServiceExport:
-		return ""
-	case policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute:
-		return "Route"
-	case policy.KindWasmPlugin, policy.KindTrafficExtension:
-		return "Extension"
-	case policy.KindAPIGateway:
-		return "APIGateway"
-	}
-	return kind
-}
-
-// lacksSpec says whether the fields of a kind stand beside its metadata.
-func lacksSpec(kind string) bool {
-	return kind == policy.KindConfigMap || kind == policy.KindEndpoints || kind == policy.KindEndpointSlice
-}
-
-func upstreamMeta() metav1.ObjectMeta {
+func metadata() metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:   "shop",
 		Name:        "cart",
 		UID:         "1",
 		Labels:      map[string]string{"app": "cart"},
-		Annotations: map[string]string{policy.FenceKey: "strict", policy.ExportToAnnotation: "shop, prod"},
+		Annotations: map[string]string{policy.FenceKey: "strict", object.ExportToAnnotation: "shop, prod"},
 		OwnerReferences: []metav1.OwnerReference{
 			{APIVersion: "v1", Kind: "ConfigMap", Name: "other"},
 			{APIVersion: "flagger.app/v1beta1", Kind: "Canary", Name: "cart", Controller: new(true)},
@@ -66,14 +47,14 @@ func upstreamMeta() metav1.ObjectMeta {
 }
 
 func coreObjects() map[string]any {
-	meta, slice := upstreamMeta(), upstreamMeta()
+	meta, slice := metadata(), metadata()
 	slice.Labels[discoveryv1.LabelServiceName] = slice.Name
 	return map[string]any{
-		policy.KindNamespace: &corev1.Namespace{ObjectMeta: meta},
-		policy.KindPod:       &corev1.Pod{ObjectMeta: meta},
-		policy.KindBinding:   &corev1.Binding{ObjectMeta: meta},
-		policy.KindConfigMap: &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"mesh": "{}"}},
-		policy.KindService: &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
+		object.KindNamespace: &corev1.Namespace{ObjectMeta: meta},
+		object.KindPod:       &corev1.Pod{ObjectMeta: meta},
+		object.KindBinding:   &corev1.Binding{ObjectMeta: meta},
+		object.KindConfigMap: &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"mesh": "{}"}},
+		object.KindService: &corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeExternalName, ExternalName: "example.com",
 			Selector:  map[string]string{"app": "cart"},
 			ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1", "fd00::1"},
@@ -83,18 +64,18 @@ func coreObjects() map[string]any {
 			Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.2", Hostname: "lb.example.com"}},
 		}}},
 		//nolint:staticcheck // deprecated, and still there to be written
-		policy.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
+		object.KindEndpoints: &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},
 		}}},
-		policy.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: slice, Endpoints: []discoveryv1.Endpoint{
+		object.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: slice, Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.1.0.1"}},
 		}},
 		// The API of ServiceExports is not among the dependencies. Its spec is not read.
-		policy.KindServiceExport: &metav1.PartialObjectMetadata{ObjectMeta: meta},
+		object.KindServiceExport: &metav1.PartialObjectMetadata{ObjectMeta: meta},
 	}
 }
 
-func upstreamTrafficPolicy() *networking.TrafficPolicy {
+func trafficPolicy() *networking.TrafficPolicy {
 	balancer := &networking.LoadBalancerSettings{
 		LbPolicy: &networking.LoadBalancerSettings_Simple{Simple: networking.LoadBalancerSettings_PASSTHROUGH},
 		LocalityLbSetting: &networking.LocalityLoadBalancerSetting{
@@ -116,12 +97,12 @@ func upstreamTrafficPolicy() *networking.TrafficPolicy {
 	}
 }
 
-func upstreamDestination() *networking.Destination {
+func destination() *networking.Destination {
 	return &networking.Destination{Host: "cart", Subset: "v1", Port: &networking.PortSelector{Number: 9080}}
 }
 
 func trafficObjects() map[string]any {
-	meta, traffic, destination := upstreamMeta(), upstreamTrafficPolicy(), upstreamDestination()
+	meta, traffic, destination := metadata(), trafficPolicy(), destination()
 	labels := map[string]string{"app": "till"}
 	headers := &networking.Headers{Request: &networking.Headers_HeaderOperations{
 		Set: map[string]string{"Host": "example.com"}, Add: map[string]string{"Host": "example.com"},
@@ -130,14 +111,14 @@ func trafficObjects() map[string]any {
 	exact := &networking.StringMatch{MatchType: &networking.StringMatch_Exact{Exact: "x"}}
 	exacts := map[string]*networking.StringMatch{"x": exact}
 	return map[string]any{
-		policy.KindDestinationRule: &clientnetworking.DestinationRule{ObjectMeta: meta, Spec: networking.DestinationRule{
+		object.KindDestinationRule: &clientnetworking.DestinationRule{ObjectMeta: meta, Spec: networking.DestinationRule{
 			Host:             "cart",
 			TrafficPolicy:    traffic,
 			Subsets:          []*networking.Subset{{Name: "v1", Labels: map[string]string{"version": "v1"}, TrafficPolicy: traffic}},
 			ExportTo:         []string{"."},
 			WorkloadSelector: &istiotype.WorkloadSelector{MatchLabels: labels},
 		}},
-		policy.KindVirtualService: &clientnetworking.VirtualService{ObjectMeta: meta, Spec: networking.VirtualService{
+		object.KindVirtualService: &clientnetworking.VirtualService{ObjectMeta: meta, Spec: networking.VirtualService{
 			Hosts:    []string{"cart"},
 			Gateways: []string{"mesh"},
 			ExportTo: []string{"."},
@@ -164,7 +145,7 @@ func trafficObjects() map[string]any {
 				SourceLabels: labels, SourceNamespace: "shop",
 			}}}},
 		}},
-		policy.KindSidecar: &clientnetworking.Sidecar{ObjectMeta: meta, Spec: networking.Sidecar{
+		object.KindSidecar: &clientnetworking.Sidecar{ObjectMeta: meta, Spec: networking.Sidecar{
 			WorkloadSelector: &networking.WorkloadSelector{Labels: labels},
 			Egress: []*networking.IstioEgressListener{{
 				Port: &networking.SidecarPort{Number: 9080, Name: "http", Protocol: "HTTP"}, Bind: "10.0.0.1",
@@ -174,10 +155,10 @@ func trafficObjects() map[string]any {
 				Mode: networking.OutboundTrafficPolicy_ALLOW_ANY, EgressProxy: destination,
 			},
 		}},
-		policy.KindProxyConfig: &clientproxy.ProxyConfig{ObjectMeta: meta, Spec: proxy.ProxyConfig{
+		object.KindProxyConfig: &clientproxy.ProxyConfig{ObjectMeta: meta, Spec: proxy.ProxyConfig{
 			EnvironmentVariables: map[string]string{"key": "value"},
 		}},
-		policy.KindGateway: &clientnetworking.Gateway{ObjectMeta: meta, Spec: networking.Gateway{
+		object.KindGateway: &clientnetworking.Gateway{ObjectMeta: meta, Spec: networking.Gateway{
 			Selector: labels,
 			Servers: []*networking.Server{{
 				Port:  &networking.Port{Number: 15443, Protocol: "TLS", Name: "tls"},
@@ -185,28 +166,28 @@ func trafficObjects() map[string]any {
 				Tls:   &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_AUTO_PASSTHROUGH},
 			}},
 		}},
-		policy.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta, Spec: networking.EnvoyFilter{
+		object.KindEnvoyFilter: &clientnetworking.EnvoyFilter{ObjectMeta: meta, Spec: networking.EnvoyFilter{
 			ConfigPatches: []*networking.EnvoyFilter_EnvoyConfigObjectPatch{{
 				ApplyTo: networking.EnvoyFilter_CLUSTER,
 				Patch:   &networking.EnvoyFilter_Patch{Operation: networking.EnvoyFilter_Patch_MERGE, Value: &structpb.Struct{}},
 			}},
 		}},
-		policy.KindWasmPlugin: &clientextensions.WasmPlugin{ObjectMeta: meta, Spec: extensions.WasmPlugin{
+		object.KindWasmPlugin: &clientextensions.WasmPlugin{ObjectMeta: meta, Spec: extensions.WasmPlugin{
 			Match: []*extensions.WasmPlugin_TrafficSelector{{Mode: istiotype.WorkloadMode_SERVER}},
 		}},
-		policy.KindTrafficExtension: &clientextensions.TrafficExtension{ObjectMeta: meta, Spec: extensions.TrafficExtension{
+		object.KindTrafficExtension: &clientextensions.TrafficExtension{ObjectMeta: meta, Spec: extensions.TrafficExtension{
 			Match: []*extensions.TrafficSelector{{Mode: istiotype.WorkloadMode_SERVER}},
 		}},
 	}
 }
 
 func workloadObjects() map[string]any {
-	meta := upstreamMeta()
+	meta := metadata()
 	workload := &networking.WorkloadEntry{
 		Address: "10.1.0.1", Labels: map[string]string{"app": "cart"}, Network: "n1", Locality: "r1/z1", Ports: map[string]uint32{"http": 9080},
 	}
 	return map[string]any{
-		policy.KindServiceEntry: &clientnetworking.ServiceEntry{ObjectMeta: meta, Spec: networking.ServiceEntry{
+		object.KindServiceEntry: &clientnetworking.ServiceEntry{ObjectMeta: meta, Spec: networking.ServiceEntry{
 			Hosts:            []string{"example.com"},
 			Addresses:        []string{"10.0.0.1"},
 			Ports:            []*networking.ServicePort{{Number: 9080, Name: "http", Protocol: "HTTP"}},
@@ -216,8 +197,8 @@ func workloadObjects() map[string]any {
 			WorkloadSelector: &networking.WorkloadSelector{Labels: map[string]string{"app": "cart"}},
 			ExportTo:         []string{"."},
 		}, Status: networking.ServiceEntryStatus{Addresses: []*networking.ServiceEntryAddress{{Host: "example.com", Value: "240.240.0.1"}}}},
-		policy.KindWorkloadEntry: &clientnetworking.WorkloadEntry{ObjectMeta: meta, Spec: *workload.DeepCopy()},
-		policy.KindWorkloadGroup: &clientnetworking.WorkloadGroup{ObjectMeta: meta, Spec: networking.WorkloadGroup{
+		object.KindWorkloadEntry: &clientnetworking.WorkloadEntry{ObjectMeta: meta, Spec: *workload.DeepCopy()},
+		object.KindWorkloadGroup: &clientnetworking.WorkloadGroup{ObjectMeta: meta, Spec: networking.WorkloadGroup{
 			Metadata: &networking.WorkloadGroup_ObjectMeta{Labels: map[string]string{"app": "cart"}},
 			Template: workload,
 		}},
@@ -225,7 +206,7 @@ func workloadObjects() map[string]any {
 }
 
 func routeObjects() map[string]any {
-	meta := upstreamMeta()
+	meta := metadata()
 	backend := gatewayv1.BackendObjectReference{
 		Group: new(gatewayv1.Group("multicluster.x-k8s.io")), Kind: new(gatewayv1.Kind("ServiceImport")),
 		Namespace: new(gatewayv1.Namespace("shop")), Name: "cart", Port: new(gatewayv1.PortNumber(9080)),
@@ -240,34 +221,34 @@ func routeObjects() map[string]any {
 	ref := gatewayv1.BackendRef{BackendObjectReference: backend}
 	service := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "cart"}}
 	return map[string]any{
-		policy.KindHTTPRoute: &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: gatewayv1.HTTPRouteSpec{
+		object.KindHTTPRoute: &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: gatewayv1.HTTPRouteSpec{
 			CommonRouteSpec: common,
 			Rules: []gatewayv1.HTTPRouteRule{{
 				Filters: httpFilters, BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: ref, Filters: httpFilters}},
 			}},
 		}},
-		policy.KindGRPCRoute: &gatewayv1.GRPCRoute{ObjectMeta: meta, Spec: gatewayv1.GRPCRouteSpec{
+		object.KindGRPCRoute: &gatewayv1.GRPCRoute{ObjectMeta: meta, Spec: gatewayv1.GRPCRouteSpec{
 			CommonRouteSpec: common,
 			Rules: []gatewayv1.GRPCRouteRule{{
 				Filters: grpcFilters, BackendRefs: []gatewayv1.GRPCBackendRef{{BackendRef: ref, Filters: grpcFilters}},
 			}},
 		}},
-		policy.KindTCPRoute: &gatewayv1.TCPRoute{ObjectMeta: meta, Spec: gatewayv1.TCPRouteSpec{
+		object.KindTCPRoute: &gatewayv1.TCPRoute{ObjectMeta: meta, Spec: gatewayv1.TCPRouteSpec{
 			CommonRouteSpec: common, Rules: []gatewayv1.TCPRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
 		}},
-		policy.KindTLSRoute: &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{
+		object.KindTLSRoute: &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{
 			CommonRouteSpec: common, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
 		}},
-		policy.KindBackendTLSPolicy: &gatewayv1.BackendTLSPolicy{ObjectMeta: meta, Spec: gatewayv1.BackendTLSPolicySpec{
+		object.KindBackendTLSPolicy: &gatewayv1.BackendTLSPolicy{ObjectMeta: meta, Spec: gatewayv1.BackendTLSPolicySpec{
 			TargetRefs: []gatewayv1.LocalPolicyTargetReferenceWithSectionName{{
 				LocalPolicyTargetReference: gatewayv1.LocalPolicyTargetReference{Group: "gateway.networking.x-k8s.io", Kind: "XBackend", Name: "cart"},
 				SectionName:                new(gatewayv1.SectionName("http")),
 			}},
 		}},
-		policy.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
-		policy.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
-		policy.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
-		policy.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
+		object.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
+		object.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
+		object.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
+		object.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
 			IngressClassName: new("it"), DefaultBackend: &service,
 			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
 				HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Backend: service}}},

@@ -1,4 +1,4 @@
-package policy
+package object
 
 import "encoding/json"
 

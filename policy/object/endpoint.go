@@ -1,4 +1,4 @@
-package policy
+package object
 
 // EndpointSlice is the part of a discovery.k8s.io EndpointSlice that is read.
 type EndpointSlice struct {

@@ -1,4 +1,4 @@
-package policy_test
+package object_test
 
 import (
 	"encoding/json"
@@ -12,14 +12,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	kjson "sigs.k8s.io/json"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/upstream"
 )
 
 // FuzzDecode: no panic for any kind; an error names the kind and no type of Go; and the view is the one that
 // the decoder of the API server reads.
 func FuzzDecode(f *testing.F) {
-	kinds := slices.Sorted(maps.Keys(upstream()))
-	for _, object := range upstream() {
+	kinds := slices.Sorted(maps.Keys(upstream.Objects()))
+	for _, object := range upstream.Objects() {
 		f.Add(marshal(f, object))
 	}
 	for _, text := range []string{
@@ -39,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, kind := range kinds {
-			object, err := policy.Decode(kind, data)
+			object, err := object.Decode(kind, data)
 			want, wantErr := decodeSlowly(kind, data)
 			if (err == nil) != (wantErr == nil) {
 				t.Fatalf("%s: %s: error %v, want %v", kind, data, err, wantErr)
@@ -61,18 +62,18 @@ func FuzzDecode(f *testing.F) {
 }
 
 // decodeSlowly reads a view with the decoder that the API server uses.
-func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
-	object := &policy.Object{Kind: kind}
+func decodeSlowly(kind string, data []byte) (*object.Object, error) {
+	obj := &object.Object{Kind: kind}
 	var fields any = new(json.RawMessage)
 	if name := fieldOf(kind); name != "" {
-		field := reflect.ValueOf(object).Elem().FieldByName(name)
+		field := reflect.ValueOf(obj).Elem().FieldByName(name)
 		field.Set(reflect.New(field.Type().Elem()))
 		fields = field.Interface()
 	}
 	view := struct {
-		Metadata *policy.Metadata `json:"metadata"`
+		Metadata *object.Metadata `json:"metadata"`
 		Spec     any              `json:"spec"`
-	}{&object.Metadata, fields}
+	}{&obj.Metadata, fields}
 	if lacksSpec(kind) {
 		view.Spec = new(json.RawMessage)
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, fields); err != nil {
@@ -80,34 +81,34 @@ func decodeSlowly(kind string, data []byte) (*policy.Object, error) {
 		}
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view); err != nil {
-		return object, err
+		return obj, err
 	}
 	switch {
-	case object.Service != nil:
-		object.Service.ExportTo = policy.ExportTo(object.Metadata.Annotations)
+	case obj.Service != nil:
+		obj.Service.ExportTo = object.ExportTo(obj.Metadata.Annotations)
 		status := struct {
-			Status *policy.ServiceStatus `json:"status"`
-		}{&object.Service.Status}
+			Status *object.ServiceStatus `json:"status"`
+		}{&obj.Service.Status}
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &status); err != nil {
-			return object, err
+			return obj, err
 		}
-		return object, decodeOwnerSlowly(data, &object.Service.Owner)
-	case object.VirtualService != nil:
-		return object, decodeOwnerSlowly(data, &object.VirtualService.Owner)
-	case object.ServiceEntry != nil:
+		return obj, decodeOwnerSlowly(data, &obj.Service.Owner)
+	case obj.VirtualService != nil:
+		return obj, decodeOwnerSlowly(data, &obj.VirtualService.Owner)
+	case obj.ServiceEntry != nil:
 		status := struct {
-			Status *policy.EntryStatus `json:"status"`
-		}{&object.ServiceEntry.Status}
-		return object, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
+			Status *object.EntryStatus `json:"status"`
+		}{&obj.ServiceEntry.Status}
+		return obj, kjson.UnmarshalCaseSensitivePreserveInts(data, &status)
 	}
-	return object, nil
+	return obj, nil
 }
 
 // decodeOwnerSlowly reads the owner that is a controller.
-func decodeOwnerSlowly(data []byte, owner **policy.Owner) error {
+func decodeOwnerSlowly(data []byte, owner **object.Owner) error {
 	var view struct {
 		Metadata struct {
-			OwnerReferences []policy.Owner `json:"ownerReferences"`
+			OwnerReferences []object.Owner `json:"ownerReferences"`
 		} `json:"metadata"`
 	}
 	err := kjson.UnmarshalCaseSensitivePreserveInts(data, &view)

@@ -1,6 +1,7 @@
-package policy
+package object
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,8 +44,8 @@ func (e *ServiceEntry) Port(number int64) (port EntryPort, ok bool) {
 	return e.Ports[i], true
 }
 
-// tlsNetwork reports whether the ServiceEntry has a port of TLS for a network.
-func (e *ServiceEntry) tlsNetwork() bool {
+// TLSNetwork reports whether the ServiceEntry has a port of TLS for a network.
+func (e *ServiceEntry) TLSNetwork() bool {
 	return len(e.Networks()) > 0 && slices.ContainsFunc(e.Ports, func(p EntryPort) bool { return p.Transport() == TransportTLS })
 }
 
@@ -62,7 +63,7 @@ func (e *ServiceEntry) Networks() []netip.Prefix {
 // Network reads an address or network. That of an IPv4 address in IPv6 is the IPv4 one.
 func Network(text string) (netip.Prefix, bool) {
 	if !strings.Contains(text, "/") {
-		address, ok := Address(text)
+		address, ok := hostname.Address(text)
 		return netip.PrefixFrom(address, address.BitLen()), ok
 	}
 	prefix, err := netip.ParsePrefix(text)
@@ -108,69 +109,18 @@ func decodeServiceEntry(data []byte, object *Object) (*ServiceEntry, error) {
 	return &view.Spec, nil
 }
 
-// WorkloadSelector chooses workloads of its own Namespace by their labels.
-type WorkloadSelector struct {
-	Labels map[string]string `json:"labels"`
+// ClaimsAddress reports whether a ServiceEntry has addresses, which may be those of any Service. What istiod itself
+// gives out is nobody's.
+func (e *ServiceEntry) ClaimsAddress() bool {
+	return len(e.Addresses) > 0 || slices.ContainsFunc(e.Status.Addresses, func(a EntryAddress) bool {
+		address, ok := hostname.Address(a.Value)
+		return ok && !Allocated(address)
+	})
 }
 
-// WorkloadEntry is the part of a networking.istio.io WorkloadEntry, and of an endpoint of a ServiceEntry, that
-// is read.
-type WorkloadEntry struct {
-	Address  string            `json:"address"`
-	Labels   map[string]string `json:"labels"`
-	Network  string            `json:"network"`
-	Locality string            `json:"locality"`
-}
-
-// WorkloadGroup is the part of a networking.istio.io WorkloadGroup that is read: what the WorkloadEntries that
-// istiod makes for it will look like.
-type WorkloadGroup struct {
-	Metadata struct {
-		Labels map[string]string `json:"labels"`
-	} `json:"metadata"`
-	Template WorkloadEntry `json:"template"`
-}
-
-// Sidecar is the part of a networking.istio.io Sidecar that is read.
-type Sidecar struct {
-	WorkloadSelector      *WorkloadSelector      `json:"workloadSelector"`
-	Egress                []EgressListener       `json:"egress"`
-	OutboundTrafficPolicy *OutboundTrafficPolicy `json:"outboundTrafficPolicy"`
-}
-
-// EgressListener says which hosts clients know, on one port or on those that the listeners before it left.
-type EgressListener struct {
-	Port        *EntryPort `json:"port"`
-	Bind        string     `json:"bind"`
-	CaptureMode string     `json:"captureMode"`
-	Hosts       []string   `json:"hosts"`
-}
-
-// OutboundTrafficPolicy says where traffic for unknown hosts goes.
-type OutboundTrafficPolicy struct {
-	Mode        string       `json:"mode"`
-	EgressProxy *Destination `json:"egressProxy"`
-}
-
-// Gateway is the part of a networking.istio.io Gateway that is read.
-type Gateway struct {
-	Selector map[string]string `json:"selector"`
-	Servers  []GatewayServer   `json:"servers"`
-}
-
-// GatewayServer is one port of a Gateway and the hosts that it lets in.
-type GatewayServer struct {
-	Port  GatewayPort `json:"port"`
-	Hosts []string    `json:"hosts"`
-	TLS   *GatewayTLS `json:"tls"`
-}
-
-// GatewayPort is a server's port.
-type GatewayPort struct {
-	Number int64 `json:"number"`
-}
-
-// GatewayTLS is a server's tls.
-type GatewayTLS struct {
-	Mode string `json:"mode"`
+// Allocated reports whether an address is one of those that istiod itself gives to ServiceEntries
+// (pilot/pkg/controllers/ipallocate).
+func Allocated(address netip.Addr) bool {
+	four, six := netip.AddrFrom4([4]byte{240, 240}), netip.AddrFrom16([16]byte{0x20, 0x01, 0, 2})
+	return netip.PrefixFrom(four, 16).Contains(address) || netip.PrefixFrom(six, 48).Contains(address)
 }

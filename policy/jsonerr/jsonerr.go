@@ -1,4 +1,5 @@
-package policy
+// Package jsonerr says of a JSON text that does not fit a Go type where the wrong value is, and what it must be.
+package jsonerr
 
 import (
 	"bytes"
@@ -10,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// typeMessage says what a field must be and what was found in its place, without Go's names of types.
-func typeMessage(want reflect.Type, found jsontext.Value) string {
+// TypeMessage says what a field must be and what was found in its place, without Go's names of types.
+func TypeMessage(want reflect.Type, found jsontext.Value) string {
 	must := "a " + want.Kind().String()
 	switch want.Kind() {
 	case reflect.Slice:
@@ -38,29 +39,29 @@ func typeMessage(want reflect.Type, found jsontext.Value) string {
 	return fmt.Sprintf("must be %s, not %s", must, not)
 }
 
-// value is one value of a JSON text: its path, and from where to where it reaches.
-type value struct {
-	path       string
-	start, end int64
+// Value is one value of a JSON text: its path, and from where to where it reaches.
+type Value struct {
+	Path       string
+	Start, End int64
 }
 
-// valueAt returns the value whose first token (a scalar, or the bracket that opens it) ends at the byte
+// ValueAt returns the value whose first token (a scalar, or the bracket that opens it) ends at the byte
 // offset or is the first to reach beyond it. There encoding/json reports a wrong type.
-func valueAt(data []byte, offset int64) value {
-	s := valueSearch{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), offset: offset}
+func ValueAt(data []byte, offset int64) Value {
+	s := searcher{data: data, decoder: json.NewDecoder(bytes.NewReader(data)), offset: offset}
 	s.walk("")
 	return s.found
 }
 
-type valueSearch struct {
+type searcher struct {
 	data    []byte
 	decoder *json.Decoder
 	offset  int64
-	found   value
+	found   Value
 }
 
 // walk reads one value and those in it until it has found the one that is wanted.
-func (s *valueSearch) walk(path string) (done bool) {
+func (s *searcher) walk(path string) (done bool) {
 	before := s.decoder.InputOffset()
 	token, err := s.decoder.Token()
 	if err != nil || s.decoder.InputOffset() >= s.offset {
@@ -90,13 +91,13 @@ func (s *valueSearch) walk(path string) (done bool) {
 
 // extent returns the value after an offset at which the token before it ends. One that breaks off reaches to
 // the end of the text.
-func (s *valueSearch) extent(path string, before int64) value {
+func (s *searcher) extent(path string, before int64) Value {
 	rest := bytes.TrimLeft(s.data[before:], " \t\r\n,:")
 	start := int64(len(s.data) - len(rest))
 	decoder := json.NewDecoder(bytes.NewReader(rest))
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
-		return value{path: path, start: start, end: int64(len(s.data))}
+		return Value{Path: path, Start: start, End: int64(len(s.data))}
 	}
-	return value{path: path, start: start, end: start + decoder.InputOffset()}
+	return Value{Path: path, Start: start, End: start + decoder.InputOffset()}
 }

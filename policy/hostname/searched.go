@@ -1,4 +1,4 @@
-package policy
+package hostname
 
 import "strings"
 
@@ -11,21 +11,21 @@ func Searched(name, domain string) (Host, bool) {
 	if !ok {
 		return Host{}, false
 	}
-	if host, ok := ParseHost(rest, domain); ok {
+	if host, ok := Parse(rest, domain); ok {
 		return host, true
 	}
 	if rest, ok = strings.CutSuffix(rest, ".svc"); !ok {
 		return Host{}, false
 	}
-	if host, ok := ParseHost(rest, domain); ok {
+	if host, ok := Parse(rest, domain); ok {
 		return host, true
 	}
-	rest, label := cutLast(rest)
-	if host, ok := ParseHost(rest, domain); ok && isLabel(label) {
+	rest, label := CutLast(rest)
+	if host, ok := Parse(rest, domain); ok && IsLabel(label) {
 		return host, true
 	}
 	service, namespace, _ := strings.Cut(strings.TrimSuffix(rest, ".svc"), ".")
-	return Host{Namespace: namespace, Name: service}, isLabel(service) && isLabel(namespace) && isLabel(label)
+	return Host{Namespace: namespace, Name: service}, IsLabel(service) && IsLabel(namespace) && IsLabel(label)
 }
 
 // SearchedUnder returns a wildcard for the Services that clients ask for when their DNS search list builds a name that a
@@ -47,7 +47,7 @@ func SearchedUnder(wildcard, domain string) (services, namespace string, ok bool
 	if services, namespace, ok = searchedEnd(rest, domain, strings.HasSuffix(rest, ".svc")); ok {
 		return services, namespace, true
 	}
-	rest, _ = cutLast(rest)
+	rest, _ = CutLast(rest)
 	return searchedEnd(rest, domain, true)
 }
 
@@ -56,7 +56,7 @@ func SearchDomain(wildcard, domain string) (namespace string, ok bool) {
 	suffix, _ := Wildcard(strings.TrimSuffix(strings.ToLower(wildcard), "."))
 	rest, inside := strings.CutSuffix(suffix, ".svc."+domain)
 	namespace, whole := strings.CutPrefix(rest, ".")
-	return namespace, inside && whole && isLabel(namespace)
+	return namespace, inside && whole && IsLabel(namespace)
 }
 
 // searchedEnd does so for the Services whose full names end so, and where short ones count too, those.
@@ -71,6 +71,6 @@ func searchedEnd(end, domain string, short bool) (services, namespace string, ok
 	case !full:
 		head = strings.TrimSuffix(end, ".svc")
 	}
-	name, namespace := cutLast(head)
-	return "*" + head + every, namespace, isLabel(namespace) && !strings.Contains(name, ".")
+	name, namespace := CutLast(head)
+	return "*" + head + every, namespace, IsLabel(namespace) && !strings.Contains(name, ".")
 }

@@ -1,4 +1,4 @@
-package policy
+package object
 
 import (
 	"slices"
@@ -77,6 +77,9 @@ func (p ServicePort) Transport() Transport {
 	}
 	return t
 }
+
+// ExportToAnnotation is Istio's annotation on a Service that lists the Namespaces whose clients know it.
+const ExportToAnnotation = "networking.istio.io/exportTo"
 
 // ExportTo reads the annotation of a Service that lists the Namespaces whose clients know it.
 func ExportTo(annotations map[string]string) []string {
