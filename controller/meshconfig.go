@@ -21,7 +21,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/contest"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -180,7 +180,7 @@ func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool)
 }
 
 // contradict tells of a person's entries that say something else than the scope, once for each set of them.
-func (m *meshConfigs) contradict(object *corev1.ConfigMap, contradictions []inject.Contradiction) {
+func (m *meshConfigs) contradict(object *corev1.ConfigMap, contradictions []meshconfig.Contradiction) {
 	key, text := client.ObjectKeyFromObject(object), fmt.Sprint(contradictions)
 	if text == m.contradicted[key] {
 		return

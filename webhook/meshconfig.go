@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -31,25 +32,25 @@ func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
 	if !IsMeshConfigMap(s.Namespace, obj.Metadata.Name, config) {
 		return nil, nil
 	}
-	var scope inject.Scope
+	var scope meshconfig.Scope
 	if config.Holds.Has(policy.MeshConfig) {
 		scope = view
 	}
 	annotations := obj.Metadata.Annotations
-	if record, lost := s.lostRecord(annotations, inject.ClusterLocalHostsAnnotation); lost { // the text may still hold the entries
-		annotations = over(annotations, map[string]string{inject.ClusterLocalHostsAnnotation: record})
+	if record, lost := s.lostRecord(annotations, meshconfig.ClusterLocalHostsAnnotation); lost { // the text may still hold the entries
+		annotations = over(annotations, map[string]string{meshconfig.ClusterLocalHostsAnnotation: record})
 	}
-	plan, err := inject.MeshConfigMap(obj.Data, annotations, config.ClusterDomain, scope)
+	plan, err := meshconfig.PlanFor(obj.Data, annotations, config.ClusterDomain, scope)
 	if err != nil {
 		return nil, nil //nolint:nilerr // see above
 	}
 	var edits []inject.Edit
-	if plan.Text != obj.Data[inject.MeshConfigKey] {
-		edits = append(edits, inject.Edit{Path: []string{"data", inject.MeshConfigKey}, Value: plan.Text})
+	if plan.Text != obj.Data[meshconfig.Key] {
+		edits = append(edits, inject.Edit{Path: []string{"data", meshconfig.Key}, Value: plan.Text})
 	}
-	owned := []string{"metadata", "annotations", inject.ClusterLocalHostsAnnotation}
+	owned := []string{"metadata", "annotations", meshconfig.ClusterLocalHostsAnnotation}
 	switch plan.Owned {
-	case obj.Metadata.Annotations[inject.ClusterLocalHostsAnnotation]:
+	case obj.Metadata.Annotations[meshconfig.ClusterLocalHostsAnnotation]:
 	case "":
 		edits = append(edits, inject.Edit{Path: owned, Prune: 1})
 	default:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -28,7 +29,7 @@ func TestMutateMeshConfig(t *testing.T) {
 	}{
 		"missing entries": {"meshConfig", "istio-system",
 			`{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a # kept\n", "other": "kept too"}}`,
-			[]string{entry, "trustDomain: a # kept", "kept too", inject.ClusterLocalHostsAnnotation}},
+			[]string{entry, "trustDomain: a # kept", "kept too", meshconfig.ClusterLocalHostsAnnotation}},
 		"a revision":        {"meshConfig", "istio-system", `{"metadata": {"name": "istio-canary"}, "data": {"mesh": "{}"}}`, []string{entry}},
 		"another name":      {"meshConfig", "istio-system", `{"metadata": {"name": "any"}, "data": {"mesh": "{}"}}`, nil},
 		"another namespace": {"meshConfig", "shop", `{"metadata": {"name": "istio"}, "data": {"mesh": "{}"}}`, nil},
@@ -91,7 +92,7 @@ func TestMutateMeshConfigRecord(t *testing.T) {
 	}
 	held := mutate(plain, "")
 	taken, err := webhook.Apply([]byte(held), []inject.Edit{{Path: []string{"metadata", "annotations"}}})
-	if err != nil || strings.Contains(string(taken), inject.ClusterLocalHostsAnnotation) {
+	if err != nil || strings.Contains(string(taken), meshconfig.ClusterLocalHostsAnnotation) {
 		t.Fatalf("%s: %v", taken, err)
 	}
 	if diff := cmp.Diff(sorted(t, held), sorted(t, mutate(string(taken), held))); diff != "" {

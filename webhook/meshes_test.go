@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -29,7 +29,7 @@ func byMesh(names string) string {
 func meshMap(name, text string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: name, UID: "1"},
-		Data:       map[string]string{inject.MeshConfigKey: text},
+		Data:       map[string]string{meshconfig.Key: text},
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -56,9 +56,9 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 		}
-		read := inject.MissingMeshMap(key.String())
+		read := meshconfig.MissingConfigMap(key.String())
 		if err == nil {
-			read = inject.ReadMeshMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
+			read = meshconfig.ReadConfigMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
 		}
 		readings = append(readings, read.Ingress())
 		if config.Holds.Has(policy.MeshConfig) {
@@ -66,7 +66,7 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 			faults = append(faults, fault)
 		}
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
+	index.SetConfig(config.WithMeshConfigFault(meshconfig.JoinFaults(faults)).WithIngressReading(meshconfig.JoinIngress(readings)))
 	return nil
 }
 

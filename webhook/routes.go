@@ -14,6 +14,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -110,9 +111,9 @@ func Routes() []Route {
 		{Resource: "namespaces", Kind: object.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{
 			Resource: "configmaps", Kind: object.KindConfigMap, Mutate: true, Validate: true,
-			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", inject.MeshConfigKey),
-			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, inject.MeshConfigKey),
-			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", inject.MeshConfigKey),
+			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", meshconfig.Key),
+			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, meshconfig.Key),
+			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", meshconfig.Key),
 		},
 		{
 			Resource: "pods", Kind: object.KindPod, Validate: true, ValidateIf: claimsPlace(),

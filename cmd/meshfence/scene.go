@@ -15,8 +15,8 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -111,13 +111,13 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 		if err := json.Unmarshal(m.json, &configMap); err != nil {
 			return fmt.Errorf("%s: %w", m.place, err)
 		}
-		read := inject.ReadMeshMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
+		read := meshconfig.ReadConfigMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
 		if fault, _ := read.Fault(view); fault != nil && !fault.Behind {
 			faults = append(faults, fault)
 		}
 		readings = append(readings, read.Ingress())
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
+	index.SetConfig(config.WithMeshConfigFault(meshconfig.JoinFaults(faults)).WithIngressReading(meshconfig.JoinIngress(readings)))
 	return nil
 }
 

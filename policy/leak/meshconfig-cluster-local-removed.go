@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -31,7 +31,7 @@ func meshConfigClusterLocalRemoved() Rule {
 			if o.Deleted {
 				return deletedMeshConfig(o.Object, view)
 			}
-			path := []string{"data", inject.MeshConfigKey}
+			path := []string{"data", meshconfig.Key}
 			now, err := unheld(o.Object, view)
 			if err != nil {
 				return []breach{{path: path, at: "unreadable", must: fmt.Sprintf("be readable, and is not: %s", err)}}
@@ -95,13 +95,13 @@ func unheld(o *object.Object, view *policy.View) (unheldHosts, error) {
 		return unheldHosts{}, nil
 	}
 	domain, data := view.Config().ClusterDomain, o.ConfigMap.Data
-	effective, err := inject.EffectiveClusterLocal(domain, data[inject.MeshConfigKey])
+	effective, err := meshconfig.EffectiveClusterLocal(domain, data[meshconfig.Key])
 	if err != nil {
 		return unheldHosts{}, err
 	}
 	u := unheldHosts{hosts: effective.Lacks(view)}
 	if len(u.hosts) > 0 {
-		_, u.reason = inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
+		_, u.reason = meshconfig.PlanFor(data, o.Metadata.Annotations, domain, view)
 	}
 	return u, nil
 }

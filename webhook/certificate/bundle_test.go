@@ -1,4 +1,4 @@
-package webhook_test
+package certificate_test
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 func TestCABundle(t *testing.T) {
@@ -59,14 +59,14 @@ func TestCABundle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := webhook.CABundle(now, c.current.PEM(), c.former...)
+			got, err := certificate.CABundle(now, c.current.PEM(), c.former...)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(c.want, caNames(t, got)); diff != "" {
 				t.Errorf("CABundle (-want +got):\n%s", diff)
 			}
-			again, err := webhook.CABundle(now, c.current.PEM(), append([][]byte{got, got}, c.former...)...)
+			again, err := certificate.CABundle(now, c.current.PEM(), append([][]byte{got, got}, c.former...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestCABundle(t *testing.T) {
 	} {
 		t.Run("current is "+name, func(t *testing.T) {
 			t.Parallel()
-			if got, err := webhook.CABundle(now, bad, former.PEM()); err == nil {
+			if got, err := certificate.CABundle(now, bad, former.PEM()); err == nil {
 				t.Errorf("CABundle = %q, want an error", got)
 			}
 		})
@@ -105,7 +105,7 @@ func caNames(t *testing.T, bundle []byte) []string {
 // keeperCase is a keeper and the API server that it writes to.
 type keeperCase struct {
 	client.Client
-	keeper  *webhook.CABundleKeeper
+	keeper  *certificate.CABundleKeeper
 	patches int
 	before  func() // called before a patch, once
 }
@@ -123,7 +123,7 @@ func newKeeper(t *testing.T, objects ...client.Object) *keeperCase {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	}).Build()
-	k.keeper = &webhook.CABundleKeeper{
+	k.keeper = &certificate.CABundleKeeper{
 		Client: k.Client, Secret: client.ObjectKey{Namespace: "meshfence", Name: "fence-ca"}, Configurations: ourConfigurations,
 	}
 	return k
@@ -285,7 +285,7 @@ func TestCABundleKeepersRest(t *testing.T) {
 	other := *k.keeper
 	other.Secret.Name = "other-ca"
 	for range 20 {
-		for _, keeper := range []*webhook.CABundleKeeper{k.keeper, &other} {
+		for _, keeper := range []*certificate.CABundleKeeper{k.keeper, &other} {
 			if _, err := keeper.Reconcile(t.Context(), reconcile.Request{}); err != nil {
 				t.Fatal(err)
 			}
@@ -343,7 +343,7 @@ func TestCABundleKeeperLeavesAnotherInstallation(t *testing.T) {
 	k.keeper.Configurations.Service = client.ObjectKey{Namespace: "second", Name: "fence"}
 	var told []string
 	k.keeper.Tell = func(o client.Object, reason, note string) { told = append(told, o.GetName()+" "+reason+" "+note) }
-	k.keeper.Tenant = &webhook.Tenant{}
+	k.keeper.Tenant = &certificate.Tenant{}
 	k.reconcile(t, 1)
 	k.reconcile(t, 0)
 	k.want(t, "its own webhook alone", nil, nil, []string{"ca"})

@@ -1,4 +1,4 @@
-package webhook_test
+package certificate_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 // memoryAuthority signs as cert-manager's DynamicAuthority does, without an API server.
@@ -66,11 +66,11 @@ func (a *memoryAuthority) rotate(ca keyPair) {
 // publishedCluster is an API server's two webhook configurations, and a source that is published there.
 type publishedCluster struct {
 	client.Client
-	*webhook.PublishedSource
+	*certificate.PublishedSource
 	signer *memoryAuthority
 }
 
-var ourConfigurations = webhook.WebhookConfigurations{Mutating: "fence-mutating", Validating: "fence-validating"}
+var ourConfigurations = certificate.WebhookConfigurations{Mutating: "fence-mutating", Validating: "fence-validating"}
 
 func newPublishedCluster(t *testing.T, ca keyPair, leafDuration time.Duration) *publishedCluster {
 	t.Helper()
@@ -81,7 +81,7 @@ func newPublishedCluster(t *testing.T, ca keyPair, leafDuration time.Duration) *
 	trust := func(ctx context.Context, leaf *x509.Certificate) error {
 		return ourConfigurations.Trust(ctx, c.Client, leaf)
 	}
-	c.PublishedSource = webhook.NewPublishedSource(c.signer, trust, 10*time.Second, logr.Discard(), "fence.meshfence.svc")
+	c.PublishedSource = certificate.NewPublishedSource(c.signer, trust, 10*time.Second, logr.Discard(), "fence.meshfence.svc")
 	return c
 }
 

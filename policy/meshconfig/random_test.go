@@ -1,4 +1,4 @@
-package inject_test
+package meshconfig_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 // meshPool are hosts that cover each other in every way that Istio knows.
@@ -117,7 +117,7 @@ func TestMeshConfigRandom(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		text, exact := randomMesh(r)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			last := inject.MeshConfigPlan{Text: text}
+			last := meshconfig.Plan{Text: text}
 			for range 3 {
 				want := randomWant(r)
 				plan := meshRoundTrip(t, text, want)
@@ -161,7 +161,7 @@ func TestMeshConfigSpoilt(t *testing.T) {
 			}
 		}
 		want := randomWant(r)
-		plan, err := inject.MeshConfig(inject.MeshConfigInput{Text: text, Want: want, Domain: meshDomain})
+		plan, err := meshconfig.PlanText(meshconfig.Input{Text: text, Want: want, Domain: meshDomain})
 		if err != nil {
 			continue
 		}
@@ -180,7 +180,7 @@ func TestMeshConfigSpoilt(t *testing.T) {
 
 func meshTexts(t testing.TB) []string {
 	t.Helper()
-	files, err := filepath.Glob("testdata/meshconfig/*.yaml")
+	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
 	}
@@ -213,8 +213,8 @@ func FuzzMeshConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, owned string, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 7))
-		edit := func(text, owned string, want []policy.ClusterLocalEntry) (inject.MeshConfigPlan, error) {
-			return inject.MeshConfig(inject.MeshConfigInput{Text: text, Owned: owned, Want: want, Domain: meshDomain})
+		edit := func(text, owned string, want []policy.ClusterLocalEntry) (meshconfig.Plan, error) {
+			return meshconfig.PlanText(meshconfig.Input{Text: text, Owned: owned, Want: want, Domain: meshDomain})
 		}
 		base, err := edit(text, owned, nil)
 		if err != nil {
@@ -239,7 +239,7 @@ func FuzzMeshConfig(f *testing.F) {
 			if err != nil || removed.Text != base.Text || removed.Owned != "" {
 				t.Fatalf("must be as before:\n%q\ngot %v\n%q", base.Text, err, removed.Text)
 			}
-			local, err := inject.EffectiveClusterLocal(meshDomain, plan.Text)
+			local, err := meshconfig.EffectiveClusterLocal(meshDomain, plan.Text)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package webhook
+package certificate
 
 import (
 	"context"
@@ -87,7 +87,7 @@ func (o SelfSignedOptions) validate() error {
 // It adds to mgr the source, on every replica, and the CABundleKeeper, on the leader.
 //
 // Only the CA is in the Secret: each replica makes a certificate of its own, so that no serving key ever leaves its process.
-func SelfSigned(mgr ctrl.Manager, o SelfSignedOptions) (*Certificates, error) {
+func SelfSigned(mgr ctrl.Manager, o SelfSignedOptions) (*Serving, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func SelfSigned(mgr ctrl.Manager, o SelfSignedOptions) (*Certificates, error) {
 	}
 	name := o.Service + "." + o.Namespace + ".svc"
 	names := append([]string{name, name + "." + o.ClusterDomain}, o.DNSNames...)
-	return addCertificates(mgr, NewPublishedSource(signer, trust, o.Grace, mgr.GetLogger().WithName("certificates"), names...))
+	return addServing(mgr, NewPublishedSource(signer, trust, o.Grace, mgr.GetLogger().WithName("certificates"), names...))
 }
 
 // watch adds to mgr a cache of its own for the three objects, since the manager's would watch every Secret.

@@ -1,4 +1,4 @@
-package inject
+package meshconfig
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// MeshMap is a mesh ConfigMap as it stands, and what istiod makes of its text. It is immutable and safe to share.
-type MeshMap struct {
+// ConfigMap is a mesh ConfigMap as it stands, and what istiod makes of its text. It is immutable and safe to share.
+type ConfigMap struct {
 	name              string
 	data, annotations map[string]string
 	effective         ClusterLocal
@@ -20,32 +20,32 @@ type MeshMap struct {
 	unknown error
 }
 
-// ReadMeshMap reads a mesh ConfigMap, named in messages as namespace/name. The maps must not be changed.
-func ReadMeshMap(name, domain string, data, annotations map[string]string) MeshMap {
-	m := MeshMap{name: name, data: data, annotations: annotations}
+// ReadConfigMap reads a mesh ConfigMap, named in messages as namespace/name. The maps must not be changed.
+func ReadConfigMap(name, domain string, data, annotations map[string]string) ConfigMap {
+	m := ConfigMap{name: name, data: data, annotations: annotations}
 	var err error
-	if m.effective, err = EffectiveClusterLocal(domain, data[MeshConfigKey]); err != nil {
+	if m.effective, err = EffectiveClusterLocal(domain, data[Key]); err != nil {
 		m.unknown = fmt.Errorf("cannot be read by meshfence: %w", err)
 	}
-	if reading, err := ingressReading(data[MeshConfigKey]); err == nil {
+	if reading, err := ingressReading(data[Key]); err == nil {
 		m.ingress = &reading
 	}
 	return m
 }
 
-// MissingMeshMap stands for a mesh ConfigMap that does not exist.
-func MissingMeshMap(name string) MeshMap {
-	return MeshMap{name: name, ingress: new(policy.DefaultIngressReading()), unknown: errors.New("does not exist")}
+// MissingConfigMap stands for a mesh ConfigMap that does not exist.
+func MissingConfigMap(name string) ConfigMap {
+	return ConfigMap{name: name, ingress: new(policy.DefaultIngressReading()), unknown: errors.New("does not exist")}
 }
 
-// UnknownMeshMap stands for a mesh ConfigMap that nobody could read, for that reason.
-func UnknownMeshMap(name string, reason error) MeshMap {
-	return MeshMap{name: name, unknown: fmt.Errorf("cannot be read: %w", reason)}
+// UnknownConfigMap stands for a mesh ConfigMap that nobody could read, for that reason.
+func UnknownConfigMap(name string, reason error) ConfigMap {
+	return ConfigMap{name: name, unknown: fmt.Errorf("cannot be read: %w", reason)}
 }
 
 // Fault says in what the ConfigMap does not hold the scope of a view, and lists the strict hosts and wildcards that
 // it lacks; nil where it holds it. It is behind where admission can add what it lacks.
-func (m MeshMap) Fault(view *policy.View) (*policy.HoldFault, []string) {
+func (m ConfigMap) Fault(view *policy.View) (*policy.HoldFault, []string) {
 	if m.unknown != nil {
 		return &policy.HoldFault{Reason: fmt.Sprintf("ConfigMap %s %s", m.name, m.unknown)}, nil
 	}
@@ -64,9 +64,9 @@ func (m MeshMap) Fault(view *policy.View) (*policy.HoldFault, []string) {
 
 // uneditable says why admission cannot put in what the scope wants; nil where it can. The numbers of a text that
 // would be too large are not in it, because they change with every Service.
-func (m MeshMap) uneditable(view *policy.View) error {
-	_, err := MeshConfigMap(m.data, m.annotations, view.Config().ClusterDomain, view)
-	if _, large := errors.AsType[*MeshConfigTooLarge](err); large {
+func (m ConfigMap) uneditable(view *policy.View) error {
+	_, err := PlanFor(m.data, m.annotations, view.Config().ClusterDomain, view)
+	if _, large := errors.AsType[*TooLarge](err); large {
 		return errors.New("it would become too large for a ConfigMap")
 	}
 	return err

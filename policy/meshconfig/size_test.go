@@ -1,4 +1,4 @@
-package inject_test
+package meshconfig_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 // manyHosts returns hosts with names as teams give them.
@@ -46,19 +46,19 @@ func TestMeshConfigLarge(t *testing.T) {
 func TestMeshConfigTooLarge(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		in   inject.MeshConfigInput
+		in   meshconfig.Input
 		want string
 	}{
 		"the API server's limit": {
-			in:   inject.MeshConfigInput{Text: smallMesh, Want: manyHosts(24000)},
+			in:   meshconfig.Input{Text: smallMesh, Want: manyHosts(24000)},
 			want: "the mesh config must take at most 1048576 bytes",
 		},
 		"a caller's limit": {
-			in:   inject.MeshConfigInput{Text: smallMesh, Want: manyHosts(2), Limit: 200},
+			in:   meshconfig.Input{Text: smallMesh, Want: manyHosts(2), Limit: 200},
 			want: "the mesh config must take at most 200 bytes, and would take 299 with the 2 hosts that the scope needs",
 		},
 		"the annotation": {
-			in:   inject.MeshConfigInput{Text: smallMesh, Want: manyHosts(36000), Limit: 4 << 20},
+			in:   meshconfig.Input{Text: smallMesh, Want: manyHosts(36000), Limit: 4 << 20},
 			want: "annotation meshfence.io/cluster-local-hosts must take at most 229376 bytes",
 		},
 	}
@@ -66,15 +66,15 @@ func TestMeshConfigTooLarge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.in.Domain = meshDomain
-			_, err := inject.MeshConfig(tt.in)
-			large, ok := errors.AsType[*inject.MeshConfigTooLarge](err)
+			_, err := meshconfig.PlanText(tt.in)
+			large, ok := errors.AsType[*meshconfig.TooLarge](err)
 			if !ok || !strings.HasPrefix(err.Error(), tt.want) || large.Hosts != len(tt.in.Want) || large.Size <= large.Limit {
 				t.Errorf("want %q, got %v", tt.want, err)
 			}
 		})
 	}
 	plan := meshEdit(t, smallMesh, "", manyHosts(20))
-	smaller, err := inject.MeshConfig(inject.MeshConfigInput{Text: plan.Text, Owned: plan.Owned, Want: manyHosts(10), Domain: meshDomain, Limit: 100})
+	smaller, err := meshconfig.PlanText(meshconfig.Input{Text: plan.Text, Owned: plan.Owned, Want: manyHosts(10), Domain: meshDomain, Limit: 100})
 	if err != nil || len(smaller.Text) >= len(plan.Text) {
 		t.Errorf("what makes a text smaller must pass, got %v", err)
 	}
@@ -84,7 +84,7 @@ func BenchmarkMeshConfig(b *testing.B) {
 	want := manyHosts(18000)
 	plan := meshEdit(b, smallMesh, "", want)
 	other := append([]policy.ClusterLocalEntry{{Host: "one.more.svc." + meshDomain, Local: true}}, want...)
-	for name, in := range map[string]inject.MeshConfigInput{
+	for name, in := range map[string]meshconfig.Input{
 		"first":  {Text: smallMesh, Want: want},
 		"no-op":  {Text: plan.Text, Owned: plan.Owned, Want: want},
 		"change": {Text: plan.Text, Owned: plan.Owned, Want: other},
@@ -95,7 +95,7 @@ func BenchmarkMeshConfig(b *testing.B) {
 			in.Domain = meshDomain
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := inject.MeshConfig(in); err != nil {
+				if _, err := meshconfig.PlanText(in); err != nil {
 					b.Fatal(err)
 				}
 			}

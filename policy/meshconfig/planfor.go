@@ -1,4 +1,4 @@
-package inject
+package meshconfig
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// MeshConfigKey is the key of the mesh config in a mesh ConfigMap.
-const MeshConfigKey = "mesh"
+// Key is the key of the mesh config in a mesh ConfigMap.
+const Key = "mesh"
 
 // Scope yields the entries that hold meshConfig needs, and fewer of them for when they are too many. A
 // [policy.Index] and a [policy.View] are one; nil wants no entries at all.
@@ -16,17 +16,17 @@ type Scope interface {
 	FoldedClusterLocal() []policy.ClusterLocalEntry
 }
 
-// MeshConfigMap plans the mesh config of a ConfigMap, given by its data and annotations. Where the wanted
+// PlanFor plans the mesh config of a ConfigMap, given by its data and annotations. Where the wanted
 // entries do not fit beside the other keys, the folded ones are taken.
-func MeshConfigMap(data, annotations map[string]string, domain string, scope Scope) (MeshConfigPlan, error) {
-	limit := MeshConfigLimit
+func PlanFor(data, annotations map[string]string, domain string, scope Scope) (Plan, error) {
+	limit := Limit
 	for key, value := range data {
-		if key != MeshConfigKey {
+		if key != Key {
 			limit -= len(key) + len(value)
 		}
 	}
-	in := MeshConfigInput{
-		Text:   data[MeshConfigKey],
+	in := Input{
+		Text:   data[Key],
 		Owned:  annotations[ClusterLocalHostsAnnotation],
 		Domain: domain,
 		Limit:  limit,
@@ -34,10 +34,10 @@ func MeshConfigMap(data, annotations map[string]string, domain string, scope Sco
 	if scope != nil {
 		in.Want = scope.ClusterLocal()
 	}
-	plan, err := MeshConfig(in)
-	if _, large := errors.AsType[*MeshConfigTooLarge](err); large && scope != nil {
+	plan, err := PlanText(in)
+	if _, large := errors.AsType[*TooLarge](err); large && scope != nil {
 		in.Want = scope.FoldedClusterLocal()
-		return MeshConfig(in)
+		return PlanText(in)
 	}
 	return plan, err
 }

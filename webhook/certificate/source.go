@@ -1,4 +1,4 @@
-package webhook
+package certificate
 
 import (
 	"context"
@@ -16,9 +16,9 @@ import (
 // trustTimeout bounds one look at the webhook configurations, which an informer answers from memory once it is filled.
 const trustTimeout = 5 * time.Second
 
-// CertificateTrust returns nil when every API server that calls the webhook is told to trust leaf, and otherwise an
+// Trust returns nil when every API server that calls the webhook is told to trust leaf, and otherwise an
 // error that says which is not.
-type CertificateTrust func(ctx context.Context, leaf *x509.Certificate) error
+type Trust func(ctx context.Context, leaf *x509.Certificate) error
 
 // PublishedSource is cert-manager's DynamicSource made safe against rotation under load: a certificate is issued only
 // once it is trusted, and while the one before it is valid it is served only when it is as old as the grace period.
@@ -30,7 +30,7 @@ type PublishedSource struct {
 }
 
 // NewPublishedSource returns a source of certificates for dnsNames that signer signs.
-func NewPublishedSource(signer cmtls.Authority, trust CertificateTrust, grace time.Duration, log logr.Logger, dnsNames ...string) *PublishedSource {
+func NewPublishedSource(signer cmtls.Authority, trust Trust, grace time.Duration, log logr.Logger, dnsNames ...string) *PublishedSource {
 	s := &PublishedSource{grace: grace}
 	s.DynamicSource = &cmtls.DynamicSource{
 		DNSNames:  dnsNames,
@@ -62,7 +62,7 @@ func (s *PublishedSource) retain() {
 // publishedAuthority signs only what is trusted already; until then the library asks again every second.
 type publishedAuthority struct {
 	cmtls.Authority
-	trust   CertificateTrust
+	trust   Trust
 	replace func()
 	log     logr.Logger
 	reason  string // why the last attempt was refused; only the source's one goroutine signs

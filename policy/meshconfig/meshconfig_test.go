@@ -1,7 +1,8 @@
-package inject_test
+package meshconfig_test
 
 import (
 	"errors"
+	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,8 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
+
+var update = flag.Bool("update", false, "rewrite the goldens in testdata")
 
 const meshDomain = "cluster.local"
 
@@ -27,9 +30,9 @@ func meshEntries(hosts string) []policy.ClusterLocalEntry {
 	return entries
 }
 
-func meshEdit(t testing.TB, text, owned string, want []policy.ClusterLocalEntry) inject.MeshConfigPlan {
+func meshEdit(t testing.TB, text, owned string, want []policy.ClusterLocalEntry) meshconfig.Plan {
 	t.Helper()
-	plan, err := inject.MeshConfig(inject.MeshConfigInput{Text: text, Owned: owned, Want: want, Domain: meshDomain})
+	plan, err := meshconfig.PlanText(meshconfig.Input{Text: text, Owned: owned, Want: want, Domain: meshDomain})
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
@@ -38,7 +41,7 @@ func meshEdit(t testing.TB, text, owned string, want []policy.ClusterLocalEntry)
 
 // meshRoundTrip edits a text and demands what every edit promises: again changes nothing, Istio's type takes
 // the result, the result says what is wanted, and without a wish the old bytes are back.
-func meshRoundTrip(t testing.TB, text string, want []policy.ClusterLocalEntry) inject.MeshConfigPlan {
+func meshRoundTrip(t testing.TB, text string, want []policy.ClusterLocalEntry) meshconfig.Plan {
 	t.Helper()
 	plan := meshEdit(t, text, "", want)
 	again := meshEdit(t, plan.Text, plan.Owned, want)
@@ -58,7 +61,7 @@ func meshRoundTrip(t testing.TB, text string, want []policy.ClusterLocalEntry) i
 
 func TestMeshConfig(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/meshconfig/*")
+	files, err := filepath.Glob("testdata/*")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
 	}
@@ -118,7 +121,7 @@ func TestMeshConfigErrors(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := inject.MeshConfig(inject.MeshConfigInput{Text: tt.text, Want: meshEntries("a.b"), Domain: meshDomain})
+			_, err := meshconfig.PlanText(meshconfig.Input{Text: tt.text, Want: meshEntries("a.b"), Domain: meshDomain})
 			if err == nil || err.Error() != tt.want {
 				t.Errorf("want %q, got %v", tt.want, err)
 			}

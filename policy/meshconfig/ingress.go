@@ -1,4 +1,4 @@
-package inject
+package meshconfig
 
 import (
 	"slices"
@@ -45,4 +45,4 @@ func (m *meshText) scalar(names ...string) (string, error) {
 
 // Ingress returns which Ingresses istiod reads by the ConfigMap; nil where that is not known. Without the ConfigMap it
 // has its defaults.
-func (m MeshMap) Ingress() *policy.IngressReading { return m.ingress }
+func (m ConfigMap) Ingress() *policy.IngressReading { return m.ingress }

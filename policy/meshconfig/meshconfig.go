@@ -1,4 +1,4 @@
-package inject
+package meshconfig
 
 import (
 	"cmp"
@@ -16,13 +16,13 @@ const ClusterLocalHostsAnnotation = "meshfence.io/cluster-local-hosts"
 
 const (
 	// MeshConfigLimit is what the API server lets all values of one ConfigMap take, in bytes.
-	MeshConfigLimit = 1 << 20
+	Limit = 1 << 20
 	// annotationLimit leaves others a part of the 256 KiB that all annotations of an object may take.
 	annotationLimit = 224 << 10
 )
 
-// MeshConfigInput is a mesh config and what hold meshConfig wants of it.
-type MeshConfigInput struct {
+// Input is a mesh config and what hold meshConfig wants of it.
+type Input struct {
 	// Text is the YAML of the mesh config: data.mesh of Istio's ConfigMap.
 	Text string
 	// Owned is the value of ClusterLocalHostsAnnotation, empty where there is none.
@@ -37,8 +37,8 @@ type MeshConfigInput struct {
 	Limit int
 }
 
-// MeshConfigPlan is a mesh config as it must be.
-type MeshConfigPlan struct {
+// Plan is a mesh config as it must be.
+type Plan struct {
 	// Text is the new text; it is the old one where nothing has to change.
 	Text string
 	// Owned is the new value of ClusterLocalHostsAnnotation; empty means that the annotation goes.
@@ -70,8 +70,8 @@ func (c Contradiction) String() string {
 	return fmt.Sprintf("%s: %q must not be clusterLocal: %t, %s", c.Field, c.Host, c.Local, what)
 }
 
-// MeshConfigTooLarge says that the entries do not fit. [policy.Index.FoldedClusterLocal] may yield fewer.
-type MeshConfigTooLarge struct {
+// TooLarge says that the entries do not fit. [policy.Index.FoldedClusterLocal] may yield fewer.
+type TooLarge struct {
 	// What is the part that is too large.
 	What string
 	// Size is what it would take and Limit what it may, in bytes; Hosts is how many hosts were to be ours.
@@ -79,12 +79,12 @@ type MeshConfigTooLarge struct {
 }
 
 // Error names the sizes.
-func (e *MeshConfigTooLarge) Error() string {
+func (e *TooLarge) Error() string {
 	return fmt.Sprintf("%s must take at most %d bytes, and would take %d with the %d hosts that the scope needs",
 		e.What, e.Limit, e.Size, e.Hosts)
 }
 
-// MeshConfig works out the text in which the effective serviceSettings say what Want says. Our entries are
+// PlanText works out the text in which the effective serviceSettings say what Want says. Our entries are
 // the last of the list, at most one with clusterLocal true and one with false, because the last one wins
 // where a host stands twice, and every byte that is not ours stays as it is. A person's own entry that
 // agrees is left alone, and we add none for that host; of hosts that share a list with a person's only ours
@@ -100,37 +100,37 @@ func (e *MeshConfigTooLarge) Error() string {
 //
 // The error says what keeps the text from being edited: it does not parse, serviceSettings has the wrong
 // shape, or it is a *MeshConfigTooLarge. Then the text must stay as it is.
-func MeshConfig(in MeshConfigInput) (MeshConfigPlan, error) {
+func PlanText(in Input) (Plan, error) {
 	old, err := parseMesh(in.Text)
 	if err != nil {
-		return MeshConfigPlan{}, err
+		return Plan{}, err
 	}
 	base, err := old.without(parseMeshRecord(in.Owned))
 	if err != nil {
-		return MeshConfigPlan{}, err
+		return Plan{}, err
 	}
 	ours, contradictions := oursOver(base.settings, in.Want, in.Domain)
 	text, record, err := base.with(ours)
 	if err != nil {
-		return MeshConfigPlan{}, err
+		return Plan{}, err
 	}
 	owned, err := record.value()
 	if err != nil {
-		return MeshConfigPlan{}, fmt.Errorf("encode the hosts of the mesh config: %w", err)
+		return Plan{}, fmt.Errorf("encode the hosts of the mesh config: %w", err)
 	}
-	plan := MeshConfigPlan{Text: text, Owned: owned, Contradictions: contradictions}
-	if limit := cmp.Or(in.Limit, MeshConfigLimit); len(text) > limit && len(text) > len(in.Text) {
-		return MeshConfigPlan{}, &MeshConfigTooLarge{What: "the mesh config", Size: len(text), Limit: limit, Hosts: len(ours)}
+	plan := Plan{Text: text, Owned: owned, Contradictions: contradictions}
+	if limit := cmp.Or(in.Limit, Limit); len(text) > limit && len(text) > len(in.Text) {
+		return Plan{}, &TooLarge{What: "the mesh config", Size: len(text), Limit: limit, Hosts: len(ours)}
 	}
 	if len(plan.Owned) > annotationLimit {
-		return MeshConfigPlan{}, &MeshConfigTooLarge{What: "annotation " + ClusterLocalHostsAnnotation,
+		return Plan{}, &TooLarge{What: "annotation " + ClusterLocalHostsAnnotation,
 			Size: len(plan.Owned), Limit: annotationLimit, Hosts: len(ours)}
 	}
 	if text == in.Text {
 		return plan, nil
 	}
 	if err := checkEdit(old, base, text, ours, record); err != nil {
-		return MeshConfigPlan{}, err
+		return Plan{}, err
 	}
 	return plan, nil
 }

@@ -1,4 +1,4 @@
-package webhook_test
+package certificate_test
 
 import (
 	"strings"
@@ -9,33 +9,33 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
-func selfSignedOptions() webhook.SelfSignedOptions {
-	return webhook.SelfSignedOptions{Namespace: "meshfence", Service: "fence", Configurations: ourConfigurations}
+func selfSignedOptions() certificate.SelfSignedOptions {
+	return certificate.SelfSignedOptions{Namespace: "meshfence", Service: "fence", Configurations: ourConfigurations}
 }
 
 func TestSelfSignedOptions(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		edit func(*webhook.SelfSignedOptions)
+		edit func(*certificate.SelfSignedOptions)
 		want []string
 	}{
-		"defaults": {func(*webhook.SelfSignedOptions) {}, nil},
-		"short": {func(o *webhook.SelfSignedOptions) {
+		"defaults": {func(*certificate.SelfSignedOptions) {}, nil},
+		"short": {func(o *certificate.SelfSignedOptions) {
 			o.CADuration, o.LeafDuration, o.Grace = 9*time.Minute, 3*time.Minute, time.Minute
 		}, nil},
-		"nothing": {func(o *webhook.SelfSignedOptions) { *o = webhook.SelfSignedOptions{} }, []string{
+		"nothing": {func(o *certificate.SelfSignedOptions) { *o = certificate.SelfSignedOptions{} }, []string{
 			"Namespace must be set", "Service must be set", "Configurations.Mutating must be set", "Configurations.Validating must be set",
 		}},
-		"leaf outlives its CA": {func(o *webhook.SelfSignedOptions) { o.CADuration = 20 * 24 * time.Hour }, []string{
+		"leaf outlives its CA": {func(o *certificate.SelfSignedOptions) { o.CADuration = 20 * 24 * time.Hour }, []string{
 			"LeafDuration must be at most a third of CADuration 480h0m0s: 168h0m0s",
 		}},
-		"grace outlives the leaf": {func(o *webhook.SelfSignedOptions) { o.LeafDuration = 27 * time.Second }, []string{
+		"grace outlives the leaf": {func(o *certificate.SelfSignedOptions) { o.LeafDuration = 27 * time.Second }, []string{
 			"Grace must be positive and at most a third of LeafDuration 27s: 10s",
 		}},
-		"negative": {func(o *webhook.SelfSignedOptions) { o.Grace = -1 }, []string{
+		"negative": {func(o *certificate.SelfSignedOptions) { o.Grace = -1 }, []string{
 			"Grace must be positive and at most a third of LeafDuration 168h0m0s: -1ns",
 		}},
 	} {
@@ -43,7 +43,7 @@ func TestSelfSignedOptions(t *testing.T) {
 			t.Parallel()
 			o := selfSignedOptions()
 			c.edit(&o)
-			_, err := webhook.SelfSigned(newRecordingManager(t), o)
+			_, err := certificate.SelfSigned(newRecordingManager(t), o)
 			var got []string
 			if err != nil {
 				got = strings.Split(err.Error(), "\n")
@@ -59,10 +59,10 @@ func TestSelfSignedOptions(t *testing.T) {
 func TestRunnablesAndLeaderElection(t *testing.T) {
 	t.Parallel()
 	selfSigned, mounted := newRecordingManager(t), newRecordingManager(t)
-	if _, err := webhook.SelfSigned(selfSigned, selfSignedOptions()); err != nil {
+	if _, err := certificate.SelfSigned(selfSigned, selfSignedOptions()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := webhook.Mounted(mounted, t.TempDir()); err != nil {
+	if _, err := certificate.Mounted(mounted, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"cache", "leader", "everywhere"}, placements(t, selfSigned)); diff != "" {

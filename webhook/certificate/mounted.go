@@ -1,4 +1,4 @@
-package webhook
+package certificate
 
 import (
 	"math"
@@ -13,8 +13,8 @@ import (
 // cert-manager Certificate whose CA the annotation cert-manager.io/inject-ca-from brings into the webhook configurations.
 // Changed files are served within ten seconds. Files that are missing, broken or half replaced are retried for as long
 // as it takes, while the last good certificate is served. The source is added to mgr.
-func Mounted(mgr ctrl.Manager, dir string) (*Certificates, error) {
-	return addCertificates(mgr, &cmtls.FileCertificateSource{
+func Mounted(mgr ctrl.Manager, dir string) (*Serving, error) {
+	return addServing(mgr, &cmtls.FileCertificateSource{
 		CertPath: filepath.Join(dir, corev1.TLSCertKey),
 		KeyPath:  filepath.Join(dir, corev1.TLSPrivateKeyKey),
 		// The library never sets its count of failures back: any limit would end a long-lived process.

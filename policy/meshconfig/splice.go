@@ -1,4 +1,4 @@
-package inject
+package meshconfig
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package inject_test
+package meshconfig_test
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 // istioMesh reads a mesh config into Istio's type, and refuses what the type does not have but for the x-
@@ -86,9 +86,9 @@ func istioLocal(config *mesh.MeshConfig) func(host string) bool {
 
 // checkEffective demands that the text says what is wanted about every host that either names and about
 // hosts next to them, except inside the contradictions that stay; and that Istio reads it so.
-func checkEffective(t testing.TB, plan inject.MeshConfigPlan, want []policy.ClusterLocalEntry) {
+func checkEffective(t testing.TB, plan meshconfig.Plan, want []policy.ClusterLocalEntry) {
 	t.Helper()
-	local, err := inject.EffectiveClusterLocal(meshDomain, plan.Text)
+	local, err := meshconfig.EffectiveClusterLocal(meshDomain, plan.Text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func wantedLocal(want []policy.ClusterLocalEntry, host string) (local bool, by s
 }
 
 // stays says whether a person's stricter entry covers the host.
-func stays(contradictions []inject.Contradiction, host string) bool {
+func stays(contradictions []meshconfig.Contradiction, host string) bool {
 	for _, c := range contradictions {
 		if suffix, wildcard := strings.CutPrefix(c.Host, "*"); !c.Overridden && (c.Host == host || wildcard && strings.HasSuffix(host, suffix)) {
 			return true
@@ -197,7 +197,7 @@ func TestEffectiveClusterLocal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text := "serviceSettings:\n" + tt.settings
-			local, err := inject.EffectiveClusterLocal(meshDomain, text)
+			local, err := meshconfig.EffectiveClusterLocal(meshDomain, text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -225,7 +225,7 @@ func TestDiscoveryAddress(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			local, err := inject.EffectiveClusterLocal(meshDomain, tt.text)
+			local, err := meshconfig.EffectiveClusterLocal(meshDomain, tt.text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -252,17 +252,17 @@ func TestDiscardsShared(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			discards, err := inject.DiscardsShared(tt.standard)
+			discards, err := meshconfig.DiscardsShared(tt.standard)
 			if err != nil || discards != tt.discards {
 				t.Errorf("want %t, got %t, %v", tt.discards, discards, err)
 			}
-			local, err := inject.EffectiveClusterLocal(meshDomain, shared, tt.standard)
+			local, err := meshconfig.EffectiveClusterLocal(meshDomain, shared, tt.standard)
 			if err != nil || local.Has("a.x.svc.cluster.local") == discards {
 				t.Errorf("want local %t, got %t, %v", !discards, !discards, err)
 			}
 		})
 	}
-	if _, err := inject.DiscardsShared("["); err == nil {
+	if _, err := meshconfig.DiscardsShared("["); err == nil {
 		t.Error("want an error for a text that is not YAML")
 	}
 }

@@ -1,4 +1,4 @@
-package webhook
+package certificate
 
 import (
 	"context"
@@ -12,17 +12,17 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// Certificates hands the webhook server its serving certificate and keeps it fresh. It is a cert-manager
+// Serving hands the webhook server its serving certificate and keeps it fresh. It is a cert-manager
 // CertificateSource, and a runnable that every replica starts, leader or not. It is made by SelfSigned or Mounted.
-type Certificates struct {
+type Serving struct {
 	source cmtls.CertificateSource
 	log    logr.Logger
 }
 
-var _ cmtls.CertificateSource = (*Certificates)(nil)
+var _ cmtls.CertificateSource = (*Serving)(nil)
 
-func addCertificates(mgr ctrl.Manager, source cmtls.CertificateSource) (*Certificates, error) {
-	c := &Certificates{source: source, log: mgr.GetLogger().WithName("certificates")}
+func addServing(mgr ctrl.Manager, source cmtls.CertificateSource) (*Serving, error) {
+	c := &Serving{source: source, log: mgr.GetLogger().WithName("certificates")}
 	if err := mgr.Add(c); err != nil {
 		return nil, fmt.Errorf("add the certificate source to the manager: %w", err)
 	}
@@ -30,7 +30,7 @@ func addCertificates(mgr ctrl.Manager, source cmtls.CertificateSource) (*Certifi
 }
 
 // Start keeps the certificate fresh until ctx ends. The manager calls it.
-func (c *Certificates) Start(ctx context.Context) error {
+func (c *Serving) Start(ctx context.Context) error {
 	// The library talks at every attempt; its errors are shown at any level.
 	if err := c.source.Start(logr.NewContext(ctx, c.log.V(1))); err != nil {
 		return fmt.Errorf("keep the serving certificate: %w", err)
@@ -39,18 +39,18 @@ func (c *Certificates) Start(ctx context.Context) error {
 }
 
 // NeedLeaderElection is false: every replica serves.
-func (c *Certificates) NeedLeaderElection() bool { return false }
+func (c *Serving) NeedLeaderElection() bool { return false }
 
 // GetCertificate returns the certificate to serve now, for tls.Config; an error while there is none.
-func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Serving) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.source.GetCertificate(hello)
 }
 
 // Healthy tells whether there is a certificate to serve that has not expired.
-func (c *Certificates) Healthy() bool { return c.Check(nil) == nil }
+func (c *Serving) Healthy() bool { return c.Check(nil) == nil }
 
 // Check is a readyz check: it fails while there is no certificate to serve, or only an expired one.
-func (c *Certificates) Check(*http.Request) error {
+func (c *Serving) Check(*http.Request) error {
 	// Not source.Healthy: cert-manager's file source reads its certificate there without its lock.
 	certificate, err := c.source.GetCertificate(nil)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *Certificates) Check(*http.Request) error {
 
 // ConfigureTLS sets what a webhook server needs to serve these certificates, for webhook.Options.TLSOpts.
 // It asks for TLS 1.3, which every API server speaks.
-func (c *Certificates) ConfigureTLS(config *tls.Config) {
+func (c *Serving) ConfigureTLS(config *tls.Config) {
 	config.MinVersion = tls.VersionTLS13
 	config.GetCertificate = c.GetCertificate
 }

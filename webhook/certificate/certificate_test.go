@@ -1,4 +1,4 @@
-package webhook_test
+package certificate_test
 
 import (
 	"context"
@@ -31,7 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 // keyPair is a certificate and its key, for tests.
@@ -100,14 +100,14 @@ func newRecordingManager(t *testing.T) *recordingManager {
 
 // mountedSecret is a directory such as kubelet mounts a Secret, and the certificates that are read from it.
 type mountedSecret struct {
-	*webhook.Certificates
+	*certificate.Serving
 	dir string
 }
 
 func newMounted(t *testing.T) mountedSecret {
 	t.Helper()
 	dir := t.TempDir()
-	certificates, err := webhook.Mounted(newRecordingManager(t), dir)
+	certificates, err := certificate.Mounted(newRecordingManager(t), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
