@@ -240,7 +240,7 @@ func (a *audit) exemptions() {
 }
 
 func (a *audit) event(key object.Key, uid, reason, note string) {
-	gk := schema.GroupKind{Group: object.GroupOf(key.Kind), Kind: key.Kind}
+	gk := schema.GroupKind{Group: object.GroupOf(key.Kind), Kind: object.APIKind(key.Kind)}
 	mapping, err := a.mapper.RESTMapping(gk)
 	if err != nil {
 		return // the kind has gone, and its objects with it

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // TestDryRun: what waits for an object that does not exist is warned of in a dry run, and refused otherwise. What exists
@@ -66,7 +66,7 @@ func TestDryRun(t *testing.T) {
 			for _, dryRun := range []bool{false, true} {
 				r := request(t, test.object, "")
 				r.DryRun = &dryRun
-				response := c.ask(t, webhook.ValidatePath, r)
+				response := c.ask(t, admit.ValidatePath, r)
 				if want := dryRun && test.absent != ""; response.Allowed != want {
 					t.Fatalf("dry run %t: allowed %t, want %t: %+v", dryRun, response.Allowed, want, response.Result)
 				}

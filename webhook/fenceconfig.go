@@ -12,6 +12,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -75,7 +76,7 @@ func (a *Admission) validateConfigMap(req admission.Request) (answer, error) {
 	}
 	var obj, old configMap
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(req.Object.Raw, &obj); err != nil {
-		return answer{}, &BadRequest{fmt.Errorf("decode %s: %w", object.KindConfigMap, err)}
+		return answer{}, &admit.BadRequest{Err: fmt.Errorf("decode %s: %w", object.KindConfigMap, err)}
 	}
 	if len(req.OldObject.Raw) > 0 {
 		// An old object that cannot be read excuses nothing.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -73,7 +74,7 @@ func TestLookForKinds(t *testing.T) {
 					t.Errorf("errors %v and %v", first, last)
 				}
 				want := 0
-				for _, r := range webhook.Routes() {
+				for _, r := range admit.Kinds() {
 					if r.Stored && r.Kind != mapper.lacks {
 						want++
 					}

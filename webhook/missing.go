@@ -76,9 +76,9 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 
 // object fetches an object of a stored kind; nil where there is none, or no such kind.
 func (l *loader) object(ctx context.Context, key object.Key) (*object.Object, error) {
-	route, _ := RouteFor(object.GroupOf(key.Kind), object.APIKind(key.Kind))
+	kind, _ := object.TypeOf(key.Kind)
 	full := &unstructured.Unstructured{}
-	full.SetGroupVersionKind(schema.GroupVersionKind{Group: route.Group, Version: route.Versions[0], Kind: object.APIKind(key.Kind)})
+	full.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Group, Version: kind.Versions[0], Kind: object.APIKind(key.Kind)})
 	err := l.reader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, full)
 	switch {
 	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
@@ -86,7 +86,7 @@ func (l *loader) object(ctx context.Context, key object.Key) (*object.Object, er
 	case err != nil:
 		return nil, fmt.Errorf("get %s %s/%s: %w", object.APIKind(key.Kind), key.Namespace, key.Name, err)
 	}
-	kept, err := view(full, route)
+	kept, err := view(full, key.Kind)
 	if err != nil {
 		return nil, err
 	}

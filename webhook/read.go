@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -72,7 +73,7 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 
 // ReadObjects fills an index with the objects of the stored kinds that the cluster has.
 func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapper, index *policy.Index) error {
-	for _, r := range Routes() {
+	for _, r := range admit.Kinds() {
 		if !r.Stored {
 			continue
 		}
@@ -88,12 +89,12 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(object.APIKind(r.Kind) + "List"))
 			return l
 		}
-		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {
+		err = each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
 			}
-			kept, err := view(full, r)
+			kept, err := view(full, r.Kind)
 			if err == nil {
 				index.SetObject(kept.view)
 			}

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
@@ -92,8 +93,8 @@ func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(webhook.MutatePath, a.Mutator())
-	mux.Handle(webhook.ValidatePath, a.Validator())
+	mux.Handle(admit.MutatePath, a.Mutator())
+	mux.Handle(admit.ValidatePath, a.Validator())
 	c.Server = httptest.NewServer(mux)
 	t.Cleanup(c.Close)
 	return c
@@ -183,7 +184,7 @@ func request(t *testing.T, obj, old string) *admissionv1.AdmissionRequest {
 		t.Fatal(err)
 	}
 	kind := meta.GroupVersionKind()
-	route, ok := webhook.RouteFor(kind.Group, kind.Kind)
+	route, ok := admit.KindFor(kind.Group, kind.Kind)
 	if !ok {
 		t.Fatalf("no route for %s", kind)
 	}

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -46,11 +47,11 @@ type State struct {
 // views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
 func CacheOptions(installNamespace string) cache.Options {
 	options := cacheOptions(installNamespace)
-	for _, r := range Routes() {
+	for _, r := range admit.Kinds() {
 		if r.StoredBy != "" {
 			object := &unstructured.Unstructured{}
 			object.SetGroupVersionKind(schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind})
-			options.ByObject[object] = cache.ByObject{Label: r.selector()}
+			options.ByObject[object] = cache.ByObject{Label: r.Selector()}
 		}
 	}
 	return options
@@ -59,7 +60,7 @@ func CacheOptions(installNamespace string) cache.Options {
 func cacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
 	return cache.Options{
-		DefaultTransform: transform(Routes()),
+		DefaultTransform: transform(admit.Kinds()),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}:   {Transform: strip},
 			&corev1.Namespace{}: {Transform: strip},

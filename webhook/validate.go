@@ -6,6 +6,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -16,7 +17,7 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 		return a.validateConfigMap(req)
 	}
 	s, view := a.subject(req), a.Index.View()
-	if s.Kind == object.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
+	if s.Kind == object.KindConfigMap && !admit.IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
 	if s.Kind == object.KindBinding {
@@ -28,11 +29,11 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	}
 	now := a.Now()
 	weigh := func() (leak.Verdict, error) {
-		verdict, err := Validate(s, a.guard, view, now)
+		verdict, err := admit.Validate(s, a.guard, view, now)
 		if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
 			return verdict, err
 		}
-		standing, err := Standing(s, a.guard, view, now)
+		standing, err := admit.Standing(s, a.guard, view, now)
 		return verdict.And(standing), err
 	}
 	var verdict leak.Verdict

@@ -10,10 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 const passthrough = `
@@ -167,7 +167,7 @@ func TestValidate(t *testing.T) {
 			if test.labels != nil {
 				c.index.SetNamespace("shop", test.labels)
 			}
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if response.Allowed != (test.causes == nil) {
 				t.Errorf("allowed = %t", response.Allowed)
 			}
@@ -215,7 +215,7 @@ func TestValidateStanding(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.index.SetObject(standing)
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if !response.Allowed {
 				t.Errorf("refused: %+v", response.Result)
 			}
@@ -265,7 +265,7 @@ func TestValidateNamespace(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.index.SetObject(stands)
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if diff := cmp.Diff(test.want, response.AuditAnnotations); diff != "" {
 				t.Errorf("audit annotations (-want +got):\n%s", diff)
 			}
@@ -311,7 +311,7 @@ func TestValidateAsksForPods(t *testing.T) {
 				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "it", Labels: test.labels},
 			}}
-			response := c.ask(t, webhook.ValidatePath, request(t, gateway, ""))
+			response := c.ask(t, admit.ValidatePath, request(t, gateway, ""))
 			if response.Allowed == test.refused {
 				t.Errorf("allowed %t: %+v", response.Allowed, response.Result)
 			}
@@ -324,7 +324,7 @@ func TestValidateAsksForPods(t *testing.T) {
 
 func TestValidateNamesTheObject(t *testing.T) {
 	t.Parallel()
-	response := serve(t, fenced).ask(t, webhook.ValidatePath, request(t, passthrough, ""))
+	response := serve(t, fenced).ask(t, admit.ValidatePath, request(t, passthrough, ""))
 	got := response.Result
 	if got.Code != http.StatusUnprocessableEntity || got.Reason != metav1.StatusReasonInvalid || got.Status != metav1.StatusFailure {
 		t.Errorf("status = %+v", got)
@@ -346,7 +346,7 @@ func TestValidateBoundsWarnings(t *testing.T) {
 	}
 	elsewhere := "], endpoints: [" + strings.Repeat("{address: 192.0.2.7, network: other}, ", hosts) + "]}}"
 	entry := strings.TrimSuffix(serviceEntry(names...), "]}}") + elsewhere
-	response := serve(t, fenced+"enforcement: warn\n").ask(t, webhook.ValidatePath, request(t, entry, ""))
+	response := serve(t, fenced+"enforcement: warn\n").ask(t, admit.ValidatePath, request(t, entry, ""))
 	length := 0
 	for _, w := range response.Warnings {
 		length += len(w)
@@ -385,7 +385,7 @@ func TestTakenOut(t *testing.T) {
 	} {
 		r := request(t, object, "")
 		r.UserInfo.Username = "alice"
-		response := c.ask(t, webhook.ValidatePath, r)
+		response := c.ask(t, admit.ValidatePath, r)
 		told := len(response.Warnings) == 1 && strings.HasSuffix(response.Warnings[0], "[injection-taken-out]")
 		if !response.Allowed || told != want || !want && len(response.Warnings) > 0 {
 			t.Errorf("allowed %t, warned of it %t, want %t: %q\n%s", response.Allowed, told, want, response.Warnings, object)

@@ -14,11 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // scene is what render and check judge: the objects, and the scope that they and the config give.
@@ -104,7 +104,7 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	var faults []*policy.HoldFault
 	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
 	for _, m := range manifests {
-		if m.groupKind() != (schema.GroupKind{Kind: object.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
+		if m.groupKind() != (schema.GroupKind{Kind: object.KindConfigMap}) || !admit.IsMeshConfigMap(m.Namespace, m.Name, config) {
 			continue
 		}
 		var configMap corev1.ConfigMap
@@ -124,7 +124,7 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 // relate tells an index what rules relate to other objects.
 func (m manifest) relate(index *policy.Index) error {
 	gk := m.groupKind()
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
 	if !ok || !route.Stored && route.Kind != object.KindService {
 		return nil
 	}
@@ -257,24 +257,24 @@ func (j judged) summarize(out io.Writer, findings []located) {
 }
 
 func isTaken(gk schema.GroupKind) bool {
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
 	return ok && (route.Mutate || route.Validate)
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {
 	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
 	if !ok || route.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return r, nil
 	}
-	subject := webhook.Subject{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
+	subject := admit.Request{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
 	if route.Mutate {
-		edits, err := webhook.Mutate(subject, s.index.View())
+		edits, err := admit.Mutate(subject, s.index.View())
 		if err != nil {
 			return r, err
 		}
-		if r.stored, err = webhook.Apply(m.json, edits); err != nil {
+		if r.stored, err = admit.Apply(m.json, edits); err != nil {
 			return r, err
 		}
 		subject.Raw = r.stored
@@ -282,7 +282,7 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	if !route.Validate {
 		return r, nil
 	}
-	verdict, err := webhook.Validate(subject, guard, s.index.View(), now)
+	verdict, err := admit.Validate(subject, guard, s.index.View(), now)
 	if err != nil {
 		return r, err
 	}

@@ -13,58 +13,28 @@ import (
 // Decode reads the view of an object of that kind. Field names are case-sensitive. The error says which
 // field has the wrong type.
 func Decode(kind string, data []byte) (*Object, error) {
-	object := &Object{Kind: kind}
-	var err error
-	switch kind {
-	case KindNamespace, KindPod, KindBinding, KindServiceExport:
-		_, err = decode[jsontext.Value](data, object)
-	case KindService:
-		object.Service, err = decodeService(data, object)
-	case KindConfigMap:
-		object.ConfigMap, err = decodeWhole[ConfigMap](data, object)
-	case KindEndpoints:
-		object.Endpoints, err = decodeWhole[Endpoints](data, object)
-	case KindEndpointSlice:
-		object.EndpointSlice, err = decodeWhole[EndpointSlice](data, object)
-	case KindIngress:
-		object.Ingress, err = decode[Ingress](data, object)
-	case KindIngressClass:
-		object.IngressClass, err = decode[IngressClass](data, object)
-	case KindGatewayClass:
-		object.GatewayClass, err = decode[GatewayClass](data, object)
-	case KindAPIGateway:
-		object.APIGateway, err = decode[APIGateway](data, object)
-	case KindDestinationRule:
-		object.DestinationRule, err = decode[DestinationRule](data, object)
-	case KindVirtualService:
-		object.VirtualService, err = decodeVirtualService(data, object)
-	case KindServiceEntry:
-		object.ServiceEntry, err = decodeServiceEntry(data, object)
-	case KindWorkloadEntry:
-		object.WorkloadEntry, err = decode[WorkloadEntry](data, object)
-	case KindWorkloadGroup:
-		object.WorkloadGroup, err = decode[WorkloadGroup](data, object)
-	case KindSidecar:
-		object.Sidecar, err = decode[Sidecar](data, object)
-	case KindGateway:
-		object.Gateway, err = decode[Gateway](data, object)
-	case KindProxyConfig:
-		object.ProxyConfig, err = decode[ProxyConfig](data, object)
-	case KindEnvoyFilter:
-		object.EnvoyFilter, err = decode[EnvoyFilter](data, object)
-	case KindBackendTLSPolicy:
-		object.BackendTLSPolicy, err = decode[BackendTLSPolicy](data, object)
-	case KindWasmPlugin, KindTrafficExtension:
-		object.Extension, err = decode[Extension](data, object)
-	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
-		object.Route, err = decode[Route](data, object)
-	default:
-		err = errors.New("no such view")
+	err, object := errors.New("no such view"), &Object{Kind: kind}
+	if t, ok := TypeOf(kind); ok {
+		err = t.decode(data, object)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", kind, err)
 	}
 	return object, nil
+}
+
+// into returns what decodes an object and sets the field that is that of its kind.
+func into[View any](decode func([]byte, *Object) (*View, error), field func(*Object) **View) func([]byte, *Object) error {
+	return func(data []byte, object *Object) (err error) {
+		*field(object), err = decode(data, object)
+		return err
+	}
+}
+
+// bare reads the metadata alone.
+func bare(data []byte, object *Object) error {
+	_, err := decode[jsontext.Value](data, object)
+	return err
 }
 
 // decode fills the metadata of the object and returns its spec.

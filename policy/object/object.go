@@ -78,27 +78,3 @@ type Metadata struct {
 type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
-
-// ClusterScoped reports whether the objects of a kind are in no Namespace.
-func ClusterScoped(kind string) bool {
-	return kind == KindNamespace || kind == KindIngressClass || kind == KindGatewayClass
-}
-
-// GroupOf returns the API group of a kind that has a view.
-func GroupOf(kind string) string {
-	switch kind {
-	case KindService, KindNamespace, KindConfigMap, KindPod, KindBinding, KindEndpoints:
-		return ""
-	case KindEndpointSlice:
-		return "discovery.k8s.io"
-	case KindIngress, KindIngressClass:
-		return "networking.k8s.io"
-	case KindServiceExport:
-		return multiclusterGroup
-	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute, KindBackendTLSPolicy, KindGatewayClass, KindAPIGateway:
-		return GatewayGroup
-	case KindWasmPlugin, KindTrafficExtension:
-		return extensionGroup
-	}
-	return IstioGroup
-}

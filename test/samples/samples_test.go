@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // corpora are folders of modules that hold manifests, and how many guarded objects each must yield at least.
@@ -62,7 +62,7 @@ func (c corpus) dir(t *testing.T) string {
 // sample is an object of a guarded kind.
 type sample struct {
 	file  string
-	route webhook.Route
+	route admit.Kind
 	fixtures.Document
 }
 
@@ -89,7 +89,7 @@ func (c corpus) read(t *testing.T) []sample {
 				if !grouped {
 					group = ""
 				}
-				if route, ok := webhook.RouteFor(group, d.Kind); ok && route.Kind != object.KindConfigMap && d.Name != "" {
+				if route, ok := admit.KindFor(group, d.Kind); ok && route.Kind != object.KindConfigMap && d.Name != "" {
 					samples = append(samples, sample{strings.TrimPrefix(path, root), route, d})
 				}
 			}
@@ -117,11 +117,11 @@ func TestInTheWayOfLeaks(t *testing.T) {
 	index := indexOf(t, strings.Replace(fmt.Sprintf(nothing, "subset"), "holds", "scope: {default: strict}, holds", 1), samples)
 	changed, refused := 0, 0
 	for _, s := range samples {
-		subject := webhook.Subject{Kind: s.route.Kind, Namespace: "default", Raw: s.JSON}
-		if edits, err := webhook.Mutate(subject, index.View()); s.route.Mutate && err == nil && len(edits) > 0 {
+		subject := admit.Request{Kind: s.route.Kind, Namespace: "default", Raw: s.JSON}
+		if edits, err := admit.Mutate(subject, index.View()); s.route.Mutate && err == nil && len(edits) > 0 {
 			changed++
 		}
-		if verdict, err := webhook.Validate(subject, leak.NewGuard(leak.Rules()), index.View(), time.Now()); err == nil && len(verdict.Denied) > 0 {
+		if verdict, err := admit.Validate(subject, leak.NewGuard(leak.Rules()), index.View(), time.Now()); err == nil && len(verdict.Denied) > 0 {
 			refused++
 		}
 	}
@@ -195,13 +195,13 @@ func (s sample) everything() bool {
 
 func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when string) {
 	t.Helper()
-	subject := webhook.Subject{Kind: s.route.Kind, Namespace: s.Namespace, Raw: s.JSON, Writer: "someone"}
+	subject := admit.Request{Kind: s.route.Kind, Namespace: s.Namespace, Raw: s.JSON, Writer: "someone"}
 	if s.Namespace == "" && s.Kind != object.KindNamespace {
 		subject.Namespace = "default"
 	}
 	at := fmt.Sprintf("%s: %s: %s %s/%s", when, s.file, s.Kind, subject.Namespace, s.Name)
 	if s.route.Mutate {
-		edits, err := webhook.Mutate(subject, index.View())
+		edits, err := admit.Mutate(subject, index.View())
 		if err != nil {
 			t.Logf("%s is refused by its schema: %v", at, err)
 			return
@@ -210,7 +210,7 @@ func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when 
 			t.Errorf("%s is changed: %v", at, edits)
 		}
 	}
-	verdict, err := webhook.Validate(subject, guard, index.View(), time.Now())
+	verdict, err := admit.Validate(subject, guard, index.View(), time.Now())
 	if err != nil {
 		t.Logf("%s is refused by its schema: %v", at, err)
 		return

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -91,7 +92,7 @@ func (p *product) apply(s Step, guarded bool) (Answer, error) {
 		return Answer{}, err
 	}
 	view := p.view()
-	subject := webhook.Subject{Kind: next.Kind(), Namespace: next.Namespace(), Writer: writer, Deleted: s.Delete}
+	subject := admit.Request{Kind: next.Kind(), Namespace: next.Namespace(), Writer: writer, Deleted: s.Delete}
 	if !s.Delete && !s.Status {
 		if next, err = p.mutate(next, old); err != nil {
 			return Answer{}, err
@@ -123,7 +124,7 @@ func (p *product) apply(s Step, guarded bool) (Answer, error) {
 
 // judged reports whether the webhook is registered for a request.
 func judged(kind string, s Step, old Object) bool {
-	route, ok := webhook.RouteFor(object.GroupOf(kind), kind)
+	route, ok := admit.KindFor(object.GroupOf(kind), kind)
 	switch {
 	case !ok || !route.Validate:
 		return false
@@ -136,7 +137,7 @@ func judged(kind string, s Step, old Object) bool {
 }
 
 // statusRoute reports whether the webhook is registered for the subresource status.
-func statusRoute(r webhook.Route) bool { return r.StatusIf != "" }
+func statusRoute(r admit.Kind) bool { return r.StatusIf != "" }
 
 // deletionJudged does what the condition on deletions says.
 func deletionJudged(kind string, old Object) bool {
@@ -178,19 +179,19 @@ func (p *product) request(s Step) (next, old Object, err error) {
 }
 
 func (p *product) mutate(next, old Object) (Object, error) {
-	if route, ok := webhook.RouteFor(object.GroupOf(next.Kind()), next.Kind()); !ok || !route.Mutate {
+	if route, ok := admit.KindFor(object.GroupOf(next.Kind()), next.Kind()); !ok || !route.Mutate {
 		return next, nil
 	}
-	s := webhook.Subject{Kind: next.Kind(), Namespace: next.Namespace(), Raw: next.raw(), Writer: writer}
+	s := admit.Request{Kind: next.Kind(), Namespace: next.Namespace(), Raw: next.raw(), Writer: writer}
 	if old != nil {
 		s.Old = old.raw()
 	}
 	view := p.view()
-	edits, err := p.complete(view, func() ([]inject.Edit, error) { return webhook.Mutate(s, view) })
+	edits, err := p.complete(view, func() ([]inject.Edit, error) { return admit.Mutate(s, view) })
 	if err != nil || len(edits) == 0 {
 		return next, err
 	}
-	patched, err := webhook.Apply(s.Raw, edits)
+	patched, err := admit.Apply(s.Raw, edits)
 	if err != nil {
 		return nil, err
 	}
@@ -225,15 +226,15 @@ func (p *product) load(view *policy.View) bool {
 func (p *product) view() *policy.View { return p.index.View() }
 
 // judge asks the guard, as webhook.Admission does.
-func (p *product) judge(s webhook.Subject, view *policy.View) (Answer, error) {
+func (p *product) judge(s admit.Request, view *policy.View) (Answer, error) {
 	now := time.Unix(0, 0)
 	var verdict leak.Verdict
 	_, err := p.complete(view, func() ([]inject.Edit, error) {
 		var err error
-		if verdict, err = webhook.Validate(s, p.guard, view, now); err != nil || s.Kind != object.KindService {
+		if verdict, err = admit.Validate(s, p.guard, view, now); err != nil || s.Kind != object.KindService {
 			return nil, err
 		}
-		standing, err := webhook.Standing(s, p.guard, view, now)
+		standing, err := admit.Standing(s, p.guard, view, now)
 		verdict = verdict.And(standing)
 		return nil, err
 	})
@@ -263,7 +264,7 @@ func (p *product) put(o Object) (changed bool, err error) {
 		setService(p.index, decoded)
 		delete(p.gone, hostname.Host{Namespace: o.Namespace(), Name: o.Name()})
 	default:
-		route, ok := webhook.RouteFor(object.GroupOf(kind), kind)
+		route, ok := admit.KindFor(object.GroupOf(kind), kind)
 		if !ok || !route.Stored {
 			return true, nil
 		}

@@ -1,4 +1,4 @@
-package webhook
+package admit
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func IsMeshConfigMap(namespace, name string, config *policy.Config) bool {
 // mutateMeshConfig puts the entries of hold meshConfig back into a mesh ConfigMap, in the same request in which
 // an installer resets it. A mesh config that cannot be edited passes as it is: Istio judges it, and the
 // controller reports that it does not hold the scope.
-func mutateMeshConfig(s Subject, view *policy.View) ([]inject.Edit, error) {
+func mutateMeshConfig(s Request, view *policy.View) ([]inject.Edit, error) {
 	var obj struct {
 		Metadata object.Metadata   `json:"metadata"`
 		Data     map[string]string `json:"data"`

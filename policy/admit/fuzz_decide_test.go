@@ -1,23 +1,24 @@
-package webhook_test
+package admit_test
 
 import (
 	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // FuzzDecide sends objects of every kind on the way of a request, mutation before validation, as creation, change
 // and deletion. A decision always comes: a verdict, or word of what is wrong with the request. What mutation
 // stores can be judged, and a rule that holds make good for everything it reports finds nothing in it.
 func FuzzDecide(f *testing.F) {
-	routes, rules, indexes := webhook.Routes(), leak.Rules(), fuzzIndexes(f)
+	routes, rules, indexes := admit.Kinds(), leak.Rules(), fuzzIndexes(f)
 	for kind := range routes {
 		for choice := range byte(4) {
 			f.Add(byte(kind), choice, []byte(`{"metadata":{"name":"istio","namespace":"shop"},"spec":{"host":"reviews","hosts":["reviews"],"subsets":[{"name":"v1"}]},`+
@@ -29,26 +30,26 @@ func FuzzDecide(f *testing.F) {
 	guard := leak.NewGuard(rules)
 	f.Fuzz(func(t *testing.T, kind, choice byte, obj, old []byte) {
 		route, index := routes[int(kind)%len(routes)], indexes[int(choice)%len(indexes)]
-		subject := webhook.Subject{Kind: route.Kind, Namespace: "shop", Raw: obj, Old: old, Deleted: choice > 200, Writer: "alice"}
+		subject := admit.Request{Kind: route.Kind, Namespace: "shop", Raw: obj, Old: old, Deleted: choice > 200, Writer: "alice"}
 		if route.Kind == object.KindConfigMap {
 			subject.Namespace = "istio-system"
 		}
 		var edits []inject.Edit
 		if route.Mutate && !subject.Deleted {
 			var err error
-			if edits, err = webhook.Mutate(subject, index.View()); !badRequestOrNil(err) {
+			if edits, err = admit.Mutate(subject, index.View()); !badRequestOrNil(err) {
 				t.Fatalf("mutate %s: %v", obj, err)
 			}
 		}
 		if len(edits) > 0 && !repeatsKeys(t, obj) {
-			stored, err := webhook.Apply(obj, edits)
+			stored, err := admit.Apply(obj, edits)
 			if err != nil {
 				t.Fatalf("apply %+v to %s: %v", edits, obj, err)
 			}
 			subject.Raw = stored
 		}
 		view := index.View()
-		verdict, err := webhook.Validate(subject, guard, view, today)
+		verdict, err := admit.Validate(subject, guard, view, time.Unix(0, 0))
 		if !badRequestOrNil(err) || err != nil && len(edits) > 0 && json.Valid(obj) {
 			t.Fatalf("validate %s: %v", subject.Raw, err)
 		}
@@ -64,7 +65,7 @@ func FuzzDecide(f *testing.F) {
 }
 
 func badRequestOrNil(err error) bool {
-	_, ok := errors.AsType[*webhook.BadRequest](err)
+	_, ok := errors.AsType[*admit.BadRequest](err)
 	return err == nil || ok
 }
 

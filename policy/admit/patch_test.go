@@ -1,14 +1,14 @@
-package webhook_test
+package admit_test
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/inject"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 func add(value any, path ...string) inject.Edit { return inject.Edit{Path: path, Value: value} }
@@ -177,7 +177,7 @@ func TestPatch(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			operations, err := webhook.Patch([]byte(test.object), test.edits)
+			operations, err := admit.Patch([]byte(test.object), test.edits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,10 +185,10 @@ func TestPatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(sorted(t, test.want), sorted(t, string(encoded))); diff != "" {
+			if diff := cmp.Diff(fixtures.Sorted(t, test.want), fixtures.Sorted(t, string(encoded))); diff != "" {
 				t.Errorf("patch (-want +got):\n%s", diff)
 			}
-			result, err := webhook.Apply([]byte(test.object), test.edits)
+			result, err := admit.Apply([]byte(test.object), test.edits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestPatch(t *testing.T) {
 				}
 				return
 			}
-			if diff := cmp.Diff(sorted(t, test.result), sorted(t, string(result))); diff != "" {
+			if diff := cmp.Diff(fixtures.Sorted(t, test.result), fixtures.Sorted(t, string(result))); diff != "" {
 				t.Errorf("object (-want +got):\n%s", diff)
 			}
 		})
@@ -226,29 +226,13 @@ func TestPatchRefuses(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			operations, err := webhook.Patch([]byte(test.object), []inject.Edit{test.edit})
+			operations, err := admit.Patch([]byte(test.object), []inject.Edit{test.edit})
 			if err == nil || err.Error() != test.want {
 				t.Errorf("Patch = %v, %v; want error %q", operations, err, test.want)
 			}
-			if _, err := webhook.Apply([]byte(test.object), []inject.Edit{test.edit}); err == nil {
+			if _, err := admit.Apply([]byte(test.object), []inject.Edit{test.edit}); err == nil {
 				t.Error("Apply gives no error")
 			}
 		})
 	}
-}
-
-// sorted returns JSON with sorted keys and numbers as they were written.
-func sorted(t *testing.T, text string) string {
-	t.Helper()
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		t.Fatalf("decode %s: %v", text, err)
-	}
-	encoded, err := json.MarshalIndent(value, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(encoded)
 }

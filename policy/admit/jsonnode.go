@@ -1,4 +1,4 @@
-package webhook
+package admit
 
 import (
 	"bytes"

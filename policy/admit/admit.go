@@ -1,4 +1,4 @@
-package webhook
+package admit
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 )
 
 // Subject is one object to decide on, wherever it comes from.
-type Subject struct {
+type Request struct {
 	// Kind is one of the kinds that have a view in package policy.
 	Kind string
 	// Namespace counts where the object names none.
@@ -42,7 +42,7 @@ func (e *BadRequest) Unwrap() error { return e.Err }
 
 // Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
 // something afterwards, the answer counts only once that is loaded and Mutate is called again.
-func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
+func Mutate(s Request, view *policy.View) ([]inject.Edit, error) {
 	if s.Kind == object.KindConfigMap {
 		return mutateMeshConfig(s, view)
 	}
@@ -61,7 +61,7 @@ func Mutate(s Subject, view *policy.View) ([]inject.Edit, error) {
 
 // lostRecord returns what an annotation of ours said in the object that is replaced, and reports whether the writer has
 // left the annotation out of those given.
-func (s Subject) lostRecord(annotations map[string]string, key string) (record string, lost bool) {
+func (s Request) lostRecord(annotations map[string]string, key string) (record string, lost bool) {
 	if _, kept := annotations[key]; kept || !bytes.Contains(s.Old, []byte(key)) {
 		return "", false
 	}
@@ -77,16 +77,16 @@ func (s Subject) lostRecord(annotations map[string]string, key string) (record s
 
 // Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where
 // the view is missing something afterwards, the answer counts only once that is loaded and Validate is called again.
-func Validate(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	return s.weigh(guard.Judge, view, now)
 }
 
 // Standing judges the objects that let the traffic of a Service out because of what is written of it.
-func Standing(s Subject, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+func Standing(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	return s.weigh(guard.Standing, view, now)
 }
 
-func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
+func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
 	obj, err := s.decode(s.Raw)
 	if err != nil {
 		return leak.Verdict{}, err
@@ -111,14 +111,14 @@ func (s Subject) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 // untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
 // active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
 // share must then stand in it as it is or with some of its letters escaped.
-func untouched(s Subject, config *policy.Config) bool {
+func untouched(s Request, config *policy.Config) bool {
 	return s.Kind == object.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))
 }
 
 func isMapping(raw []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) }
 
-func (s Subject) decode(raw []byte) (*object.Object, error) {
+func (s Request) decode(raw []byte) (*object.Object, error) {
 	if !isMapping(raw) {
 		return nil, &BadRequest{fmt.Errorf("decode %s: %w", s.Kind, errors.New("must be a mapping"))}
 	}

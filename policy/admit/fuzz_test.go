@@ -1,4 +1,4 @@
-package webhook_test
+package admit_test
 
 import (
 	"bytes"
@@ -10,11 +10,11 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // fuzzIndexes returns one index for each way in which holds and fences meet.
@@ -39,7 +39,7 @@ func fuzzIndexes(f *testing.F) []*policy.Index {
 		two + "holds: [meshConfig, subset]\n" + prefer,
 		one + "holds: [subset]\n",
 	} {
-		config, err := policy.ParseConfig(webhook.ConfigSource(install, leak.Rules()), []byte(text))
+		config, err := policy.ParseConfig(policy.Source{File: "test", Rules: leak.IDs(leak.Rules())}, []byte(text))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func FuzzPatch(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, kind, config byte, data []byte) {
-		subject := webhook.Subject{Kind: kinds[int(kind)%len(kinds)], Namespace: "shop", Raw: data}
+		subject := admit.Request{Kind: kinds[int(kind)%len(kinds)], Namespace: "shop", Raw: data}
 		index := indexes[int(config)%len(indexes)]
 		if !json.Valid(data) {
 			built, err := json.Marshal(build(subject.Kind, data))
@@ -83,9 +83,9 @@ func FuzzPatch(f *testing.F) {
 			}
 			subject.Raw = built
 		}
-		edits, err := webhook.Mutate(subject, index.View())
+		edits, err := admit.Mutate(subject, index.View())
 		if err != nil {
-			if _, ok := errors.AsType[*webhook.BadRequest](err); !ok {
+			if _, ok := errors.AsType[*admit.BadRequest](err); !ok {
 				t.Fatalf("not a bad request: %v", err)
 			}
 			return
@@ -93,10 +93,10 @@ func FuzzPatch(f *testing.F) {
 		assertSameEdits(t, subject, index.View(), edits)
 		if repeatsKeys(t, subject.Raw) {
 			// The API server sends none; readers disagree about which one counts. No panic is all there is to ask.
-			_, _ = webhook.Patch(subject.Raw, edits)
+			_, _ = admit.Patch(subject.Raw, edits)
 			return
 		}
-		operations, err := webhook.Patch(subject.Raw, edits)
+		operations, err := admit.Patch(subject.Raw, edits)
 		if err != nil {
 			t.Fatalf("patch %s: %v", subject.Raw, err)
 		}
@@ -109,7 +109,7 @@ func FuzzPatch(f *testing.F) {
 			return
 		}
 		subject.Raw = patched
-		again, err := webhook.Mutate(subject, index.View())
+		again, err := admit.Mutate(subject, index.View())
 		if err != nil || len(again) > 0 {
 			t.Fatalf("second mutation of %s: %+v, %v", patched, again, err)
 		}
@@ -118,7 +118,7 @@ func FuzzPatch(f *testing.F) {
 
 // ambiguous says whether two subsets of a DestinationRule share a name or two settings a port: what admission
 // recorded for one of them it then takes for both, and takes back what it did not add.
-func ambiguous(t *testing.T, s webhook.Subject) bool {
+func ambiguous(t *testing.T, s admit.Request) bool {
 	t.Helper()
 	if s.Kind != object.KindDestinationRule {
 		return false
@@ -147,7 +147,7 @@ func ambiguous(t *testing.T, s webhook.Subject) bool {
 }
 
 // assertSameEdits checks that no edit is lost where Mutate does not decode.
-func assertSameEdits(t *testing.T, s webhook.Subject, view *policy.View, edits []inject.Edit) {
+func assertSameEdits(t *testing.T, s admit.Request, view *policy.View, edits []inject.Edit) {
 	t.Helper()
 	object, err := object.Decode(s.Kind, s.Raw)
 	if err != nil {
@@ -161,7 +161,7 @@ func assertSameEdits(t *testing.T, s webhook.Subject, view *policy.View, edits [
 	}
 }
 
-func applyOperations(t *testing.T, object []byte, operations []webhook.Operation) []byte {
+func applyOperations(t *testing.T, object []byte, operations []admit.Operation) []byte {
 	t.Helper()
 	if len(operations) == 0 {
 		return object

@@ -1,4 +1,4 @@
-package webhook
+package admit
 
 import (
 	"fmt"
@@ -9,7 +9,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -24,16 +23,11 @@ const (
 	ValidatePath = "/validate"
 )
 
-// Route says which requests for one kind admission takes: its creation and its changes, or none, where it is but
+// Kind says which requests for one kind admission takes: its creation and its changes, or none, where it is but
 // stored. The manifests register exactly these.
-type Route struct {
-	Group string
-	// Versions are all versions that share the schema that is read.
-	Versions []string
-	// Resource is the plural name of the API.
-	Resource string
-	// Kind is that of package policy, whose name in the API is [policy.APIKind].
-	Kind string
+type Kind struct {
+	object.Type
+
 	// Mutate and Validate say which of the two paths take the kind.
 	Mutate, Validate bool
 	// MutateIf and ValidateIf are CEL conditions that keep all but a few requests from reaching a path; empty
@@ -54,14 +48,17 @@ type Route struct {
 	StoredBy string
 }
 
+// Table is a table of kinds.
+type Table []Kind
+
 // Operations lists what a path takes of the kind.
-func (r Route) Operations(path string) []admissionv1.Operation {
+func (k Kind) Operations(path string) []admissionv1.Operation {
 	switch {
-	case path == MutatePath && !r.Mutate || path == ValidatePath && !r.Validate:
+	case path == MutatePath && !k.Mutate || path == ValidatePath && !k.Validate:
 		return nil
-	case r.Created != "": // it is never changed
+	case k.Created != "": // it is never changed
 		return []admissionv1.Operation{admissionv1.Create}
-	case path == ValidatePath && r.DeleteIf != "":
+	case path == ValidatePath && k.DeleteIf != "":
 		return []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete}
 	}
 	return []admissionv1.Operation{admissionv1.Create, admissionv1.Update}
@@ -71,28 +68,28 @@ func (r Route) Operations(path string) []admissionv1.Operation {
 const statusResource = "status"
 
 // Requests lists the operations that a path takes of the kind by their resource, the status among them.
-func (r Route) Requests(path string) map[string][]admissionv1.Operation {
+func (k Kind) Requests(path string) map[string][]admissionv1.Operation {
 	requests := map[string][]admissionv1.Operation{}
-	if operations := r.Operations(path); len(operations) > 0 {
-		requests[r.Resource] = operations
-		if r.Created != "" {
-			requests[r.Created] = operations
+	if operations := k.Operations(path); len(operations) > 0 {
+		requests[k.Resource] = operations
+		if k.Created != "" {
+			requests[k.Created] = operations
 		}
 	}
-	if path == ValidatePath && r.StatusIf != "" {
-		for _, name := range append([]string{statusResource}, r.Subresources...) {
-			requests[r.Resource+"/"+name] = []admissionv1.Operation{admissionv1.Update}
+	if path == ValidatePath && k.StatusIf != "" {
+		for _, name := range append([]string{statusResource}, k.Subresources...) {
+			requests[k.Resource+"/"+name] = []admissionv1.Operation{admissionv1.Update}
 		}
 	}
 	return requests
 }
 
-// selector returns the one that StoredBy says; nil, which selects everything, where there is none.
-func (r Route) selector() labels.Selector {
-	if r.StoredBy == "" {
+// Selector returns the one that StoredBy says; nil, which selects everything, where there is none.
+func (k Kind) Selector() labels.Selector {
+	if k.StoredBy == "" {
 		return nil
 	}
-	selector, err := labels.Parse(r.StoredBy)
+	selector, err := labels.Parse(k.StoredBy)
 	if err != nil {
 		return nil
 	}
@@ -100,71 +97,52 @@ func (r Route) selector() labels.Selector {
 }
 
 // Routes returns the routing table. The slices in it are the caller's own.
-func Routes() []Route {
+func Kinds() Table {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
-	routes := []Route{
-		{
-			Resource: "services", Kind: object.KindService, Mutate: true, Validate: true,
+	return Table{
+		{Type: typeOf(object.KindService), Mutate: true, Validate: true,
 			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
 			StatusIf: changedService(),
 		},
-		{Resource: "namespaces", Kind: object.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
-		{
-			Resource: "configmaps", Kind: object.KindConfigMap, Mutate: true, Validate: true,
+		{Type: typeOf(object.KindNamespace), Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
+		{Type: typeOf(object.KindConfigMap), Mutate: true, Validate: true,
 			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", meshconfig.Key),
 			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, meshconfig.Key),
 			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", meshconfig.Key),
 		},
-		{
-			Resource: "pods", Kind: object.KindPod, Validate: true, ValidateIf: claimsPlace(),
+		{Type: typeOf(object.KindPod), Validate: true, ValidateIf: claimsPlace(),
 			StatusIf: changedLabels + " && " + carries(leak.PodLabels()),
 		},
-		{Resource: "bindings", Kind: object.KindBinding, Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
-		{Resource: "endpoints", Kind: object.KindEndpoints, Validate: true, ValidateIf: foreignWriter()},
-		{Resource: "endpointslices", Kind: object.KindEndpointSlice, Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
-		{Resource: "ingresses", Kind: object.KindIngress, Validate: true, Stored: true},
-		{Resource: "ingressclasses", Kind: object.KindIngressClass, Stored: true},
-		{Resource: "destinationrules", Kind: object.KindDestinationRule, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Resource: "virtualservices", Kind: object.KindVirtualService, Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
-		{Resource: "serviceentries", Kind: object.KindServiceEntry, Validate: true, StatusIf: foreignAddress(), Stored: true},
-		{Resource: "workloadentries", Kind: object.KindWorkloadEntry, Validate: true, Stored: true},
-		{Resource: "workloadgroups", Kind: object.KindWorkloadGroup, Validate: true, Stored: true},
-		{Resource: "sidecars", Kind: object.KindSidecar, Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
-		{Resource: "gateways", Kind: object.KindGateway, Validate: true, Stored: true},
-		{Resource: "envoyfilters", Kind: object.KindEnvoyFilter, Validate: true, Stored: true},
-		{Resource: "proxyconfigs", Kind: object.KindProxyConfig, Validate: true, Stored: true},
-		{Resource: "wasmplugins", Kind: object.KindWasmPlugin, Validate: true, Stored: true},
-		{Resource: "trafficextensions", Kind: object.KindTrafficExtension, Validate: true, Stored: true},
-		{Resource: "serviceexports", Kind: object.KindServiceExport, Validate: true, Stored: true},
-		{Resource: "httproutes", Kind: object.KindHTTPRoute, Validate: true, Stored: true},
-		{Resource: "grpcroutes", Kind: object.KindGRPCRoute, Validate: true, Stored: true},
-		{Resource: "tcproutes", Kind: object.KindTCPRoute, Validate: true, Stored: true},
-		{Resource: "tlsroutes", Kind: object.KindTLSRoute, Validate: true, Stored: true},
-		{Resource: "backendtlspolicies", Kind: object.KindBackendTLSPolicy, Validate: true, Stored: true},
-		{Resource: "gatewayclasses", Kind: object.KindGatewayClass, Stored: true},
-		{Resource: "gateways", Kind: object.KindAPIGateway, Stored: true},
+		{Type: typeOf(object.KindBinding), Validate: true, ValidateIf: movesPod(), Created: "pods/binding"},
+		{Type: typeOf(object.KindEndpoints), Validate: true, ValidateIf: foreignWriter()},
+		{Type: typeOf(object.KindEndpointSlice), Validate: true, ValidateIf: foreignWriter(), Stored: true, StoredBy: leak.ForeignSlices},
+		{Type: typeOf(object.KindIngress), Validate: true, Stored: true},
+		{Type: typeOf(object.KindIngressClass), Stored: true},
+		{Type: typeOf(object.KindDestinationRule), Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Type: typeOf(object.KindVirtualService), Mutate: true, Validate: true, DeleteIf: companion, Stored: true},
+		{Type: typeOf(object.KindServiceEntry), Validate: true, StatusIf: foreignAddress(), Stored: true},
+		{Type: typeOf(object.KindWorkloadEntry), Validate: true, Stored: true},
+		{Type: typeOf(object.KindWorkloadGroup), Validate: true, Stored: true},
+		{Type: typeOf(object.KindSidecar), Validate: true, DeleteIf: "!oldObject.?spec.?workloadSelector.hasValue()", Stored: true},
+		{Type: typeOf(object.KindGateway), Validate: true, Stored: true},
+		{Type: typeOf(object.KindEnvoyFilter), Validate: true, Stored: true},
+		{Type: typeOf(object.KindProxyConfig), Validate: true, Stored: true},
+		{Type: typeOf(object.KindWasmPlugin), Validate: true, Stored: true},
+		{Type: typeOf(object.KindTrafficExtension), Validate: true, Stored: true},
+		{Type: typeOf(object.KindServiceExport), Validate: true, Stored: true},
+		{Type: typeOf(object.KindHTTPRoute), Validate: true, Stored: true},
+		{Type: typeOf(object.KindGRPCRoute), Validate: true, Stored: true},
+		{Type: typeOf(object.KindTCPRoute), Validate: true, Stored: true},
+		{Type: typeOf(object.KindTLSRoute), Validate: true, Stored: true},
+		{Type: typeOf(object.KindBackendTLSPolicy), Validate: true, Stored: true},
+		{Type: typeOf(object.KindGatewayClass), Stored: true},
+		{Type: typeOf(object.KindAPIGateway), Stored: true},
 	}
-	for i, r := range routes {
-		routes[i].Group = object.GroupOf(r.Kind)
-		routes[i].Versions = versions(r.Kind)
-	}
-	return routes
 }
 
-// versions lists the versions of a kind that share one schema.
-func versions(kind string) []string {
-	if kind == object.KindProxyConfig {
-		return []string{"v1beta1"}
-	}
-	switch object.GroupOf(kind) {
-	case object.GroupOf(object.KindVirtualService):
-		return []string{"v1", "v1beta1", "v1alpha3"}
-	case object.GroupOf(object.KindHTTPRoute):
-		return []string{"v1", "v1beta1", "v1alpha3", "v1alpha2"}
-	case object.GroupOf(object.KindServiceExport), object.GroupOf(object.KindWasmPlugin):
-		return []string{"v1alpha1"}
-	}
-	return []string{"v1"}
+func typeOf(kind string) object.Type {
+	t, _ := object.TypeOf(kind)
+	return t
 }
 
 // carries is the condition that an object has one of the labels.
@@ -222,20 +200,14 @@ func quoted(list []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// RouteFor returns the route of a kind; ok is false for a kind that admission does not take.
-func RouteFor(group, kind string) (route Route, ok bool) { return find(Routes(), group, kind) }
+// RouteFor returns the entry of a kind; ok is false for a kind that has none.
+func KindFor(group, kind string) (entry Kind, ok bool) { return Kinds().Find(group, kind) }
 
-func find(routes []Route, group, kind string) (Route, bool) {
-	i := slices.IndexFunc(routes, func(r Route) bool { return r.Group == group && r.Kind == object.KindIn(group, kind) })
+// Find returns the entry of a kind; ok is false for a kind that has none.
+func (t Table) Find(group, kind string) (entry Kind, ok bool) {
+	i := slices.IndexFunc(t, func(k Kind) bool { return k.Group == group && k.Kind == object.KindIn(group, kind) })
 	if i < 0 {
-		return Route{}, false
+		return Kind{}, false
 	}
-	return routes[i], true
-}
-
-// takes says whether the route is for a request on a path: its kind and resource, which must agree, and its
-// operation.
-func (r Route) takes(path string, req admission.Request) bool {
-	return slices.Contains(r.Versions, req.Kind.Version) && req.Resource.Group == r.Group && req.Resource.Version == req.Kind.Version &&
-		slices.Contains(r.Requests(path)[resourceName(req)], req.Operation)
+	return t[i], true
 }

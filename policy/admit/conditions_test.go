@@ -1,11 +1,9 @@
-package webhook_test
+package admit_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission"
@@ -13,15 +11,15 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
-	"sigs.k8s.io/yaml"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 // conditionsOf returns the CEL conditions of a route by what they are about: the two paths, deletions, and changes of
 // the status.
-func conditionsOf(r webhook.Route) map[string]string {
+func conditionsOf(r admit.Kind) map[string]string {
 	return map[string]string{"mutate": r.MutateIf, "validate": r.ValidateIf, "delete": r.DeleteIf, "status": r.StatusIf}
 }
 
@@ -129,7 +127,7 @@ func TestConditions(t *testing.T) {
 		answers[r.question][r.want] = true
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for _, route := range webhook.Routes() {
+			for _, route := range admit.Kinds() {
 				if route.Kind != r.kind {
 					continue
 				}
@@ -140,7 +138,7 @@ func TestConditions(t *testing.T) {
 			}
 		})
 	}
-	for _, route := range webhook.Routes() {
+	for _, route := range admit.Kinds() {
 		for about, expression := range conditionsOf(route) {
 			got := answers[question{route.Kind, about}]
 			if (expression != "") != (got != nil) || got != nil && len(got) < 2 {
@@ -154,13 +152,13 @@ func TestConditions(t *testing.T) {
 const became = "\n---\n"
 
 // attributes returns a request as the API server asks its conditions about it.
-func attributes(t *testing.T, r webhook.Route, about, writer, objects string) *admission.VersionedAttributes {
+func attributes(t *testing.T, r admit.Kind, about, writer, objects string) *admission.VersionedAttributes {
 	t.Helper()
 	kind := schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind}
 	resource := kind.GroupVersion().WithResource(r.Resource)
 	who := &user.DefaultInfo{Name: writer}
 	before, after, update := strings.Cut(objects, became)
-	o, subresource := objectOf(t, kind, before), ""
+	o, subresource := fixtures.Unstructured(t, kind, before), ""
 	if about == "status" {
 		subresource = about
 	}
@@ -169,25 +167,11 @@ func attributes(t *testing.T, r webhook.Route, about, writer, objects string) *a
 	case about == "delete":
 		written = admission.NewAttributesRecord(nil, o, kind, "shop", o.GetName(), resource, subresource, admission.Delete, nil, false, who)
 	case update:
-		written = admission.NewAttributesRecord(objectOf(t, kind, after), o, kind, "shop", o.GetName(), resource, subresource, admission.Update, nil, false, who)
+		written = admission.NewAttributesRecord(fixtures.Unstructured(t, kind, after), o, kind, "shop", o.GetName(), resource, subresource, admission.Update, nil, false, who)
 	}
 	versioned, err := admission.NewVersionedAttributes(written, kind, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return versioned
-}
-
-func objectOf(t *testing.T, kind schema.GroupVersionKind, text string) *unstructured.Unstructured {
-	t.Helper()
-	data, err := yaml.YAMLToJSON([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &unstructured.Unstructured{}
-	if err := json.Unmarshal(data, &o.Object); err != nil {
-		t.Fatal(err)
-	}
-	o.SetGroupVersionKind(kind)
-	return o
 }
