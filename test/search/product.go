@@ -16,7 +16,6 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // writer is the user who writes.
