@@ -110,7 +110,7 @@ func HasReserved(rule *object.DestinationRule, config *policy.Config) bool {
 }
 
 // put adds a value to an object that has no lists but those that put made.
-func put(object map[string]any, path []string, value any) {
+func put(object map[string]any, path object.Path, value any) {
 	field, rest := path[0], path[1:]
 	switch {
 	case len(rest) == 0:

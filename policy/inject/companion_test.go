@@ -76,7 +76,7 @@ func TestCompanions(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, finding := range guard.Judge(leak.Write{Object: decoded, Own: true}, index.View()) {
-					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field, finding.Message)
+					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field(), finding.Message())
 				}
 				if own := inject.OwnAnnotations(); !contains(own, slices.Collect(maps.Keys(c.Annotations))) {
 					t.Errorf("annotations of the %s: %v are not among %v", c.kind, c.Annotations, own)

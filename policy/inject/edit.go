@@ -12,8 +12,7 @@ import (
 
 // Edit changes one place of an object.
 type Edit struct {
-	// Path leads from the object's root; a list index is a decimal number.
-	Path []string
+	Path object.Path
 	// Value is added at Path: it replaces the member of a mapping, and is inserted before the item of a
 	// list ("-" appends). Parents that are absent are created. Nil removes what stands at Path.
 	Value any
@@ -30,18 +29,20 @@ type Plan struct {
 	// Idle are the settings beside which prefer does nothing for a prefer host, and which admission leaves to whoever
 	// set them.
 	Idle []Gap
+	// Dropped are the reserved subsets that the edits take away. Nothing may route to one by then.
+	Dropped []string
 }
 
-func (p *Plan) add(path []string, value any) {
+func (p *Plan) add(path object.Path, value any) {
 	p.Edits = append(p.Edits, Edit{Path: path, Value: value})
 }
 
-func (p *Plan) remove(path []string, prune int) {
+func (p *Plan) remove(path object.Path, prune int) {
 	p.Edits = append(p.Edits, Edit{Path: path, Prune: prune})
 }
 
 // setString gives a label or annotation a value; empty removes it.
-func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
+func (p *Plan) setString(parent object.Path, key string, have map[string]string, want string) {
 	value, present := have[key]
 	path := slices.Concat(parent, []string{key})
 	switch {
@@ -77,11 +78,28 @@ func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
 	return false
 }
 
+// Lacking says what is missing in a gap.
+type Lacking uint8
+
+const (
+	// LacksSubset is a subset, or its label.
+	LacksSubset Lacking = iota
+	// LacksDistribution is what sends the clients of each cluster to its own localities.
+	LacksDistribution
+	// LacksDestinationSubset is the subset of a destination.
+	LacksDestinationSubset
+	// LacksRoutes is routes of a whole section of a VirtualService.
+	LacksRoutes
+	// LacksFailover is what has prefer look at localities.
+	LacksFailover
+)
+
 // Gap is one place where an active hold is not true, or where prefer does nothing.
 type Gap struct {
+	Lacking Lacking
 	// Hold is 0 for prefer.
 	Hold  policy.Hold
-	Path  []string
+	Path  object.Path
 	Value any
 	// At names the place by names and ports instead of list indexes, so that it stays the same when a list
 	// is reordered.

@@ -97,7 +97,7 @@ func find[Route any](routes, recorded []Route) (found []int) {
 func route(section string, i int) []string { return []string{"spec", section, strconv.Itoa(i)} }
 
 // holds says that a path leads into one of the routes.
-func (s standing) holds(path []string) bool {
+func (s standing) holds(path object.Path) bool {
 	i, err := strconv.Atoi(path[2])
 	return err == nil && among(s[path[1]], i)
 }

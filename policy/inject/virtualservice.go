@@ -60,7 +60,7 @@ func (e *routeEditor) destinations() {
 				e.add(subset, policy.ReservedSubset)
 			}
 			e.Gaps = append(e.Gaps, Gap{
-				Hold:  policy.Subset,
+				Lacking: LacksDestinationSubset, Hold: policy.Subset,
 				Path:  subset,
 				Value: "",
 				At:    fmt.Sprintf("destination %s", host),
@@ -108,7 +108,7 @@ func (e *routeEditor) replace(wanted appended, t takeover) {
 
 func (e *routeEditor) lacks(section string, host policy.FencedHost, how string) {
 	e.Gaps = append(e.Gaps, Gap{
-		Hold: policy.Subset,
+		Lacking: LacksRoutes, Hold: policy.Subset,
 		Path: []string{"spec", section},
 		At:   "the rest of " + section,
 		Host: host,

@@ -109,8 +109,8 @@ func TestChangedService(t *testing.T) {
 			index.SetObject(decode(t, kind, fmt.Appendf(nil, `{"metadata": {"namespace": %q, "name": "it"}, "spec": %s}`, namespace, spec)))
 			var got []string
 			w := leak.Write{Object: service(test.now), Old: service(test.old), Writer: "alice"}
-			for _, f := range leak.NewGuard(leak.Rules()).Standing(w, index.View()) {
-				got = append(got, fmt.Sprint(f.Severity, " ", f.Rule, " ", f.Field))
+			for _, f := range leak.NewGuard(leak.Rules()).Existing(w, index.View()) {
+				got = append(got, fmt.Sprint(f.Severity, " ", f.Rule, " ", f.Field()))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)

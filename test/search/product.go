@@ -230,11 +230,7 @@ func (p *product) judge(s admit.Request, view *policy.View) (Answer, error) {
 	var verdict leak.Verdict
 	_, err := p.complete(view, func() ([]inject.Edit, error) {
 		var err error
-		if verdict, err = admit.Validate(s, p.guard, view, now); err != nil || s.Kind != object.KindService {
-			return nil, err
-		}
-		standing, err := admit.Standing(s, p.guard, view, now)
-		verdict = verdict.And(standing)
+		verdict, err = admit.Judge(s, p.guard, view, now)
 		return nil, err
 	})
 	return Answer{Refused: verdict.Denied, Warned: verdict.Warned, Audited: verdict.Audited}, err
