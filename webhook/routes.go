@@ -103,7 +103,7 @@ func Routes() []Route {
 	routes := []Route{
 		{
 			Resource: "services", Kind: policy.KindService, Mutate: true, Validate: true,
-			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
+			DeleteIf: strictOnceGone(),
 			StatusIf: changedService(),
 		},
 		{Resource: "namespaces", Kind: policy.KindNamespace, Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
@@ -185,6 +185,13 @@ func claimsCluster() string {
 func movesPod() string {
 	return fmt.Sprintf("object.metadata.?labels.orValue({}).exists(l, !(l in [%s])) || %s",
 		quoted([]string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone}), claimsCluster())
+}
+
+// strictOnceGone is the condition that a Service is strict, or that it may be because of its annotation alone that its
+// host is not.
+func strictOnceGone() string {
+	return fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q || oldObject.metadata.?annotations[?%q].orValue('') in [%s]",
+		policy.FencedLabel, policy.Strict, policy.FenceKey, quoted([]string{policy.None.String(), policy.Prefer.String()}))
 }
 
 // changedLabels is the condition that labels change.

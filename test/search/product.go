@@ -43,7 +43,8 @@ type product struct {
 	guard  *leak.Guard
 	stored map[policy.Key]stored
 	writes int
-	// gone are the Services that were strict when they were deleted, and that nobody has made again.
+	// gone are the Services that were strict when they were deleted, or whose host is strict since, and that nobody has
+	// made again.
 	gone map[policy.Host]bool
 }
 
@@ -140,7 +141,8 @@ func statusRoute(r webhook.Route) bool { return r.StatusIf != "" }
 func deletionJudged(kind string, old Object) bool {
 	switch kind {
 	case policy.KindService:
-		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String()
+		asked, ok := policy.ParseFence(old.strings("annotations")[policy.FenceKey])
+		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String() || ok && asked != policy.Strict
 	case policy.KindSidecar:
 		return old.spec()["workloadSelector"] == nil
 	}
@@ -286,7 +288,8 @@ func (p *product) remove(k policy.Key) {
 	switch k.Kind {
 	case policy.KindService:
 		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
-		p.gone[host] = p.view().Service(host, annotations).Fence == policy.Strict
+		view := p.view()
+		p.gone[host] = view.Service(host, annotations).Fence == policy.Strict || view.Service(host, nil).Fence == policy.Strict
 		p.index.DeleteService(host)
 		for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
 			own := policy.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}
