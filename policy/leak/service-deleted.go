@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceDeleted warns who deletes a Service that is strict, or whose host is strict once the Service's own annotation is
@@ -14,7 +16,7 @@ func serviceDeleted() Rule {
 	return Rule{
 		ID:        "service-deleted",
 		Rows:      []string{"E17"},
-		Kinds:     []string{policy.KindService},
+		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Warn,
 		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
@@ -42,16 +44,16 @@ func serviceDeleted() Rule {
 }
 
 // strictOnceGone returns the host of a Service without what the Service's annotation asks for, where that leaves it strict.
-func strictOnceGone(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+func strictOnceGone(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	decision := view.Service(host, nil)
 	return policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision}, decision.Fence == policy.Strict
 }
 
 // stays reports whether something keeps a host in this cluster when its Service is gone: its companions, where the config
 // names the Service, or the mesh config. What the Service's annotation asks for goes with it.
-func stays(o *policy.Object, view *policy.View) bool {
+func stays(o *object.Object, view *policy.View) bool {
 	_, strict := strictOnceGone(o, view)
-	host, config := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}, view.Config()
+	host, config := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}, view.Config()
 	return strict && (config.Active().Has(policy.MeshConfig) || config.Active() != 0 && config.Names(host))
 }

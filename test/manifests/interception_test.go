@@ -243,8 +243,8 @@ func TestInterception(t *testing.T) {
 			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
 			stdin: `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + plain + `", "labels": {"a": "b"}}, "spec": {"finalizers": ["kubernetes"]}}`,
 		}.calls("namespaces-status.validate"),
-		"Service deleted":         {args: "delete service kubernetes -n default"},
-		"Service deleted, strict": attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
+		"Service deleted":           {args: "delete service kubernetes -n default"},
+		"Service deleted, strict":   attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
 		"Service deleted, loosened": attempt{args: "delete service loosened -n " + plain}.calls("deleted-services.validate"),
 		"Service deleted, by the garbage collector": attempt{args: "delete service kept -n " + plain}.
 			as("system:serviceaccount:kube-system:generic-garbage-collector"),
