@@ -70,8 +70,14 @@ func destinationRule(o *object.Object, view *policy.View) Plan {
 		reserved = neededSubsets(e.rule.Host, o.Metadata.Namespace, view)
 	}
 	e.reservedSubsets(reserved)
-	list, wanted := o.Metadata.Annotations[analyzeSuppress], len(e.has.Labels) > 0 || len(reserved) > 0
-	e.has.Suppress = e.suppress(list, ist0173, wanted, e.had.Suppress)
+	message := func(is bool) string {
+		if is {
+			return ist0173
+		}
+		return ""
+	}
+	wanted := message(len(e.has.Labels) > 0 || len(reserved) > 0)
+	e.has.Suppress = e.suppress(o.Metadata.Annotations[analyzeSuppress], wanted, message(e.had.Suppress)) != ""
 	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, o.Metadata.Annotations, e.has.String())
 	return e.Plan
 }

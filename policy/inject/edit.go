@@ -56,26 +56,27 @@ func (p *Plan) setString(parent object.Path, key string, have map[string]string,
 // analyzeSuppress is the annotation that silences istioctl analyze.
 const analyzeSuppress = "galley.istio.io/analyze-suppress"
 
-// suppress keeps a message in the list of suppressed ones while that is wanted, and takes it out again if an
-// earlier admission put it in. It returns whether it stands there because of ours. A list that a user wrote stays as
-// it is, because tools compare it as one value. Istio splits the list at commas and does not trim
+// suppress keeps a message, where one is wanted, in the list of suppressed ones, and takes the one out again that an
+// earlier admission put in. It returns the one that stands there because of ours; empty says none. A list that a user
+// wrote stays as it is, because tools compare it as one value. Istio splits the list at commas and does not trim
 // (pkg/config/analysis/local).
-func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
+func (p *Plan) suppress(list, wanted, had string) (has string) {
 	path := []string{"metadata", "annotations", analyzeSuppress}
 	codes := strings.Split(list, ",")
-	i := slices.Index(codes, message)
-	switch {
-	case wanted && list == "":
-		p.add(path, message)
-		return true
-	case wanted:
-		return had && i >= 0
-	case had && len(codes) == 1 && i == 0:
-		p.remove(path, 1)
-	case had && i >= 0:
+	i := slices.Index(codes, had)
+	switch ours := had != "" && i >= 0; {
+	case ours && wanted == had:
+		return had
+	case ours && len(codes) > 1:
 		p.add(path, strings.Join(slices.Delete(codes, i, i+1), ","))
+		return ""
+	case ours && wanted == "":
+		p.remove(path, 1)
+	case wanted != "" && (ours || list == ""):
+		p.add(path, wanted)
+		return wanted
 	}
-	return false
+	return ""
 }
 
 // Lacking says what is missing in a gap.

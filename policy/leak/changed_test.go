@@ -59,12 +59,10 @@ func TestChangedService(t *testing.T) {
 		},
 		"a VirtualService of a wildcard too lacks routes for a new port, which nothing adds": {
 			holds:   policy.HoldsOf(policy.Subset),
-			objects: []string{object.KindVirtualService, "shop", `{"hosts": ["cart", "*.shop.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "cart", "subset": "meshfence-local"}}]}]}`},
+			objects: []string{object.KindVirtualService, "shop", `{"hosts": ["cart", "*.shop.svc.cluster.local"], "tcp": [{"match": [{"port": 82}], "route": [{"destination": {"host": "cart", "subset": "meshfence-local"}}]}]}`},
 			old:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}]}`,
 			now:     `{"selector": {"app": "cart"}, "ports": [{"name": "http", "port": 80}, {"name": "tcp", "port": 81}]}`,
-			want: []string{
-				"deny virtualservice-shadows-fence VirtualService shop/it: spec.tls", "deny virtualservice-shadows-fence VirtualService shop/it: spec.tcp",
-			},
+			want:    []string{"deny virtualservice-shadows-fence VirtualService shop/it: spec.tcp"},
 		},
 		"it gets a port of HTTP, for which a VirtualService has routes": {
 			objects: []string{object.KindVirtualService, "shop", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "a.example.com"}}]}]}`},
