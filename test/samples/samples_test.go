@@ -17,7 +17,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/test/fixtures"
+	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -61,7 +61,7 @@ func (c corpus) dir(t *testing.T) string {
 type sample struct {
 	file  string
 	route webhook.Route
-	fixtures.Document
+	suite.Document
 }
 
 // read returns the guarded objects of a corpus. Templates and files that are broken on purpose are no manifests.
@@ -78,7 +78,7 @@ func (c corpus) read(t *testing.T) []sample {
 			return err
 		}
 		for part := range bytes.SplitSeq(data, []byte("\n---")) {
-			documents, err := fixtures.Documents(part)
+			documents, err := suite.Documents(part)
 			if err != nil {
 				continue
 			}
