@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ignorePolicy is the annotation of a policy that Istio does not read.
@@ -18,7 +19,7 @@ func backendPolicyDropsLocality() Rule {
 	return Rule{
 		ID:       "backendpolicy-drops-locality",
 		Rows:     []string{"B15"},
-		Kinds:    []string{policy.KindBackendTLSPolicy},
+		Kinds:    []string{object.KindBackendTLSPolicy},
 		Severity: Deny,
 		Leaks:    "clients of that port are sent to every cluster",
 		Mend:     "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",

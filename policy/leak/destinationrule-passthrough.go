@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRulePassthrough refuses loadBalancer.simple: PASSTHROUGH, which lets the client choose the
@@ -13,7 +14,7 @@ func destinationRulePassthrough() Rule {
 	return Rule{
 		ID:       "destinationrule-passthrough",
 		Rows:     []string{"B12"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "a client reaches whatever address it asks for, in any cluster",
 		Mend:     "remove the field or choose another load balancer",
@@ -23,7 +24,7 @@ func destinationRulePassthrough() Rule {
 				return nil
 			}
 			var found []breach
-			add := func(lb *policy.LoadBalancer, path []string, at string) {
+			add := func(lb *object.LoadBalancer, path []string, at string) {
 				if lb != nil && lb.Simple == "PASSTHROUGH" {
 					found = append(found, breach{path: path, value: lb.Simple, at: at, host: host, must: "not be PASSTHROUGH"})
 				}

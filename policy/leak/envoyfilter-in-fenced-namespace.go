@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // envoyFilterInFencedNamespace warns of an EnvoyFilter beside a strict Service, or in the root namespace, where it
@@ -14,7 +15,7 @@ func envoyFilterInFencedNamespace() Rule {
 	return Rule{
 		ID:       "envoyfilter-in-fenced-namespace",
 		Rows:     []string{"J"},
-		Kinds:    []string{policy.KindEnvoyFilter},
+		Kinds:    []string{object.KindEnvoyFilter},
 		Severity: Warn,
 		Leaks:    "it may send that host's traffic anywhere without being noticed",
 		Mend:     "see that it changes no cluster, route or listener, and no header before the route is chosen",

@@ -17,6 +17,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
@@ -196,9 +197,9 @@ func load(t testing.TB) []suite.Case {
 	return cases
 }
 
-func decode(t testing.TB, kind string, data []byte) *policy.Object {
+func decode(t testing.TB, kind string, data []byte) *object.Object {
 	t.Helper()
-	object, err := policy.Decode(kind, data)
+	object, err := object.Decode(kind, data)
 	if err != nil {
 		t.Fatal(err)
 	}

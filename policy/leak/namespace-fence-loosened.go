@@ -4,6 +4,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // namespaceFenceLoosened refuses to change the labels of a Namespace so that a locked entry of the FenceConfig
@@ -12,7 +14,7 @@ import (
 func namespaceFenceLoosened() Rule {
 	return Rule{
 		ID:       "namespace-fence-loosened",
-		Kinds:    []string{policy.KindNamespace},
+		Kinds:    []string{object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "the traffic of its Services may leave the cluster",
 		Mend:     "keep the labels that the entry selects by, or ask those who keep the FenceConfig",
@@ -26,7 +28,7 @@ func namespaceFenceLoosened() Rule {
 			if after.Fence >= before.Fence {
 				return nil
 			}
-			all := policy.Host{Namespace: name, Name: "*"}
+			all := hostname.Host{Namespace: name, Name: "*"}
 			return []breach{{
 				path:  []string{"metadata", "labels"},
 				value: labels.Set(o.Metadata.Labels).String(),

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // proxyConfigForeignCluster refuses a ProxyConfig that has the proxies of its Namespace, or of the Pods that it
@@ -13,7 +14,7 @@ func proxyConfigForeignCluster() Rule {
 	return Rule{
 		ID:       "proxyconfig-foreign-cluster",
 		Rows:     []string{"K1"},
-		Kinds:    []string{policy.KindProxyConfig},
+		Kinds:    []string{object.KindProxyConfig},
 		Severity: Deny,
 		Leaks:    "the proxies are sent to the Pods of that cluster, as if they were there, or take addresses of this one for unknown",
 		Mend:     "leave it to the injector",

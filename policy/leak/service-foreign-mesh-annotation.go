@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // foreignMeshAnnotation is an annotation by which another network than Istio's joins a Service with those of the
@@ -34,7 +35,7 @@ func serviceForeignMeshAnnotation() Rule {
 	return Rule{
 		ID:       "service-foreign-mesh-annotation",
 		Rows:     []string{"E15"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "that network sends its traffic to other clusters, where Istio cannot see it",
 		Mend:     "remove the annotation",

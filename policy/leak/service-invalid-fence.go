@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceInvalidFence refuses a value that meshfence does not know, before it counts as absent: of the fence on a
@@ -12,7 +13,7 @@ import (
 func serviceInvalidFence() Rule {
 	return Rule{
 		ID:       "service-invalid-fence",
-		Kinds:    []string{policy.KindService, policy.KindNamespace},
+		Kinds:    []string{object.KindService, object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "it counts as absent",
 		check: func(o Write, _ *policy.View) []breach {

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceWithoutLocality warns of a strict Service without a selector under hold locality: istiod takes the locality
@@ -13,7 +14,7 @@ import (
 func serviceWithoutLocality() Rule {
 	return Rule{
 		ID:       "service-without-locality",
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		Leaks:    "clients are sent to none of its endpoints, and calls fail",
 		Mend:     "let a selector choose its Pods",

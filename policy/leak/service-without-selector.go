@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
@@ -11,7 +12,7 @@ func serviceWithoutSelector() Rule {
 	return Rule{
 		ID:       "service-without-selector",
 		Rows:     []string{"E1"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "its traffic goes to whatever addresses people write into its endpoints, which pass for local ones",
 		Mend:     "let a selector choose its Pods",

@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryPreferHost warns of a ServiceEntry that claims a prefer host: istiod gives its endpoints the id of this
@@ -13,7 +15,7 @@ import (
 func serviceEntryPreferHost() Rule {
 	return Rule{
 		ID:       "serviceentry-prefer-host",
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Warn,
 		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
 		Mend:     "choose another host",
@@ -21,7 +23,7 @@ func serviceEntryPreferHost() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
-				if _, wildcard := policy.Wildcard(h); wildcard {
+				if _, wildcard := hostname.Wildcard(h); wildcard {
 					continue
 				}
 				if host, prefer := claimedAs(policy.Prefer, h, o.Metadata.Namespace, view); prefer {

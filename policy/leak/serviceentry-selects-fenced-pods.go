@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntrySelectsFencedPods refuses a ServiceEntry that gives the Pods of a strict Service another host: it
@@ -21,7 +22,7 @@ func serviceEntrySelectsFencedPods() Rule {
 	return Rule{
 		ID:       "serviceentry-selects-fenced-pods",
 		Rows:     []string{"D4"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "the host of this ServiceEntry leads to the Service's Pods in every cluster",
 		Mend:     "call the Service by its own name, or select by a label that its Pods do not have",

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarRemovedHidesHost refuses the deletion of a Sidecar, and a selector that it gets, where its clients come under
@@ -13,7 +14,7 @@ func sidecarRemovedHidesHost() Rule {
 	return Rule{
 		ID:        "sidecar-removed-hides-host",
 		Rows:      []string{"I5", "I8", "I9"},
-		Kinds:     []string{policy.KindSidecar},
+		Kinds:     []string{object.KindSidecar},
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "what those clients send to the host goes there",

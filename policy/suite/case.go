@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Outcome is what becomes of the object of a case.
@@ -92,7 +93,7 @@ func (c Case) LoadPods(view *policy.View) bool {
 	for _, q := range questions {
 		selector, err := labels.Parse(q.Selector)
 		view.LoadPods(q, err == nil && slices.ContainsFunc(c.Scene, func(d Document) bool {
-			return d.Kind == policy.KindPod && d.Namespace == q.Namespace && selector.Matches(labels.Set(d.Labels))
+			return d.Kind == object.KindPod && d.Namespace == q.Namespace && selector.Matches(labels.Set(d.Labels))
 		}))
 	}
 	return len(questions) > 0

@@ -9,6 +9,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Document is one object.
@@ -105,17 +107,17 @@ func Index(config *policy.Config, scene []Document) (*policy.Index, error) {
 	index := policy.NewIndex(config)
 	for _, d := range scene {
 		switch d.Kind {
-		case policy.KindNamespace:
+		case object.KindNamespace:
 			index.SetNamespace(d.Name, d.Labels)
-		case policy.KindService:
-			index.SetService(policy.Host{Namespace: d.Namespace, Name: d.Name}, d.Annotations)
+		case object.KindService:
+			index.SetService(hostname.Host{Namespace: d.Namespace, Name: d.Name}, d.Annotations)
 		}
-		object, err := policy.Decode(policy.KindIn(d.group(), d.Kind), d.JSON)
+		object, err := object.Decode(object.KindIn(d.group(), d.Kind), d.JSON)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Title(), err)
 		}
 		if object.Service != nil {
-			index.SetServiceSpec(policy.Host{Namespace: d.Namespace, Name: d.Name}, *object.Service)
+			index.SetServiceSpec(hostname.Host{Namespace: d.Namespace, Name: d.Name}, *object.Service)
 		} else {
 			index.SetObject(object)
 		}

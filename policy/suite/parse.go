@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Extension is that of the files that Load reads.
@@ -157,7 +158,7 @@ func configIn(documents []Document) (config []byte, others []Document, err error
 		switch {
 		case d.Kind == configKind:
 			config = d.text
-		case d.Kind == policy.KindConfigMap && d.Name == policy.ConfigMapName:
+		case d.Kind == object.KindConfigMap && d.Name == policy.ConfigMapName:
 			var configMap struct{ Data map[string]string }
 			if err := json.Unmarshal(d.JSON, &configMap); err != nil {
 				return nil, nil, &lineError{d.Line, err}

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	cases "github.com/meshfence/meshfence/policy/suite"
 )
 
@@ -113,11 +114,11 @@ func (a *api) putMeshConfigs(t *testing.T, c cases.Case, stands []cases.Document
 		return // what is wrong with it is for others to say
 	}
 	for _, name := range config.MeshConfigMaps {
-		if slices.ContainsFunc(append(stands, c.Object), func(d cases.Document) bool { return d.Kind == policy.KindConfigMap && d.Name == name }) {
+		if slices.ContainsFunc(append(stands, c.Object), func(d cases.Document) bool { return d.Kind == object.KindConfigMap && d.Name == name }) {
 			continue
 		}
 		a.put(t, namespace(config.IstioNamespace))
-		a.put(t, cases.Document{Kind: policy.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
+		a.put(t, cases.Document{Kind: object.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
 			`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": %q, "name": %q}, "data": {"mesh": "{}"}}`, config.IstioNamespace, name)})
 	}
 }
@@ -270,7 +271,7 @@ func (a *api) outcome(ctx context.Context, c cases.Case) error {
 	if found(c) {
 		refusal := "[" + ruleOf(c) + "]"
 		warned := strings.Contains(strings.Join(a.warnings.texts, "\n"), refusal)
-		mends := c.Object.Kind == policy.KindConfigMap // admission mends a mesh config before it is judged
+		mends := c.Object.Kind == object.KindConfigMap // admission mends a mesh config before it is judged
 		switch {
 		case err == nil && c.Expect.Outcome == cases.Warned && warned, err == nil && mends:
 			return nil
