@@ -3,7 +3,6 @@ package leak_test
 import (
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/policy/suite"
@@ -50,43 +49,60 @@ func testFixture(t *testing.T, guard *leak.Guard, c suite.Case) []leak.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object := c.Object.JSON
-	before := judge(t, guard, index, c, object)
-	plan := inject.Object(decode(t, c.Object.Kind, object), index.View())
-	if c.Deleted() {
-		plan = inject.Plan{}
-	}
-	mutated, err := fixtures.Apply(object, plan.Edits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	after := judge(t, guard, index, c, mutated)
+	before := judge(t, guard, index, c, c.Object.JSON)
+	after := judge(t, guard, index, c, mutate(t, c, index))
 	switch c.Expect.Outcome {
 	case suite.Denied, suite.Warned:
 		demand(t, ruleOf(c), after)
-		if diff := cmp.Diff(c.Expect, expectation(after)); diff != "" && !*update {
-			t.Errorf("%s: findings differ (-want +got):\n%s", place(c), diff)
-		}
+		compare(t, c, expectation(after))
+		return after
 	case suite.Fixed:
 		demand(t, ruleOf(c), before)
 		refuseNone(t, "after mutation", after)
+		if len(c.Expect.Fixed) == 0 {
+			return nil
+		}
+		compare(t, c, suite.Expectation{Outcome: suite.Fixed, Fixed: describe(before)})
+		return before
 	case suite.Passes:
 		refuseNone(t, "before mutation", before)
 		refuseNone(t, "after mutation", after)
 	}
-	return after
+	return nil
+}
+
+// mutate returns the object of a case as admission stores it.
+func mutate(t *testing.T, c suite.Case, index *policy.Index) []byte {
+	t.Helper()
+	if c.Deleted() {
+		return c.Object.JSON
+	}
+	edits, err := admit.Mutate(admit.Request{Kind: c.Object.Kind, Namespace: c.Object.Namespace, Raw: c.Object.JSON}, index.View())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutated, err := fixtures.Apply(c.Object.JSON, edits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mutated
+}
+
+// compare demands the very findings that a case names.
+func compare(t *testing.T, c suite.Case, got suite.Expectation) {
+	t.Helper()
+	if diff := cmp.Diff(c.Expect, got); diff != "" && !*update {
+		t.Errorf("%s: findings differ (-want +got):\n%s", place(c), diff)
+	}
 }
 
 // expectation is what a case says that finds this.
 func expectation(findings []leak.Finding) suite.Expectation {
-	expect := suite.Expectation{Outcome: suite.Warned}
-	for _, f := range findings {
-		if f.Severity == leak.Deny {
-			expect.Outcome = suite.Denied
-			expect.Denied = append(expect.Denied, suite.Text(f.Field, f.Message))
-		} else {
-			expect.Warned = append(expect.Warned, suite.Text(f.Field, f.Message))
-		}
+	denied := slices.DeleteFunc(slices.Clone(findings), func(f leak.Finding) bool { return f.Severity == leak.Warn })
+	warned := slices.DeleteFunc(slices.Clone(findings), func(f leak.Finding) bool { return f.Severity == leak.Deny })
+	expect := suite.Expectation{Outcome: suite.Warned, Denied: describe(denied), Warned: describe(warned)}
+	if len(denied) > 0 {
+		expect.Outcome = suite.Denied
 	}
 	return expect
 }
@@ -114,27 +130,27 @@ func judge(t *testing.T, guard *leak.Guard, index *policy.Index, c suite.Case, o
 	return findings
 }
 
-// demand wants a finding of the rule, whose severity is that of the rule.
+// demand wants a finding of the rule.
 func demand(t *testing.T, rule string, findings []leak.Finding) {
 	t.Helper()
 	if !slices.ContainsFunc(findings, func(f leak.Finding) bool { return f.Rule == rule }) {
-		t.Errorf("must be found by %s, found:\n%s", rule, describe(findings))
+		t.Errorf("must be found by %s, found:\n%s", rule, strings.Join(describe(findings), "\n"))
 	}
 }
 
 func refuseNone(t *testing.T, when string, findings []leak.Finding) {
 	t.Helper()
 	if len(findings) > 0 {
-		t.Errorf("%s must have no finding, found:\n%s", when, describe(findings))
+		t.Errorf("%s must have no finding, found:\n%s", when, strings.Join(describe(findings), "\n"))
 	}
 }
 
-func describe(findings []leak.Finding) string {
-	var b strings.Builder
+func describe(findings []leak.Finding) []string {
+	var list []string
 	for _, f := range findings {
-		fmt.Fprintf(&b, "%s\n  %s: %s\n", f.Rule, f.Field, f.Message)
+		list = append(list, suite.Text(f.Field, f.Message))
 	}
-	return b.String()
+	return list
 }
 
 // TestFixturesAreComplete demands that every rule has cases that it finds, be they fixed or not, and cases that
@@ -206,7 +222,7 @@ func decode(t testing.TB, kind string, data []byte) *object.Object {
 	return object
 }
 
-// rewrite puts what was found, by the place of the case, into the cases that expect findings.
+// rewrite puts what was found, by the place of the case, into the cases that name findings.
 func rewrite(t *testing.T, found map[string][]leak.Finding) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "*"+suite.Extension))
@@ -219,18 +235,20 @@ func rewrite(t *testing.T, found map[string][]leak.Finding) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		var findings []leak.Finding
+		var expect []string
 		for number, line := range slices.Collect(strings.Lines(string(text))) {
-			if strings.HasPrefix(line, "-- ") {
-				findings = found[fmt.Sprintf("%s:%d", filepath.Base(file), number+1)]
-			}
-			expects := strings.HasPrefix(line, "# expect: denied") || strings.HasPrefix(line, "# expect: warned")
-			if len(findings) > 0 && (expects || strings.HasPrefix(line, "#   ")) {
+			switch {
+			case strings.HasPrefix(line, "-- "):
+				expect = expectLines(found[fmt.Sprintf("%s:%d", filepath.Base(file), number+1)])
+			case expect == nil:
+			case line == "# expect: fixed\n":
+				expect[0] = line
 				continue
-			}
-			if len(findings) > 0 && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "-- ") {
-				writeExpectation(&out, expectation(findings))
-				findings = nil
+			case strings.HasPrefix(line, "# expect: "), strings.HasPrefix(line, "#   "):
+				continue
+			case !strings.HasPrefix(line, "#"):
+				out.WriteString(strings.Join(expect, ""))
+				expect = nil
 			}
 			out.WriteString(line)
 		}
@@ -240,17 +258,19 @@ func rewrite(t *testing.T, found map[string][]leak.Finding) {
 	}
 }
 
-func writeExpectation(out io.Writer, expect suite.Expectation) {
-	for _, outcome := range []suite.Outcome{suite.Denied, suite.Warned} {
-		findings := expect.Denied
-		if outcome == suite.Warned {
-			findings = expect.Warned
-		}
+// expectLines returns the comments of a case that name findings.
+func expectLines(findings []leak.Finding) []string {
+	var lines []string
+	add := func(outcome suite.Outcome, findings []string) {
 		if len(findings) > 0 {
-			fmt.Fprintf(out, "# expect: %s\n", outcome)
+			lines = append(lines, fmt.Sprintf("# expect: %s\n", outcome))
 		}
 		for _, f := range findings {
-			fmt.Fprintf(out, "#   %s\n", f)
+			lines = append(lines, "#   "+f+"\n")
 		}
 	}
+	expect := expectation(findings)
+	add(suite.Denied, expect.Denied)
+	add(suite.Warned, expect.Warned)
+	return lines
 }

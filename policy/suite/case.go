@@ -63,8 +63,9 @@ type Expectation struct {
 	Outcome Outcome
 	// Rules are ids of rules that must be among those that find something.
 	Rules []string
-	// Denied and Warned are all findings of either severity, as Text writes them; both are nil where the case names none.
-	Denied, Warned []string
+	// Denied and Warned are all findings of either severity, and Fixed those in an object before it is fixed, as Text writes
+	// them; all are nil where the case names none.
+	Denied, Warned, Fixed []string
 }
 
 // Text is one finding as a case has it.

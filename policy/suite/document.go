@@ -18,7 +18,7 @@ type Document struct {
 	Kind, APIVersion, Namespace, Name string
 	Labels, Annotations               map[string]string
 	JSON                              []byte
-	// Line is where it begins in the text that it was read from, counted from 1.
+	// Line is where it begins in the file that it was read from, counted from 1.
 	Line int
 	// text is the document as it was read.
 	text []byte

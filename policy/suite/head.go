@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -96,8 +97,10 @@ func (e *Expectation) add(finding string) error {
 		e.Warned = append(e.Warned, finding)
 	case e.Outcome == Denied:
 		e.Denied = append(e.Denied, finding)
+	case e.Outcome == Fixed:
+		e.Fixed = append(e.Fixed, finding)
 	default:
-		return fmt.Errorf("a finding must follow the line %q or %q", "# expect: denied", "# expect: warned")
+		return errors.New("a finding must follow an outcome, and not passes")
 	}
 	return nil
 }

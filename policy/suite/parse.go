@@ -92,6 +92,9 @@ func (p *parser) take(section txtar.File, line int) error {
 	if err != nil {
 		return err
 	}
+	for i := range documents {
+		documents[i].Line += line
+	}
 	switch section.Name {
 	case sceneSection:
 		p.config, p.scene, err = configIn(documents)
@@ -161,7 +164,7 @@ func configIn(documents []Document) (config []byte, others []Document, err error
 		case d.Kind == object.KindConfigMap && d.Name == policy.ConfigMapName:
 			var configMap struct{ Data map[string]string }
 			if err := json.Unmarshal(d.JSON, &configMap); err != nil {
-				return nil, nil, &lineError{d.Line, err}
+				return nil, nil, fmt.Errorf("decode %s: %w", d.Title(), err)
 			}
 			config = []byte(configMap.Data[policy.ConfigMapKey])
 		default:

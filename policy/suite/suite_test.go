@@ -118,6 +118,10 @@ func TestParse(t *testing.T) {
 				Outcome: suite.Denied, Denied: []string{"a: b", "c: d"}, Warned: []string{"e: f"},
 			}}},
 		},
+		"findings before it is fixed": {
+			"# expect: fixed\n#   a: b\n" + service,
+			[]summary{{Line: 16, Config: config, Scene: both, Expect: suite.Expectation{Outcome: suite.Fixed, Fixed: []string{"a: b"}}}},
+		},
 		"rules": {
 			"# expect: fixed one two\n" + service,
 			[]summary{{Line: 16, Config: config, Scene: both, Expect: suite.Expectation{Outcome: suite.Fixed, Rules: []string{"one", "two"}}}},
@@ -182,7 +186,7 @@ func TestParseProblems(t *testing.T) {
 		"no such outcome":        {scene + "-- It. --\n# expect: refused\n" + pod, `it.txtar:17: expect "refused" must be one of denied, warned, fixed, passes`},
 		"empty outcome":          {scene + "-- It. --\n# expect:\n" + pod, `it.txtar:17: expect "" must be one of denied, warned, fixed, passes`},
 		"two outcomes":           {scene + "-- It. --\n# expect: passes\n# expect: denied\n" + pod, "it.txtar:18: expect denied must not follow passes"},
-		"finding of none":        {scene + "-- It. --\n# expect: passes\n#   a: b\n" + pod, `it.txtar:18: a finding must follow the line "# expect: denied" or "# expect: warned"`},
+		"finding of none":        {scene + "-- It. --\n# expect: passes\n#   a: b\n" + pod, "it.txtar:18: a finding must follow an outcome, and not passes"},
 		"no such directive":      {scene + "-- It. --\n# note: it\n" + pod, `it.txtar:17: "note" must be one of as, config, expect, operation, without`},
 		"no such operation":      {scene + "-- It. --\n# operation: patch\n" + pod, `it.txtar:17: operation "patch" must be one of delete, audit`},
 		"without what is absent": {scene + "-- It. --\n# without: Pod a/b\n" + pod, `it.txtar:16: "Pod a/b" must be an object of the scene`},
