@@ -170,7 +170,7 @@ func writeTrials(out io.Writer, trials []trial, verbose bool) error {
 func writeTrialsJUnit(out io.Writer, trials []trial) error {
 	report := junitSuite{Name: "meshfence test", Tests: len(trials)}
 	for _, t := range trials {
-		c := junitCase{Class: strings.TrimSuffix(filepath.Base(t.File), suite.Extension), Name: t.name(), File: t.File, Line: t.Line}
+		c := junitCase{Class: t.Suite(), Name: t.name(), File: t.File, Line: t.Line}
 		if t.differs != "" {
 			report.Failures++
 			c.Failure = &junitFailure{Type: "differs", Message: strings.Join(append([]string{t.differs}, t.details...), "\n")}

@@ -42,7 +42,7 @@ func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (
 		return result, nil // admission does not see it
 	}
 	request := admit.Request{
-		Kind: kind.Kind, Namespace: c.Object.Namespace, Raw: c.Object.JSON, Deleted: c.Deleted(), Writer: c.Writer,
+		Kind: kind.Kind, Namespace: m.Namespace, Raw: c.Object.JSON, Deleted: c.Deleted(), Writer: c.Writer,
 		Own: c.Writer == "system:serviceaccount:"+policy.InstallNamespace+":meshfence",
 	}
 	if c.Old != nil {

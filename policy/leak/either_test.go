@@ -42,7 +42,7 @@ func TestEitherComesSecond(t *testing.T) {
 		if c.Expect.Outcome != suite.Denied && c.Expect.Outcome != suite.Warned || c.Operation != "" || c.Old != nil {
 			continue
 		}
-		rule, name := ruleOf(c), place(c)
+		rule, name := c.Suite(), place(c)
 		obj := leak.Write{Object: decode(t, c.Object.Kind, c.Object.JSON), Writer: c.Writer}
 		updated := obj
 		updated.Old = silent(t, c.Object)

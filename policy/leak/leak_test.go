@@ -53,11 +53,11 @@ func testFixture(t *testing.T, guard *leak.Guard, c suite.Case) []leak.Finding {
 	after := judge(t, guard, index, c, mutate(t, c, index))
 	switch c.Expect.Outcome {
 	case suite.Denied, suite.Warned:
-		demand(t, ruleOf(c), after)
+		demand(t, c.Suite(), after)
 		compare(t, c, expectation(after))
 		return after
 	case suite.Fixed:
-		demand(t, ruleOf(c), before)
+		demand(t, c.Suite(), before)
 		refuseNone(t, "after mutation", after)
 		if len(c.Expect.Fixed) == 0 {
 			return nil
@@ -107,10 +107,7 @@ func expectation(findings []leak.Finding) suite.Expectation {
 	return expect
 }
 
-// ruleOf is the rule that a case is about: its file is named for it.
-func ruleOf(c suite.Case) string { return strings.TrimSuffix(c.File, suite.Extension) }
-
-func nameOf(c suite.Case) string { return ruleOf(c) + "/" + strings.TrimSuffix(c.Title, ".") }
+func nameOf(c suite.Case) string { return c.Suite() + "/" + strings.TrimSuffix(c.Title, ".") }
 
 func place(c suite.Case) string { return fmt.Sprintf("%s:%d", c.File, c.Line) }
 
@@ -160,7 +157,7 @@ func TestFixturesAreComplete(t *testing.T) {
 	ids := leak.IDs(leak.Rules())
 	have := map[string]map[suite.Outcome]bool{}
 	for _, c := range load(t) {
-		id := ruleOf(c)
+		id := c.Suite()
 		if have[id] == nil {
 			have[id] = map[suite.Outcome]bool{}
 		}

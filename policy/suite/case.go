@@ -1,7 +1,9 @@
 package suite
 
 import (
+	"path"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -70,6 +72,9 @@ type Expectation struct {
 
 // Text is one finding as a case has it.
 func Text(field, message string) string { return field + ": " + message }
+
+// Suite is the name of the file of a case, without its extension.
+func (c Case) Suite() string { return strings.TrimSuffix(path.Base(c.File), Extension) }
 
 // Deleted reports whether the object is deleted.
 func (c Case) Deleted() bool { return c.Operation == Delete }

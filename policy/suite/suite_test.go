@@ -2,6 +2,7 @@ package suite_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -229,4 +230,23 @@ func TestLoad(t *testing.T) {
 	if diff := cmp.Diff([]string{"a.txtar", "b.txtar"}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+}
+
+// FuzzParse: no text makes Parse panic, and every error says the line.
+func FuzzParse(f *testing.F) {
+	f.Add(scene + "-- It. --\n# expect: denied\n#   a: b\n# without: Namespace shop\nkind: Pod\n")
+	f.Add("-- scene --\n---\n--- a\n-- stored --\n# config: {a: null}\n")
+	place := regexp.MustCompile(`^it\.txtar:[0-9]+: `)
+	f.Fuzz(func(t *testing.T, text string) {
+		cases, err := suite.Parse("it.txtar", []byte(text))
+		if err != nil && !place.MatchString(err.Error()) {
+			t.Errorf("%q: %v", text, err)
+		}
+		lines := strings.Count(text, "\n") + 1
+		for _, c := range cases {
+			if c.Line < 1 || c.Line > lines || c.Object.Line <= c.Line || c.Object.Line > lines {
+				t.Errorf("%q: the case is in line %d, and its object in line %d", text, c.Line, c.Object.Line)
+			}
+		}
+	})
 }

@@ -47,12 +47,12 @@ func TestRules(t *testing.T) {
 	}
 	all = slices.DeleteFunc(all, func(c cases.Case) bool {
 		// For the audit alone, or what the controller takes back before it can be written again (TestCompanionNameIsTaken).
-		return c.Operation == cases.Audit || ruleOf(c) == companionNameReserved && c.Title == takenBack
+		return c.Operation == cases.Audit || c.Suite() == companionNameReserved && c.Title == takenBack
 	})
 	if !*full {
 		sent := map[string]bool{}
 		all = slices.DeleteFunc(all, func(c cases.Case) bool {
-			kind := ruleOf(c) + " " + string(c.Expect.Outcome)
+			kind := c.Suite() + " " + string(c.Expect.Outcome)
 			again := sent[kind]
 			sent[kind] = true
 			return again
@@ -63,7 +63,7 @@ func TestRules(t *testing.T) {
 	api := newAPI(t, s)
 	owner := api.as(t, "system:kube-controller-manager") // who may remove companions
 	for _, c := range all {
-		t.Run(ruleOf(c)+"/"+strings.TrimSuffix(c.Title, "."), func(t *testing.T) {
+		t.Run(c.Suite()+"/"+strings.TrimSuffix(c.Title, "."), func(t *testing.T) {
 			for _, d := range append(c.Scene, c.Object) {
 				api.put(t, namespace(d.Namespace))
 			}
@@ -88,7 +88,7 @@ func TestRules(t *testing.T) {
 			api.putMeshConfigs(t, c, stands)
 			s.configure(t, string(c.Config))
 			eventually(t, fmt.Sprintf("the outcome is %s", c.Expect.Outcome), func(ctx context.Context) error {
-				if found(c) && c.Old == nil && !c.Deleted() && ruleOf(c) == companionNameReserved {
+				if found(c) && c.Old == nil && !c.Deleted() && c.Suite() == companionNameReserved {
 					owner.remove(t, c.Object) // the controller makes it, too
 				}
 				return api.as(t, c.Writer).outcome(ctx, c)
@@ -96,9 +96,6 @@ func TestRules(t *testing.T) {
 		})
 	}
 }
-
-// ruleOf is the rule that a case is about: its file is named for it.
-func ruleOf(c cases.Case) string { return strings.TrimSuffix(c.File, cases.Extension) }
 
 // found reports whether something must be found in the object of a case even after mutation.
 func found(c cases.Case) bool {
@@ -269,7 +266,7 @@ func (a *api) try(ctx context.Context, c cases.Case) (*unstructured.Unstructured
 func (a *api) outcome(ctx context.Context, c cases.Case) error {
 	stored, err := a.try(ctx, c)
 	if found(c) {
-		refusal := "[" + ruleOf(c) + "]"
+		refusal := "[" + c.Suite() + "]"
 		warned := strings.Contains(strings.Join(a.warnings.texts, "\n"), refusal)
 		waits := warned && strings.Contains(strings.Join(a.warnings.texts, "\n"), "this dry run is not refused for it")
 		switch {
@@ -277,7 +274,7 @@ func (a *api) outcome(ctx context.Context, c cases.Case) error {
 			return nil
 		case err == nil:
 			return fmt.Errorf("accepted with the warnings %q", a.warnings.texts)
-		case ruleOf(c) == "serviceentry-fenced-host" && c.Title == coversEverything:
+		case c.Suite() == "serviceentry-fenced-host" && c.Title == coversEverything:
 			refusal = "hostname cannot be wildcard" // Istio's schema is faster
 		}
 		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), refusal) {
