@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 const (
@@ -281,7 +280,7 @@ func TestBadUsage(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"no files":                 {[]string{"check"}, "at least one of the flags in the group [filename explain-rules] is required"},
+		"no files":                 {[]string{"check"}, `required flag(s) "filename" not set`},
 		"absent file":              {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
 		"absent config":            {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
 		"no config":                {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
@@ -321,24 +320,5 @@ func TestCheckSARIF(t *testing.T) {
 	}
 	if r := log.Runs[0].Results[0]; r.RuleID != "destinationrule-tunnel" || r.Level != "error" || !strings.HasPrefix(r.Message.Text, "spec.trafficPolicy.tunnel: must") {
 		t.Errorf("got %+v", r)
-	}
-}
-
-// Every rule and every row is explained.
-func TestExplainRules(t *testing.T) {
-	t.Parallel()
-	code, stdout, stderr := meshfence(t, "", "check", "--explain-rules")
-	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, stderr)
-	}
-	for _, id := range leak.IDs(leak.Rules()) {
-		if !strings.Contains(stdout, "\n"+id+" (") && !strings.HasPrefix(stdout, id+" (") {
-			t.Errorf("%s is not explained", id)
-		}
-	}
-	for _, row := range leak.Catalogue() {
-		if !strings.Contains(stdout, "\n"+row.ID+" ") {
-			t.Errorf("row %s is not explained", row.ID)
-		}
 	}
 }

@@ -10,11 +10,14 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
+// repository is where the program and its pages are.
+const repository = "https://github.com/meshfence/meshfence"
+
 // writeSARIF writes the findings for code hosts. A place is a file and an object in it.
 func writeSARIF(out io.Writer, findings []located) error {
-	run := sarif.NewRunWithInformationURI("meshfence", "https://github.com/meshfence/meshfence")
+	run := sarif.NewRunWithInformationURI("meshfence", repository)
 	for _, r := range leak.Rules() {
-		run.AddRule(r.ID).WithShortDescription(sarif.NewMultiformatMessageString().WithText(r.Leaks))
+		run.AddRule(r.ID).WithHelpURI(rulePage(r.ID)).WithShortDescription(sarif.NewMultiformatMessageString().WithText(r.Summary))
 	}
 	for _, f := range findings {
 		level := "error"
