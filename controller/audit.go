@@ -19,8 +19,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Auditor judges what stands by the rules of admission.
@@ -75,7 +77,7 @@ func HoldReports(config *policy.Config) []HoldReport {
 
 // Standing is what was found in one object that stands.
 type Standing struct {
-	Key policy.Key
+	Key object.Key
 	// UID is that of the object.
 	UID string
 	leak.Verdict
@@ -115,7 +117,7 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(n *corev1.Namespace) error {
-		return a.judge(policy.KindNamespace, n, add)
+		return a.judge(object.KindNamespace, n, add)
 	})
 	if err != nil {
 		return Report{}, err
@@ -126,7 +128,7 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 			return Report{}, fmt.Errorf("select Pods: %w", err)
 		}
 		err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.PodList{} }, labels.NewSelector().Add(*has), func(p *corev1.Pod) error {
-			return a.judge(policy.KindPod, p, add)
+			return a.judge(object.KindPod, p, add)
 		})
 		if err != nil {
 			return Report{}, err
@@ -144,15 +146,15 @@ func (s Standing) any() bool {
 // Service judges a Service.
 func (a *Auditor) Service(service *corev1.Service) (Standing, error) {
 	var standing Standing
-	err := a.judge(policy.KindService, service, func(s Standing) { standing = s })
+	err := a.judge(object.KindService, service, func(s Standing) { standing = s })
 	return standing, err
 }
 
-func (a *Auditor) standing(o *policy.Object, view *policy.View) Standing {
+func (a *Auditor) standing(o *object.Object, view *policy.View) Standing {
 	return a.weigh(o, a.Guard.Check(o, view), view)
 }
 
-func (a *Auditor) weigh(o *policy.Object, findings []leak.Finding, view *policy.View) Standing {
+func (a *Auditor) weigh(o *object.Object, findings []leak.Finding, view *policy.View) Standing {
 	s := Standing{Key: o.Key(), UID: o.Metadata.UID}
 	if len(findings) > 0 {
 		s.Verdict = leak.Weigh(findings, view, a.Now())
@@ -160,12 +162,12 @@ func (a *Auditor) weigh(o *policy.Object, findings []leak.Finding, view *policy.
 	return s
 }
 
-func (a *Auditor) judge(kind string, object runtime.Object, add func(Standing)) error {
-	raw, err := json.Marshal(object)
+func (a *Auditor) judge(kind string, obj runtime.Object, add func(Standing)) error {
+	raw, err := json.Marshal(obj)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", kind, err)
 	}
-	decoded, err := policy.Decode(kind, raw)
+	decoded, err := object.Decode(kind, raw)
 	if err != nil {
 		return err
 	}
@@ -179,11 +181,11 @@ func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
 }
 
 // services lists the fenced Services, and judges all.
-func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness, add func(Standing)) ([]FencedService, error) {
+func (a *Auditor) services(ctx context.Context, ready map[hostname.Host]readiness, add func(Standing)) ([]FencedService, error) {
 	var fenced []FencedService
-	config, known := a.Index.Config(), map[policy.Host]bool{}
+	config, known := a.Index.Config(), map[hostname.Host]bool{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
-		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 		known[host] = true
 		view := a.Index.View()
 		if d := view.Service(host, s.Annotations); d.Fence != policy.None {
@@ -194,7 +196,7 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness,
 			f.hold(host, d.Fence, view)
 			fenced = append(fenced, f)
 		}
-		return a.judge(policy.KindService, s, add)
+		return a.judge(object.KindService, s, add)
 	})
 	fenced = append(fenced, a.absent(known)...)
 	slices.SortFunc(fenced, func(x, y FencedService) int {
@@ -204,7 +206,7 @@ func (a *Auditor) services(ctx context.Context, ready map[policy.Host]readiness,
 }
 
 // hold says what holds a strict Service.
-func (f *FencedService) hold(host policy.Host, fence policy.Fence, view *policy.View) {
+func (f *FencedService) hold(host hostname.Host, fence policy.Fence, view *policy.View) {
 	if fence == policy.Strict {
 		held, lacks := inject.Held(host, view)
 		f.HeldBy, f.Lacks = held.Names(), lacks
@@ -213,7 +215,7 @@ func (f *FencedService) hold(host policy.Host, fence policy.Fence, view *policy.
 
 // absent lists the hosts that the config names as strict and that have no Service here: clients are sent to those of
 // other clusters, unless something holds them (row E5).
-func (a *Auditor) absent(known map[policy.Host]bool) []FencedService {
+func (a *Auditor) absent(known map[hostname.Host]bool) []FencedService {
 	var list []FencedService
 	view, config := a.Index.View(), a.Index.Config()
 	for _, host := range config.Named("") {
@@ -248,7 +250,7 @@ func (r *readiness) add(e discoveryv1.Endpoint) {
 // (NewEndpointBuilder in Istio's pilot/pkg/serviceregistry/kube/controller): the zone in a slice comes from there too,
 // but where somebody wrote it by hand.
 func hasLocality(e discoveryv1.Endpoint) bool {
-	return e.TargetRef != nil && e.TargetRef.Kind == policy.KindPod && e.Zone != nil && *e.Zone != ""
+	return e.TargetRef != nil && e.TargetRef.Kind == object.KindPod && e.Zone != nil && *e.Zone != ""
 }
 
 // within returns how many of the endpoints a client would be sent to: the distribute of hold locality, which strict
@@ -261,16 +263,16 @@ func (r readiness) within(fence policy.Fence, config *policy.Config) int {
 }
 
 // endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
-func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[policy.Host]readiness, error) {
-	ready := map[policy.Host]readiness{}
+func (a *Auditor) endpoints(ctx context.Context, add func(Standing)) (map[hostname.Host]readiness, error) {
+	ready := map[hostname.Host]readiness{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, nil, func(s *discoveryv1.EndpointSlice) error {
-		host := policy.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		host := hostname.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 		count := ready[host]
 		for _, e := range s.Endpoints {
 			count.add(e)
 		}
 		ready[host] = count
-		return a.judge(policy.KindEndpointSlice, s, add)
+		return a.judge(object.KindEndpointSlice, s, add)
 	})
 	return ready, err
 }

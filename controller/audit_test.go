@@ -14,6 +14,7 @@ import (
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestReady counts the endpoints that a client would be sent to: under hold locality none without a locality.
@@ -92,8 +93,8 @@ func TestAbout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry := &policy.Object{
-		Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: "app", Name: "claims"}, ServiceEntry: &policy.ServiceEntry{},
+	entry := &object.Object{
+		Kind: object.KindServiceEntry, Metadata: object.Metadata{Namespace: "app", Name: "claims"}, ServiceEntry: &object.ServiceEntry{},
 	}
 	for i := range 100 {
 		entry.ServiceEntry.Hosts = append(entry.ServiceEntry.Hosts, fmt.Sprintf("s%d.shop.svc.cluster.local", i))

@@ -8,21 +8,22 @@ import (
 	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Object judges an object of the index; one that is gone has no findings.
-func (a *Auditor) Object(ctx context.Context, key policy.Key) (Standing, error) {
+func (a *Auditor) Object(ctx context.Context, key object.Key) (Standing, error) {
 	return a.object(ctx, key, a.Guard.Check, a.pods())
 }
 
 // About is Object for what was found about one host, or about none in particular.
-func (a *Auditor) About(ctx context.Context, key policy.Key, fqdn string) (Standing, error) {
-	about := func(o *policy.Object, view *policy.View) []leak.Finding { return a.Guard.About(o, fqdn, view) }
+func (a *Auditor) About(ctx context.Context, key object.Key, fqdn string) (Standing, error) {
+	about := func(o *object.Object, view *policy.View) []leak.Finding { return a.Guard.About(o, fqdn, view) }
 	return a.object(ctx, key, about, a.pods())
 }
 
 // object judges an object of the index, and again with the Pods that were asked for.
-func (a *Auditor) object(ctx context.Context, key policy.Key, judge func(*policy.Object, *policy.View) []leak.Finding, pods pods) (Standing, error) {
+func (a *Auditor) object(ctx context.Context, key object.Key, judge func(*object.Object, *policy.View) []leak.Finding, pods pods) (Standing, error) {
 	view := a.Index.View()
 	o, ok := view.Object(key)
 	if !ok {

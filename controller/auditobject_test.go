@@ -12,7 +12,9 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestAuditAsksForPods: an audit finds a Gateway that chooses Pods by a label which their Service does not select by.
@@ -33,18 +35,18 @@ func TestAuditAsksForPods(t *testing.T) {
 				t.Fatal(err)
 			}
 			index := policy.NewIndex(config)
-			for host, labels := range map[policy.Host]map[string]string{
+			for host, labels := range map[hostname.Host]map[string]string{
 				{Namespace: "app", Name: "hop"}: {"app": "hop"}, {Namespace: "shop", Name: "reviews"}: {"app": "reviews"},
 			} {
 				index.SetNamespace(host.Namespace, nil)
 				index.SetService(host, nil)
-				index.SetServiceSpec(host, policy.ServiceSpec{Selector: labels})
+				index.SetServiceSpec(host, object.ServiceSpec{Selector: labels})
 			}
 			for kind, spec := range map[string]string{
-				policy.KindGateway:        `{"selector": {"istio": "it"}}`,
-				policy.KindVirtualService: `{"hosts": ["reviews.shop.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "hop"}}, {"destination": {"host": "hop.app.svc.cluster.local"}}]}]}`,
+				object.KindGateway:        `{"selector": {"istio": "it"}}`,
+				object.KindVirtualService: `{"hosts": ["reviews.shop.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "hop"}}, {"destination": {"host": "hop.app.svc.cluster.local"}}]}]}`,
 			} {
-				o, err := policy.Decode(kind, []byte(`{"metadata": {"namespace": "app", "name": "it"}, "spec": `+spec+`}`))
+				o, err := object.Decode(kind, []byte(`{"metadata": {"namespace": "app", "name": "it"}, "spec": `+spec+`}`))
 				if err != nil {
 					t.Fatal(err)
 				}

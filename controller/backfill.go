@@ -18,6 +18,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // The shortest and the longest time until a pass that left something undone is repeated.
@@ -113,14 +114,14 @@ func (b *backfill) watch(ctx context.Context) error {
 			return
 		}
 		for _, name := range b.named(u) {
-			host, ok := policy.ParseHost(name, config.ClusterDomain)
-			if _, wildcard := policy.Wildcard(name); ok || wildcard { // a wildcard asks for everything
+			host, ok := hostname.Parse(name, config.ClusterDomain)
+			if _, wildcard := hostname.Wildcard(name); ok || wildcard { // a wildcard asks for everything
 				b.inbox.put(policy.Change{Namespace: host.Namespace, Service: host.Name})
 			}
 		}
 	}
 	for _, gvk := range []schema.GroupVersionKind{b.rule, b.route} {
-		informer, err := b.informers.GetInformer(ctx, object(gvk))
+		informer, err := b.informers.GetInformer(ctx, objectOf(gvk))
 		if err != nil {
 			return ended(ctx, fmt.Errorf("watch %s: %w", gvk.Kind, err))
 		}

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The states of objects in the backfill.
@@ -176,7 +176,7 @@ func (b *board) unlike(host string) (target, result, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for t, e := range b.entries {
-		if t.kind == policy.KindDestinationRule && e.step == tighten && covers(e.rule, host) {
+		if t.kind == object.KindDestinationRule && e.step == tighten && covers(e.rule, host) {
 			return t, e.result, true
 		}
 	}

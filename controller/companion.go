@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -46,7 +47,7 @@ func newCompanions(r *runner, m *mesh) *companions {
 		recorder: r.recorder,
 		metrics:  r.metrics,
 		settle:   r.Settle,
-		history:  history{hosts: map[policy.Host]*past{}},
+		history:  history{hosts: map[hostname.Host]*past{}},
 	}
 }
 
@@ -59,7 +60,7 @@ func (c *companions) Reconcile(ctx context.Context, request reconcile.Request) (
 	if c.yields() {
 		return reconcile.Result{RequeueAfter: yieldRetry}, nil
 	}
-	host := policy.Host{Namespace: request.Namespace, Name: request.Name}
+	host := hostname.Host{Namespace: request.Namespace, Name: request.Name}
 	view := c.index.View()
 	stands, err := c.standing(ctx, host, view.Config().ClusterDomain)
 	if err != nil {
@@ -101,7 +102,7 @@ func asItStands(u *unstructured.Unstructured, want *inject.Companion) *inject.Co
 	return &inject.Companion{Annotations: u.GetAnnotations(), Spec: spec}
 }
 
-func fenced(view *policy.View, host policy.Host) bool {
+func fenced(view *policy.View, host hostname.Host) bool {
 	match := view.Match(host.FQDN(view.Config().ClusterDomain))
 	return !match.Has(policy.None)
 }
@@ -118,14 +119,14 @@ func (c *companions) expand(ctx context.Context, namespace string) error {
 		}
 		for i := range objects {
 			if service, ok := inject.CompanionOf(objects[i].GetName()); ok {
-				c.queue.Add(requestFor(policy.Host{Namespace: objects[i].GetNamespace(), Name: service}))
+				c.queue.Add(requestFor(hostname.Host{Namespace: objects[i].GetNamespace(), Name: service}))
 			}
 		}
 	}
 	return nil
 }
 
-func requestFor(host policy.Host) reconcile.Request {
+func requestFor(host hostname.Host) reconcile.Request {
 	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: host.Namespace, Name: host.Name}}
 }
 
@@ -141,7 +142,7 @@ type standing struct {
 	taken []schema.GroupVersionKind
 }
 
-func (c *companions) standing(ctx context.Context, host policy.Host, domain string) (standing, error) {
+func (c *companions) standing(ctx context.Context, host hostname.Host, domain string) (standing, error) {
 	var s standing
 	fqdn, name := host.FQDN(domain), inject.CompanionName(host.Name)
 	for _, kind := range []struct {
@@ -150,7 +151,7 @@ func (c *companions) standing(ctx context.Context, host policy.Host, domain stri
 		user   *bool
 		claims func(*unstructured.Unstructured, string) bool
 	}{{c.rule, &s.rule, &s.userRule, c.rules}, {c.route, &s.route, &s.userRoute, c.routes}} {
-		named := object(kind.gvk)
+		named := objectOf(kind.gvk)
 		err := c.objects.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: name}, named)
 		switch {
 		case apierrors.IsNotFound(err):
@@ -183,7 +184,7 @@ func (c *companions) standing(ctx context.Context, host policy.Host, domain stri
 // the rule comes first and goes last, each with time to settle, and a route waits for as long as the rule that stands
 // lacks its subset. The time returned is when to look again.
 func (c *companions) align(ctx context.Context, service *corev1.Service, stands standing, want inject.Companions) (time.Duration, error) {
-	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
+	host := hostname.Host{Namespace: service.Namespace, Name: service.Name}
 	if stands.userRule {
 		want.Rule = nil
 	}
@@ -253,7 +254,7 @@ const maxReplaced = 128 << 10
 // takeBack returns the object that has taken the name of a companion, to be made one: nobody else may have the name.
 // What it held stays in an annotation.
 func (c *companions) takeBack(ctx context.Context, gvk schema.GroupVersionKind, service *corev1.Service) (*unstructured.Unstructured, error) {
-	u := object(gvk)
+	u := objectOf(gvk)
 	err := c.live.Get(ctx, client.ObjectKey{Namespace: service.Namespace, Name: inject.CompanionName(service.Name)}, u)
 	if apierrors.IsNotFound(err) {
 		return nil, nil // it is gone by now
@@ -285,7 +286,7 @@ func (c *companions) keep(ctx context.Context, past *past, gvk schema.GroupVersi
 			return 0, err
 		}
 	}
-	u, action := object(gvk), actionCreate
+	u, action := objectOf(gvk), actionCreate
 	if old != nil {
 		u, action = old.DeepCopy(), actionUpdate
 	}
@@ -382,7 +383,7 @@ func (c *companions) remove(ctx context.Context, past *past, u *unstructured.Uns
 	if wait := past.contest(gvk).Wait(actionDelete, time.Now()); wait > 0 {
 		return wait, nil
 	}
-	doomed := object(gvk)
+	doomed := objectOf(gvk)
 	doomed.SetNamespace(u.GetNamespace())
 	doomed.SetName(u.GetName())
 	version, uid := u.GetResourceVersion(), u.GetUID()

@@ -13,7 +13,9 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -35,14 +37,14 @@ type unheld struct {
 
 	changed chan struct{}
 	// since is when a Service was first found without a hold, and told the reasons that were told of it.
-	since map[policy.Host]time.Time
-	told  map[policy.Host]string
+	since map[hostname.Host]time.Time
+	told  map[hostname.Host]string
 }
 
 func newUnheld(r *runner) *unheld {
 	return &unheld{
 		index: r.Index, recorder: r.recorder, metrics: r.metrics, grace: heldGrace,
-		changed: make(chan struct{}, 1), since: map[policy.Host]time.Time{}, told: map[policy.Host]string{},
+		changed: make(chan struct{}, 1), since: map[hostname.Host]time.Time{}, told: map[hostname.Host]string{},
 	}
 }
 
@@ -54,7 +56,7 @@ func (u *unheld) run(ctx context.Context) error {
 		default: // one that waits already stands for this one too
 		}
 	}
-	u.index.WatchObjects(func(policy.Key) { poke() })
+	u.index.WatchObjects(func(object.Key) { poke() })
 	defer u.index.Subscribe(func(policy.Change) { poke() })()
 	poke()
 	again := time.Duration(0)
@@ -79,7 +81,7 @@ func (u *unheld) run(ctx context.Context) error {
 // look finds the strict Services that nothing holds, and tells of those that have been so for long enough. It returns
 // when to look again although nothing changes; 0 where that is not needed.
 func (u *unheld) look(ctx context.Context, now time.Time) (again time.Duration) {
-	since, told := map[policy.Host]time.Time{}, map[policy.Host]string{}
+	since, told := map[hostname.Host]time.Time{}, map[hostname.Host]string{}
 	counts, news := map[string]int{}, map[string][]notHeld{}
 	view := u.index.View()
 	for _, host := range u.index.Fenced("", policy.Strict) {
@@ -116,7 +118,7 @@ func (u *unheld) look(ctx context.Context, now time.Time) (again time.Duration) 
 
 // notHeld is a strict Service that nothing holds.
 type notHeld struct {
-	host    policy.Host
+	host    hostname.Host
 	reasons []string
 	message string
 }
@@ -131,18 +133,18 @@ func reasonsOf(lacks []inject.Lack) []string {
 }
 
 // tell makes Events of what is new, by Namespace, and tells the log of what is over.
-func (u *unheld) tell(ctx context.Context, news map[string][]notHeld, told map[policy.Host]string) {
+func (u *unheld) tell(ctx context.Context, news map[string][]notHeld, told map[hostname.Host]string) {
 	log := logf.FromContext(ctx).WithName("holds")
 	for _, namespace := range slices.Sorted(maps.Keys(news)) {
 		list := news[namespace]
 		log.Info("nothing holds strict Services", "namespace", namespace, "services", len(list), "first", list[0].host.Name, "reasons", list[0].reasons)
 		if len(list) > heldSingly {
-			u.event(policy.KindNamespace, policy.Host{Name: namespace}, fmt.Sprintf("nothing keeps the traffic of %d strict Services in the cluster, %s among them: %s",
+			u.event(object.KindNamespace, hostname.Host{Name: namespace}, fmt.Sprintf("nothing keeps the traffic of %d strict Services in the cluster, %s among them: %s",
 				len(list), list[0].host.Name, list[0].message))
 			continue
 		}
 		for _, n := range list {
-			u.event(policy.KindService, n.host, "nothing keeps the traffic of this strict Service in the cluster: "+n.message)
+			u.event(object.KindService, n.host, "nothing keeps the traffic of this strict Service in the cluster: "+n.message)
 		}
 	}
 	over := 0
@@ -156,7 +158,7 @@ func (u *unheld) tell(ctx context.Context, news map[string][]notHeld, told map[p
 	}
 }
 
-func (u *unheld) event(kind string, about policy.Host, note string) {
+func (u *unheld) event(kind string, about hostname.Host, note string) {
 	object := &corev1.ObjectReference{APIVersion: "v1", Kind: kind, Namespace: about.Namespace, Name: about.Name}
 	u.recorder.Eventf(object, nil, corev1.EventTypeWarning, "NotHeld", "Hold", "%s", note[:min(len(note), maxNote)])
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestUnheld: a strict Service that nothing holds is told of once when it has been so for a while, and again only when
@@ -30,10 +32,10 @@ func TestUnheld(t *testing.T) {
 	}
 	broken := &policy.HoldFault{Reason: "ConfigMap istio-system/istio does not exist"}
 	rule := func() {
-		index.SetObject(&policy.Object{
-			Kind:            policy.KindDestinationRule,
-			Metadata:        policy.Metadata{Namespace: "shop", Name: "cart"},
-			DestinationRule: &policy.DestinationRule{Host: "cart", Subsets: []policy.RuleSubset{{Name: policy.ReservedSubset, Labels: map[string]string{policy.ClusterLabel: "m1c1"}}}},
+		index.SetObject(&object.Object{
+			Kind:            object.KindDestinationRule,
+			Metadata:        object.Metadata{Namespace: "shop", Name: "cart"},
+			DestinationRule: &object.DestinationRule{Host: "cart", Subsets: []object.RuleSubset{{Name: policy.ReservedSubset, Labels: map[string]string{policy.ClusterLabel: "m1c1"}}}},
 		})
 	}
 	const of = "Warning NotHeld nothing keeps the traffic of "
@@ -46,7 +48,7 @@ func TestUnheld(t *testing.T) {
 		events  []string
 		reasons string
 	}{
-		{"all is well", func() { index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, nil) }, 0, 0, nil, ""},
+		{"all is well", func() { index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, nil) }, 0, 0, nil, ""},
 		{"meshConfig breaks", func() { index.SetConfig(config.WithMeshConfigFault(broken)) }, 0, 10 * time.Second, nil, ""},
 		{"for a moment", func() {}, 4 * time.Second, 6 * time.Second, nil, ""},
 		{"and is mended", func() { index.SetConfig(config) }, time.Second, 0, nil, ""},
@@ -57,7 +59,7 @@ func TestUnheld(t *testing.T) {
 		{"there is a rule", rule, time.Second, 0, []string{of + "this strict Service in the cluster: " + broken.Reason}, "mesh-config-broken=1 route-missing=1"},
 		{"very many Services come", func() {
 			for i := range 7 {
-				index.SetService(policy.Host{Namespace: "many", Name: fmt.Sprint("s", i)}, nil)
+				index.SetService(hostname.Host{Namespace: "many", Name: fmt.Sprint("s", i)}, nil)
 			}
 		}, time.Second, 10 * time.Second, nil, "mesh-config-broken=1 route-missing=1"},
 		{"and stay", func() {}, 10 * time.Second, 0, []string{of + "7 strict Services in the cluster, s0 among them: " + broken.Reason},

@@ -9,6 +9,8 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // LookForUnheld returns what looks for strict Services that nothing holds.
@@ -17,7 +19,7 @@ func LookForUnheld(index *policy.Index, recorder events.EventRecorder, registere
 	if err != nil {
 		return nil, err
 	}
-	u := &unheld{index: index, recorder: recorder, metrics: m, grace: heldGrace, since: map[policy.Host]time.Time{}, told: map[policy.Host]string{}}
+	u := &unheld{index: index, recorder: recorder, metrics: m, grace: heldGrace, since: map[hostname.Host]time.Time{}, told: map[hostname.Host]string{}}
 	return u.look, nil
 }
 
@@ -37,7 +39,7 @@ func SendUnmended(times int, recorder events.EventRecorder, registerer prometheu
 	if err != nil {
 		return err
 	}
-	rule := object(schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: policy.KindDestinationRule})
+	rule := objectOf(schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: object.KindDestinationRule})
 	rule.SetName("reviews")
 	j := &job{target: targetOf(rule), stub: rule}
 	b := newBoard(m, recorder)

@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/contest"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -19,7 +19,7 @@ import (
 // and lets things settle again.
 type history struct {
 	mu    sync.Mutex
-	hosts map[policy.Host]*past
+	hosts map[hostname.Host]*past
 }
 
 // past is the history of one Service. Only the reconciliation of that Service uses it, and there is but one at
@@ -57,7 +57,7 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 	(*m)[key] = value
 }
 
-func (h *history) of(host policy.Host) *past {
+func (h *history) of(host hostname.Host) *past {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, ok := h.hosts[host]
@@ -69,7 +69,7 @@ func (h *history) of(host policy.Host) *past {
 }
 
 // forget returns whether the Service counted as blocked.
-func (h *history) forget(host policy.Host) (blocked bool) {
+func (h *history) forget(host hostname.Host) (blocked bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, ok := h.hosts[host]
@@ -101,7 +101,7 @@ func (p *past) wait(want inject.Companions, stands standing, settle time.Duratio
 	return settle - min(known, settle)
 }
 
-func (c *companions) forget(host policy.Host) {
+func (c *companions) forget(host hostname.Host) {
 	if c.history.forget(host) {
 		c.metrics.companionBlocked.Dec()
 	}
@@ -115,7 +115,7 @@ func (c *companions) report(ctx context.Context, service *corev1.Service, stands
 			blocked = append(blocked, gvk.Kind)
 		}
 	}
-	p := c.history.of(policy.Host{Namespace: service.Namespace, Name: service.Name})
+	p := c.history.of(hostname.Host{Namespace: service.Namespace, Name: service.Name})
 	if slices.Equal(p.blocked, blocked) {
 		return
 	}

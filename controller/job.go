@@ -10,7 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // job is an object whose stored form differs from what admission would make of it.
@@ -28,7 +30,7 @@ type job struct {
 // stubOf returns an object of the same type that has but a name and a version.
 func stubOf(o client.Object) client.Object {
 	gvk := o.GetObjectKind().GroupVersionKind()
-	var stub client.Object = object(gvk)
+	var stub client.Object = objectOf(gvk)
 	if _, ok := o.(*metav1.PartialObjectMetadata); ok {
 		stub = &metav1.PartialObjectMetadata{}
 		stub.GetObjectKind().SetGroupVersionKind(gvk)
@@ -70,12 +72,12 @@ func inspect(o client.Object, index *policy.Index) (*job, error) {
 	}
 	j := &job{target: targetOf(o), stub: stubOf(o)}
 	switch decoded.Kind {
-	case policy.KindDestinationRule:
-		j.rule = strings.ToLower(policy.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))
+	case object.KindDestinationRule:
+		j.rule = strings.ToLower(hostname.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))
 		if dropsSubset(plan) {
 			j.step = loosen
 		}
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		j.step = reroute
 		for _, gap := range plan.Gaps {
 			j.needs = append(j.needs, gap.Host.Host)
@@ -96,11 +98,11 @@ func dropsSubset(plan inject.Plan) bool {
 	return false
 }
 
-func decode(o client.Object) (*policy.Object, error) {
+func decode(o client.Object) (*object.Object, error) {
 	kind := o.GetObjectKind().GroupVersionKind().Kind
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
-		return &policy.Object{Kind: kind, Metadata: policy.Metadata{
+		return &object.Object{Kind: kind, Metadata: object.Metadata{
 			Namespace: o.Namespace, Name: o.Name, Labels: o.Labels, Annotations: o.Annotations,
 		}}, nil
 	case *unstructured.Unstructured:
@@ -108,7 +110,7 @@ func decode(o client.Object) (*policy.Object, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", kind, err)
 		}
-		return policy.Decode(kind, raw)
+		return object.Decode(kind, raw)
 	}
 	return nil, fmt.Errorf("decode %T: neither metadata nor unstructured", o)
 }

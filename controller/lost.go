@@ -15,6 +15,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // lostGather is how long changes are gathered before it is told which of them took a fence away.
@@ -28,16 +29,16 @@ type lost struct {
 	recorder events.EventRecorder
 
 	mu      sync.Mutex
-	changed map[policy.Host]bool
+	changed map[hostname.Host]bool
 	// annotated are the Services that ask for a fence, or did at the last look.
-	annotated map[policy.Host]policy.Fence
+	annotated map[hostname.Host]policy.Fence
 	wake      chan struct{}
 }
 
 func newLost(r *runner) *lost {
 	return &lost{
 		index: r.Index, reader: r.mgr.GetAPIReader(), recorder: r.recorder,
-		changed: map[policy.Host]bool{}, wake: make(chan struct{}, 1),
+		changed: map[hostname.Host]bool{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -63,7 +64,7 @@ func (l *lost) note(c policy.Change) {
 	if c.Service == "" {
 		return
 	}
-	host := policy.Host{Namespace: c.Namespace, Name: c.Service}
+	host := hostname.Host{Namespace: c.Namespace, Name: c.Service}
 	fence, asks, _ := l.index.Annotation(host)
 	l.mu.Lock()
 	l.changed[host] = true
@@ -82,10 +83,10 @@ func (l *lost) note(c policy.Change) {
 func (l *lost) look(ctx context.Context) {
 	l.mu.Lock()
 	changed := l.changed
-	l.changed = map[policy.Host]bool{}
+	l.changed = map[hostname.Host]bool{}
 	l.mu.Unlock()
 	view := l.index.View()
-	for _, host := range slices.SortedFunc(maps.Keys(changed), policy.Host.Compare) {
+	for _, host := range slices.SortedFunc(maps.Keys(changed), hostname.Host.Compare) {
 		_, asks, exists := l.index.Annotation(host)
 		if asks {
 			continue
@@ -100,7 +101,7 @@ func (l *lost) look(ctx context.Context) {
 	}
 }
 
-func (l *lost) tell(ctx context.Context, host policy.Host, was policy.Fence, now policy.Decision) {
+func (l *lost) tell(ctx context.Context, host hostname.Host, was policy.Fence, now policy.Decision) {
 	var service corev1.Service
 	if err := l.reader.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service); err != nil {
 		if client.IgnoreNotFound(err) != nil {

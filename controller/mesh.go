@@ -18,7 +18,9 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // kindsRetry is how often a cluster without Istio is asked for its kinds.
@@ -35,7 +37,7 @@ func findKinds(ctx context.Context, mapper meta.RESTMapper) (kinds, error) {
 		for _, kind := range []struct {
 			name string
 			gvk  *schema.GroupVersionKind
-		}{{policy.KindDestinationRule, &k.rule}, {policy.KindVirtualService, &k.route}} {
+		}{{object.KindDestinationRule, &k.rule}, {object.KindVirtualService, &k.route}} {
 			mapping, err := mapper.RESTMapping(schema.GroupKind{Group: "networking.istio.io", Kind: kind.name})
 			if err != nil {
 				if !told {
@@ -52,7 +54,7 @@ func findKinds(ctx context.Context, mapper meta.RESTMapper) (kinds, error) {
 }
 
 // object returns an empty object of a kind.
-func object(gvk schema.GroupVersionKind) *unstructured.Unstructured {
+func objectOf(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
 	return u
@@ -90,15 +92,15 @@ func newCache(ctx context.Context, mgr ctrl.Manager, k kinds, index *policy.Inde
 		Scheme:     mgr.GetScheme(),
 		Mapper:     mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
-			object(k.rule):  {Transform: transform},
-			object(k.route): {Transform: transform},
+			objectOf(k.rule):  {Transform: transform},
+			objectOf(k.route): {Transform: transform},
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of Istio objects: %w", err)
 	}
 	for gvk, field := range map[schema.GroupVersionKind]string{k.rule: hostField, k.route: hostsField} {
-		err := objects.IndexField(ctx, object(gvk), byName, func(o client.Object) []string {
+		err := objects.IndexField(ctx, objectOf(gvk), byName, func(o client.Object) []string {
 			u, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return nil
@@ -130,7 +132,7 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 	}
 	full.SetManagedFields(nil)
 	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
-	kept := object(full.GroupVersionKind())
+	kept := objectOf(full.GroupVersionKind())
 	kept.SetNamespace(full.GetNamespace())
 	kept.SetName(full.GetName())
 	kept.SetUID(full.GetUID())
@@ -215,7 +217,7 @@ func (m *mesh) resolve(u *unstructured.Unstructured, field string) []string {
 	domain := m.index.Config().ClusterDomain
 	hosts := values(u, field)
 	for i, host := range hosts {
-		hosts[i] = strings.ToLower(policy.Resolve(host, u.GetNamespace(), domain))
+		hosts[i] = strings.ToLower(hostname.Resolve(host, u.GetNamespace(), domain))
 	}
 	return hosts
 }
@@ -236,7 +238,7 @@ func (m *mesh) ruleHost(rule *unstructured.Unstructured) string {
 // it as it is written (MostSpecificHostMatch in its pilot/pkg/model).
 func (m *mesh) rules(rule *unstructured.Unstructured, fqdn string) bool {
 	selector, selects, _ := unstructured.NestedFieldNoCopy(rule.Object, "spec", "workloadSelector")
-	host := policy.Resolve(strings.Join(values(rule, hostField), ""), rule.GetNamespace(), m.index.Config().ClusterDomain)
+	host := hostname.Resolve(strings.Join(values(rule, hostField), ""), rule.GetNamespace(), m.index.Config().ClusterDomain)
 	return host == fqdn && (!selects || selector == nil)
 }
 
@@ -252,7 +254,7 @@ func (m *mesh) routes(route *unstructured.Unstructured, fqdn string) bool {
 
 // covers says whether a host of a DestinationRule, which may be a wildcard, stands for another host.
 func covers(rule, host string) bool {
-	suffix, wildcard := policy.Wildcard(rule)
+	suffix, wildcard := hostname.Wildcard(rule)
 	return rule == host || wildcard && strings.HasSuffix(host, suffix)
 }
 

@@ -21,7 +21,8 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/contest"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -150,36 +151,36 @@ func (m *meshConfigs) reconcile(ctx context.Context, poke func()) error {
 
 // sync writes one ConfigMap if it differs from what the scope wants; without hold nothing of ours stays.
 func (m *meshConfigs) sync(ctx context.Context, key client.ObjectKey, hold bool) error {
-	var object corev1.ConfigMap
-	if err := m.reader.Get(ctx, key, &object); err != nil {
+	var obj corev1.ConfigMap
+	if err := m.reader.Get(ctx, key, &obj); err != nil {
 		if apierrors.IsNotFound(err) && !hold {
 			return nil
 		}
 		return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 	}
-	plan, inLine, err := m.plan(&object, hold)
+	plan, inLine, err := m.plan(&obj, hold)
 	if err != nil {
 		return err
 	}
-	m.contradict(&object, plan.Contradictions)
+	m.contradict(&obj, plan.Contradictions)
 	if inLine {
-		return m.disown(ctx, &object)
+		return m.disown(ctx, &obj)
 	}
 	if wait := m.contest(key).Wait(plan.Owned, time.Now()); wait > 0 {
 		return fmt.Errorf("mesh ConfigMap %s: %w", key, errContested)
 	}
-	if err := m.bring(ctx, &object, hold); err != nil {
+	if err := m.bring(ctx, &obj, hold); err != nil {
 		return fmt.Errorf("write mesh ConfigMap %s: %w", key, err)
 	}
 	logf.FromContext(ctx).Info("brought mesh ConfigMap in line", "configMap", key.String(), "bytes", len(plan.Text))
 	if m.contest(key).Wrote(plan.Owned, time.Now()) {
-		m.metrics.contested.WithLabelValues(policy.KindConfigMap).Inc()
+		m.metrics.contested.WithLabelValues(object.KindConfigMap).Inc()
 	}
 	return nil
 }
 
 // contradict tells of a person's entries that say something else than the scope, once for each set of them.
-func (m *meshConfigs) contradict(object *corev1.ConfigMap, contradictions []inject.Contradiction) {
+func (m *meshConfigs) contradict(object *corev1.ConfigMap, contradictions []meshconfig.Contradiction) {
 	key, text := client.ObjectKeyFromObject(object), fmt.Sprint(contradictions)
 	if text == m.contradicted[key] {
 		return

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 const (
@@ -23,23 +23,23 @@ const (
 )
 
 // plan returns what a mesh ConfigMap must hold, and reports whether it does; without hold nothing of ours stays.
-func (m *meshConfigs) plan(object *corev1.ConfigMap, hold bool) (plan inject.MeshConfigPlan, inLine bool, err error) {
-	var scope inject.Scope
+func (m *meshConfigs) plan(object *corev1.ConfigMap, hold bool) (plan meshconfig.Plan, inLine bool, err error) {
+	var scope meshconfig.Scope
 	if hold {
 		scope = m.index
 	}
-	plan, err = inject.MeshConfigMap(object.Data, object.Annotations, m.index.Config().ClusterDomain, scope)
+	plan, err = meshconfig.PlanFor(object.Data, object.Annotations, m.index.Config().ClusterDomain, scope)
 	if err != nil {
 		return plan, false, fmt.Errorf("mesh ConfigMap %s: %w", client.ObjectKeyFromObject(object), err)
 	}
-	return plan, plan.Text == object.Data[inject.MeshConfigKey] && plan.Owned == object.Annotations[inject.ClusterLocalHostsAnnotation], nil
+	return plan, plan.Text == object.Data[meshconfig.Key] && plan.Owned == object.Annotations[meshconfig.ClusterLocalHostsAnnotation], nil
 }
 
 // bring brings a ConfigMap in line. A patch without content sends it through admission, which puts the entries in, so
 // that its installer stays the only owner of the text: server-side apply, as Helm 4 upgrades by it, does not look for
 // conflicts in what admission did. Where the answer comes back without the entries they are written.
 func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold bool) error {
-	var plan inject.MeshConfigPlan
+	var plan meshconfig.Plan
 	for ask := range meshConfigAsks {
 		if ask > 0 && !sleep(ctx, meshConfigPause, nil) {
 			return ctx.Err()
@@ -54,12 +54,12 @@ func (m *meshConfigs) bring(ctx context.Context, object *corev1.ConfigMap, hold 
 		}
 	}
 	owners := object.ManagedFields
-	annotations := map[string]any{inject.ClusterLocalHostsAnnotation: nil}
+	annotations := map[string]any{meshconfig.ClusterLocalHostsAnnotation: nil}
 	if plan.Owned != "" {
-		annotations[inject.ClusterLocalHostsAnnotation] = plan.Owned
+		annotations[meshconfig.ClusterLocalHostsAnnotation] = plan.Owned
 	}
 	err := m.patch(ctx, object, map[string]any{
-		"metadata": map[string]any{"annotations": annotations}, "data": map[string]any{inject.MeshConfigKey: plan.Text},
+		"metadata": map[string]any{"annotations": annotations}, "data": map[string]any{meshconfig.Key: plan.Text},
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -44,7 +45,7 @@ func lacksReserved(rules []storedRule) string {
 // lacksRule names the DestinationRule that a Service is still without, because its companion controller has yet to make
 // it, or whose reserved subset it is without; empty where routes may lead there.
 func (b *backfill) lacksRule(ctx context.Context, fqdn string) (string, error) {
-	host, ok := policy.ParseHost(fqdn, b.index.Config().ClusterDomain)
+	host, ok := hostname.Parse(fqdn, b.index.Config().ClusterDomain)
 	if !ok {
 		return "", nil
 	}
@@ -71,7 +72,7 @@ func (b *backfill) lacksRule(ctx context.Context, fqdn string) (string, error) {
 
 // awaits tells, once, of a DestinationRule that lacks the subset which the companion route leads to.
 func (c *companions) awaits(ctx context.Context, service *corev1.Service, lacking string, routed bool) {
-	p := c.history.of(policy.Host{Namespace: service.Namespace, Name: service.Name})
+	p := c.history.of(hostname.Host{Namespace: service.Namespace, Name: service.Name})
 	name := inject.CompanionName(service.Name)
 	if p.lacking == lacking {
 		return

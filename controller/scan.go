@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // pageSize is how many objects are read at once, which take some 20 kB each, and few how many are read one by one
@@ -80,7 +80,7 @@ func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, s 
 		})
 	}
 	for key := range chosen {
-		if err := b.one(ctx, key, object(gvk), visit); err != nil {
+		if err := b.one(ctx, key, objectOf(gvk), visit); err != nil {
 			return err
 		}
 	}
@@ -89,7 +89,7 @@ func (b *backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, s 
 
 // scanServices visits the Services of the scope.
 func (b *backfill) scanServices(ctx context.Context, s scope, visit func(client.Object) error) error {
-	gvk := corev1.SchemeGroupVersion.WithKind(policy.KindService)
+	gvk := corev1.SchemeGroupVersion.WithKind(object.KindService)
 	list := func(options ...client.ListOption) error {
 		l := &metav1.PartialObjectMetadataList{}
 		l.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))

@@ -6,17 +6,18 @@ import (
 	"sync"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // scope is a set of Services by which objects are chosen.
 type scope struct {
 	all        bool
 	namespaces map[string]bool
-	services   map[policy.Host]bool
+	services   map[hostname.Host]bool
 }
 
 func newScope() scope {
-	return scope{namespaces: map[string]bool{}, services: map[policy.Host]bool{}}
+	return scope{namespaces: map[string]bool{}, services: map[hostname.Host]bool{}}
 }
 
 func (s *scope) add(c policy.Change) {
@@ -26,7 +27,7 @@ func (s *scope) add(c policy.Change) {
 	case c.Service == "":
 		s.namespaces[c.Namespace] = true
 	default:
-		s.services[policy.Host{Namespace: c.Namespace, Name: c.Service}] = true
+		s.services[hostname.Host{Namespace: c.Namespace, Name: c.Service}] = true
 	}
 }
 
@@ -43,7 +44,7 @@ func (s *scope) touches(fqdn, domain string) bool {
 	if s.all || strings.HasPrefix(fqdn, "*") {
 		return true
 	}
-	host, ok := policy.ParseHost(fqdn, domain)
+	host, ok := hostname.Parse(fqdn, domain)
 	return ok && (s.namespaces[host.Namespace] || s.services[host])
 }
 

@@ -19,7 +19,9 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -40,9 +42,9 @@ type audit struct {
 
 	dirty *dirty
 	// told is what was found last, by object.
-	told map[policy.Key]Standing
+	told map[object.Key]Standing
 	// deserted are the strict Services without a ready endpoint here.
-	deserted map[policy.Key]bool
+	deserted map[object.Key]bool
 	// ending are the exemptions that were spoken of.
 	ending map[string]bool
 }
@@ -54,9 +56,9 @@ func newAudit(r *runner) *audit {
 		recorder: r.recorder,
 		metrics:  r.metrics,
 		resync:   r.Resync,
-		dirty:    &dirty{objects: map[policy.Key]bool{}, scope: newScope(), full: make(chan struct{}, 1)},
-		told:     map[policy.Key]Standing{},
-		deserted: map[policy.Key]bool{},
+		dirty:    &dirty{objects: map[object.Key]bool{}, scope: newScope(), full: make(chan struct{}, 1)},
+		told:     map[object.Key]Standing{},
+		deserted: map[object.Key]bool{},
 		ending:   map[string]bool{},
 	}
 }
@@ -85,7 +87,7 @@ func (a *audit) run(ctx context.Context) error {
 }
 
 // pass judges everything, or the objects and Services given and what names them.
-func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Key]bool, services map[policy.Host]bool) error {
+func (a *audit) pass(ctx context.Context, everything bool, objects map[object.Key]bool, services map[hostname.Host]bool) error {
 	a.exemptions()
 	if everything {
 		report, err := a.Audit(ctx)
@@ -114,7 +116,7 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 			}
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(objects), policy.Key.Compare) {
+	for _, key := range slices.SortedFunc(maps.Keys(objects), object.Key.Compare) {
 		if err := a.again(ctx, key); err != nil {
 			return err
 		}
@@ -123,7 +125,7 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 				return err
 			}
 		}
-		if key.Kind != policy.KindVirtualService {
+		if key.Kind != object.KindVirtualService {
 			continue
 		}
 		for _, root := range a.Index.View().Delegators(key) {
@@ -136,7 +138,7 @@ func (a *audit) pass(ctx context.Context, everything bool, objects map[policy.Ke
 }
 
 // again judges an object and tells what is found.
-func (a *audit) again(ctx context.Context, key policy.Key) error {
+func (a *audit) again(ctx context.Context, key object.Key) error {
 	standing, err := a.Object(ctx, key)
 	if err == nil {
 		a.tell(standing)
@@ -145,8 +147,8 @@ func (a *audit) again(ctx context.Context, key policy.Key) error {
 }
 
 // service judges a Service that is strict, or was found to leak before.
-func (a *audit) service(ctx context.Context, host policy.Host) error {
-	key := policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}
+func (a *audit) service(ctx context.Context, host hostname.Host) error {
+	key := object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}
 	match := a.Index.View().Match(host.FQDN(a.Index.Config().ClusterDomain))
 	if _, told := a.told[key]; !told && !match.Has(policy.Strict) {
 		return nil
@@ -193,13 +195,13 @@ func (s Standing) findings() []leak.Finding { return slices.Concat(s.Denied, s.W
 // desert tells of strict Services that have no ready endpoint here, so that calls fail: once for each namespace, and again
 // when there are others in it.
 func (a *audit) desert(services []FencedService) {
-	deserted := map[policy.Key]bool{}
+	deserted := map[object.Key]bool{}
 	names, fresh := map[string][]string{}, map[string]bool{}
 	for _, s := range services {
 		if s.Ready > 0 || s.Fence != policy.Strict.String() {
 			continue
 		}
-		key := policy.Key{Kind: policy.KindService, Namespace: s.Namespace, Name: s.Name}
+		key := object.Key{Kind: object.KindService, Namespace: s.Namespace, Name: s.Name}
 		deserted[key] = true
 		names[s.Namespace] = append(names[s.Namespace], s.Name)
 		fresh[s.Namespace] = fresh[s.Namespace] || !a.deserted[key]
@@ -207,7 +209,7 @@ func (a *audit) desert(services []FencedService) {
 	a.deserted = deserted
 	for _, namespace := range slices.Sorted(maps.Keys(names)) {
 		if fresh[namespace] {
-			a.event(policy.Key{Kind: policy.KindNamespace, Name: namespace}, "", "NoLocalEndpoint", desertedNote(names[namespace]))
+			a.event(object.Key{Kind: object.KindNamespace, Name: namespace}, "", "NoLocalEndpoint", desertedNote(names[namespace]))
 		}
 	}
 }
@@ -231,14 +233,14 @@ func (a *audit) exemptions() {
 		note := fmt.Sprintf("the exemption of %s from %s ends after %s", e.Objects(), e.Rule, e.Until.Format(time.DateOnly))
 		if e.EndsSoon(a.Now()) && !a.ending[note] {
 			a.ending[note] = true
-			a.recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindNamespace, Name: e.Namespace}, nil, corev1.EventTypeWarning,
+			a.recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: object.KindNamespace, Name: e.Namespace}, nil, corev1.EventTypeWarning,
 				"ExemptionEnds", "Audit", "%.900s", note)
 		}
 	}
 }
 
-func (a *audit) event(key policy.Key, uid, reason, note string) {
-	gk := schema.GroupKind{Group: policy.GroupOf(key.Kind), Kind: key.Kind}
+func (a *audit) event(key object.Key, uid, reason, note string) {
+	gk := schema.GroupKind{Group: object.GroupOf(key.Kind), Kind: object.APIKind(key.Kind)}
 	mapping, err := a.mapper.RESTMapping(gk)
 	if err != nil {
 		return // the kind has gone, and its objects with it
@@ -266,13 +268,13 @@ func (a *audit) publish() {
 // dirty collects what is to be judged again.
 type dirty struct {
 	mu      sync.Mutex
-	objects map[policy.Key]bool
+	objects map[object.Key]bool
 	scope   scope
 	// full holds a token while there is something to do.
 	full chan struct{}
 }
 
-func (d *dirty) object(key policy.Key) { d.put(func() { d.objects[key] = true }) }
+func (d *dirty) object(key object.Key) { d.put(func() { d.objects[key] = true }) }
 
 func (d *dirty) change(c policy.Change) { d.put(func() { d.scope.add(c) }) }
 
@@ -286,10 +288,10 @@ func (d *dirty) put(add func()) {
 	}
 }
 
-func (d *dirty) take() (map[policy.Key]bool, scope) {
+func (d *dirty) take() (map[object.Key]bool, scope) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	objects, changes := d.objects, d.scope
-	d.objects, d.scope = map[policy.Key]bool{}, newScope()
+	d.objects, d.scope = map[object.Key]bool{}, newScope()
 	return objects, changes
 }

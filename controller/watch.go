@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -36,8 +37,8 @@ func (c *companions) controller(services cache.Informers, objects cache.Cache, o
 	for _, watch := range []source.Source{
 		source.Func(c.subscribe),
 		source.Func(func(ctx context.Context, queue requests) error { return watchServices(ctx, services, queue) }),
-		source.Kind(objects, object(c.rule), c.enqueue(c.servicesOfRule)),
-		source.Kind(objects, object(c.route), c.enqueue(c.servicesOfRoute)),
+		source.Kind(objects, objectOf(c.rule), c.enqueue(c.servicesOfRule)),
+		source.Kind(objects, objectOf(c.route), c.enqueue(c.servicesOfRoute)),
 	} {
 		if err := ctl.Watch(watch); err != nil {
 			return nil, err
@@ -50,7 +51,7 @@ func (c *companions) controller(services cache.Informers, objects cache.Cache, o
 func (c *companions) subscribe(ctx context.Context, queue requests) error {
 	c.queue = queue
 	cancel := c.index.Subscribe(func(change policy.Change) {
-		queue.Add(requestFor(policy.Host{Namespace: change.Namespace, Name: change.Service}))
+		queue.Add(requestFor(hostname.Host{Namespace: change.Namespace, Name: change.Service}))
 	})
 	context.AfterFunc(ctx, cancel)
 	return nil
@@ -79,10 +80,10 @@ func watchServices(ctx context.Context, services cache.Informers, queue requests
 }
 
 // enqueue asks for the Services of an object, and of what it was before.
-func (c *companions) enqueue(services func(*unstructured.Unstructured) []policy.Host) handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
+func (c *companions) enqueue(services func(*unstructured.Unstructured) []hostname.Host) handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
 	add := func(queue requests, u *unstructured.Unstructured) {
 		if name, ok := inject.CompanionOf(u.GetName()); ok {
-			queue.Add(requestFor(policy.Host{Namespace: u.GetNamespace(), Name: name}))
+			queue.Add(requestFor(hostname.Host{Namespace: u.GetNamespace(), Name: name}))
 		}
 		for _, host := range services(u) {
 			queue.Add(requestFor(host))
@@ -103,23 +104,23 @@ func (c *companions) enqueue(services func(*unstructured.Unstructured) []policy.
 }
 
 // servicesOfRule returns the Service whose companion a DestinationRule may take the place of.
-func (c *companions) servicesOfRule(u *unstructured.Unstructured) []policy.Host {
-	return c.parse(c.resolve(u, hostField), func(h policy.Host) bool { return h.Namespace == u.GetNamespace() })
+func (c *companions) servicesOfRule(u *unstructured.Unstructured) []hostname.Host {
+	return c.parse(c.resolve(u, hostField), func(h hostname.Host) bool { return h.Namespace == u.GetNamespace() })
 }
 
 // servicesOfRoute returns the Services whose companion a VirtualService may take the place of, and those whose
 // companion it may keep from going.
-func (c *companions) servicesOfRoute(u *unstructured.Unstructured) []policy.Host {
+func (c *companions) servicesOfRoute(u *unstructured.Unstructured) []hostname.Host {
 	return append(
-		c.parse(c.resolve(u, hostsField), func(h policy.Host) bool { return h.Namespace == u.GetNamespace() }),
-		c.parse(c.resolve(u, reservedField), func(policy.Host) bool { return true })...)
+		c.parse(c.resolve(u, hostsField), func(h hostname.Host) bool { return h.Namespace == u.GetNamespace() }),
+		c.parse(c.resolve(u, reservedField), func(hostname.Host) bool { return true })...)
 }
 
-func (c *companions) parse(names []string, keep func(policy.Host) bool) []policy.Host {
+func (c *companions) parse(names []string, keep func(hostname.Host) bool) []hostname.Host {
 	domain := c.index.Config().ClusterDomain
-	var hosts []policy.Host
+	var hosts []hostname.Host
 	for _, name := range names {
-		if host, ok := policy.ParseHost(name, domain); ok && keep(host) {
+		if host, ok := hostname.Parse(name, domain); ok && keep(host) {
 			hosts = append(hosts, host)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // TestActive: what is known not to hold is not active, and subset alone holds nothing behind an istiod of several
@@ -80,11 +81,11 @@ func TestHoldFaultKeeps(t *testing.T) {
 func TestFenced(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(parse(t, minimal+"scope: {namespaces: [{name: shop, fence: strict}]}\n"))
-	for _, host := range []policy.Host{{Namespace: "shop", Name: "till"}, {Namespace: "shop", Name: "cart"}, {Namespace: "app", Name: "web"}} {
+	for _, host := range []hostname.Host{{Namespace: "shop", Name: "till"}, {Namespace: "shop", Name: "cart"}, {Namespace: "app", Name: "web"}} {
 		index.SetService(host, nil)
 	}
-	index.SetService(policy.Host{Namespace: "app", Name: "own"}, map[string]string{policy.FenceKey: "strict"})
-	want := []policy.Host{{Namespace: "app", Name: "own"}, {Namespace: "shop", Name: "cart"}, {Namespace: "shop", Name: "till"}}
+	index.SetService(hostname.Host{Namespace: "app", Name: "own"}, map[string]string{policy.FenceKey: "strict"})
+	want := []hostname.Host{{Namespace: "app", Name: "own"}, {Namespace: "shop", Name: "cart"}, {Namespace: "shop", Name: "till"}}
 	if diff := cmp.Diff(want, index.Fenced("", policy.Strict)); diff != "" {
 		t.Errorf("strict Services (-want +got):\n%s", diff)
 	}

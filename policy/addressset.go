@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	"net/netip"
 	"slices"
 )
@@ -11,7 +12,7 @@ const chunkSize = 512
 // addressed is a Service by one of its addresses.
 type addressed struct {
 	address netip.Addr
-	host    Host
+	host    hostname.Host
 }
 
 func (a addressed) compare(b addressed) int {
@@ -66,7 +67,7 @@ func (s *addressSet) remove(a addressed) {
 }
 
 // within visits the Services with an address in the prefix, in the order of the addresses, until visit returns false.
-func (s *addressSet) within(prefix netip.Prefix, visit func(Host) bool) {
+func (s *addressSet) within(prefix netip.Prefix, visit func(hostname.Host) bool) {
 	if len(s.chunks) == 0 {
 		return
 	}

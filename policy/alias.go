@@ -4,12 +4,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	corev1 "k8s.io/api/core/v1"
 )
 
 // aliasOf returns the host for which a Service is but another name, as Istio and DNS compare names; empty for any other
 // Service.
-func aliasOf(spec ServiceSpec) string {
+func aliasOf(spec object.ServiceSpec) string {
 	if spec.Type != string(corev1.ServiceTypeExternalName) {
 		return ""
 	}
@@ -18,7 +20,7 @@ func aliasOf(spec ServiceSpec) string {
 
 // setAlias notes for which host a Service is another name, which it may have been for a different one. The lock of the
 // index is held.
-func (x *Index) setAlias(host Host, old, now string) {
+func (x *Index) setAlias(host hostname.Host, old, now string) {
 	if old == now {
 		return
 	}
@@ -29,19 +31,19 @@ func (x *Index) setAlias(host Host, old, now string) {
 		return
 	}
 	if x.aliases == nil {
-		x.aliases = map[string]map[Host]bool{}
+		x.aliases = map[string]map[hostname.Host]bool{}
 	}
 	if x.aliases[now] == nil {
-		x.aliases[now] = map[Host]bool{}
+		x.aliases[now] = map[hostname.Host]bool{}
 	}
 	x.aliases[now][host] = true
 }
 
 // Aliases returns the Services that are but another name for a host, sorted.
-func (v *View) Aliases(fqdn string) []Host {
+func (v *View) Aliases(fqdn string) []hostname.Host {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	var hosts []Host
+	var hosts []hostname.Host
 	for h := range v.index.aliases[fqdn] {
 		if !v.told(h) {
 			hosts = append(hosts, h)
@@ -52,6 +54,6 @@ func (v *View) Aliases(fqdn string) []Host {
 			hosts = append(hosts, h)
 		}
 	}
-	slices.SortFunc(hosts, Host.Compare)
+	slices.SortFunc(hosts, hostname.Host.Compare)
 	return hosts
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestAtLeast: what is said of many hosts is exact, or says that it is not.
@@ -15,10 +17,10 @@ func TestAtLeast(t *testing.T) {
 		index := policy.NewIndex(configOf(t, "{default: strict}"))
 		index.SetNamespace("shop", nil)
 		for i := range n {
-			h := policy.Host{Namespace: "shop", Name: fmt.Sprintf("s%d", i)}
+			h := hostname.Host{Namespace: "shop", Name: fmt.Sprintf("s%d", i)}
 			index.SetService(h, nil)
-			index.SetServiceSpec(h, policy.ServiceSpec{
-				Selector: map[string]string{"app": "a"}, ClusterIP: fmt.Sprintf("10.0.%d.%d", i/200, i%200), Ports: []policy.ServicePort{{Name: "tcp", Port: 5432}},
+			index.SetServiceSpec(h, object.ServiceSpec{
+				Selector: map[string]string{"app": "a"}, ClusterIP: fmt.Sprintf("10.0.%d.%d", i/200, i%200), Ports: []object.ServicePort{{Name: "tcp", Port: 5432}},
 			})
 		}
 		view := index.View()

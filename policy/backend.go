@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -27,10 +29,10 @@ type backend struct {
 // backendPort is one port, as small as it can be kept.
 type backendPort struct {
 	number    int32
-	transport Transport
+	transport object.Transport
 }
 
-func newBackend(spec ServiceSpec) backend {
+func newBackend(spec object.ServiceSpec) backend {
 	b := backend{
 		selector: pairs(spec.Selector), external: spec.Type == string(corev1.ServiceTypeExternalName),
 		headless: spec.ClusterIP == corev1.ClusterIPNone, alias: aliasOf(spec),
@@ -43,7 +45,7 @@ func newBackend(spec ServiceSpec) backend {
 	for _, p := range spec.Ports {
 		b.ports = append(b.ports, backendPort{int32(p.Port), p.Transport()}) //nolint:gosec // the API server takes none above 65535
 	}
-	if !Exported(spec.ExportTo, "", "") {
+	if !object.Exported(spec.ExportTo, "", "") {
 		b.exports = spec.ExportTo
 	}
 	return b
@@ -146,7 +148,7 @@ func (s *backends) remove(name string) {
 
 // SetServiceSpec tells what a Service selects, and its addresses and ports. They are forgotten with the Service. Ports
 // that speak another protocol than those before are a change: other routes are needed.
-func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
+func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
 	changed := false
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
@@ -169,7 +171,7 @@ func (x *Index) SetServiceSpec(host Host, spec ServiceSpec) {
 }
 
 // has says whether the Service is in the index.
-func (x *Index) has(host Host) bool {
+func (x *Index) has(host hostname.Host) bool {
 	n, ok := x.namespaces[host.Namespace]
 	if !ok {
 		return false
@@ -179,7 +181,7 @@ func (x *Index) has(host Host) bool {
 }
 
 // forgetAddresses drops those that are still the Service's own.
-func (x *Index) forgetAddresses(host Host, n *namespaceIndex) {
+func (x *Index) forgetAddresses(host hostname.Host, n *namespaceIndex) {
 	for _, address := range n.backends.byName[host.Name].addresses {
 		if x.addresses[address] == host {
 			delete(x.addresses, address)
@@ -196,12 +198,12 @@ func (v *View) StrictSelecting(namespace string, labels map[string]string) (Fenc
 		for key, value := range labels {
 			for _, name := range n.backends.byPair[key+"="+value] {
 				if n.backends.byName[name].selects(labels) {
-					s.offerIndexed(Host{namespace, name})
+					s.offerIndexed(hostname.Host{Namespace: namespace, Name: name})
 				}
 			}
 		}
 	}
-	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
+	s.offerTold(func(h hostname.Host, b backend) bool { return h.Namespace == namespace && b.selects(labels) })
 	return s.fencedHost()
 }
 
@@ -245,16 +247,16 @@ func (v *View) strictAmong(namespace string, wanted func(backend) bool) (FencedH
 	if n, ok := v.index.namespaces[namespace]; ok {
 		for name, b := range n.backends.byName {
 			if wanted(b) {
-				s.offerIndexed(Host{namespace, name})
+				s.offerIndexed(hostname.Host{Namespace: namespace, Name: name})
 			}
 		}
 	}
-	s.offerTold(func(h Host, b backend) bool { return h.Namespace == namespace && wanted(b) })
+	s.offerTold(func(h hostname.Host, b backend) bool { return h.Namespace == namespace && wanted(b) })
 	return s.fencedHost()
 }
 
 // backend returns that of a Service with an address.
-func (x *Index) backend(host Host) backend {
+func (x *Index) backend(host hostname.Host) backend {
 	return x.namespaces[host.Namespace].backends.byName[host.Name]
 }
 
@@ -266,10 +268,10 @@ func (v *View) StrictNamed(name string) (FencedHost, bool) {
 	s := strictSearch{view: v}
 	for namespace, n := range v.index.namespaces {
 		if _, exists := n.services[name]; exists {
-			s.offerIndexed(Host{namespace, name})
+			s.offerIndexed(hostname.Host{Namespace: namespace, Name: name})
 		}
 	}
-	s.offerTold(func(h Host, _ backend) bool { return h.Name == name })
+	s.offerTold(func(h hostname.Host, _ backend) bool { return h.Name == name })
 	return s.fencedHost()
 }
 
@@ -278,11 +280,11 @@ type strictSearch struct {
 	view *View
 	tightest
 
-	seen map[Host]bool
+	seen map[hostname.Host]bool
 }
 
 // offer reports whether the Service is strict.
-func (s *strictSearch) offer(h Host) bool {
+func (s *strictSearch) offer(h hostname.Host) bool {
 	r := s.view.ranked(h)
 	if r.decision.Fence == Strict && !s.seen[h] {
 		put(&s.seen, h, true)
@@ -300,14 +302,14 @@ func (s *strictSearch) fencedHost() (FencedHost, bool) {
 }
 
 // offerIndexed offers a Service of the index, unless the view was told otherwise.
-func (s *strictSearch) offerIndexed(h Host) {
+func (s *strictSearch) offerIndexed(h hostname.Host) {
 	if !s.view.told(h) {
 		s.offer(h)
 	}
 }
 
 // offerTold offers the Services that the view was told of.
-func (s *strictSearch) offerTold(wanted func(Host, backend) bool) {
+func (s *strictSearch) offerTold(wanted func(hostname.Host, backend) bool) {
 	for h, b := range s.view.backends {
 		if wanted(h, b) {
 			s.offer(h)
@@ -316,7 +318,7 @@ func (s *strictSearch) offerTold(wanted func(Host, backend) bool) {
 }
 
 // told says whether the view was told what a Service is. Then the index does not count for it.
-func (v *View) told(h Host) bool {
+func (v *View) told(h hostname.Host) bool {
 	_, ok := v.backends[h]
 	return ok
 }

@@ -10,35 +10,37 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // backendModel is a model that also knows what each Service selects, and its addresses.
 type backendModel struct {
 	*model
-	specs map[policy.Host]policy.ServiceSpec
+	specs map[hostname.Host]object.ServiceSpec
 }
 
-func (m backendModel) setSpec(h policy.Host, spec policy.ServiceSpec) {
+func (m backendModel) setSpec(h hostname.Host, spec object.ServiceSpec) {
 	if _, exists := m.services[h]; exists {
 		m.specs[h] = spec
 	}
 	m.index.SetServiceSpec(h, spec)
 }
 
-func (m backendModel) deleteService(h policy.Host) {
+func (m backendModel) deleteService(h hostname.Host) {
 	delete(m.specs, h)
 	m.model.deleteService(h)
 }
 
 // load tells a view of a Service, and the model for the rest of its life.
-func (m backendModel) load(view *policy.View, h policy.Host, annotations map[string]string, spec policy.ServiceSpec) {
+func (m backendModel) load(view *policy.View, h hostname.Host, annotations map[string]string, spec object.ServiceSpec) {
 	m.services[h], m.specs[h] = annotations, spec
 	view.LoadService(h, annotations)
 	view.LoadServiceSpec(h, spec)
 }
 
 // strict returns the strict Services, by a look at all of them, that are wanted, the tightest first.
-func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) []covered {
+func (m backendModel) strict(wanted func(hostname.Host, object.ServiceSpec) bool) []covered {
 	var hosts []covered
 	for h, spec := range m.specs {
 		if c := m.cover(h, m.services[h]); c.Fence == policy.Strict && wanted(h, spec) {
@@ -50,7 +52,7 @@ func (m backendModel) strict(wanted func(policy.Host, policy.ServiceSpec) bool) 
 }
 
 // first says which of them is the tightest, and what else it stands for; empty for none.
-func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) string {
+func (m backendModel) first(wanted func(hostname.Host, object.ServiceSpec) bool) string {
 	hosts := m.strict(wanted)
 	if len(hosts) == 0 {
 		return ""
@@ -59,7 +61,7 @@ func (m backendModel) first(wanted func(policy.Host, policy.ServiceSpec) bool) s
 }
 
 // alone returns a view of an index that has one Service of the model alone.
-func (m backendModel) alone(h policy.Host) *policy.View {
+func (m backendModel) alone(h hostname.Host) *policy.View {
 	index := policy.NewIndex(m.config)
 	index.SetNamespace(h.Namespace, m.namespaces[h.Namespace])
 	index.SetService(h, m.services[h])
@@ -68,7 +70,7 @@ func (m backendModel) alone(h policy.Host) *policy.View {
 }
 
 func (m backendModel) selecting(namespace string, labels map[string]string) string {
-	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+	return m.first(func(h hostname.Host, spec object.ServiceSpec) bool {
 		for key, value := range spec.Selector {
 			if have, ok := labels[key]; !ok || have != value {
 				return false
@@ -79,7 +81,7 @@ func (m backendModel) selecting(namespace string, labels map[string]string) stri
 }
 
 func (m backendModel) overlapping(namespace string, labels map[string]string) string {
-	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+	return m.first(func(h hostname.Host, spec object.ServiceSpec) bool {
 		shared := 0
 		for key, value := range spec.Selector {
 			have, ok := labels[key]
@@ -103,13 +105,13 @@ func (m backendModel) bound(namespace string, labels map[string]string) string {
 		}
 		return true
 	}
-	return m.first(func(h policy.Host, spec policy.ServiceSpec) bool {
+	return m.first(func(h hostname.Host, spec object.ServiceSpec) bool {
 		return h.Namespace == namespace && len(spec.Selector) > 0 && (within(labels, spec.Selector) || within(spec.Selector, labels))
 	})
 }
 
 func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []covered {
-	return m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool {
+	return m.strict(func(_ hostname.Host, spec object.ServiceSpec) bool {
 		return hasPort(spec, ports) && slices.ContainsFunc(append([]string{spec.ClusterIP}, spec.ClusterIPs...), func(text string) bool {
 			address, err := netip.ParseAddr(text)
 			return err == nil && prefix.Contains(address)
@@ -117,11 +119,11 @@ func (m backendModel) addressed(prefix netip.Prefix, ports policy.Ports) []cover
 	})
 }
 
-func hasPort(spec policy.ServiceSpec, ports policy.Ports) bool {
+func hasPort(spec object.ServiceSpec, ports policy.Ports) bool {
 	if len(spec.Ports) == 0 {
 		return !ports.HTTP && len(ports.Numbers) == 0
 	}
-	return slices.ContainsFunc(spec.Ports, func(p policy.ServicePort) bool {
+	return slices.ContainsFunc(spec.Ports, func(p object.ServicePort) bool {
 		return p.Protocol != "UDP" && (len(ports.Numbers) == 0 || slices.Contains(ports.Numbers, p.Port)) && (!ports.HTTP || strings.HasPrefix(p.Name, "http"))
 	})
 }
@@ -136,7 +138,7 @@ var (
 )
 
 // addresses returns those that a Service may have. No other has them, as no API server gives an address twice.
-func addresses(h policy.Host, choice int) (ip string, all []string) {
+func addresses(h hostname.Host, choice int) (ip string, all []string) {
 	n, m := slices.Index(someNamespaces, h.Namespace), slices.Index(someServices, h.Name)
 	four := netip.AddrFrom4([4]byte{10, 0, byte(n), byte(16*(choice%2) + m)}).String()
 	six := netip.AddrFrom16([16]byte{0: 0xfd, 14: byte(n), 15: byte(m)}).String()
@@ -189,11 +191,11 @@ func (m backendModel) check(t *testing.T, view *policy.View) {
 			}
 		}
 		got, found := view.StrictPort(ports)
-		somewhat("port", m.strict(func(_ policy.Host, spec policy.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
+		somewhat("port", m.strict(func(_ hostname.Host, spec object.ServiceSpec) bool { return hasPort(spec, ports) }), got, found)
 		for _, text := range someSidecars {
-			clients := view.ClientsIn("shop", objectOf(t, policy.KindSidecar, "shop", "it", `"spec": `+text))
+			clients := view.ClientsIn("shop", objectOf(t, object.KindSidecar, "shop", "it", `"spec": `+text))
 			got, found := view.StrictHidden(&clients, ports)
-			somewhat(text, m.strict(func(h policy.Host, _ policy.ServiceSpec) bool {
+			somewhat(text, m.strict(func(h hostname.Host, _ object.ServiceSpec) bool {
 				_, hidden := m.alone(h).StrictHidden(&clients, ports)
 				return hidden
 			}), got, found)
@@ -241,7 +243,7 @@ func FuzzBackends(f *testing.F) {
 		f.Add(steps)
 	}
 	f.Fuzz(func(t *testing.T, steps []byte) {
-		m := backendModel{newModel(configs[0]), map[policy.Host]policy.ServiceSpec{}}
+		m := backendModel{newModel(configs[0]), map[hostname.Host]object.ServiceSpec{}}
 		for step := range slices.Chunk(steps[:min(len(steps), 800)/4*4], 4) {
 			namespace := someNamespaces[int(step[1])%len(someNamespaces)]
 			h := host(namespace, someServices[int(step[1]/16)%len(someServices)])
@@ -271,10 +273,10 @@ func FuzzBackends(f *testing.F) {
 	})
 }
 
-func specOf(h policy.Host, choice int) policy.ServiceSpec {
-	spec := policy.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
+func specOf(h hostname.Host, choice int) object.ServiceSpec {
+	spec := object.ServiceSpec{Selector: someLabels[choice%len(someLabels)]}
 	spec.ClusterIP, spec.ClusterIPs = addresses(h, choice/8)
-	spec.Ports = [][]policy.ServicePort{
+	spec.Ports = [][]object.ServicePort{
 		nil, {{Port: 80, Name: "http"}}, {{Port: 80, Name: "tcp"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "tcp"}}, {{Port: 53, Name: "dns", Protocol: "UDP"}, {Port: 90, Name: "http"}}, {{Port: 90, Name: "http", Protocol: "UDP"}},
 	}[choice%6]
 	spec.ExportTo = [][]string{nil, nil, {"."}, {"shop", "a"}, {"~"}, {"*"}}[choice/2%6]
@@ -286,8 +288,8 @@ func TestServiceSpecs(t *testing.T) {
 	t.Parallel()
 	cart, till := host("shop", "cart"), host("shop", "till")
 	one := netip.MustParsePrefix("10.0.0.1/32")
-	spec := func(address string) policy.ServiceSpec {
-		return policy.ServiceSpec{ClusterIP: address, Selector: map[string]string{"app": "a"}}
+	spec := func(address string) object.ServiceSpec {
+		return object.ServiceSpec{ClusterIP: address, Selector: map[string]string{"app": "a"}}
 	}
 	tests := map[string]struct {
 		change              func(*policy.Index)

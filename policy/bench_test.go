@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // crowded returns an index of ten Namespaces that share the Services, each with Pods and addresses of its own. Without
@@ -24,9 +25,9 @@ func crowded(b *testing.B, services int, fences ...map[string]string) *policy.In
 		h := host(namespace, fmt.Sprintf("service-%d", i))
 		index.SetService(h, fences[i%len(fences)])
 		four := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()
-		index.SetServiceSpec(h, policy.ServiceSpec{
+		index.SetServiceSpec(h, object.ServiceSpec{
 			Selector:  map[string]string{"app.kubernetes.io/name": h.Name, "app.kubernetes.io/instance": h.Name + "-release"},
-			ClusterIP: four, ClusterIPs: []string{four}, Ports: []policy.ServicePort{{Name: "http", Port: 9080}},
+			ClusterIP: four, ClusterIPs: []string{four}, Ports: []object.ServicePort{{Name: "http", Port: 9080}},
 		})
 	}
 	return index
@@ -112,7 +113,7 @@ func BenchmarkStrictHidden(b *testing.B) {
 			"one port":   `[{"port": {"number": 9080, "protocol": "TCP"}, "hosts": ["./*"]}, {"hosts": ["*/*"]}]`,
 		} {
 			view := index.View()
-			clients := view.ClientsIn("app", objectOf(b, policy.KindSidecar, "app", "default", `"spec": {"egress": `+egress+`}`))
+			clients := view.ClientsIn("app", objectOf(b, object.KindSidecar, "app", "default", `"spec": {"egress": `+egress+`}`))
 			for _, ports := range []policy.Ports{{}, {Numbers: []int64{9080}}} {
 				b.Run(fmt.Sprintf("%s/ports=%v/services=%d", name, ports.Numbers, services), func(b *testing.B) {
 					b.ReportAllocs()

@@ -1,8 +1,9 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,143 +42,18 @@ const shortName = "short/"
 // shortNamed returns that name where it is one of an object's with such hosts.
 func shortNamed(hosts []string) []string {
 	for _, host := range hosts {
-		if _, ok := ShortWildcard(host); ok {
+		if _, ok := hostname.ShortWildcard(host); ok {
 			return []string{shortName}
 		}
 	}
 	return nil
 }
 
-// ShortWildcard returns the suffix of a wildcard that may cover <name>.<namespace> or <name>.<namespace>.svc of
-// Services; ok is false for every other host.
-func ShortWildcard(host string) (suffix string, ok bool) {
-	suffix, ok = Wildcard(strings.TrimSuffix(strings.ToLower(host), "."))
-	if !ok || !strings.Contains(suffix, ".") {
-		return "", false
-	}
-	rest, namespace := cutLast(strings.TrimSuffix(suffix, ".svc"))
-	if suffix != ".svc" && (!isLabel(namespace) || strings.Contains(rest, ".")) {
-		return "", false
-	}
-	return suffix, true
-}
-
-// cutLast cuts off what follows the last dot.
-func cutLast(text string) (rest, last string) {
-	dot := strings.LastIndexByte(text, '.')
-	return text[:max(dot, 0)], text[dot+1:]
-}
-
-// ServerName returns the host that a TLS connection between clusters is for, by the server name that the sidecar gives
-// it: outbound_.<port>_.<subset>_.<host> (BuildDNSSrvSubsetKey in Istio's pilot/pkg/model/service.go).
-func ServerName(sni string) (host string, ok bool) {
-	parts := strings.SplitN(strings.ToLower(sni), "_.", 4)
-	if len(parts) < 4 || parts[0] != "outbound" {
-		return "", false
-	}
-	return parts[3], true
-}
-
-// Claims lists the hosts that a VirtualService speaks for: those that it names, with the ones that server names lead
-// to, and the server names of its TLS routes with those that these cover.
-func (v *VirtualService) Claims() []string {
-	claims := make([]string, 0, len(v.Hosts))
-	add := func(host string) {
-		if inside, ok := ServerName(host); ok {
-			host = inside
-		}
-		claims = append(claims, host)
-	}
-	for _, host := range v.Hosts {
-		add(host)
-	}
-	for _, host := range v.ServerNames() {
-		add(host)
-	}
-	return append(claims, v.Crossed()...)
-}
-
-// ServerNames lists those of the TLS routes.
-func (v *VirtualService) ServerNames() []string {
-	var names []string
-	for _, route := range v.TLS {
-		for _, match := range route.Match {
-			names = append(names, match.SNIHosts...)
-		}
-	}
-	return names
-}
-
-// claimsAddress reports whether a VirtualService speaks for addresses, which may be those of any Service.
-func (v *VirtualService) claimsAddress() bool {
-	if slices.ContainsFunc(v.Hosts, isAddress) {
-		return true
-	}
-	for range v.Subnets() {
-		return true
-	}
-	return false
-}
-
-// isAddress reports whether a host is an IP address.
-func isAddress(host string) bool {
-	_, ok := Address(host)
-	return ok
-}
-
-// Address reads a host that is an IP address. That of an IPv4 address in IPv6 is the IPv4 one.
-func Address(host string) (netip.Addr, bool) {
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return address.WithZone("").Unmap(), err == nil
-}
-
-// claimsAddress reports whether a ServiceEntry has addresses, which may be those of any Service. What istiod itself
-// gives out is nobody's.
-func (e *ServiceEntry) claimsAddress() bool {
-	return len(e.Addresses) > 0 || slices.ContainsFunc(e.Status.Addresses, func(a EntryAddress) bool {
-		address, ok := Address(a.Value)
-		return ok && !Allocated(address)
-	})
-}
-
-// Allocated reports whether an address is one of those that istiod itself gives to ServiceEntries
-// (pilot/pkg/controllers/ipallocate).
-func Allocated(address netip.Addr) bool {
-	four, six := netip.AddrFrom4([4]byte{240, 240}), netip.AddrFrom16([16]byte{0x20, 0x01, 0, 2})
-	return netip.PrefixFrom(four, 16).Contains(address) || netip.PrefixFrom(six, 48).Contains(address)
-}
-
-// EgressProxy returns where what is for unknown hosts goes; nil where that is its own address.
-func (s *Sidecar) EgressProxy() *Destination {
-	if s.OutboundTrafficPolicy == nil || s.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY" {
-		return nil
-	}
-	return s.OutboundTrafficPolicy.EgressProxy
-}
-
-// openPorts lists the ports for which a Sidecar has a listener of its own that takes whatever comes to it, sorted.
-func (s *Sidecar) openPorts() []int64 {
-	var ports []int64
-	for _, e := range s.Egress {
-		if e.Port != nil && e.Port.Transport().Open() {
-			ports = append(ports, e.Port.Number)
-		}
-	}
-	slices.Sort(ports)
-	return slices.Compact(ports)
-}
-
-// Everywhere reports whether the listener is bound to every address.
-func (e EgressListener) Everywhere() bool {
-	address, ok := Address(e.Bind)
-	return ok && address.IsUnspecified()
-}
-
 // sidecarNames lists the names of a Sidecar: those of the Namespaces that it imports from, and where it catches
 // something itself one for every Service.
-func sidecarNames(o *Object, config *Config) []string {
+func sidecarNames(o *object.Object, config *Config) []string {
 	var names []string
-	for _, number := range o.Sidecar.openPorts() {
+	for _, number := range o.Sidecar.OpenPorts() {
 		names = append(names, listenerName(number))
 	}
 	catches := o.Sidecar.EgressProxy() != nil
@@ -190,7 +66,7 @@ func sidecarNames(o *Object, config *Config) []string {
 	for _, e := range o.Sidecar.Egress {
 		for _, host := range e.Hosts {
 			namespace, _, _ := strings.Cut(host, "/")
-			if namespace == "." && o.isRootSidecar(config) {
+			if namespace == "." && isRootSidecar(o, config) {
 				names = append(names, importsName("."))
 			}
 			if namespace == "." {
@@ -198,7 +74,7 @@ func sidecarNames(o *Object, config *Config) []string {
 			}
 			names = append(names, importsName(namespace))
 		}
-		catches = catches || isAddress(e.Bind)
+		catches = catches || hostname.IsAddress(e.Bind)
 	}
 	if o.Sidecar.EgressProxy() != nil {
 		names = append(names, proxyName)
@@ -210,23 +86,23 @@ func sidecarNames(o *Object, config *Config) []string {
 }
 
 // isRootSidecar reports whether a Sidecar is for the clients of every Namespace that has none without a selector.
-func (o *Object) isRootSidecar(config *Config) bool {
+func isRootSidecar(o *object.Object, config *Config) bool {
 	return o.Metadata.Namespace == config.IstioNamespace && o.Sidecar.WorkloadSelector == nil
 }
 
 // ClientsOf lists the clients that have a Sidecar. Those of the root Namespace stand for every Namespace.
-func (v *View) ClientsOf(sidecar *Object) []Clients {
+func (v *View) ClientsOf(sidecar *object.Object) []Clients {
 	list := []Clients{v.config.clients(sidecar.Metadata.Namespace, sidecar)}
-	if sidecar.isRootSidecar(v.config) {
+	if isRootSidecar(sidecar, v.config) {
 		list = append(list, v.config.clients("", sidecar))
 	}
 	return list
 }
 
 // ClientsWithout lists the clients that have another Sidecar, or none, without a Sidecar that has no selector.
-func (v *View) ClientsWithout(sidecar *Object) []Clients {
-	others := func(namespace string) []*Object {
-		return slices.DeleteFunc(v.named(ownName(namespace)), func(o *Object) bool { return o.Key() == sidecar.Key() })
+func (v *View) ClientsWithout(sidecar *object.Object) []Clients {
+	others := func(namespace string) []*object.Object {
+		return slices.DeleteFunc(v.named(ownName(namespace)), func(o *object.Object) bool { return o.Key() == sidecar.Key() })
 	}
 	namespace := sidecar.Metadata.Namespace
 	if len(others(namespace)) > 0 {
@@ -247,7 +123,7 @@ func (v *View) ClientsWithout(sidecar *Object) []Clients {
 }
 
 // ClientsIn returns the clients that a Sidecar has in a Namespace.
-func (v *View) ClientsIn(namespace string, sidecar *Object) Clients {
+func (v *View) ClientsIn(namespace string, sidecar *object.Object) Clients {
 	return v.config.clients(namespace, sidecar)
 }
 
@@ -255,8 +131,8 @@ func (v *View) ClientsIn(namespace string, sidecar *Object) Clients {
 // imports from there, and those without one. Clients that are alike stand in it once.
 func (v *View) Importers(namespace string, exportTo []string) []Clients {
 	var list []Clients
-	add := func(client string, sidecar *Object) {
-		if Exported(exportTo, namespace, client) {
+	add := func(client string, sidecar *object.Object) {
+		if object.Exported(exportTo, namespace, client) {
 			list = append(list, v.config.clients(client, sidecar))
 		}
 	}
@@ -264,7 +140,7 @@ func (v *View) Importers(namespace string, exportTo []string) []Clients {
 	shared := append(v.withoutOwn(append([]string{namespace}, exportTo...)), "")
 	for _, sidecar := range v.named(importsName(namespace), importsName("*"), importsName(".")) {
 		add(sidecar.Metadata.Namespace, sidecar)
-		if !sidecar.isRootSidecar(v.config) {
+		if !isRootSidecar(sidecar, v.config) {
 			continue
 		}
 		for _, client := range shared {
@@ -283,7 +159,7 @@ func (v *View) Importers(namespace string, exportTo []string) []Clients {
 func (v *View) withoutOwn(namespaces []string) []string {
 	var list []string
 	for _, namespace := range namespaces {
-		if isLabel(namespace) && namespace != v.config.IstioNamespace && !slices.Contains(list, namespace) && len(v.named(ownName(namespace))) == 0 {
+		if hostname.IsLabel(namespace) && namespace != v.config.IstioNamespace && !slices.Contains(list, namespace) && len(v.named(ownName(namespace))) == 0 {
 			list = append(list, namespace)
 		}
 	}
@@ -299,10 +175,10 @@ func (v *View) OpenPorts() []int64 {
 }
 
 // Opening returns the ServiceEntries that have sidecars listen on every address of a port, sorted by key.
-func (v *View) Opening(port int64) []*Object { return v.named(portName(port)) }
+func (v *View) Opening(port int64) []*object.Object { return v.named(portName(port)) }
 
 // Bare returns the ServiceEntries with a port for which they have no address, sorted by key.
-func (v *View) Bare(port int64) []*Object { return v.named(bareName(port)) }
+func (v *View) Bare(port int64) []*object.Object { return v.named(bareName(port)) }
 
 // Opened reports whether a Sidecar has a listener of its own for a port that takes whatever comes to it.
 func (v *View) Opened(port int64) bool { return v.has(listenerName(port)) }
@@ -311,7 +187,7 @@ func (v *View) Opened(port int64) bool { return v.has(listenerName(port)) }
 func (v *View) Proxied() bool { return v.has(proxyName) }
 
 // RoutingConnections returns the VirtualServices with routes of tcp for sidecars, sorted by key.
-func (v *View) RoutingConnections() []*Object { return v.named(connectionsName) }
+func (v *View) RoutingConnections() []*object.Object { return v.named(connectionsName) }
 
 // ListenerPorts lists the ports for which Sidecars have listeners of their own that take whatever comes to them, sorted.
 func (v *View) ListenerPorts() []int64 {
@@ -322,7 +198,7 @@ func (v *View) ListenerPorts() []int64 {
 }
 
 // TLSNetworks returns the ServiceEntries with a port of TLS for a network, sorted by key.
-func (v *View) TLSNetworks() []*Object { return v.named(tlsNetworkName) }
+func (v *View) TLSNetworks() []*object.Object { return v.named(tlsNetworkName) }
 
 // has reports whether an object of the inventory has a name.
 func (v *View) has(name string) bool {
@@ -333,4 +209,4 @@ func (v *View) has(name string) bool {
 }
 
 // CoveringShort returns the ServiceEntries and VirtualServices with a wildcard for short names, sorted by key.
-func (v *View) CoveringShort() []*Object { return v.named(shortName) }
+func (v *View) CoveringShort() []*object.Object { return v.named(shortName) }

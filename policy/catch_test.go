@@ -3,7 +3,8 @@ package policy_test
 import (
 	"testing"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 func TestExported(t *testing.T) {
@@ -25,7 +26,7 @@ func TestExported(t *testing.T) {
 		"nobody":                {[]string{"~"}, "shop", false},
 		"nobody after all":      {[]string{"~", "app", "."}, "app", false},
 	} {
-		if got := policy.Exported(test.list, "shop", test.client); got != test.want {
+		if got := object.Exported(test.list, "shop", test.client); got != test.want {
 			t.Errorf("%s: %t, want %t", name, got, test.want)
 		}
 	}
@@ -34,22 +35,22 @@ func TestExported(t *testing.T) {
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		port policy.ServicePort
-		want policy.Transport
+		port object.ServicePort
+		want object.Transport
 	}{
-		"no name":                 {policy.ServicePort{Port: 80}, policy.TransportAuto},
-		"unknown name":            {policy.ServicePort{Port: 80, Name: "web"}, policy.TransportAuto},
-		"HTTP":                    {policy.ServicePort{Port: 80, Name: "http"}, policy.TransportHTTP},
-		"HTTP with more":          {policy.ServicePort{Port: 80, Name: "http2-web"}, policy.TransportHTTP},
-		"upper case":              {policy.ServicePort{Port: 80, Name: "GRPC-web"}, policy.TransportHTTP},
-		"a name that starts like": {policy.ServicePort{Port: 80, Name: "httpweb"}, policy.TransportAuto},
-		"TLS":                     {policy.ServicePort{Port: 443, Name: "https"}, policy.TransportTLS},
-		"MySQL":                   {policy.ServicePort{Port: 80, Name: "mysql"}, policy.TransportAlone},
-		"a well-known port":       {policy.ServicePort{Port: 3306, Name: "db"}, policy.TransportTCP},
-		"UDP":                     {policy.ServicePort{Port: 53, Name: "http", Protocol: "UDP"}, policy.TransportNone},
-		"another protocol":        {policy.ServicePort{Port: 80, Name: "http", AppProtocol: new("tcp")}, policy.TransportTCP},
-		"HTTP of Kubernetes":      {policy.ServicePort{Port: 80, Name: "tcp", AppProtocol: new("kubernetes.io/ws")}, policy.TransportHTTP},
-		"TLS of Kubernetes":       {policy.ServicePort{Port: 80, AppProtocol: new("kubernetes.io/wss")}, policy.TransportTLS},
+		"no name":                 {object.ServicePort{Port: 80}, object.TransportAuto},
+		"unknown name":            {object.ServicePort{Port: 80, Name: "web"}, object.TransportAuto},
+		"HTTP":                    {object.ServicePort{Port: 80, Name: "http"}, object.TransportHTTP},
+		"HTTP with more":          {object.ServicePort{Port: 80, Name: "http2-web"}, object.TransportHTTP},
+		"upper case":              {object.ServicePort{Port: 80, Name: "GRPC-web"}, object.TransportHTTP},
+		"a name that starts like": {object.ServicePort{Port: 80, Name: "httpweb"}, object.TransportAuto},
+		"TLS":                     {object.ServicePort{Port: 443, Name: "https"}, object.TransportTLS},
+		"MySQL":                   {object.ServicePort{Port: 80, Name: "mysql"}, object.TransportAlone},
+		"a well-known port":       {object.ServicePort{Port: 3306, Name: "db"}, object.TransportTCP},
+		"UDP":                     {object.ServicePort{Port: 53, Name: "http", Protocol: "UDP"}, object.TransportNone},
+		"another protocol":        {object.ServicePort{Port: 80, Name: "http", AppProtocol: new("tcp")}, object.TransportTCP},
+		"HTTP of Kubernetes":      {object.ServicePort{Port: 80, Name: "tcp", AppProtocol: new("kubernetes.io/ws")}, object.TransportHTTP},
+		"TLS of Kubernetes":       {object.ServicePort{Port: 80, AppProtocol: new("kubernetes.io/wss")}, object.TransportTLS},
 	} {
 		if got := test.port.Transport(); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
@@ -59,8 +60,8 @@ func TestTransport(t *testing.T) {
 
 func TestSearched(t *testing.T) {
 	t.Parallel()
-	cart := policy.Host{Namespace: "shop", Name: "cart"}
-	for name, want := range map[string]policy.Host{
+	cart := hostname.Host{Namespace: "shop", Name: "cart"}
+	for name, want := range map[string]hostname.Host{
 		"cart.shop.app.svc.cluster.local":                   cart,
 		"Cart.Shop.app.svc.cluster.local.":                  cart,
 		"cart.shop.svc.app.svc.cluster.local":               cart,
@@ -75,8 +76,8 @@ func TestSearched(t *testing.T) {
 		"*.shop.app.svc.cluster.local":                      {},
 		"cluster.local":                                     {},
 	} {
-		got, ok := policy.Searched(name, "cluster.local")
-		if ok != (want != policy.Host{}) || ok && got != want {
+		got, ok := hostname.Searched(name, "cluster.local")
+		if ok != (want != hostname.Host{}) || ok && got != want {
 			t.Errorf("%s: %v (%t), want %v", name, got, ok, want)
 		}
 	}
@@ -112,7 +113,7 @@ func TestSearchedUnder(t *testing.T) {
 		"*.corp.cluster.local":                                "",
 		"cart.shop.app.svc.cluster.local":                     "",
 	} {
-		got, namespace, ok := policy.SearchedUnder(wildcard, "cluster.local")
+		got, namespace, ok := hostname.SearchedUnder(wildcard, "cluster.local")
 		if ok != (want != "") || ok && (got != want || (namespace == "shop") != (want == shop)) {
 			t.Errorf("%s: %s in %q (%t), want %s", wildcard, got, namespace, ok, want)
 		}
@@ -129,7 +130,7 @@ func TestServerName(t *testing.T) {
 		"inbound_.9080_._.cart.shop.svc.cluster.local":    "",
 		"cart.shop.svc.cluster.local":                     "",
 	} {
-		if got, ok := policy.ServerName(name); got != want || ok != (want != "") {
+		if got, ok := hostname.ServerName(name); got != want || ok != (want != "") {
 			t.Errorf("%s: %q (%t), want %q", name, got, ok, want)
 		}
 	}
@@ -141,7 +142,7 @@ func TestShortWildcard(t *testing.T) {
 		"*.shop": ".shop", "*.Shop.": ".shop", "*.svc": ".svc", "*.shop.svc": ".shop.svc", "*-db.shop": "-db.shop",
 		"*": "", "*.example.com": "", "*.shop.svc.cluster.local": "", "cart.shop": "", "*shop": "", "*.": "",
 	} {
-		if got, ok := policy.ShortWildcard(host); got != want || ok != (want != "") {
+		if got, ok := hostname.ShortWildcard(host); got != want || ok != (want != "") {
 			t.Errorf("%s: %q (%t), want %q", host, got, ok, want)
 		}
 	}

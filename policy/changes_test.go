@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 func TestSubscribe(t *testing.T) {
@@ -73,15 +75,15 @@ func TestEveryChangeIsTold(t *testing.T) {
 		configOf(t, "{}"), configOf(t, "{default: strict}"), configOf(t, "{namespaces: [{name: a, fence: prefer}]}"),
 	}
 	names, fences := []string{"a", "b", "c"}, []map[string]string{nil, fenced("none"), fenced("prefer"), fenced("strict"), fenced("unknown")}
-	var hosts []policy.Host
+	var hosts []hostname.Host
 	for _, namespace := range names {
 		for _, name := range names {
 			hosts = append(hosts, host(namespace, name))
 		}
 	}
 	x := policy.NewIndex(configs[0])
-	decisions := func() map[policy.Host]string {
-		all, view := map[policy.Host]string{}, x.View()
+	decisions := func() map[hostname.Host]string {
+		all, view := map[hostname.Host]string{}, x.View()
 		for _, h := range hosts {
 			m := view.Match(h.FQDN("cluster.local"))
 			for i, name := range policy.Fences() {
@@ -125,10 +127,10 @@ func TestEveryChangeIsTold(t *testing.T) {
 	}
 }
 
-func ports(names ...string) policy.ServiceSpec {
-	var spec policy.ServiceSpec
+func ports(names ...string) object.ServiceSpec {
+	var spec object.ServiceSpec
 	for i, name := range names {
-		spec.Ports = append(spec.Ports, policy.ServicePort{Name: name, Port: int64(8080 + i)})
+		spec.Ports = append(spec.Ports, object.ServicePort{Name: name, Port: int64(8080 + i)})
 	}
 	return spec
 }

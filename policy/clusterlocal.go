@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	"maps"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func (x *Index) clusterLocal(fold bool) []ClusterLocalEntry {
 			wildcards = append(wildcards, ClusterLocalEntry{Host: "*." + name + suffix, Local: local})
 		}
 		for _, host := range n.differing(name, local, named[name]) {
-			if !local || !host.istioDefault(x.config.IstioNamespace) {
+			if !local || !istioDefault(host, x.config.IstioNamespace) {
 				hosts = append(hosts, ClusterLocalEntry{Host: host.FQDN(x.config.ClusterDomain), Local: !local})
 			}
 		}
@@ -88,7 +89,7 @@ const kubeSystem = "kube-system"
 
 // istioDefault says whether Istio makes the host local by itself
 // (onMeshUpdated in Istio's pilot/pkg/model/cluster_local.go).
-func (h Host) istioDefault(istioNamespace string) bool {
+func istioDefault(h hostname.Host, istioNamespace string) bool {
 	return h.Namespace == kubeSystem || h.IsAPIServer() ||
 		h.Namespace == istioNamespace && strings.HasPrefix(h.Name, "istiod")
 }
@@ -120,12 +121,12 @@ func (n *namespaceIndex) local(fold bool) bool {
 
 // differing lists the Services of the Namespace, and those that the config names there, that are strict
 // where the Namespace is not, or the other way round.
-func (n *namespaceIndex) differing(namespace string, local bool, named []string) []Host {
-	var hosts []Host
+func (n *namespaceIndex) differing(namespace string, local bool, named []string) []hostname.Host {
+	var hosts []hostname.Host
 	for _, service := range named {
 		_, exists := n.services[service]
 		if !exists && (n.fence(service) == Strict) != local {
-			hosts = append(hosts, Host{Namespace: namespace, Name: service})
+			hosts = append(hosts, hostname.Host{Namespace: namespace, Name: service})
 		}
 	}
 	for f, names := range n.byFence {
@@ -133,7 +134,7 @@ func (n *namespaceIndex) differing(namespace string, local bool, named []string)
 			continue
 		}
 		for _, service := range slices.Concat(names.locked, names.free) {
-			hosts = append(hosts, Host{Namespace: namespace, Name: service})
+			hosts = append(hosts, hostname.Host{Namespace: namespace, Name: service})
 		}
 	}
 	return hosts

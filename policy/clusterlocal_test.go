@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // clusterLocalIndex builds an index from "ns", "ns=fence", "ns/service" and "ns/service=fence".
@@ -29,7 +30,7 @@ func clusterLocalIndex(t testing.TB, scope, cluster string) *policy.Index {
 			values = map[string]string{policy.FenceKey: fence}
 		}
 		if namespace, service, ok := strings.Cut(name, "/"); ok {
-			index.SetService(policy.Host{Namespace: namespace, Name: service}, values)
+			index.SetService(hostname.Host{Namespace: namespace, Name: service}, values)
 		} else {
 			index.SetNamespace(name, values)
 		}

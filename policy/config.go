@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"github.com/meshfence/meshfence/policy/object"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -85,7 +86,7 @@ type Exemption struct {
 }
 
 // Covers says whether the exemption holds for a rule and an object at that moment.
-func (e Exemption) Covers(rule string, object Metadata, now time.Time) bool {
+func (e Exemption) Covers(rule string, object object.Metadata, now time.Time) bool {
 	return e.Rule == rule && e.Namespace == object.Namespace && (e.Name == "" || e.Name == object.Name) &&
 		(e.Selector == nil || e.Selector.Matches(labels.Set(object.Labels))) && now.Before(e.Until.AddDate(0, 0, 1))
 }

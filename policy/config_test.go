@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -274,7 +275,7 @@ func TestExemptionCovers(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := tc.exemption.Covers(tc.rule, policy.Metadata{Namespace: tc.namespace, Name: tc.name, Labels: tc.labels}, tc.now); got != tc.want {
+			if got := tc.exemption.Covers(tc.rule, object.Metadata{Namespace: tc.namespace, Name: tc.name, Labels: tc.labels}, tc.now); got != tc.want {
 				t.Errorf("got %t, want %t", got, tc.want)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshfence/meshfence/policy/hostname"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -151,7 +152,7 @@ func (d *document) checkControlPlane(c *Config) {
 		d.checkCluster(field, id)
 		d.check(!slices.Contains(c.Clusters[:i], id), field, "%q must not stand twice", id)
 		if len(c.Clusters) > 1 && c.Holds.Has(Subset) {
-			d.check(isLabel(strings.ToLower(reservedPrefix+id)), field, "%q must be at most %d letters, digits and "+
+			d.check(hostname.IsLabel(strings.ToLower(reservedPrefix+id)), field, "%q must be at most %d letters, digits and "+
 				"dashes, because hold subset names a subset after it", id, validation.DNS1123LabelMaxLength-len(reservedPrefix))
 		}
 	}
@@ -187,7 +188,7 @@ func (f *configFile) exempt(d *document, src Source) map[string]bool {
 }
 
 func (s scopeFile) build(d *document, exempt map[string]bool) scope {
-	built := scope{fallback: d.checkFence("scope.default", s.Default), services: map[Host]entry{}, exempt: exempt}
+	built := scope{fallback: d.checkFence("scope.default", s.Default), services: map[hostname.Host]entry{}, exempt: exempt}
 	for i, n := range s.Namespaces {
 		built.namespaces = append(built.namespaces, n.build(d, fmt.Sprintf("scope.namespaces[%d]", i), exempt))
 	}
@@ -195,7 +196,7 @@ func (s scopeFile) build(d *document, exempt map[string]bool) scope {
 		field := fmt.Sprintf("scope.services[%d]", i)
 		d.checkLabel(field+".name", "Service", service.Name)
 		d.checkFenced(field+".namespace", service.Namespace, exempt)
-		host := Host{Namespace: service.Namespace, Name: service.Name}
+		host := hostname.Host{Namespace: service.Namespace, Name: service.Name}
 		_, twice := built.services[host]
 		d.check(!twice, field, "%q must not stand twice", service.Namespace+"/"+service.Name)
 		built.services[host] = newEntry(d, field, service.Fence, service.Locked)
@@ -273,7 +274,7 @@ func (d *document) checkCluster(field, id string) {
 const Placeholder = "EDIT-THIS"
 
 func (d *document) checkLabel(field, kind, name string) {
-	d.check(isLabel(name), field, "%q must be the name of a %s (lower-case letters, digits and dashes, at most %d)",
+	d.check(hostname.IsLabel(name), field, "%q must be the name of a %s (lower-case letters, digits and dashes, at most %d)",
 		name, kind, validation.DNS1123LabelMaxLength)
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meshfence/meshfence/policy/jsonerr"
 	"go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -117,9 +118,9 @@ func (d *document) fill(data []byte, into any) (strict []error, err error) {
 		if !ok {
 			return strict, err
 		}
-		v := valueAt(data, typeError.Offset)
-		d.add(v.path, typeMessage(typeError.Type, data[v.start:v.end]))
-		data = slices.Concat(data[:v.start], []byte("null"), data[v.end:])
+		v := jsonerr.ValueAt(data, typeError.Offset)
+		d.add(v.Path, jsonerr.TypeMessage(typeError.Type, data[v.Start:v.End]))
+		data = slices.Concat(data[:v.Start], []byte("null"), data[v.End:])
 	}
 	return nil, nil
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 	"strings"
@@ -14,7 +16,7 @@ func gatewayName(pair string) string { return "gateway/" + pair }
 
 // gatewayNames lists the labels by which a Gateway chooses Pods, and all of them together; without any it is for all
 // gateways.
-func gatewayNames(g *Gateway) []string {
+func gatewayNames(g *object.Gateway) []string {
 	list := pairs(g.Selector)
 	if len(list) == 0 {
 		return []string{gatewayName("")}
@@ -28,9 +30,9 @@ func gatewayNames(g *Gateway) []string {
 
 // leadsElsewhere reports whether a VirtualService may send requests for a Service to another host than one that it is
 // for. A delegate may.
-func (o *Object) leadsElsewhere(config *Config) bool {
+func leadsElsewhere(o *object.Object, config *Config) bool {
 	resolve := func(host string) string {
-		return strings.TrimSuffix(strings.ToLower(Resolve(host, o.Metadata.Namespace, config.ClusterDomain)), ".")
+		return strings.TrimSuffix(strings.ToLower(hostname.Resolve(host, o.Metadata.Namespace, config.ClusterDomain)), ".")
 	}
 	var own []string
 	inside := len(o.VirtualService.Hosts) == 0
@@ -39,7 +41,7 @@ func (o *Object) leadsElsewhere(config *Config) bool {
 		own = append(own, host)
 		inside = inside || config.mayBeService(host)
 	}
-	if !inside && !o.VirtualService.claimsAddress() {
+	if !inside && !o.VirtualService.ClaimsAddress() {
 		return false
 	}
 	for _, d := range o.VirtualService.Destinations() {
@@ -53,22 +55,22 @@ func (o *Object) leadsElsewhere(config *Config) bool {
 // mayBeService reports whether a host is a name by which a Service may be asked for, or a wildcard for such names.
 func (c *Config) mayBeService(host string) bool {
 	domain := ".svc." + c.ClusterDomain
-	suffix, wildcard := Wildcard(host)
+	suffix, wildcard := hostname.Wildcard(host)
 	return wildcard && (strings.HasSuffix(domain, suffix) || strings.HasSuffix(suffix, domain) || strings.Count(suffix, ".") < 2) ||
-		strings.HasSuffix(host, domain) || strings.HasSuffix(host, ".svc") || strings.Count(host, ".") < 2 || isAddress(host)
+		strings.HasSuffix(host, domain) || strings.HasSuffix(host, ".svc") || strings.Count(host, ".") < 2 || hostname.IsAddress(host)
 }
 
 // LeadingElsewhere returns the VirtualServices that may send requests for a Service to another host, sorted by key.
-func (v *View) LeadingElsewhere() []*Object { return v.named(leadsName) }
+func (v *View) LeadingElsewhere() []*object.Object { return v.named(leadsName) }
 
 // LeadingInto returns those of them that have a route to a Service of a Namespace.
-func (v *View) LeadingInto(namespace string) []*Object { return v.named(leadsName + namespace) }
+func (v *View) LeadingInto(namespace string) []*object.Object { return v.named(leadsName + namespace) }
 
 // Routing returns the VirtualServices and DestinationRules that are for Services of a Namespace, or lead there, sorted by
 // key.
-func (v *View) Routing(namespace string) []*Object {
+func (v *View) Routing(namespace string) []*object.Object {
 	related := v.index.inventory.find([]string{"." + namespace + ".svc." + v.config.ClusterDomain}, routesName+namespace)
-	return slices.DeleteFunc(related, func(o *Object) bool { return o.VirtualService == nil && o.DestinationRule == nil })
+	return slices.DeleteFunc(related, func(o *object.Object) bool { return o.VirtualService == nil && o.DestinationRule == nil })
 }
 
 // routesName begins the name of a Namespace among those of the VirtualServices and DestinationRules that are for its
@@ -79,11 +81,11 @@ const routesName = "routes/"
 func (c *Config) within(hosts []string) []string {
 	var list []string
 	for _, host := range hosts {
-		suffix, wildcard := Wildcard(host)
+		suffix, wildcard := hostname.Wildcard(host)
 		if wildcard {
 			host = "any" + suffix
 		}
-		if h, inside := ParseHost(host, c.ClusterDomain); inside && (len(list) == 0 || list[len(list)-1] != h.Namespace) {
+		if h, inside := hostname.Parse(host, c.ClusterDomain); inside && (len(list) == 0 || list[len(list)-1] != h.Namespace) {
 			list = append(list, h.Namespace)
 		}
 	}
@@ -91,17 +93,19 @@ func (c *Config) within(hosts []string) []string {
 }
 
 // Selects reports whether a Service selects what has the labels.
-func (v *View) Selects(h Host, labels map[string]string) bool { return v.backendOf(h).selects(labels) }
+func (v *View) Selects(h hostname.Host, labels map[string]string) bool {
+	return v.backendOf(h).selects(labels)
+}
 
 // GatewayOn reports whether a Gateway chooses Pods of a Service: its selector contradicts no label that the Service
 // selects by, and has one of them or is empty, so that it is bound to; or a Pod has the labels of both.
-func (v *View) GatewayOn(g *Gateway, h Host) bool {
+func (v *View) GatewayOn(g *object.Gateway, h hostname.Host) bool {
 	b := v.backendOf(h)
 	return b.overlaps(g.Selector) || b.apart(g.Selector) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(g.Selector))...)
 }
 
 // GatewaysOn returns the Gateways that choose Pods of a Service, sorted by key.
-func (v *View) GatewaysOn(h Host) []*Object {
+func (v *View) GatewaysOn(h hostname.Host) []*object.Object {
 	b := v.backendOf(h)
 	names := []string{gatewayName("")}
 	for _, pair := range b.selector {
@@ -112,21 +116,21 @@ func (v *View) GatewaysOn(h Host) []*Object {
 			names = append(names, gatewayNames(o.Gateway)[0])
 		}
 	}
-	return slices.DeleteFunc(v.named(names...), func(o *Object) bool { return !v.GatewayOn(o.Gateway, h) })
+	return slices.DeleteFunc(v.named(names...), func(o *object.Object) bool { return !v.GatewayOn(o.Gateway, h) })
 }
 
 // ServedByHand reports whether the index knows that a Service chooses no Pods: people write its endpoints, or it is but
 // another name. The API server keeps those of its own Service.
-func (v *View) ServedByHand(h Host) bool {
+func (v *View) ServedByHand(h hostname.Host) bool {
 	b, known := v.knownBackend(h)
 	return known && !h.IsAPIServer() && (b.external || len(b.selector) == 0)
 }
 
 // oneOfEachSelector returns a Gateway for each set of labels by which Gateways choose Pods.
-func (i *inventory) oneOfEachSelector() []*Object {
+func (i *inventory) oneOfEachSelector() []*object.Object {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	var list []*Object
+	var list []*object.Object
 	for _, name := range slices.Sorted(maps.Keys(i.selectors)) {
 		for key := range i.byName[name] {
 			if o := i.objects[key].Object; o.Gateway != nil && gatewayNames(o.Gateway)[0] == name {

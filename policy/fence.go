@@ -15,8 +15,6 @@ const (
 	InjectedAnnotation = "meshfence.io/injected"
 	// EnforcementLabel is the label on a Namespace that overrides the enforcement of the FenceConfig.
 	EnforcementLabel = "meshfence.io/enforcement"
-	// ExportToAnnotation is Istio's annotation on a Service that lists the Namespaces whose clients know it.
-	ExportToAnnotation = "networking.istio.io/exportTo"
 	// ClusterLabel is the label that istiod gives every endpoint and proxy: the id of its cluster.
 	ClusterLabel = "topology.istio.io/cluster"
 )

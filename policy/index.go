@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	"maps"
 	"net/netip"
 	"slices"
@@ -15,8 +16,8 @@ type Index struct {
 	mu         sync.RWMutex
 	config     *Config
 	namespaces map[string]*namespaceIndex
-	addresses  map[netip.Addr]Host
-	aliases    map[string]map[Host]bool // the Services that are but another name, by the host
+	addresses  map[netip.Addr]hostname.Host
+	aliases    map[string]map[hostname.Host]bool // the Services that are but another name, by the host
 	strict     strictSets
 
 	inventory   inventory
@@ -45,7 +46,7 @@ func (f *fencedNames) count() int { return len(f.locked) + len(f.free) }
 
 // NewIndex returns an Index without Namespaces and Services.
 func NewIndex(config *Config) *Index {
-	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]Host{}, strict: strictSets{}}
+	return &Index{config: config, namespaces: map[string]*namespaceIndex{}, addresses: map[netip.Addr]hostname.Host{}, strict: strictSets{}}
 }
 
 // Config returns the config in force.
@@ -90,7 +91,7 @@ func (x *Index) DeleteNamespace(name string) {
 }
 
 // SetService adds or replaces a Service.
-func (x *Index) SetService(host Host, annotations map[string]string) {
+func (x *Index) SetService(host hostname.Host, annotations map[string]string) {
 	changed := false
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
@@ -111,7 +112,7 @@ func (x *Index) SetService(host Host, annotations map[string]string) {
 }
 
 // DeleteService forgets a Service.
-func (x *Index) DeleteService(host Host) {
+func (x *Index) DeleteService(host hostname.Host) {
 	changed := false
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()

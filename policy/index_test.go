@@ -11,13 +11,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 const domain = ".svc.cluster.local"
 
 func fenced(name string) map[string]string { return map[string]string{policy.FenceKey: name} }
 
-func host(namespace, name string) policy.Host { return policy.Host{Namespace: namespace, Name: name} }
+func host(namespace, name string) hostname.Host {
+	return hostname.Host{Namespace: namespace, Name: name}
+}
 
 func configOf(t testing.TB, scope string) *policy.Config {
 	t.Helper()
@@ -228,16 +231,16 @@ func TestFencedOf(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{default: none}"))
 	index.SetNamespace("shop", fenced("strict"))
-	for _, h := range []policy.Host{host("shop", "a"), host("shop", "b"), host("app", "a"), host("app", "b")} {
+	for _, h := range []hostname.Host{host("shop", "a"), host("shop", "b"), host("app", "a"), host("app", "b")} {
 		index.SetService(h, nil)
 	}
 	index.SetService(host("shop", "b"), fenced("none"))
 	index.SetService(host("app", "b"), fenced("prefer"))
-	for namespace, want := range map[string][]policy.Host{
+	for namespace, want := range map[string][]hostname.Host{
 		"": {host("app", "b"), host("shop", "a")}, "shop": {host("shop", "a")}, "other": nil,
 	} {
 		got := index.Fenced(namespace, policy.Prefer, policy.Strict)
-		slices.SortFunc(got, func(a, b policy.Host) int { return strings.Compare(a.Namespace, b.Namespace) })
+		slices.SortFunc(got, func(a, b hostname.Host) int { return strings.Compare(a.Namespace, b.Namespace) })
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("in %q (-want +got):\n%s", namespace, diff)
 		}

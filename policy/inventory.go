@@ -1,44 +1,34 @@
 package policy
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
-
-// Key names an object.
-type Key struct{ Kind, Namespace, Name string }
-
-// Compare orders keys by kind, Namespace and name.
-func (k Key) Compare(other Key) int {
-	return cmp.Or(strings.Compare(k.Kind, other.Kind), strings.Compare(k.Namespace, other.Namespace), strings.Compare(k.Name, other.Name))
-}
-
-// Key returns the name of the object.
-func (o *Object) Key() Key { return Key{o.Kind, o.Metadata.Namespace, o.Metadata.Name} }
 
 // inventory holds the objects that can let the traffic of a Service out, by the hosts that they name, so that
 // whichever of two related objects comes second is judged.
 type inventory struct {
 	mu      sync.RWMutex
-	objects map[Key]filed
+	objects map[object.Key]filed
 	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
-	byName, byWildcard map[string]map[Key]bool
+	byName, byWildcard map[string]map[object.Key]bool
 	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
 	// Sidecars by those for which they have listeners that take whatever comes to them.
 	open, listeners tally[int64]
 	// selectors counts the Gateways by the name for all labels by which they choose Pods.
 	selectors tally[string]
-	watchers  []*func(Key)
+	watchers  []*func(object.Key)
 }
 
 // filed is an object and the names that it stands under, those of the cluster domain at that time.
 type filed struct {
-	*Object
+	*object.Object
 	names []string
 }
 
@@ -60,7 +50,7 @@ func (i *inventory) count(f filed, by int) {
 			i.open.add(p.Number, by)
 		}
 	case f.Sidecar != nil:
-		for _, number := range f.Sidecar.openPorts() {
+		for _, number := range f.Sidecar.OpenPorts() {
 			i.listeners.add(number, by)
 		}
 	case f.Gateway != nil && len(f.Gateway.Selector) > 0:
@@ -68,19 +58,19 @@ func (i *inventory) count(f filed, by int) {
 	}
 }
 
-// SetObject adds or replaces an object of a kind that [Object.names] knows. The object must not be written to.
-func (x *Index) SetObject(o *Object) {
-	f := filed{o, o.names(x.Config())}
+// SetObject adds or replaces an object of a kind that namesOf knows. The object must not be written to.
+func (x *Index) SetObject(o *object.Object) {
+	f := filed{o, namesOf(o, x.Config())}
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
-			i.objects, i.byName, i.byWildcard = map[Key]filed{}, map[string]map[Key]bool{}, map[string]map[Key]bool{}
+			i.objects, i.byName, i.byWildcard = map[object.Key]filed{}, map[string]map[object.Key]bool{}, map[string]map[object.Key]bool{}
 			i.open, i.listeners, i.selectors = tally[int64]{}, tally[int64]{}, tally[string]{}
 		}
 		i.objects[o.Key()] = f
 		i.count(f, 1)
-		i.places(f, func(set map[string]map[Key]bool, name string) {
+		i.places(f, func(set map[string]map[object.Key]bool, name string) {
 			if set[name] == nil {
-				set[name] = map[Key]bool{}
+				set[name] = map[object.Key]bool{}
 			}
 			set[name][o.Key()] = true
 		})
@@ -88,12 +78,12 @@ func (x *Index) SetObject(o *Object) {
 }
 
 // DeleteObject forgets an object.
-func (x *Index) DeleteObject(k Key) { x.inventory.change(k, func(*inventory) {}) }
+func (x *Index) DeleteObject(k object.Key) { x.inventory.change(k, func(*inventory) {}) }
 
 // change takes out what stands under a key, lets put do its work, and tells the watchers.
-func (i *inventory) change(k Key, put func(*inventory)) {
+func (i *inventory) change(k object.Key, put func(*inventory)) {
 	i.mu.Lock()
-	i.places(i.objects[k], func(set map[string]map[Key]bool, name string) {
+	i.places(i.objects[k], func(set map[string]map[object.Key]bool, name string) {
 		if delete(set[name], k); len(set[name]) == 0 {
 			delete(set, name)
 		}
@@ -110,7 +100,7 @@ func (i *inventory) change(k Key, put func(*inventory)) {
 
 // WatchObjects calls f after an object was set or deleted, in the goroutine that did it. It must be quick, and may use
 // the index. The function returned ends that; a call that has begun may end after it.
-func (x *Index) WatchObjects(f func(Key)) (cancel func()) {
+func (x *Index) WatchObjects(f func(object.Key)) (cancel func()) {
 	i := &x.inventory
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -118,21 +108,21 @@ func (x *Index) WatchObjects(f func(Key)) (cancel func()) {
 	return func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		i.watchers = slices.DeleteFunc(slices.Clone(i.watchers), func(other *func(Key)) bool { return other == &f })
+		i.watchers = slices.DeleteFunc(slices.Clone(i.watchers), func(other *func(object.Key)) bool { return other == &f })
 	}
 }
 
 // Objects lists the keys of all objects, sorted.
-func (x *Index) Objects() []Key {
+func (x *Index) Objects() []object.Key {
 	x.inventory.mu.RLock()
 	defer x.inventory.mu.RUnlock()
-	return slices.SortedFunc(maps.Keys(x.inventory.objects), Key.Compare)
+	return slices.SortedFunc(maps.Keys(x.inventory.objects), object.Key.Compare)
 }
 
 // places visits where the key of an object stands.
-func (i *inventory) places(f filed, visit func(set map[string]map[Key]bool, name string)) {
+func (i *inventory) places(f filed, visit func(set map[string]map[object.Key]bool, name string)) {
 	for _, name := range f.names {
-		if suffix, ok := Wildcard(name); ok {
+		if suffix, ok := hostname.Wildcard(name); ok {
 			visit(i.byWildcard, suffix)
 		} else {
 			visit(i.byName, name)
@@ -141,19 +131,19 @@ func (i *inventory) places(f filed, visit func(set map[string]map[Key]bool, name
 }
 
 // list returns the objects of the keys, sorted by key.
-func (i *inventory) list(keys map[Key]bool) []*Object {
-	objects := make([]*Object, 0, len(keys))
-	for _, key := range slices.SortedFunc(maps.Keys(keys), Key.Compare) {
+func (i *inventory) list(keys map[object.Key]bool) []*object.Object {
+	objects := make([]*object.Object, 0, len(keys))
+	for _, key := range slices.SortedFunc(maps.Keys(keys), object.Key.Compare) {
 		objects = append(objects, i.objects[key].Object)
 	}
 	return objects
 }
 
 // find returns the objects that have one of the hosts or a wildcard for one, or one of the other names, sorted by key.
-func (i *inventory) find(hosts []string, names ...string) []*Object {
+func (i *inventory) find(hosts []string, names ...string) []*object.Object {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	found := map[Key]bool{}
+	found := map[object.Key]bool{}
 	for _, host := range hosts {
 		maps.Copy(found, i.byName[host])
 		for at := range len(host) + 1 {
@@ -167,12 +157,12 @@ func (i *inventory) find(hosts []string, names ...string) []*Object {
 }
 
 // named returns the objects that have one of the names, sorted by key.
-func (v *View) named(names ...string) []*Object {
+func (v *View) named(names ...string) []*object.Object {
 	return v.index.inventory.find(nil, names...)
 }
 
 // Object returns an object of the inventory.
-func (v *View) Object(k Key) (*Object, bool) {
+func (v *View) Object(k object.Key) (*object.Object, bool) {
 	v.index.inventory.mu.RLock()
 	defer v.index.inventory.mu.RUnlock()
 	f, ok := v.index.inventory.objects[k]
@@ -181,7 +171,7 @@ func (v *View) Object(k Key) (*Object, bool) {
 
 // Related returns the objects of the inventory that name a Service in any way, that may catch what is for one of its
 // ports, or that choose workloads in its Namespace, sorted by key.
-func (v *View) Related(h Host) []*Object {
+func (v *View) Related(h hostname.Host) []*object.Object {
 	short := h.Name + "." + h.Namespace
 	names := []string{h.Name}
 	for _, p := range v.backendOf(h).ports {
@@ -191,13 +181,13 @@ func (v *View) Related(h Host) []*Object {
 }
 
 // backendOf returns what the view knows of a Service.
-func (v *View) backendOf(h Host) backend {
+func (v *View) backendOf(h hostname.Host) backend {
 	b, _ := v.knownBackend(h)
 	return b
 }
 
 // knownBackend does the same, and reports whether it knows the spec of the Service.
-func (v *View) knownBackend(h Host) (b backend, known bool) {
+func (v *View) knownBackend(h hostname.Host) (b backend, known bool) {
 	if b, told := v.backends[h]; told {
 		return b, true
 	}
@@ -211,12 +201,12 @@ func (v *View) knownBackend(h Host) (b backend, known bool) {
 
 // Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that
 // covers it, sorted by key.
-func (v *View) Covering(host string) []*Object {
+func (v *View) Covering(host string) []*object.Object {
 	return v.index.inventory.find([]string{strings.ToLower(strings.TrimSuffix(host, "."))})
 }
 
 // Delegators returns the VirtualServices that leave routes to a VirtualService, sorted by key.
-func (v *View) Delegators(k Key) []*Object {
+func (v *View) Delegators(k object.Key) []*object.Object {
 	i := &v.index.inventory
 	i.mu.RLock()
 	defer i.mu.RUnlock()
@@ -227,15 +217,15 @@ func (v *View) Delegators(k Key) []*Object {
 // like it.
 func delegateName(namespace, name string) string { return "delegate/" + namespace + "/" + name }
 
-// names lists what an object may be found by: the hosts that it names as Istio compares them, in lower case, a
+// namesOf lists what an object may be found by: the hosts that it names as Istio compares them, in lower case, a
 // bare name of a ServiceEntry as it is, and the wildcard of its Namespace where it chooses workloads there.
-func (o *Object) names(config *Config) []string {
+func namesOf(o *object.Object, config *Config) []string {
 	namespace, domain := o.Metadata.Namespace, config.ClusterDomain
 	var list []string
 	add := func(host string) {
-		list = append(list, strings.TrimSuffix(strings.ToLower(Resolve(host, namespace, domain)), "."))
+		list = append(list, strings.TrimSuffix(strings.ToLower(hostname.Resolve(host, namespace, domain)), "."))
 	}
-	service := func(h Host) { list = append(list, h.FQDN(domain)) }
+	service := func(h hostname.Host) { list = append(list, h.FQDN(domain)) }
 	switch {
 	case o.DestinationRule != nil:
 		add(o.DestinationRule.Host)
@@ -257,17 +247,17 @@ func (o *Object) names(config *Config) []string {
 		for _, in := range into {
 			list = append(list, routesName+in)
 		}
-		if o.VirtualService.routesConnections() {
+		if o.VirtualService.RoutesConnections() {
 			list = append(list, connectionsName)
 		}
-		if o.leadsElsewhere(config) {
+		if leadsElsewhere(o, config) {
 			list = append(list, leadsName)
 			for _, in := range into {
 				list = append(list, leadsName+in)
 			}
 		}
-		list = slices.Concat(list, shortNamed(o.VirtualService.Hosts), o.takenGateways())
-		if o.VirtualService.claimsAddress() {
+		list = slices.Concat(list, shortNamed(o.VirtualService.Hosts), takenGateways(o))
+		if o.VirtualService.ClaimsAddress() {
 			add("*.svc." + domain)
 		}
 		for _, d := range o.VirtualService.Delegates(namespace) {
@@ -277,13 +267,13 @@ func (o *Object) names(config *Config) []string {
 		for _, host := range o.ServiceEntry.Hosts {
 			add(host)
 			list = append(list, strings.ToLower(host))
-			if h, ok := Searched(host, domain); ok {
+			if h, ok := hostname.Searched(host, domain); ok {
 				service(h)
 			}
-			if services, _, ok := SearchedUnder(host, domain); ok {
+			if services, _, ok := hostname.SearchedUnder(host, domain); ok {
 				list = append(list, services)
 			}
-			if _, ok := SearchDomain(host, domain); ok {
+			if _, ok := hostname.SearchDomain(host, domain); ok {
 				list = append(list, shortName)
 			}
 		}
@@ -294,19 +284,19 @@ func (o *Object) names(config *Config) []string {
 		for _, p := range o.ServiceEntry.BarePorts() {
 			list = append(list, bareName(p.Number))
 		}
-		if o.ServiceEntry.tlsNetwork() {
+		if o.ServiceEntry.TLSNetwork() {
 			list = append(list, tlsNetworkName)
 		}
 		if o.ServiceEntry.WorkloadSelector != nil {
 			add("*." + namespace + ".svc." + domain)
 		}
-		if o.ServiceEntry.claimsAddress() {
+		if o.ServiceEntry.ClaimsAddress() {
 			add("*.svc." + domain)
 		}
-	case (o.Kind == KindEnvoyFilter || o.Extension != nil) && namespace == config.IstioNamespace, // it is for every workload
+	case (o.Kind == object.KindEnvoyFilter || o.Extension != nil) && namespace == config.IstioNamespace, // it is for every workload
 		o.ProxyConfig != nil && len(o.ProxyConfig.EnvironmentVariables) > 0:
 		add("*.svc." + domain)
-	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == KindEnvoyFilter, o.Extension != nil:
+	case o.WorkloadEntry != nil, o.WorkloadGroup != nil, o.Kind == object.KindEnvoyFilter, o.Extension != nil:
 		add("*." + namespace + ".svc." + domain)
 	case o.Sidecar != nil:
 		list = append(list, sidecarNames(o, config)...)
@@ -326,13 +316,13 @@ func (o *Object) names(config *Config) []string {
 		}
 	case o.EndpointSlice != nil:
 		if name := o.Metadata.Labels[discoveryv1.LabelServiceName]; name != "" {
-			service(Host{Namespace: namespace, Name: name})
+			service(hostname.Host{Namespace: namespace, Name: name})
 		}
-	case o.Kind == KindServiceExport:
-		service(Host{Namespace: namespace, Name: o.Metadata.Name})
+	case o.Kind == object.KindServiceExport:
+		service(hostname.Host{Namespace: namespace, Name: o.Metadata.Name})
 	case o.Ingress != nil:
 		for _, name := range o.Ingress.Backends() {
-			service(Host{Namespace: namespace, Name: name})
+			service(hostname.Host{Namespace: namespace, Name: name})
 		}
 	case o.Route != nil:
 		for _, host := range o.Parents() {
@@ -354,7 +344,7 @@ func (o *Object) names(config *Config) []string {
 			service(host)
 		}
 	}
-	list = append(list, o.throughNames()...)
+	list = append(list, throughNames(o)...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -12,16 +12,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/upstream"
 )
 
 // someHosts are the Services that the tests of the inventory ask for. None of them has to exist.
-var someHosts = []policy.Host{
+var someHosts = []hostname.Host{
 	host("shop", "cart"), host("shop", "till"), host("prod", "cart"), host("prod", "till"), host("workshop", "cart"),
 }
 
-func objectOf(t testing.TB, kind, namespace, name, fields string) *policy.Object {
+func objectOf(t testing.TB, kind, namespace, name, fields string) *object.Object {
 	t.Helper()
-	o, err := policy.Decode(kind, fmt.Appendf(nil, `{"metadata": {"namespace": %q, "name": %q}, %s}`, namespace, name, fields))
+	o, err := object.Decode(kind, fmt.Appendf(nil, `{"metadata": {"namespace": %q, "name": %q}, %s}`, namespace, name, fields))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +32,10 @@ func objectOf(t testing.TB, kind, namespace, name, fields string) *policy.Object
 }
 
 // relatedTo lists the hosts for which the index finds the object, as name.namespace.
-func relatedTo(index *policy.Index, k policy.Key) []string {
+func relatedTo(index *policy.Index, k object.Key) []string {
 	var list []string
 	for _, h := range someHosts {
-		if slices.ContainsFunc(index.View().Related(h), func(o *policy.Object) bool { return o.Key() == k }) {
+		if slices.ContainsFunc(index.View().Related(h), func(o *object.Object) bool { return o.Key() == k }) {
 			list = append(list, h.Name+"."+h.Namespace)
 		}
 	}
@@ -48,63 +51,63 @@ func TestRelated(t *testing.T) {
 		kind, fields string // of an object in shop
 		want         []string
 	}{
-		"DestinationRule":            {policy.KindDestinationRule, `"spec": {"host": "cart"}`, one},
-		"DestinationRule elsewhere":  {policy.KindDestinationRule, `"spec": {"host": "cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
-		"DestinationRule, two parts": {policy.KindDestinationRule, `"spec": {"host": "cart.prod"}`, []string{"cart.prod"}},
-		"DestinationRule, with svc":  {policy.KindDestinationRule, `"spec": {"host": "cart.prod.svc"}`, []string{"cart.prod"}},
-		"DestinationRule, upper":     {policy.KindDestinationRule, `"spec": {"host": "Cart.Prod.svc.cluster.local."}`, []string{"cart.prod"}},
-		"DestinationRule, no host":   {policy.KindDestinationRule, `"spec": {}`, nil},
-		"DestinationRule, outside":   {policy.KindDestinationRule, `"spec": {"host": "cart.example.com"}`, nil},
-		"everything":                 {policy.KindDestinationRule, `"spec": {"host": "*"}`, all},
-		"the domain":                 {policy.KindDestinationRule, `"spec": {"host": "*.svc.cluster.local"}`, all},
-		"end of the domain":          {policy.KindDestinationRule, `"spec": {"host": "*r.local"}`, all},
-		"a wildcard without a dot":   {policy.KindDestinationRule, `"spec": {"host": "*ill"}`, []string{"till.shop"}},
-		"a namespace":                {policy.KindDestinationRule, `"spec": {"host": "*.prod.svc.cluster.local"}`, []string{"cart.prod", "till.prod"}},
-		"end of namespaces":          {policy.KindDestinationRule, `"spec": {"host": "*shop.svc.cluster.local"}`, []string{"cart.shop", "till.shop", "cart.workshop"}},
-		"end of services":            {policy.KindDestinationRule, `"spec": {"host": "*ill.prod.svc.cluster.local"}`, []string{"till.prod"}},
-		"a whole name after a star":  {policy.KindDestinationRule, `"spec": {"host": "*cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
-		"more than a name":           {policy.KindDestinationRule, `"spec": {"host": "*xcart.prod.svc.cluster.local"}`, nil},
-		"a wildcard outside":         {policy.KindDestinationRule, `"spec": {"host": "*.example.com"}`, nil},
-		"a star inside":              {policy.KindDestinationRule, `"spec": {"host": "cart.*.svc.cluster.local"}`, nil},
+		"DestinationRule":            {object.KindDestinationRule, `"spec": {"host": "cart"}`, one},
+		"DestinationRule elsewhere":  {object.KindDestinationRule, `"spec": {"host": "cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
+		"DestinationRule, two parts": {object.KindDestinationRule, `"spec": {"host": "cart.prod"}`, []string{"cart.prod"}},
+		"DestinationRule, with svc":  {object.KindDestinationRule, `"spec": {"host": "cart.prod.svc"}`, []string{"cart.prod"}},
+		"DestinationRule, upper":     {object.KindDestinationRule, `"spec": {"host": "Cart.Prod.svc.cluster.local."}`, []string{"cart.prod"}},
+		"DestinationRule, no host":   {object.KindDestinationRule, `"spec": {}`, nil},
+		"DestinationRule, outside":   {object.KindDestinationRule, `"spec": {"host": "cart.example.com"}`, nil},
+		"everything":                 {object.KindDestinationRule, `"spec": {"host": "*"}`, all},
+		"the domain":                 {object.KindDestinationRule, `"spec": {"host": "*.svc.cluster.local"}`, all},
+		"end of the domain":          {object.KindDestinationRule, `"spec": {"host": "*r.local"}`, all},
+		"a wildcard without a dot":   {object.KindDestinationRule, `"spec": {"host": "*ill"}`, []string{"till.shop"}},
+		"a namespace":                {object.KindDestinationRule, `"spec": {"host": "*.prod.svc.cluster.local"}`, []string{"cart.prod", "till.prod"}},
+		"end of namespaces":          {object.KindDestinationRule, `"spec": {"host": "*shop.svc.cluster.local"}`, []string{"cart.shop", "till.shop", "cart.workshop"}},
+		"end of services":            {object.KindDestinationRule, `"spec": {"host": "*ill.prod.svc.cluster.local"}`, []string{"till.prod"}},
+		"a whole name after a star":  {object.KindDestinationRule, `"spec": {"host": "*cart.prod.svc.cluster.local"}`, []string{"cart.prod"}},
+		"more than a name":           {object.KindDestinationRule, `"spec": {"host": "*xcart.prod.svc.cluster.local"}`, nil},
+		"a wildcard outside":         {object.KindDestinationRule, `"spec": {"host": "*.example.com"}`, nil},
+		"a star inside":              {object.KindDestinationRule, `"spec": {"host": "cart.*.svc.cluster.local"}`, nil},
 
-		"VirtualService, hosts":       {policy.KindVirtualService, `"spec": {"hosts": ["www.example.com", "till", "cart.prod.svc.cluster.local"]}`, []string{"till.shop", "cart.prod"}},
-		"VirtualService, destination": {policy.KindVirtualService, `"spec": {"hosts": ["*.example.com"], "http": [{"route": [{"destination": {"host": "cart"}}], "mirror": {"host": "till.prod"}}]}`, []string{"cart.shop", "till.prod"}},
-		"VirtualService, tcp and tls": {policy.KindVirtualService, `"spec": {"tcp": [{"route": [{"destination": {"host": "cart"}}]}], "tls": [{"route": [{"destination": {"host": "till"}}]}]}`, shop},
-		"VirtualService, delegate":    {policy.KindVirtualService, `"spec": {"hosts": ["x.example.com"], "http": [{"delegate": {"name": "cart", "namespace": "shop"}}]}`, nil},
+		"VirtualService, hosts":       {object.KindVirtualService, `"spec": {"hosts": ["www.example.com", "till", "cart.prod.svc.cluster.local"]}`, []string{"till.shop", "cart.prod"}},
+		"VirtualService, destination": {object.KindVirtualService, `"spec": {"hosts": ["*.example.com"], "http": [{"route": [{"destination": {"host": "cart"}}], "mirror": {"host": "till.prod"}}]}`, []string{"cart.shop", "till.prod"}},
+		"VirtualService, tcp and tls": {object.KindVirtualService, `"spec": {"tcp": [{"route": [{"destination": {"host": "cart"}}]}], "tls": [{"route": [{"destination": {"host": "till"}}]}]}`, shop},
+		"VirtualService, delegate":    {object.KindVirtualService, `"spec": {"hosts": ["x.example.com"], "http": [{"delegate": {"name": "cart", "namespace": "shop"}}]}`, nil},
 
-		"ServiceEntry, bare name":  {policy.KindServiceEntry, `"spec": {"hosts": ["Cart"]}`, []string{"cart.shop", "cart.prod", "cart.workshop"}},
-		"ServiceEntry, wildcard":   {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com", "*.prod.svc.cluster.local"]}`, []string{"cart.prod", "till.prod"}},
-		"ServiceEntry, selector":   {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "workloadSelector": {"labels": {"app": "a"}}}`, shop},
-		"ServiceEntry, addresses":  {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "addresses": ["10.0.0.1"]}`, all},
-		"ServiceEntry, endpoints":  {policy.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "endpoints": [{"address": "10.1.0.1"}]}`, nil},
-		"WorkloadEntry":            {policy.KindWorkloadEntry, `"spec": {"address": "10.1.0.1"}`, shop},
-		"WorkloadGroup":            {policy.KindWorkloadGroup, `"spec": {}`, shop},
-		"EnvoyFilter":              {policy.KindEnvoyFilter, `"spec": {}`, shop},
-		"ProxyConfig":              {policy.KindProxyConfig, `"spec": {"environmentVariables": {"A": "b"}}`, all},
-		"ProxyConfig, its threads": {policy.KindProxyConfig, `"spec": {"concurrency": 2}`, nil},
-		"WasmPlugin":               {policy.KindWasmPlugin, `"spec": {}`, shop},
-		"TrafficExtension":         {policy.KindTrafficExtension, `"spec": {}`, shop},
-		"EndpointSlice":            {policy.KindEndpointSlice, `"metadata": {"namespace": "shop", "name": "it", "labels": {"kubernetes.io/service-name": "cart"}}`, one},
-		"EndpointSlice of nothing": {policy.KindEndpointSlice, `"endpoints": []`, nil},
-		"Sidecar":                  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, all},
-		"Sidecar, nothing else":    {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "cart"}}}`, nil},
-		"Sidecar, bound":           {policy.KindSidecar, `"spec": {"egress": [{"bind": "10.0.0.1", "hosts": ["*/*"]}]}`, all},
-		"Sidecar, imports":         {policy.KindSidecar, `"spec": {"egress": [{"hosts": ["./cart.shop.svc.cluster.local"]}]}`, nil},
-		"Sidecar without a proxy":  {policy.KindSidecar, `"spec": {"outboundTrafficPolicy": {}}`, nil},
-		"Sidecar without a policy": {policy.KindSidecar, `"spec": {}`, nil},
-		"Gateway":                  {policy.KindGateway, `"spec": {"servers": [{"hosts": ["prod/cart.prod.svc.cluster.local"]}, {"hosts": ["./cart.shop.svc.cluster.local"]}]}`, []string{"cart.shop", "cart.prod"}},
-		"Gateway, wildcard":        {policy.KindGateway, `"spec": {"servers": [{"hosts": ["*/*.prod.svc.cluster.local"]}]}`, []string{"cart.prod", "till.prod"}},
-		"Gateway, everything":      {policy.KindGateway, `"spec": {"servers": [{"hosts": ["*"]}]}`, all},
-		"ServiceExport":            {policy.KindServiceExport, `"spec": {}`, nil},
+		"ServiceEntry, bare name":  {object.KindServiceEntry, `"spec": {"hosts": ["Cart"]}`, []string{"cart.shop", "cart.prod", "cart.workshop"}},
+		"ServiceEntry, wildcard":   {object.KindServiceEntry, `"spec": {"hosts": ["x.example.com", "*.prod.svc.cluster.local"]}`, []string{"cart.prod", "till.prod"}},
+		"ServiceEntry, selector":   {object.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "workloadSelector": {"labels": {"app": "a"}}}`, shop},
+		"ServiceEntry, addresses":  {object.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "addresses": ["10.0.0.1"]}`, all},
+		"ServiceEntry, endpoints":  {object.KindServiceEntry, `"spec": {"hosts": ["x.example.com"], "endpoints": [{"address": "10.1.0.1"}]}`, nil},
+		"WorkloadEntry":            {object.KindWorkloadEntry, `"spec": {"address": "10.1.0.1"}`, shop},
+		"WorkloadGroup":            {object.KindWorkloadGroup, `"spec": {}`, shop},
+		"EnvoyFilter":              {object.KindEnvoyFilter, `"spec": {}`, shop},
+		"ProxyConfig":              {object.KindProxyConfig, `"spec": {"environmentVariables": {"A": "b"}}`, all},
+		"ProxyConfig, its threads": {object.KindProxyConfig, `"spec": {"concurrency": 2}`, nil},
+		"WasmPlugin":               {object.KindWasmPlugin, `"spec": {}`, shop},
+		"TrafficExtension":         {object.KindTrafficExtension, `"spec": {}`, shop},
+		"EndpointSlice":            {object.KindEndpointSlice, `"metadata": {"namespace": "shop", "name": "it", "labels": {"kubernetes.io/service-name": "cart"}}`, one},
+		"EndpointSlice of nothing": {object.KindEndpointSlice, `"endpoints": []`, nil},
+		"Sidecar":                  {object.KindSidecar, `"spec": {"outboundTrafficPolicy": {"egressProxy": {"host": "cart"}}}`, all},
+		"Sidecar, nothing else":    {object.KindSidecar, `"spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "cart"}}}`, nil},
+		"Sidecar, bound":           {object.KindSidecar, `"spec": {"egress": [{"bind": "10.0.0.1", "hosts": ["*/*"]}]}`, all},
+		"Sidecar, imports":         {object.KindSidecar, `"spec": {"egress": [{"hosts": ["./cart.shop.svc.cluster.local"]}]}`, nil},
+		"Sidecar without a proxy":  {object.KindSidecar, `"spec": {"outboundTrafficPolicy": {}}`, nil},
+		"Sidecar without a policy": {object.KindSidecar, `"spec": {}`, nil},
+		"Gateway":                  {object.KindGateway, `"spec": {"servers": [{"hosts": ["prod/cart.prod.svc.cluster.local"]}, {"hosts": ["./cart.shop.svc.cluster.local"]}]}`, []string{"cart.shop", "cart.prod"}},
+		"Gateway, wildcard":        {object.KindGateway, `"spec": {"servers": [{"hosts": ["*/*.prod.svc.cluster.local"]}]}`, []string{"cart.prod", "till.prod"}},
+		"Gateway, everything":      {object.KindGateway, `"spec": {"servers": [{"hosts": ["*"]}]}`, all},
+		"ServiceExport":            {object.KindServiceExport, `"spec": {}`, nil},
 
-		"Ingress":              {policy.KindIngress, `"spec": {"defaultBackend": {"service": {"name": "cart"}}, "rules": [{"http": {"paths": [{"backend": {"service": {"name": "till"}}}]}}]}`, shop},
-		"a backend":            {policy.KindHTTPRoute, `"spec": {"rules": [{"backendRefs": [{"name": "cart"}, {"name": "till", "namespace": "prod"}]}]}`, []string{"cart.shop", "till.prod"}},
-		"a mirror":             {policy.KindGRPCRoute, `"spec": {"rules": [{"filters": [{"requestMirror": {"backendRef": {"name": "cart"}}}]}]}`, one},
-		"a ServiceImport":      {policy.KindTCPRoute, `"spec": {"rules": [{"backendRefs": [{"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": "cart"}]}]}`, one},
-		"a Hostname":           {policy.KindTLSRoute, `"spec": {"rules": [{"backendRefs": [{"group": "networking.istio.io", "kind": "Hostname", "name": "cart.prod.svc.cluster.local"}]}]}`, []string{"cart.prod"}},
-		"a parent":             {policy.KindHTTPRoute, `"spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "till"}, {"name": "cart"}]}`, []string{"till.shop"}},
-		"BackendTLSPolicy":     {policy.KindBackendTLSPolicy, `"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "till"}]}`, []string{"till.shop"}},
-		"what nothing relates": {policy.KindPod, `"spec": {}`, nil},
+		"Ingress":              {object.KindIngress, `"spec": {"defaultBackend": {"service": {"name": "cart"}}, "rules": [{"http": {"paths": [{"backend": {"service": {"name": "till"}}}]}}]}`, shop},
+		"a backend":            {object.KindHTTPRoute, `"spec": {"rules": [{"backendRefs": [{"name": "cart"}, {"name": "till", "namespace": "prod"}]}]}`, []string{"cart.shop", "till.prod"}},
+		"a mirror":             {object.KindGRPCRoute, `"spec": {"rules": [{"filters": [{"requestMirror": {"backendRef": {"name": "cart"}}}]}]}`, one},
+		"a ServiceImport":      {object.KindTCPRoute, `"spec": {"rules": [{"backendRefs": [{"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": "cart"}]}]}`, one},
+		"a Hostname":           {object.KindTLSRoute, `"spec": {"rules": [{"backendRefs": [{"group": "networking.istio.io", "kind": "Hostname", "name": "cart.prod.svc.cluster.local"}]}]}`, []string{"cart.prod"}},
+		"a parent":             {object.KindHTTPRoute, `"spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "till"}, {"name": "cart"}]}`, []string{"till.shop"}},
+		"BackendTLSPolicy":     {object.KindBackendTLSPolicy, `"spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "till"}]}`, []string{"till.shop"}},
+		"what nothing relates": {object.KindPod, `"spec": {}`, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -128,22 +131,26 @@ func TestRelated(t *testing.T) {
 func TestRelatedOfEveryKind(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{}"))
-	want := []policy.Key{}
-	for kind, object := range upstream() {
-		o, err := policy.Decode(kind, marshal(t, object))
+	want := []object.Key{}
+	for kind, upstreamObject := range upstream.Objects() {
+		data, err := json.Marshal(upstreamObject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := object.Decode(kind, data)
 		if err != nil {
 			t.Fatal(err)
 		}
 		index.SetObject(o)
 		switch kind {
-		case policy.KindNamespace, policy.KindService, policy.KindPod, policy.KindBinding, policy.KindConfigMap, policy.KindEndpoints,
-			policy.KindIngressClass, policy.KindGatewayClass, policy.KindAPIGateway:
+		case object.KindNamespace, object.KindService, object.KindPod, object.KindBinding, object.KindConfigMap, object.KindEndpoints,
+			object.KindIngressClass, object.KindGatewayClass, object.KindAPIGateway:
 		default:
 			want = append(want, o.Key())
 		}
 	}
-	slices.SortFunc(want, policy.Key.Compare)
-	got := []policy.Key{}
+	slices.SortFunc(want, object.Key.Compare)
+	got := []object.Key{}
 	for _, o := range index.View().Related(host("shop", "cart")) {
 		got = append(got, o.Key())
 	}
@@ -155,20 +162,20 @@ func TestRelatedOfEveryKind(t *testing.T) {
 func TestDelegators(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{}"))
-	for _, o := range []*policy.Object{
-		objectOf(t, policy.KindVirtualService, "shop", "b", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}, {"delegate": {"name": "routes"}}]}`),
-		objectOf(t, policy.KindVirtualService, "prod", "a", `"spec": {"hosts": ["cart"], "http": [{}, {"delegate": {"name": "routes", "namespace": "shop"}}]}`),
-		objectOf(t, policy.KindVirtualService, "prod", "other", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}]}`),
-		objectOf(t, policy.KindVirtualService, "shop", "wide", `"spec": {"hosts": ["*"]}`),
-		objectOf(t, policy.KindDestinationRule, "shop", "wide", `"spec": {"host": "*s"}`),
+	for _, o := range []*object.Object{
+		objectOf(t, object.KindVirtualService, "shop", "b", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}, {"delegate": {"name": "routes"}}]}`),
+		objectOf(t, object.KindVirtualService, "prod", "a", `"spec": {"hosts": ["cart"], "http": [{}, {"delegate": {"name": "routes", "namespace": "shop"}}]}`),
+		objectOf(t, object.KindVirtualService, "prod", "other", `"spec": {"hosts": ["cart"], "http": [{"delegate": {"name": "routes"}}]}`),
+		objectOf(t, object.KindVirtualService, "shop", "wide", `"spec": {"hosts": ["*"]}`),
+		objectOf(t, object.KindDestinationRule, "shop", "wide", `"spec": {"host": "*s"}`),
 	} {
 		index.SetObject(o)
 	}
-	for of, want := range map[policy.Key][]policy.Key{
-		{policy.KindVirtualService, "shop", "routes"}: {{policy.KindVirtualService, "prod", "a"}, {policy.KindVirtualService, "shop", "b"}},
-		{policy.KindVirtualService, "shop", "none"}:   nil,
+	for of, want := range map[object.Key][]object.Key{
+		{Kind: object.KindVirtualService, Namespace: "shop", Name: "routes"}: {{Kind: object.KindVirtualService, Namespace: "prod", Name: "a"}, {Kind: object.KindVirtualService, Namespace: "shop", Name: "b"}},
+		{Kind: object.KindVirtualService, Namespace: "shop", Name: "none"}:   nil,
 	} {
-		var got []policy.Key
+		var got []object.Key
 		for _, o := range index.View().Delegators(of) {
 			got = append(got, o.Key())
 		}
@@ -181,12 +188,12 @@ func TestDelegators(t *testing.T) {
 func TestWatchObjects(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{}"))
-	rule := objectOf(t, policy.KindDestinationRule, "shop", "it", `"spec": {"host": "cart"}`)
+	rule := objectOf(t, object.KindDestinationRule, "shop", "it", `"spec": {"host": "cart"}`)
 	key := rule.Key()
 	var told []string
 	var cancels []func()
 	for _, watcher := range []string{"first", "second"} {
-		cancels = append(cancels, index.WatchObjects(func(k policy.Key) { // may use the index
+		cancels = append(cancels, index.WatchObjects(func(k object.Key) { // may use the index
 			_, stands := index.View().Object(k)
 			told = append(told, fmt.Sprintf("%s %s %t", watcher, k.Name, stands))
 		}))
@@ -203,11 +210,11 @@ func TestWatchObjects(t *testing.T) {
 // inventoryModel is an index, and the objects that were put into it.
 type inventoryModel struct {
 	index   *policy.Index
-	objects map[policy.Key]*policy.Object
+	objects map[object.Key]*object.Object
 }
 
 // hostsOf reads what the objects of the model name.
-func hostsOf(o *policy.Object) []string {
+func hostsOf(o *object.Object) []string {
 	switch {
 	case o.DestinationRule != nil:
 		return []string{o.DestinationRule.Host}
@@ -218,14 +225,14 @@ func hostsOf(o *policy.Object) []string {
 }
 
 // spellings are the names of a Service that have its Namespace.
-func spellings(h policy.Host) []string {
+func spellings(h hostname.Host) []string {
 	short := h.Name + "." + h.Namespace
 	return []string{short, short + ".svc", h.FQDN("cluster.local")}
 }
 
 // related walks over all objects.
-func (m inventoryModel) related(h policy.Host) []policy.Key {
-	keys := []policy.Key{}
+func (m inventoryModel) related(h hostname.Host) []object.Key {
+	keys := []object.Key{}
 	fqdn := h.FQDN("cluster.local")
 	for k, o := range m.objects {
 		if slices.ContainsFunc(hostsOf(o), func(text string) bool {
@@ -247,7 +254,7 @@ func (m inventoryModel) related(h policy.Host) []policy.Key {
 			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(keys, policy.Key.Compare)
+	slices.SortFunc(keys, object.Key.Compare)
 	return keys
 }
 
@@ -266,10 +273,10 @@ func TestInventory(t *testing.T) {
 		}
 		return h
 	}
-	m := inventoryModel{policy.NewIndex(configOf(t, "{}")), map[policy.Key]*policy.Object{}}
+	m := inventoryModel{policy.NewIndex(configOf(t, "{}")), map[object.Key]*object.Object{}}
 	found := 0
 	for range 3000 {
-		k := policy.Key{Kind: pick(policy.KindDestinationRule, policy.KindVirtualService, policy.KindServiceEntry), Namespace: pick("shop", "prod"), Name: pick("a", "b", "c")}
+		k := object.Key{Kind: pick(object.KindDestinationRule, object.KindVirtualService, object.KindServiceEntry), Namespace: pick("shop", "prod"), Name: pick("a", "b", "c")}
 		if random.IntN(4) == 0 {
 			m.index.DeleteObject(k)
 			delete(m.objects, k)
@@ -284,7 +291,7 @@ func TestInventory(t *testing.T) {
 		}
 		view := m.index.View()
 		for _, h := range someHosts {
-			got := []policy.Key{}
+			got := []object.Key{}
 			for _, o := range view.Related(h) {
 				if o != m.objects[o.Key()] {
 					t.Fatalf("%v is not what was set last", o.Key())
@@ -299,7 +306,7 @@ func TestInventory(t *testing.T) {
 		if o, ok := view.Object(k); o != m.objects[k] || ok != (o != nil) {
 			t.Fatalf("%v: got %v, %t", k, o, ok)
 		}
-		if got := m.index.Objects(); len(got) != len(m.objects) || !slices.IsSortedFunc(got, policy.Key.Compare) {
+		if got := m.index.Objects(); len(got) != len(m.objects) || !slices.IsSortedFunc(got, object.Key.Compare) {
 			t.Fatalf("objects %v, want those of %v", got, m.objects)
 		}
 	}
@@ -317,9 +324,9 @@ func TestInventoryConcurrently(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 4 {
 		name := fmt.Sprint("rule-", i)
-		o := objectOf(t, policy.KindDestinationRule, "shop", name, `"spec": {"host": "*.local"}`)
+		o := objectOf(t, object.KindDestinationRule, "shop", name, `"spec": {"host": "*.local"}`)
 		group.Go(func() {
-			index.WatchObjects(func(policy.Key) {
+			index.WatchObjects(func(object.Key) {
 				mu.Lock()
 				defer mu.Unlock()
 				told++

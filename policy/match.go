@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
 	"strings"
 )
@@ -46,7 +47,7 @@ func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope,
 		return
 	}
 	for name, annotation := range n.services {
-		if strings.HasSuffix(name, suffix) && !v.told(Host{scope.name, name}) {
+		if strings.HasSuffix(name, suffix) && !v.told(hostname.Host{Namespace: scope.name, Name: name}) {
 			s.offer(scope.ranked(name, annotation))
 		}
 	}
@@ -56,7 +57,7 @@ func (v *View) offerServices(s *search, n *namespaceIndex, scope NamespaceScope,
 // kept, and counts the others.
 func (v *View) offerFirst(t *tightest, n *namespaceIndex, names []string) {
 	for i, name := range names {
-		if v.told(Host{n.scope.name, name}) || t.offer(n.scope.ranked(name, n.services[name])) {
+		if v.told(hostname.Host{Namespace: n.scope.name, Name: name}) || t.offer(n.scope.ranked(name, n.services[name])) {
 			continue
 		}
 		rest := names[i+1:]
@@ -95,7 +96,7 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 		return v.matchNamespaces(pattern, suffix, rest)
 	}
 	service, namespace := rest[:dot], rest[dot+1:]
-	if strings.Contains(service, ".") || !isLabel(namespace) {
+	if strings.Contains(service, ".") || !hostname.IsLabel(namespace) {
 		return Match{}
 	}
 	var s search
@@ -103,7 +104,7 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 	if n, ok := v.index.namespaces[namespace]; ok {
 		v.offerServices(&s, n, scope, service)
 	}
-	if h := apiServer(); h.Namespace == namespace && strings.HasSuffix(h.Name, service) && !v.index.has(h) && !v.told(h) {
+	if h := hostname.APIServer(); h.Namespace == namespace && strings.HasSuffix(h.Name, service) && !v.index.has(h) && !v.told(h) {
 		s.offer(scope.ranked(h.Name, absent)) // it is there, even where manifests do not have it
 	}
 	v.offerTold(&s, suffix)
@@ -122,7 +123,7 @@ func (v *View) matchNamespaces(pattern, suffix, end string) Match {
 			scope = v.indexed(n)
 		}
 		if r := scope.ranked("", absent); r.decision.Fence != None {
-			r.host = Host{name, anyName}
+			r.host = hostname.Host{Namespace: name, Name: anyName}
 			s.offer(r)
 		}
 		v.offerServices(&s, n, scope, "")

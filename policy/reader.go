@@ -3,25 +3,12 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"github.com/meshfence/meshfence/policy/object"
+	"k8s.io/utils/ptr"
 	"maps"
 	"slices"
 	"strings"
 )
-
-// IngressClass is the part of a networking.k8s.io IngressClass that is read.
-type IngressClass struct {
-	Controller string `json:"controller"`
-}
-
-// GatewayClass is the part of a Gateway API GatewayClass that is read.
-type GatewayClass struct {
-	ControllerName string `json:"controllerName"`
-}
-
-// APIGateway is the part of a Gateway of the Gateway API that is read.
-type APIGateway struct {
-	GatewayClassName string `json:"gatewayClassName"`
-}
 
 // The annotations by which an Ingress names its class, and an IngressClass is that of what names none.
 const (
@@ -92,7 +79,7 @@ type Reader struct {
 }
 
 // Reader returns who reads an Ingress or a Route.
-func (v *View) Reader(o *Object) Reader {
+func (v *View) Reader(o *object.Object) Reader {
 	if o.Ingress != nil {
 		return v.ingressReader(o)
 	}
@@ -101,14 +88,14 @@ func (v *View) Reader(o *Object) Reader {
 
 // ingressReader follows shouldProcessIngressWithClass in Istio's pilot/pkg/config/kube/ingress: the annotation counts
 // before the field. The API server gives an Ingress that names no class the default one when it is created.
-func (v *View) ingressReader(o *Object) Reader {
+func (v *View) ingressReader(o *object.Object) Reader {
 	reading := v.config.ingress
 	if class, named := o.Metadata.Annotations[ingressClassAnnotation]; named {
 		known := cmp.Or(reading, new(DefaultIngressReading()))
 		return Reader{Istio: slices.Contains(known.Classes, class)}
 	}
 	if name := o.Ingress.ClassName; name != nil {
-		if class, exists := v.stored(Key{Kind: KindIngressClass, Name: *name}); exists {
+		if class, exists := v.stored(object.Key{Kind: object.KindIngressClass, Name: *name}); exists {
 			return Reader{Istio: class.IngressClass.Controller == istioIngressController}
 		}
 		return v.unsure("IngressClass %s does not exist", *name)
@@ -123,11 +110,11 @@ func (v *View) ingressReader(o *Object) Reader {
 	return Reader{true, "it names no class, there is no default one, and the ingressControllerMode of the mesh config is not known"}
 }
 
-func ofIstio(o *Object) bool { return o.IngressClass.Controller == istioIngressController }
+func ofIstio(o *object.Object) bool { return o.IngressClass.Controller == istioIngressController }
 
 // routeReader asks for each parent: extractParentReferenceInfo in Istio's pilot/pkg/config/kube/gateway makes something
 // of those alone that are in the mesh, or Gateways of a class of its own.
-func (v *View) routeReader(o *Object) Reader {
+func (v *View) routeReader(o *object.Object) Reader {
 	var unsure Reader
 	for _, parent := range o.Route.ParentRefs {
 		switch reader := v.parentReader(parent, o.Metadata.Namespace); {
@@ -140,15 +127,15 @@ func (v *View) routeReader(o *Object) Reader {
 	return unsure
 }
 
-func (v *View) parentReader(parent Reference, namespace string) Reader {
-	group, kind := deref(parent.Group, gatewayGroup), deref(parent.Kind, apiGateway)
-	key := Key{KindAPIGateway, cmp.Or(parent.Namespace, namespace), parent.Name}
+func (v *View) parentReader(parent object.Reference, namespace string) Reader {
+	group, kind := ptr.Deref(parent.Group, object.GatewayGroup), ptr.Deref(parent.Kind, object.KindGateway)
+	key := object.Key{Kind: object.KindAPIGateway, Namespace: cmp.Or(parent.Namespace, namespace), Name: parent.Name}
 	switch {
-	case group == "" && kind == KindService, group == istioGroup && kind == KindServiceEntry: // in the mesh
+	case group == "" && kind == object.KindService, group == object.IstioGroup && kind == object.KindServiceEntry: // in the mesh
 		return Reader{Istio: true}
 	case strings.HasPrefix(group, "gateway.networking.") && slices.Contains(listenerSets(), kind):
 		return Reader{true, fmt.Sprintf("the Gateway of %s %s/%s is not looked up", kind, key.Namespace, key.Name)}
-	case group != gatewayGroup || kind != apiGateway:
+	case group != object.GatewayGroup || kind != object.KindGateway:
 		return Reader{}
 	}
 	gateway, exists := v.stored(key)
@@ -156,7 +143,7 @@ func (v *View) parentReader(parent Reference, namespace string) Reader {
 		return v.unsure("Gateway %s/%s does not exist", key.Namespace, key.Name)
 	}
 	name := gateway.APIGateway.GatewayClassName
-	class, exists := v.stored(Key{Kind: KindGatewayClass, Name: name})
+	class, exists := v.stored(object.Key{Kind: object.KindGatewayClass, Name: name})
 	switch {
 	case exists:
 		return Reader{Istio: strings.HasPrefix(class.GatewayClass.ControllerName, istioControllers)}
@@ -177,24 +164,24 @@ func (v *View) unsure(format string, args ...any) Reader {
 // The names under which the inventory has what is read by way of a class or a Gateway. No host looks like them.
 const defaultClassName = "default-class/"
 
-func throughName(k Key) string { return "through/" + k.Kind + "/" + k.Namespace + "/" + k.Name }
+func throughName(k object.Key) string { return "through/" + k.Kind + "/" + k.Namespace + "/" + k.Name }
 
 // throughNames lists the objects that decide who reads an object.
-func (o *Object) throughNames() []string {
+func throughNames(o *object.Object) []string {
 	var names []string
 	switch {
 	case o.Ingress != nil && o.Ingress.ClassName != nil:
-		names = append(names, throughName(Key{Kind: KindIngressClass, Name: *o.Ingress.ClassName}))
+		names = append(names, throughName(object.Key{Kind: object.KindIngressClass, Name: *o.Ingress.ClassName}))
 	case o.Ingress != nil:
-		names = append(names, throughName(Key{Kind: KindIngressClass}))
+		names = append(names, throughName(object.Key{Kind: object.KindIngressClass}))
 	case o.IngressClass != nil && o.Metadata.Annotations[defaultClassAnnotation] == "true":
 		names = append(names, defaultClassName)
 	case o.APIGateway != nil:
-		names = append(names, throughName(Key{Kind: KindGatewayClass, Name: o.APIGateway.GatewayClassName}))
+		names = append(names, throughName(object.Key{Kind: object.KindGatewayClass, Name: o.APIGateway.GatewayClassName}))
 	case o.Route != nil:
 		for _, parent := range o.Route.ParentRefs {
-			if deref(parent.Kind, apiGateway) == apiGateway {
-				names = append(names, throughName(Key{KindAPIGateway, cmp.Or(parent.Namespace, o.Metadata.Namespace), parent.Name}))
+			if ptr.Deref(parent.Kind, object.KindGateway) == object.KindGateway {
+				names = append(names, throughName(object.Key{Kind: object.KindAPIGateway, Namespace: cmp.Or(parent.Namespace, o.Metadata.Namespace), Name: parent.Name}))
 			}
 		}
 	}
@@ -203,17 +190,17 @@ func (o *Object) throughNames() []string {
 
 // ReadThrough returns the Ingresses and Routes whose reader a class or a Gateway decides, sorted by key; none for any
 // other object.
-func (v *View) ReadThrough(k Key) []*Object {
+func (v *View) ReadThrough(k object.Key) []*object.Object {
 	switch k.Kind {
-	case KindIngressClass: // it may be the default one, or have been
-		return v.named(throughName(k), throughName(Key{Kind: KindIngressClass}))
-	case KindGatewayClass:
+	case object.KindIngressClass: // it may be the default one, or have been
+		return v.named(throughName(k), throughName(object.Key{Kind: object.KindIngressClass}))
+	case object.KindGatewayClass:
 		var names []string
 		for _, gateway := range v.named(throughName(k)) {
 			names = append(names, throughName(gateway.Key()))
 		}
 		return v.named(names...)
-	case KindAPIGateway:
+	case object.KindAPIGateway:
 		return v.named(throughName(k))
 	}
 	return nil
@@ -221,7 +208,7 @@ func (v *View) ReadThrough(k Key) []*Object {
 
 // stored returns an object that decides who reads another one, as it was loaded or as the inventory has it. One that
 // neither has is missing.
-func (v *View) stored(k Key) (*Object, bool) {
+func (v *View) stored(k object.Key) (*object.Object, bool) {
 	if o, loaded := v.objects[k]; loaded {
 		return o, o != nil
 	}
@@ -235,12 +222,12 @@ func (v *View) stored(k Key) (*Object, bool) {
 
 // MissingObjects lists the classes and Gateways that were asked for and that are neither in the inventory nor loaded,
 // sorted. They were taken for absent.
-func (v *View) MissingObjects() []Key {
-	return slices.SortedFunc(maps.Keys(v.missingObjects), Key.Compare)
+func (v *View) MissingObjects() []object.Key {
+	return slices.SortedFunc(maps.Keys(v.missingObjects), object.Key.Compare)
 }
 
 // LoadObject tells the view a missing object; nil where there is none.
-func (v *View) LoadObject(k Key, o *Object) {
+func (v *View) LoadObject(k object.Key, o *object.Object) {
 	put(&v.objects, k, o)
 	delete(v.missingObjects, k)
 }

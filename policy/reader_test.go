@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -39,9 +40,9 @@ func TestIngressReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index := policy.NewIndex(configOf(t, "{}").WithIngressReading(test.reading))
-			index.SetObject(objectOf(t, policy.KindIngressClass, "", "mesh", istioClass))
-			index.SetObject(objectOf(t, policy.KindIngressClass, "", "public", otherClass))
-			got := index.View().Reader(objectOf(t, policy.KindIngress, "shop", "it", test.object))
+			index.SetObject(objectOf(t, object.KindIngressClass, "", "mesh", istioClass))
+			index.SetObject(objectOf(t, object.KindIngressClass, "", "public", otherClass))
+			got := index.View().Reader(objectOf(t, object.KindIngress, "shop", "it", test.object))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("reader (-want +got):\n%s", diff)
 			}
@@ -54,24 +55,24 @@ func TestIngressReader(t *testing.T) {
 func TestReadThrough(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(configOf(t, "{}"))
-	named := objectOf(t, policy.KindIngress, "shop", "named", `"spec": {"ingressClassName": "mesh"}`)
-	bare := objectOf(t, policy.KindIngress, "shop", "bare", `"spec": {}`)
-	route := objectOf(t, policy.KindHTTPRoute, "shop", "routed", `"spec": {"parentRefs": [{"name": "front", "namespace": "infra"}]}`)
-	gateway := objectOf(t, policy.KindAPIGateway, "infra", "front", `"spec": {"gatewayClassName": "lb"}`)
-	for _, o := range []*policy.Object{named, bare, route, gateway} {
+	named := objectOf(t, object.KindIngress, "shop", "named", `"spec": {"ingressClassName": "mesh"}`)
+	bare := objectOf(t, object.KindIngress, "shop", "bare", `"spec": {}`)
+	route := objectOf(t, object.KindHTTPRoute, "shop", "routed", `"spec": {"parentRefs": [{"name": "front", "namespace": "infra"}]}`)
+	gateway := objectOf(t, object.KindAPIGateway, "infra", "front", `"spec": {"gatewayClassName": "lb"}`)
+	for _, o := range []*object.Object{named, bare, route, gateway} {
 		index.SetObject(o)
 	}
-	class := policy.Key{Kind: policy.KindGatewayClass, Name: "lb"}
-	for key, want := range map[policy.Key][]policy.Key{
-		{Kind: policy.KindIngressClass, Name: "mesh"}:  {bare.Key(), named.Key()},
-		{Kind: policy.KindIngressClass, Name: "other"}: {bare.Key()},
+	class := object.Key{Kind: object.KindGatewayClass, Name: "lb"}
+	for key, want := range map[object.Key][]object.Key{
+		{Kind: object.KindIngressClass, Name: "mesh"}:  {bare.Key(), named.Key()},
+		{Kind: object.KindIngressClass, Name: "other"}: {bare.Key()},
 		class:         {route.Key()},
 		gateway.Key(): {route.Key()},
-		{Kind: policy.KindGateway, Namespace: "infra", Name: "front"}:      nil,
-		{Kind: policy.KindAPIGateway, Namespace: "infra", Name: "another"}: nil,
-		{Kind: policy.KindGatewayClass, Name: "another"}:                   nil,
+		{Kind: object.KindGateway, Namespace: "infra", Name: "front"}:      nil,
+		{Kind: object.KindAPIGateway, Namespace: "infra", Name: "another"}: nil,
+		{Kind: object.KindGatewayClass, Name: "another"}:                   nil,
 	} {
-		var got []policy.Key
+		var got []object.Key
 		for _, o := range index.View().ReadThrough(key) {
 			got = append(got, o.Key())
 		}
@@ -83,10 +84,10 @@ func TestReadThrough(t *testing.T) {
 	if got, want := view.Reader(route).Unsure, "GatewayClass lb of Gateway infra/front does not exist"; got != want {
 		t.Errorf("unsure %q, want %q", got, want)
 	}
-	if diff := cmp.Diff([]policy.Key{class}, view.MissingObjects()); diff != "" {
+	if diff := cmp.Diff([]object.Key{class}, view.MissingObjects()); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
 	}
-	view.LoadObject(class, objectOf(t, policy.KindGatewayClass, "", "lb", `"spec": {"controllerName": "example.com/lb"}`))
+	view.LoadObject(class, objectOf(t, object.KindGatewayClass, "", "lb", `"spec": {"controllerName": "example.com/lb"}`))
 	if got := view.Reader(route); got != (policy.Reader{}) || len(view.MissingObjects()) > 0 {
 		t.Errorf("reader %+v once the class is loaded, missing %v", got, view.MissingObjects())
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -9,7 +10,7 @@ import (
 type scope struct {
 	fallback   Fence
 	namespaces []namespaceEntry
-	services   map[Host]entry
+	services   map[hostname.Host]entry
 	exempt     map[string]bool
 }
 
@@ -152,12 +153,12 @@ func (s *NamespaceScope) decide(service string, annotation asked) Decision {
 	switch {
 	case s.exempt:
 		return Decision{By: s.base.by, Exempt: true}
-	case Host{Namespace: s.name, Name: service}.IsAPIServer():
+	case hostname.Host{Namespace: s.name, Name: service}.IsAPIServer():
 		return Decision{By: "exempt Service " + s.name + "/" + service, Exempt: true}
 	}
 	ignored := s.ignore
 	chosen, floor := s.base, s.floor
-	if own, ok := s.config.scope.services[Host{Namespace: s.name, Name: service}]; ok {
+	if own, ok := s.config.scope.services[hostname.Host{Namespace: s.name, Name: service}]; ok {
 		chosen, floor = own, tighter(floor, own)
 	}
 	if fence, ok := annotation.fence(); ok {

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 func TestDecision(t *testing.T) {
@@ -189,7 +190,7 @@ func TestDecision(t *testing.T) {
 			}
 			index := policy.NewIndex(config)
 			index.SetNamespace("shop", tc.namespace)
-			index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, tc.annotations)
+			index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, tc.annotations)
 			match := index.View().Match("cart.shop.svc.cluster.local")
 			if !match.Only(tc.want.Fence) {
 				t.Fatalf("the index does not say %s alone", tc.want.Fence)
@@ -308,7 +309,7 @@ func TestAPIServerIsExempt(t *testing.T) {
 			if diff := cmp.Diff(exempt, config.Namespace("default", strict).Service("kubernetes", strict)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
-			for _, other := range []policy.Host{host("default", "web"), host("shop", "kubernetes")} {
+			for _, other := range []hostname.Host{host("default", "web"), host("shop", "kubernetes")} {
 				if d := config.Namespace(other.Namespace, strict).Service(other.Name, strict); d.Fence != policy.Strict {
 					t.Errorf("%v is %s, want strict", other, d.Fence)
 				}

@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
+)
+
 // Speech is what the ports of a Service make sidecars expect.
 type Speech struct {
 	// HTTP says that a port carries requests, or may do so.
@@ -22,23 +27,23 @@ func (b backend) speaksOn(some func(backendPort) bool) Speech {
 		if !some(p) {
 			continue
 		}
-		s.HTTP = s.HTTP || p.transport == TransportHTTP || p.transport == TransportAuto
-		s.Bytes = s.Bytes || p.transport != TransportHTTP && p.transport != TransportNone
+		s.HTTP = s.HTTP || p.transport == object.TransportHTTP || p.transport == object.TransportAuto
+		s.Bytes = s.Bytes || p.transport != object.TransportHTTP && p.transport != object.TransportNone
 	}
 	return s
 }
 
 // Speaks returns what the ports of a Service carry; everything where they are not known.
-func (v *View) Speaks(h Host) Speech {
+func (v *View) Speaks(h hostname.Host) Speech {
 	return v.speaks(h, func(backendPort) bool { return true })
 }
 
 // SpeaksOn does so for the port of a number.
-func (v *View) SpeaksOn(h Host, number int64) Speech {
+func (v *View) SpeaksOn(h hostname.Host, number int64) Speech {
 	return v.speaks(h, func(p backendPort) bool { return int64(p.number) == number })
 }
 
-func (v *View) speaks(h Host, some func(backendPort) bool) Speech {
+func (v *View) speaks(h hostname.Host, some func(backendPort) bool) Speech {
 	b, known := v.knownBackend(h)
 	if !known || len(b.ports) == 0 {
 		return Speech{HTTP: true, Bytes: true}

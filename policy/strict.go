@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"net/netip"
 	"slices"
@@ -62,11 +64,11 @@ func (b backend) keys(t tier) []strictKey {
 		keys = append(keys, strictKey{tier: t, port: tlsPort})
 	}
 	for _, p := range b.ports {
-		if p.transport == TransportNone {
+		if p.transport == object.TransportNone {
 			continue
 		}
-		keys = append(keys, strictKey{t, int64(p.number), p.transport == TransportHTTP})
-		whole.http = whole.http || p.transport == TransportHTTP
+		keys = append(keys, strictKey{t, int64(p.number), p.transport == object.TransportHTTP})
+		whole.http = whole.http || p.transport == object.TransportHTTP
 	}
 	if len(keys) == 1 {
 		return nil
@@ -75,7 +77,7 @@ func (b backend) keys(t tier) []strictKey {
 	return keys
 }
 
-func (x *Index) addStrict(host Host, b backend, t tier) {
+func (x *Index) addStrict(host hostname.Host, b backend, t tier) {
 	for _, key := range b.keys(t) {
 		set := x.strict[key]
 		if set == nil {
@@ -99,7 +101,7 @@ func (x *Index) addStrict(host Host, b backend, t tier) {
 	}
 }
 
-func (x *Index) removeStrict(host Host, b backend, t tier) {
+func (x *Index) removeStrict(host hostname.Host, b backend, t tier) {
 	for _, key := range b.keys(t) {
 		set := x.strict[key]
 		if set == nil || set.namespaces[host.Namespace] == nil {
@@ -134,14 +136,14 @@ func removed(names []string, name string) []string {
 }
 
 // around keeps the set of strict Services equal to the index while change changes a Service or its spec.
-func (x *Index) around(host Host, n *namespaceIndex, change func()) {
+func (x *Index) around(host hostname.Host, n *namespaceIndex, change func()) {
 	x.unlist(host, n)
 	change()
 	x.list(host, n)
 }
 
 // unlist takes a Service out of the sets of strict ones.
-func (x *Index) unlist(host Host, n *namespaceIndex) {
+func (x *Index) unlist(host hostname.Host, n *namespaceIndex) {
 	if t, listed := n.tiers[host.Name]; listed {
 		x.removeStrict(host, n.backends.byName[host.Name], t)
 		delete(n.tiers, host.Name)
@@ -151,7 +153,7 @@ func (x *Index) unlist(host Host, n *namespaceIndex) {
 // unlistAll takes all Services of a Namespace out at once.
 func (x *Index) unlistAll(n *namespaceIndex) {
 	for name, t := range n.tiers {
-		host := Host{n.scope.name, name}
+		host := hostname.Host{Namespace: n.scope.name, Name: name}
 		b := n.backends.byName[name]
 		for _, key := range b.keys(t) {
 			set := x.strict[key]
@@ -172,12 +174,12 @@ func (x *Index) unlistAll(n *namespaceIndex) {
 // listAll puts the strict Services of a Namespace in, in the order of their names, so that none has to make room.
 func (x *Index) listAll(n *namespaceIndex) {
 	for _, name := range slices.Sorted(maps.Keys(n.services)) {
-		x.list(Host{n.scope.name, name}, n)
+		x.list(hostname.Host{Namespace: n.scope.name, Name: name}, n)
 	}
 }
 
 // list puts a Service that is strict, and whose spec is known, into the sets of those.
-func (x *Index) list(host Host, n *namespaceIndex) {
+func (x *Index) list(host hostname.Host, n *namespaceIndex) {
 	annotation, exists := n.services[host.Name]
 	b, known := n.backends.byName[host.Name]
 	if !exists || !known {
@@ -212,11 +214,11 @@ func (p Ports) has(b backend) bool {
 func (p Ports) any() bool { return len(p.Numbers) == 0 && !p.HTTP }
 
 func (p Ports) includes(port backendPort) bool {
-	if port.transport == TransportNone {
+	if port.transport == object.TransportNone {
 		return false
 	}
 	_, counts := slices.BinarySearch(p.Numbers, int64(port.number))
-	return (len(p.Numbers) == 0 || counts) && (!p.HTTP || port.transport == TransportHTTP)
+	return (len(p.Numbers) == 0 || counts) && (!p.HTTP || port.transport == object.TransportHTTP)
 }
 
 // covers reports whether a set of Services is about such a port.
@@ -228,11 +230,11 @@ func (p Ports) covers(key strictKey) bool {
 }
 
 // transportOf tells HTTP from the others.
-func transportOf(key strictKey) Transport {
+func transportOf(key strictKey) object.Transport {
 	if key.http {
-		return TransportHTTP
+		return object.TransportHTTP
 	}
-	return TransportAuto
+	return object.TransportAuto
 }
 
 // sets visits the sets of the index that the ports are about. Of any port it visits those of each where addresses
@@ -265,19 +267,19 @@ func (v *View) sets(p Ports, addresses bool, visit func(strictKey, *strictSet)) 
 // StrictAddress returns the tightest of strict Services that have a ClusterIP in the prefix and one of the ports there;
 // where there are many, of some of each tier.
 func (v *View) StrictAddress(prefix netip.Prefix, ports Ports) (FencedHost, bool) {
-	return v.strictAddress(prefix, ports, func(Host, backend) bool { return true })
+	return v.strictAddress(prefix, ports, func(hostname.Host, backend) bool { return true })
 }
 
 // StrictHiddenAddress does so for those that the clients do not know on the ports.
 func (v *View) StrictHiddenAddress(c *Clients, prefix netip.Prefix, ports Ports) (FencedHost, bool) {
-	return v.strictAddress(prefix, ports, func(h Host, b backend) bool { return c.hidesAny(h, b, ports) })
+	return v.strictAddress(prefix, ports, func(h hostname.Host, b backend) bool { return c.hidesAny(h, b, ports) })
 }
 
-func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host, backend) bool) (FencedHost, bool) {
+func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(hostname.Host, backend) bool) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	s := strictSearch{view: v}
-	offer := func(host Host) (strict bool) {
+	offer := func(host hostname.Host) (strict bool) {
 		return !v.told(host) && wanted(host, v.index.backend(host)) && s.offer(host)
 	}
 	if prefix.IsSingleIP() {
@@ -287,19 +289,19 @@ func (v *View) strictAddress(prefix netip.Prefix, ports Ports, wanted func(Host,
 	} else {
 		v.sets(ports, true, func(_ strictKey, set *strictSet) {
 			more := upTo(maxHosts, offer)
-			set.addresses.within(prefix, func(host Host) bool {
+			set.addresses.within(prefix, func(host hostname.Host) bool {
 				goesOn := more(host)
 				s.cut = s.cut || !goesOn
 				return goesOn
 			})
 		})
-		v.offerUnlisted(func(host Host, b backend) {
+		v.offerUnlisted(func(host hostname.Host, b backend) {
 			if ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) {
 				offer(host)
 			}
 		})
 	}
-	s.offerTold(func(host Host, b backend) bool {
+	s.offerTold(func(host hostname.Host, b backend) bool {
 		return ports.has(b) && slices.ContainsFunc(b.addresses, prefix.Contains) && wanted(host, b)
 	})
 	return s.fencedHost()
@@ -318,12 +320,12 @@ func (v *View) strictPort(ports Ports, filter hostFilter) (FencedHost, bool) {
 			s.offerNames(namespace, names.all, filter.has)
 		})
 	})
-	v.offerUnlisted(func(host Host, b backend) {
+	v.offerUnlisted(func(host hostname.Host, b backend) {
 		if filter.has(host) && ports.has(b) {
 			s.offerIndexed(host)
 		}
 	})
-	s.offerTold(func(host Host, b backend) bool { return filter.has(host) && ports.has(b) })
+	s.offerTold(func(host hostname.Host, b backend) bool { return filter.has(host) && ports.has(b) })
 	return s.fencedHost()
 }
 
@@ -338,21 +340,21 @@ func (v *View) StrictTLS() (FencedHost, bool) {
 			continue
 		}
 		for namespace, names := range set.namespaces {
-			s.offerNames(namespace, names.all, func(Host) bool { return true })
+			s.offerNames(namespace, names.all, func(hostname.Host) bool { return true })
 		}
 	}
-	v.offerUnlisted(func(host Host, b backend) {
+	v.offerUnlisted(func(host hostname.Host, b backend) {
 		if b.hasTLS() {
 			s.offerIndexed(host)
 		}
 	})
-	s.offerTold(func(_ Host, b backend) bool { return b.hasTLS() })
+	s.offerTold(func(_ hostname.Host, b backend) bool { return b.hasTLS() })
 	return s.fencedHost()
 }
 
 // hasTLS reports whether the Service has a port of TLS.
 func (b backend) hasTLS() bool {
-	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return p.transport == TransportTLS })
+	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return p.transport == object.TransportTLS })
 }
 
 // visit visits the Services of a Namespace; those of each where none is named.
@@ -367,21 +369,21 @@ func (s *strictSet) visit(namespace string, visit func(namespace string, names *
 }
 
 // offerUnlisted visits the Services of Namespaces that the view was told of: the index has them by other labels.
-func (v *View) offerUnlisted(visit func(Host, backend)) {
+func (v *View) offerUnlisted(visit func(hostname.Host, backend)) {
 	for namespace := range v.namespaces {
 		if n, ok := v.index.namespaces[namespace]; ok {
 			for name, b := range n.backends.byName {
-				visit(Host{namespace, name}, b)
+				visit(hostname.Host{Namespace: namespace, Name: name}, b)
 			}
 		}
 	}
 }
 
 // offerNames offers some of the names of a Namespace that are wanted.
-func (s *strictSearch) offerNames(namespace string, names []string, wanted func(Host) bool) {
-	more := upTo(maxHosts, func(host Host) bool { return !s.view.told(host) && wanted(host) && s.offer(host) })
+func (s *strictSearch) offerNames(namespace string, names []string, wanted func(hostname.Host) bool) {
+	more := upTo(maxHosts, func(host hostname.Host) bool { return !s.view.told(host) && wanted(host) && s.offer(host) })
 	for i, name := range names {
-		if !more(Host{namespace, name}) {
+		if !more(hostname.Host{Namespace: namespace, Name: name}) {
 			s.cut = s.cut || i < len(names)-1
 			return
 		}
@@ -389,8 +391,8 @@ func (s *strictSearch) offerNames(namespace string, names []string, wanted func(
 }
 
 // upTo returns a visitor that reports whether to go on: until offer has taken so many.
-func upTo(most int, offer func(Host) bool) func(Host) bool {
-	return func(host Host) bool {
+func upTo(most int, offer func(hostname.Host) bool) func(hostname.Host) bool {
+	return func(host hostname.Host) bool {
 		if offer(host) {
 			most--
 		}

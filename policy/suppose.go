@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 )
@@ -11,7 +13,7 @@ import (
 func (v *View) Suppose() { v.supposing = true }
 
 // LoadAbsent tells the view that a missing Service does not exist.
-func (v *View) LoadAbsent(host Host) {
+func (v *View) LoadAbsent(host hostname.Host) {
 	v.LoadService(host, nil)
 	put(&v.absent, host, true)
 }
@@ -19,23 +21,23 @@ func (v *View) LoadAbsent(host Host) {
 // Absent names what was asked for and does not exist, sorted by kind.
 func (v *View) Absent() []string {
 	var names []string
-	for _, host := range slices.SortedFunc(maps.Keys(v.absent), Host.Compare) {
-		names = append(names, fmt.Sprintf("%s %s/%s", KindService, host.Namespace, host.Name))
+	for _, host := range slices.SortedFunc(maps.Keys(v.absent), hostname.Host.Compare) {
+		names = append(names, fmt.Sprintf("%s %s/%s", object.KindService, host.Namespace, host.Name))
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(v.objects), Key.Compare) {
+	for _, k := range slices.SortedFunc(maps.Keys(v.objects), object.Key.Compare) {
 		switch {
 		case v.objects[k] != nil:
 		case k.Namespace == "":
-			names = append(names, APIKind(k.Kind)+" "+k.Name)
+			names = append(names, object.APIKind(k.Kind)+" "+k.Name)
 		default:
-			names = append(names, fmt.Sprintf("%s %s/%s", APIKind(k.Kind), k.Namespace, k.Name))
+			names = append(names, fmt.Sprintf("%s %s/%s", object.APIKind(k.Kind), k.Namespace, k.Name))
 		}
 	}
 	return names
 }
 
 // supposed returns what is decided of a Service, or what the view supposes.
-func (v *View) supposed(h Host, r ranked, exempt bool) ranked {
+func (v *View) supposed(h hostname.Host, r ranked, exempt bool) ranked {
 	if v.supposing && v.absent[h] && !exempt {
 		r.decision.Fence = Strict
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
 	"strings"
 )
@@ -120,7 +121,7 @@ func (e Enforcement) harder(other Enforcement) Enforcement {
 
 // ranked is a host by what makes it tighter than others. A host named anyName stands for a Namespace.
 type ranked struct {
-	host        Host
+	host        hostname.Host
 	decision    Decision
 	enforcement Enforcement
 }
@@ -176,5 +177,5 @@ func (s *NamespaceScope) enforce(d Decision) Enforcement {
 // ranked decides a Service and ranks it.
 func (s *NamespaceScope) ranked(service string, annotation asked) ranked {
 	d := s.decide(service, annotation)
-	return ranked{Host{s.name, service}, d, s.enforce(d)}
+	return ranked{hostname.Host{Namespace: s.name, Name: service}, d, s.enforce(d)}
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 	"strings"
@@ -15,22 +17,22 @@ type View struct {
 
 	// The maps are nil until something is put in.
 	namespaces map[string]NamespaceScope
-	services   map[Host]asked
-	backends   map[Host]backend
+	services   map[hostname.Host]asked
+	backends   map[hostname.Host]backend
 	pods       map[PodQuestion]bool
 
 	missingPods       map[PodQuestion]bool
 	missingNamespaces map[string]bool
-	missingServices   map[Host]bool
+	missingServices   map[hostname.Host]bool
 	// most is how many of those are asked for; 0 means any number.
 	most int
 
 	// objects are those that were loaded, nil for one that does not exist.
-	objects        map[Key]*Object
-	missingObjects map[Key]bool
+	objects        map[object.Key]*object.Object
+	missingObjects map[object.Key]bool
 
 	// absent are the Services that do not exist; supposing says what becomes of these, see [View.Suppose].
-	absent    map[Host]bool
+	absent    map[hostname.Host]bool
 	supposing bool
 }
 
@@ -42,9 +44,9 @@ func (v *View) Config() *Config { return v.config }
 
 // Missing lists the Namespaces and Services that were asked for by name and that are neither in the index
 // nor loaded, sorted. They were decided as if they had no label and no annotation.
-func (v *View) Missing() (namespaces []string, services []Host) {
+func (v *View) Missing() (namespaces []string, services []hostname.Host) {
 	return slices.Sorted(maps.Keys(v.missingNamespaces)),
-		slices.SortedFunc(maps.Keys(v.missingServices), Host.Compare)
+		slices.SortedFunc(maps.Keys(v.missingServices), hostname.Host.Compare)
 }
 
 // MissAtMost has the view answer that nothing is fenced once it lists more than n as missing, so that what is refused
@@ -59,16 +61,18 @@ func (v *View) LoadNamespace(name string, labels map[string]string) {
 
 // LoadService tells the view the annotations of a missing Service; nil where there is none. Wildcards do
 // not see it before [View.LoadServiceSpec].
-func (v *View) LoadService(host Host, annotations map[string]string) {
+func (v *View) LoadService(host hostname.Host, annotations map[string]string) {
 	put(&v.services, host, ask(annotations))
 	delete(v.missingServices, host)
 }
 
 // LoadServiceSpec tells the view that a loaded Service exists, what it selects, and its addresses.
-func (v *View) LoadServiceSpec(host Host, spec ServiceSpec) { put(&v.backends, host, newBackend(spec)) }
+func (v *View) LoadServiceSpec(host hostname.Host, spec object.ServiceSpec) {
+	put(&v.backends, host, newBackend(spec))
+}
 
 // Untold calls f while the view has not been told of a Service, so that what the index knows of it counts.
-func (v *View) Untold(host Host, f func()) {
+func (v *View) Untold(host hostname.Host, f func()) {
 	service, loaded := v.services[host]
 	backend, specified := v.backends[host]
 	delete(v.services, host)
@@ -91,14 +95,14 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 }
 
 // Service decides a Service by the annotations given, whatever the index knows of it.
-func (v *View) Service(host Host, annotations map[string]string) Decision {
+func (v *View) Service(host hostname.Host, annotations map[string]string) Decision {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	return v.scope(host.Namespace).Service(host.Name, annotations)
 }
 
 // ServiceUnder decides a Service as if its Namespace had the labels given.
-func (v *View) ServiceUnder(labels map[string]string, host Host) Decision {
+func (v *View) ServiceUnder(labels map[string]string, host hostname.Host) Decision {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	scope := v.config.Namespace(host.Namespace, labels)
@@ -107,7 +111,7 @@ func (v *View) ServiceUnder(labels map[string]string, host Host) Decision {
 }
 
 // annotation returns what a Service asks for, and whether the view knows the Service.
-func (v *View) annotation(h Host) (annotation asked, known bool) {
+func (v *View) annotation(h hostname.Host) (annotation asked, known bool) {
 	annotation, known = v.services[h]
 	if n, indexed := v.index.namespaces[h.Namespace]; !known && indexed {
 		annotation, known = n.services[h.Name]
@@ -133,14 +137,14 @@ func (v *View) Match(host string) Match {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
-	if suffix, ok := Wildcard(host); ok {
+	if suffix, ok := hostname.Wildcard(host); ok {
 		return v.matchWildcard(host, suffix)
 	}
 	var m Match
 	if v.most > 0 && len(v.missingNamespaces)+len(v.missingServices) > v.most {
 		return m
 	}
-	if h, ok := ParseHost(host, v.config.ClusterDomain); ok {
+	if h, ok := hostname.Parse(host, v.config.ClusterDomain); ok {
 		r := v.ranked(h)
 		m.set(FencedHost{Host: host, Decision: r.decision, Enforcement: r.enforcement})
 	}
@@ -149,7 +153,7 @@ func (v *View) Match(host string) Match {
 
 // Known says whether the host's Namespace or Service is in the index, or the config names the Service. What is
 // not known does not count as missing: a name such as example.com is not asked for in the cluster.
-func (v *View) Known(h Host) bool {
+func (v *View) Known(h hostname.Host) bool {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	if _, named := v.config.scope.services[h]; named {
@@ -164,7 +168,7 @@ func (v *View) Known(h Host) bool {
 }
 
 // Exists says whether the index has the Service.
-func (v *View) Exists(h Host) bool {
+func (v *View) Exists(h hostname.Host) bool {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	return v.index.has(h)
@@ -189,7 +193,7 @@ func (v *View) indexed(n *namespaceIndex) NamespaceScope {
 	return v.config.Namespace(n.scope.name, n.labels)
 }
 
-func (v *View) ranked(h Host) ranked {
+func (v *View) ranked(h hostname.Host) ranked {
 	scope := v.scope(h.Namespace)
 	annotation, ok := v.annotation(h)
 	if !ok && !scope.exempt {

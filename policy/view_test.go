@@ -6,6 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 func TestMissing(t *testing.T) {
@@ -17,11 +19,11 @@ func TestMissing(t *testing.T) {
 	tests := map[string]struct {
 		ask        []string
 		namespaces []string
-		services   []policy.Host
+		services   []hostname.Host
 	}{
 		"known":             {ask: []string{"cart.shop" + domain, "*.shop" + domain, "*", "*.local", "*op" + domain}},
 		"outside":           {ask: []string{"example.com", "*.example.com", "cart.shop", ""}},
-		"new Service":       {ask: []string{"new.shop" + domain}, services: []policy.Host{host("shop", "new")}},
+		"new Service":       {ask: []string{"new.shop" + domain}, services: []hostname.Host{host("shop", "new")}},
 		"new Namespace":     {ask: []string{"*.new" + domain}, namespaces: []string{"new"}},
 		"narrow wildcard":   {ask: []string{"*-db.new" + domain}, namespaces: []string{"new"}},
 		"late Namespace":    {ask: []string{"till.late" + domain}, namespaces: []string{"late"}},
@@ -30,7 +32,7 @@ func TestMissing(t *testing.T) {
 		"sorted, once": {
 			ask:        []string{"b.y" + domain, "a.y" + domain, "b.x" + domain, "b.y" + domain},
 			namespaces: []string{"x", "y"},
-			services:   []policy.Host{host("x", "b"), host("y", "a"), host("y", "b")},
+			services:   []hostname.Host{host("x", "b"), host("y", "a"), host("y", "b")},
 		},
 	}
 	for name, tc := range tests {
@@ -111,11 +113,11 @@ func TestLoadServiceSpec(t *testing.T) {
 	index.SetService(host("shop", "cart"), nil)
 	index.SetService(host("shop", "till"), fenced("prefer"))
 	view := index.View()
-	for h, annotations := range map[policy.Host]map[string]string{
+	for h, annotations := range map[hostname.Host]map[string]string{
 		host("shop", "cart"): fenced("strict"), host("shop", "till"): nil, host("new", "cart"): fenced("strict"), host("late", "a"): fenced("prefer"),
 	} {
 		view.LoadService(h, annotations)
-		view.LoadServiceSpec(h, policy.ServiceSpec{})
+		view.LoadServiceSpec(h, object.ServiceSpec{})
 	}
 	view.LoadService(host("shop", "ghost"), fenced("strict")) // which may not exist
 	cart := "cart.shop" + domain + ", service annotation"

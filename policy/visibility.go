@@ -2,6 +2,8 @@ package policy
 
 import (
 	"cmp"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"slices"
 	"strings"
 )
@@ -11,7 +13,7 @@ type Clients struct {
 	// Namespace is theirs; empty for a Namespace that no object names.
 	Namespace string
 	// Sidecar is nil where they have none, and know all that is exported to them.
-	Sidecar *Object
+	Sidecar *object.Object
 
 	listeners []listener
 	// byPort has the listeners of each port, in their order.
@@ -23,7 +25,7 @@ type Clients struct {
 type listener struct {
 	// port is 0 for the listener of all ports that no other has.
 	port      int64
-	transport Transport
+	transport object.Transport
 	// apart says that it listens on addresses of its own, so that it is not where a connection to a Service goes.
 	apart bool
 	// everywhere says that those are every address. For HTTP that is nothing of its own.
@@ -42,14 +44,14 @@ type imports struct {
 }
 
 // clients returns those of a Namespace that have a Sidecar, which may be nil.
-func (c *Config) clients(namespace string, sidecar *Object) Clients {
+func (c *Config) clients(namespace string, sidecar *object.Object) Clients {
 	clients := Clients{Namespace: namespace, Sidecar: sidecar, byPort: map[int64][]*listener{}, domain: c.ClusterDomain}
-	egress := []EgressListener{{Hosts: []string{"*/*"}}}
+	egress := []object.EgressListener{{Hosts: []string{"*/*"}}}
 	if sidecar != nil && len(sidecar.Sidecar.Egress) > 0 {
 		egress = sidecar.Sidecar.Egress
 	}
 	for _, e := range egress {
-		clients.listeners = append(clients.listeners, e.listener(namespace))
+		clients.listeners = append(clients.listeners, listenerOf(e, namespace))
 	}
 	for i := range clients.listeners {
 		l := &clients.listeners[i]
@@ -58,9 +60,9 @@ func (c *Config) clients(namespace string, sidecar *Object) Clients {
 	return clients
 }
 
-// listener reads what an egress listener imports (convertIstioListenerToWrapper in Istio's
+// listenerOf reads what an egress listener imports (convertIstioListenerToWrapper in Istio's
 // pilot/pkg/model/sidecar.go).
-func (e EgressListener) listener(client string) listener {
+func listenerOf(e object.EgressListener, client string) listener {
 	l := listener{apart: e.Bind != "" || e.CaptureMode == "NONE", everywhere: e.Everywhere(), hosts: map[string]*imports{}}
 	if e.Port != nil {
 		l.port, l.transport = e.Port.Number, e.Port.Transport()
@@ -82,7 +84,7 @@ func (e EgressListener) listener(client string) listener {
 			set = &imports{exact: map[string]bool{}}
 			l.hosts[namespace] = set
 		}
-		suffix, wildcard := Wildcard(name)
+		suffix, wildcard := hostname.Wildcard(name)
 		switch {
 		case excluded:
 			set.excluded = append(set.excluded, name)
@@ -100,19 +102,14 @@ func (i *imports) has(host string) bool {
 	if i == nil {
 		return false
 	}
-	return i.exact[host] || slices.ContainsFunc(i.suffixes, func(suffix string) bool { return within(host, suffix) })
+	return i.exact[host] || slices.ContainsFunc(i.suffixes, func(suffix string) bool { return hostname.Within(host, suffix) })
 }
 
 func (i *imports) excludes(host string) bool {
 	return i != nil && slices.ContainsFunc(i.excluded, func(name string) bool {
-		suffix, wildcard := Wildcard(name)
-		return name == host || wildcard && within(host, suffix)
+		suffix, wildcard := hostname.Wildcard(name)
+		return name == host || wildcard && hostname.Within(host, suffix)
 	})
-}
-
-// within reports whether a host or wildcard is covered by the wildcard of that suffix.
-func within(host, suffix string) bool {
-	return strings.HasSuffix(strings.TrimPrefix(host, "*"), suffix)
 }
 
 // imports reports whether the listener knows the host of a Service or ServiceEntry of a Namespace.
@@ -134,7 +131,7 @@ func (l *listener) whole(namespace, domain string) bool {
 // overlaps reports whether the listener may have the routes of a VirtualService with such a host (VSMatches in Istio's
 // pilot/pkg/model/sidecar.go).
 func (l *listener) overlaps(namespace, host string) bool {
-	suffix, wildcard := Wildcard(host)
+	suffix, wildcard := hostname.Wildcard(host)
 	for _, set := range []*imports{l.hosts[namespace], l.hosts["*"]} {
 		if set == nil {
 			continue
@@ -175,12 +172,12 @@ func (c *Clients) Ported(port int64) bool { return len(c.byPort[port]) > 0 }
 // one of the port, for the others any that listens on the Service's address.
 func (c *Clients) reach(port backendPort, knows func(*listener) bool) (reached bool) {
 	c.on(int64(port.number), func(l *listener) bool {
-		if port.transport == TransportHTTP {
-			everywhere := l.everywhere && (l.port == 0 || l.transport == TransportHTTP)
+		if port.transport == object.TransportHTTP {
+			everywhere := l.everywhere && (l.port == 0 || l.transport == object.TransportHTTP)
 			reached = (!l.apart || everywhere) && knows(l)
 			return false
 		}
-		shared := l.port != 0 && l.transport == TransportHTTP
+		shared := l.port != 0 && l.transport == object.TransportHTTP
 		reached = !l.apart && !shared && knows(l)
 		return !reached
 	})
@@ -188,8 +185,8 @@ func (c *Clients) reach(port backendPort, knows func(*listener) bool) (reached b
 }
 
 // hides reports whether what the clients send to a port of a Service is not recognized as meant for it.
-func (c *Clients) hides(h Host, b backend, port backendPort) bool {
-	if !Exported(b.exports, h.Namespace, c.Namespace) {
+func (c *Clients) hides(h hostname.Host, b backend, port backendPort) bool {
+	if !object.Exported(b.exports, h.Namespace, c.Namespace) {
 		return true
 	}
 	fqdn := h.FQDN(c.domain)
@@ -197,15 +194,15 @@ func (c *Clients) hides(h Host, b backend, port backendPort) bool {
 }
 
 // hidesAny reports whether the clients do not know a Service on one of the ports that count.
-func (c *Clients) hidesAny(h Host, b backend, ports Ports) bool {
+func (c *Clients) hidesAny(h hostname.Host, b backend, ports Ports) bool {
 	return slices.ContainsFunc(b.ports, func(p backendPort) bool { return ports.includes(p) && c.hides(h, b, p) })
 }
 
 // Listen reports whether the clients have a listener for a host of a ServiceEntry on a port, whose transport is such.
 // A listener of the port itself says what its transport is, whatever the ServiceEntry says, and that of all others
 // leaves it alone (buildSidecarOutboundListeners in Istio's pilot/pkg/networking/core/listener.go).
-func (c *Clients) Listen(entry *Object, host string, port EntryPort, such func(Transport) bool) (listen bool) {
-	if !Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
+func (c *Clients) Listen(entry *object.Object, host string, port object.EntryPort, such func(object.Transport) bool) (listen bool) {
+	if !object.Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
 		return false
 	}
 	c.on(port.Number, func(l *listener) bool {
@@ -227,12 +224,12 @@ func (c *Clients) OpenPorts() []int64 {
 	if c.Sidecar == nil {
 		return nil
 	}
-	return c.Sidecar.Sidecar.openPorts()
+	return c.Sidecar.Sidecar.OpenPorts()
 }
 
 // Routes reports whether the clients may have the routes of a VirtualService for a host.
 func (c *Clients) Routes(namespace, host string, exportTo []string) bool {
-	return Exported(exportTo, namespace, c.Namespace) &&
+	return object.Exported(exportTo, namespace, c.Namespace) &&
 		slices.ContainsFunc(c.listeners, func(l listener) bool { return !l.apart && l.overlaps(namespace, host) })
 }
 
@@ -263,11 +260,11 @@ type hostFilter struct {
 
 // shortNames narrows to the Services with a short name that ends in suffix.
 func shortNames(suffix string) hostFilter {
-	_, namespace := cutLast(strings.TrimSuffix(suffix, ".svc"))
+	_, namespace := hostname.CutLast(strings.TrimSuffix(suffix, ".svc"))
 	return hostFilter{namespace, suffix}
 }
 
-func (f hostFilter) has(h Host) bool {
+func (f hostFilter) has(h hostname.Host) bool {
 	if f.namespace != "" && h.Namespace != f.namespace {
 		return false
 	}
@@ -287,10 +284,10 @@ func (v *View) strictHidden(c *Clients, ports Ports, filter hostFilter) (FencedH
 			}
 		}
 	}
-	wanted := func(h Host, b backend) bool {
+	wanted := func(h hostname.Host, b backend) bool {
 		return filter.has(h) && ports.has(b) && c.hidesAny(h, b, ports)
 	}
-	v.offerUnlisted(func(h Host, b backend) {
+	v.offerUnlisted(func(h hostname.Host, b backend) {
 		if wanted(h, b) {
 			s.offerIndexed(h)
 		}
@@ -309,7 +306,7 @@ func (s *strictSearch) offerHidden(c *Clients, ports Ports, filter hostFilter) {
 			if c.whole(namespace, key) {
 				list = names.restricted
 			}
-			s.offerNames(namespace, list, func(h Host) bool {
+			s.offerNames(namespace, list, func(h hostname.Host) bool {
 				return filter.has(h) && c.hidesAny(h, index.backend(h), ports)
 			})
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // model is an index, and what it was told.
@@ -17,11 +18,11 @@ type model struct {
 	index      *policy.Index
 	config     *policy.Config
 	namespaces map[string]map[string]string
-	services   map[policy.Host]map[string]string
+	services   map[hostname.Host]map[string]string
 }
 
 func newModel(config *policy.Config) *model {
-	return &model{policy.NewIndex(config), config, map[string]map[string]string{}, map[policy.Host]map[string]string{}}
+	return &model{policy.NewIndex(config), config, map[string]map[string]string{}, map[hostname.Host]map[string]string{}}
 }
 
 func (m *model) setConfig(c *policy.Config) {
@@ -39,29 +40,29 @@ func (m *model) deleteNamespace(name string) {
 	m.index.DeleteNamespace(name)
 }
 
-func (m *model) setService(h policy.Host, annotations map[string]string) {
+func (m *model) setService(h hostname.Host, annotations map[string]string) {
 	m.services[h] = annotations
 	m.index.SetService(h, annotations)
 }
 
-func (m *model) deleteService(h policy.Host) {
+func (m *model) deleteService(h hostname.Host) {
 	delete(m.services, h)
 	m.index.DeleteService(h)
 }
 
 // decide says what an unknown Service is where annotations are nil.
-func (m *model) decide(h policy.Host, annotations map[string]string) policy.Decision {
+func (m *model) decide(h hostname.Host, annotations map[string]string) policy.Decision {
 	return m.config.Namespace(h.Namespace, m.namespaces[h.Namespace]).Service(h.Name, annotations)
 }
 
 // covered is a host that a wildcard covers; its name is "*" where it is a Namespace.
 type covered struct {
-	policy.Host
+	hostname.Host
 	policy.Decision
 	enforcement policy.Enforcement
 }
 
-func (m *model) cover(h policy.Host, annotations map[string]string) covered {
+func (m *model) cover(h hostname.Host, annotations map[string]string) covered {
 	d := m.decide(h, annotations)
 	return covered{h, d, m.index.View().Enforcement(h.Namespace, d.Locked)}
 }
@@ -199,7 +200,7 @@ func (m *model) check(t *testing.T) {
 		if diff := cmp.Diff(m.walk(name), wholes(view.Match(name))); diff != "" {
 			t.Fatalf("%s (-walk +index):\n%s\nnamespaces %v\nservices %v", name, diff, m.namespaces, m.services)
 		}
-		h, exact := policy.ParseHost(name, "cluster.local")
+		h, exact := hostname.Parse(name, "cluster.local")
 		if !exact {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -70,9 +72,9 @@ func (o Options) validate() error {
 type Admission struct {
 	Options
 
-	guard  *leak.Guard
-	routes []Route
-	gate   *gate
+	guard *leak.Guard
+	kinds admit.Table
+	gate  *gate
 }
 
 // New returns the admission of these options.
@@ -84,14 +86,14 @@ func New(o Options) (*Admission, error) {
 		return nil, fmt.Errorf("admission options: %w", err)
 	}
 	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.inFlight)
-	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), routes: Routes(), gate: room}, nil
+	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), kinds: admit.Kinds(), gate: room}, nil
 }
 
 // Mutator returns what answers on MutatePath.
-func (a *Admission) Mutator() *Endpoint { return a.endpoint(MutatePath, a.mutate) }
+func (a *Admission) Mutator() *Endpoint { return a.endpoint(admit.MutatePath, a.mutate) }
 
 // Validator returns what answers on ValidatePath.
-func (a *Admission) Validator() *Endpoint { return a.endpoint(ValidatePath, a.validate) }
+func (a *Admission) Validator() *Endpoint { return a.endpoint(admit.ValidatePath, a.validate) }
 
 // handle decides one request on a route.
 type handle func(context.Context, admission.Request) (answer, error)
@@ -116,14 +118,14 @@ func (a *Admission) endpoint(path string, h handle) *Endpoint {
 
 // checked refuses what admission does not take before it is decided.
 func (a *Admission) checked(ctx context.Context, path string, req admission.Request, h handle) (answer, error) {
-	route, ok := find(a.routes, req.Kind.Group, req.Kind.Kind)
-	taken := ok && route.takes(path, req)
+	route, ok := a.kinds.Find(req.Kind.Group, req.Kind.Kind)
+	taken := ok && takes(route, path, req)
 	if !taken {
-		return answer{}, &BadRequest{fmt.Errorf("%s of kind %q and resource %q is not for %s: the webhook configuration must match the routes",
+		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s of kind %q and resource %q is not for %s: the webhook configuration must match the table of kinds",
 			req.Operation, req.Kind.String(), resourceName(req), path)}
 	}
 	if len(req.Object.Raw) == 0 && req.Operation != admissionv1.Delete || len(req.OldObject.Raw) == 0 && req.Operation == admissionv1.Delete {
-		return answer{}, &BadRequest{fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
+		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
 	}
 	return h(ctx, req)
 }
@@ -149,8 +151,8 @@ func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() e
 // serviceAccount is the one of the manifests, in the install namespace.
 const serviceAccount = "meshfence"
 
-func (a *Admission) subject(req admission.Request) Subject {
-	s := Subject{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
+func (a *Admission) subject(req admission.Request) admit.Request {
+	s := admit.Request{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
 	s.Own = s.Writer == "system:serviceaccount:"+a.InstallNamespace+":"+serviceAccount
 	switch req.Operation {
 	case admissionv1.Update:
@@ -162,10 +164,17 @@ func (a *Admission) subject(req admission.Request) Subject {
 }
 
 func (a *Admission) kindLabel(req admission.Request) string {
-	if route, ok := find(a.routes, req.Kind.Group, req.Kind.Kind); ok {
+	if route, ok := a.kinds.Find(req.Kind.Group, req.Kind.Kind); ok {
 		return route.Kind
 	}
 	return other
+}
+
+// takes reports whether an entry of the table of kinds is for a request on a path: its kind and resource, which must agree,
+// and its operation.
+func takes(k admit.Kind, path string, req admission.Request) bool {
+	return slices.Contains(k.Versions, req.Kind.Version) && req.Resource.Group == k.Group && req.Resource.Version == req.Kind.Version &&
+		slices.Contains(k.Requests(path)[resourceName(req)], req.Operation)
 }
 
 func resourceName(req admission.Request) string {

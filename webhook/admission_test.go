@@ -15,86 +15,65 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 	admissionmetrics "sigs.k8s.io/controller-runtime/pkg/webhook/admission/metrics"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/fixtures"
 	"github.com/meshfence/meshfence/webhook"
 )
 
-func TestRoutes(t *testing.T) {
-	t.Parallel()
-	for _, want := range webhook.Routes() {
-		got, ok := webhook.RouteFor(want.Group, policy.APIKind(want.Kind))
-		if diff := cmp.Diff(want, got); !ok || diff != "" {
-			t.Errorf("RouteFor(%q, %q) (-want +got):\n%s", want.Group, want.Kind, diff)
-		}
-		if _, err := labels.Parse(want.StoredBy); err != nil || want.StoredBy != "" && !want.Stored {
-			t.Errorf("%s is stored by %q: %v", want.Kind, want.StoredBy, err)
-		}
-		if !want.Mutate && !want.Validate && !want.Stored {
-			t.Errorf("%s is on no path, and is not stored", want.Kind)
-		}
-	}
-	if got, ok := webhook.RouteFor("apps", policy.KindService); ok {
-		t.Errorf("RouteFor gives %+v for another group", got)
-	}
-	webhook.Routes()[0].Versions[0] = "v0"
-	if webhook.Routes()[0].Versions[0] == "v0" {
-		t.Error("callers share the table")
-	}
-}
-
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
-	const asked = ": the webhook configuration must match the routes"
+	const asked = ": the webhook configuration must match the table of kinds"
 	tests := map[string]struct {
 		path   string
 		change func(*admissionv1.AdmissionRequest)
 		want   string
 	}{
-		"unknown kind": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "WasmPlugin" },
+		"unknown kind": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "WasmPlugin" },
 			`CREATE of kind "networking.istio.io/v1, Kind=WasmPlugin" and resource "virtualservices" is not for /validate` + asked},
-		"unknown version": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
+		"unknown version": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Kind.Version, r.Resource.Version = "v2", "v2" },
 			`CREATE of kind "networking.istio.io/v2, Kind=VirtualService" and resource "virtualservices" is not for /validate` + asked},
-		"kind and resource disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },
+		"kind and resource disagree": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "destinationrules" },
 			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "destinationrules" is not for /mutate` + asked},
-		"versions disagree": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Version = "v1beta1" },
+		"versions disagree": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Resource.Version = "v1beta1" },
 			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
-		"subresource": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
+		"subresource": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
 			`CREATE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices/status" is not for /mutate` + asked},
-		"operation": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect },
+		"operation": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Connect },
 			`CONNECT of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
-		"kind of the other path": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) {
-			r.Kind.Kind, r.Resource.Resource = policy.KindServiceEntry, "serviceentries"
+		"kind of the other path": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) {
+			r.Kind.Kind, r.Resource.Resource = object.KindServiceEntry, "serviceentries"
 		}, `CREATE of kind "networking.istio.io/v1, Kind=ServiceEntry" and resource "serviceentries" is not for /mutate` + asked},
-		"no object": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Object = runtime.RawExtension{} },
+		"no object": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) { r.Object = runtime.RawExtension{} },
 			"CREATE VirtualService: object must not be empty"},
-		"deletion of nothing": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+		"deletion of nothing": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation = admissionv1.Delete // what Object holds does not count
 		}, "DELETE VirtualService: object must not be empty"},
-		"deletion of null": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+		"deletion of null": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject.Raw = admissionv1.Delete, []byte("null")
 		}, "DELETE VirtualService: object must not be empty"},
-		"deletion of a list": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+		"deletion of a list": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject.Raw = admissionv1.Delete, []byte("[]")
 		}, "decode VirtualService: must be a mapping"},
-		"deletion to be mutated": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) {
+		"deletion to be mutated": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject = admissionv1.Delete, r.Object
 		}, `DELETE of kind "networking.istio.io/v1, Kind=VirtualService" and resource "virtualservices" is not for /mutate` + asked},
-		"deletion of a kind that is free to go": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+		"deletion of a kind that is free to go": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Operation, r.OldObject = admissionv1.Delete, r.Object
-			r.Kind.Kind, r.Resource.Resource = policy.KindGateway, "gateways"
+			r.Kind.Kind, r.Resource.Resource = object.KindGateway, "gateways"
 		}, `DELETE of kind "networking.istio.io/v1, Kind=Gateway" and resource "gateways" is not for /validate` + asked},
-		"null": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
+		"null": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") },
 			"CREATE VirtualService: object must not be empty"},
-		"a list": {webhook.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") },
+		"a list": {admit.MutatePath, func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") },
 			"decode VirtualService: must be a mapping"},
-		"wrong type": {webhook.ValidatePath, func(r *admissionv1.AdmissionRequest) {
+		"wrong type": {admit.ValidatePath, func(r *admissionv1.AdmissionRequest) {
 			r.Object.Raw = []byte(`{"spec":{"http":[{"route":[{"destination":{"host":"a","subset":["b"]}}]}]}}`)
 		}, "decode VirtualService: spec.http[0].route[0].destination.subset: must be a string, not a list"},
 	}
@@ -113,11 +92,11 @@ func TestBadRequests(t *testing.T) {
 func TestDelete(t *testing.T) {
 	t.Parallel()
 	r := request(t, passthrough, "")
-	if response := serve(t, fenced).ask(t, webhook.ValidatePath, r); response.Allowed {
+	if response := serve(t, fenced).ask(t, admit.ValidatePath, r); response.Allowed {
 		t.Fatal("the object may be created")
 	}
 	r.Operation, r.OldObject, r.Object = admissionv1.Delete, r.Object, runtime.RawExtension{}
-	if response := serve(t, fenced).ask(t, webhook.ValidatePath, r); !response.Allowed || len(response.Warnings) > 0 {
+	if response := serve(t, fenced).ask(t, admit.ValidatePath, r); !response.Allowed || len(response.Warnings) > 0 {
 		t.Errorf("it may not go: %+v, %v", response.Result, response.Warnings)
 	}
 }
@@ -131,31 +110,31 @@ func TestSubject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	object, old := runtime.RawExtension{Raw: []byte("new")}, runtime.RawExtension{Raw: []byte("old")}
+	obj, old := runtime.RawExtension{Raw: []byte("new")}, runtime.RawExtension{Raw: []byte("old")}
 	tests := map[string]struct {
 		operation   admissionv1.Operation
 		object, old runtime.RawExtension
 		user        string
-		want        webhook.Subject
+		want        admit.Request
 	}{
-		"creation": {admissionv1.Create, object, runtime.RawExtension{}, "alice", webhook.Subject{Raw: object.Raw, Writer: "alice"}},
-		"change":   {admissionv1.Update, object, old, "alice", webhook.Subject{Raw: object.Raw, Old: old.Raw, Writer: "alice"}},
-		"deletion": {admissionv1.Delete, runtime.RawExtension{}, old, "alice", webhook.Subject{Raw: old.Raw, Deleted: true, Writer: "alice"}},
-		"own": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:meshfence",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:meshfence", Own: true}},
-		"another account of the namespace": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:default",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:meshfence-system:default"}},
-		"an account of that name elsewhere": {admissionv1.Create, object, runtime.RawExtension{}, "system:serviceaccount:shop:meshfence",
-			webhook.Subject{Raw: object.Raw, Writer: "system:serviceaccount:shop:meshfence"}},
+		"creation": {admissionv1.Create, obj, runtime.RawExtension{}, "alice", admit.Request{Raw: obj.Raw, Writer: "alice"}},
+		"change":   {admissionv1.Update, obj, old, "alice", admit.Request{Raw: obj.Raw, Old: old.Raw, Writer: "alice"}},
+		"deletion": {admissionv1.Delete, runtime.RawExtension{}, old, "alice", admit.Request{Raw: old.Raw, Deleted: true, Writer: "alice"}},
+		"own": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:meshfence",
+			admit.Request{Raw: obj.Raw, Writer: "system:serviceaccount:meshfence-system:meshfence", Own: true}},
+		"another account of the namespace": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:meshfence-system:default",
+			admit.Request{Raw: obj.Raw, Writer: "system:serviceaccount:meshfence-system:default"}},
+		"an account of that name elsewhere": {admissionv1.Create, obj, runtime.RawExtension{}, "system:serviceaccount:shop:meshfence",
+			admit.Request{Raw: obj.Raw, Writer: "system:serviceaccount:shop:meshfence"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
-				Kind: metav1.GroupVersionKind{Kind: policy.KindService}, Namespace: "shop", Operation: test.operation, Object: test.object, OldObject: test.old,
+				Kind: metav1.GroupVersionKind{Kind: object.KindService}, Namespace: "shop", Operation: test.operation, Object: test.object, OldObject: test.old,
 			}}
 			r.UserInfo.Username = test.user
-			test.want.Kind, test.want.Namespace = policy.KindService, "shop"
+			test.want.Kind, test.want.Namespace = object.KindService, "shop"
 			if diff := cmp.Diff(test.want, a.Subject(r)); diff != "" {
 				t.Errorf("subject (-want +got):\n%s", diff)
 			}
@@ -175,7 +154,7 @@ endpoints: [{addresses: [10.1.0.1]}]
 	for writer, allowed := range map[string]bool{"alice": false, "system:serviceaccount:kube-system:endpointslice-controller": true} {
 		r := request(t, handWritten, "")
 		r.UserInfo.Username = writer
-		response := serve(t, fenced).ask(t, webhook.ValidatePath, r)
+		response := serve(t, fenced).ask(t, admit.ValidatePath, r)
 		if response.Allowed != allowed || !allowed && !strings.Contains(response.Result.Message, "in what alice writes") {
 			t.Errorf("%s: allowed = %t, result %+v", writer, response.Allowed, response.Result)
 		}
@@ -203,7 +182,7 @@ func TestBadReviews(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			response := serve(t, fenced).post(t, webhook.MutatePath, test.contentType, test.body)
+			response := serve(t, fenced).post(t, admit.MutatePath, test.contentType, test.body)
 			if response.Allowed || response.Result.Code != test.code || !strings.Contains(response.Result.Message, test.want) {
 				t.Errorf("allowed = %t, result = %+v", response.Allowed, response.Result)
 			}
@@ -215,13 +194,13 @@ func TestNotReady(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	c.synced = false
-	for _, path := range []string{webhook.MutatePath, webhook.ValidatePath} {
+	for _, path := range []string{admit.MutatePath, admit.ValidatePath} {
 		response := c.ask(t, path, request(t, service("shop", "reviews", ""), ""))
 		assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
 			"Internal error occurred: not ready: the Services and Namespaces of the cluster are still being read")
 	}
 	c.synced = true
-	if response := c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
+	if response := c.ask(t, admit.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
 		t.Errorf("still refused: %+v", response.Result)
 	}
 }
@@ -230,13 +209,13 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	c.reader.objects = []metav1.PartialObjectMetadata{
-		{TypeMeta: metav1.TypeMeta{Kind: policy.KindNamespace},
+		{TypeMeta: metav1.TypeMeta{Kind: object.KindNamespace},
 			ObjectMeta: metav1.ObjectMeta{Name: "new", Labels: map[string]string{policy.FenceKey: "strict"}}},
-		{TypeMeta: metav1.TypeMeta{Kind: policy.KindService},
+		{TypeMeta: metav1.TypeMeta{Kind: object.KindService},
 			ObjectMeta: metav1.ObjectMeta{Namespace: "new", Name: "loose", Annotations: map[string]string{policy.FenceKey: "none"}}},
 	}
-	assertUnpatched(t, c.ask(t, webhook.MutatePath, request(t, destinationRule("new", "loose", "loose"), "")))
-	if response := c.ask(t, webhook.MutatePath, request(t, destinationRule("new", "tight", "tight"), "")); response.Patch == nil {
+	assertUnpatched(t, c.ask(t, admit.MutatePath, request(t, destinationRule("new", "loose", "loose"), "")))
+	if response := c.ask(t, admit.MutatePath, request(t, destinationRule("new", "tight", "tight"), "")); response.Patch == nil {
 		t.Error("a Service without an annotation in a fenced Namespace is not fenced")
 	}
 	want := []string{"Namespace /new", "Namespace /new", "Service new/loose", "Service new/tight"}
@@ -250,12 +229,12 @@ func TestMissingClass(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	gateway := schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "Gateway"}
-	class := schema.GroupVersionKind{Group: gateway.Group, Version: "v1", Kind: policy.KindGatewayClass}
+	class := schema.GroupVersionKind{Group: gateway.Group, Version: "v1", Kind: object.KindGatewayClass}
 	c.reader.stored = []unstructured.Unstructured{
-		*objectOf(t, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: policy.KindIngressClass},
+		*fixtures.Unstructured(t, schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: object.KindIngressClass},
 			"{metadata: {name: public}, spec: {controller: k8s.io/ingress-nginx}}"),
-		*objectOf(t, gateway, "{metadata: {name: front, namespace: infra}, spec: {gatewayClassName: lb}}"),
-		*objectOf(t, class, "{metadata: {name: lb}, spec: {controllerName: example.com/lb}}"),
+		*fixtures.Unstructured(t, gateway, "{metadata: {name: front, namespace: infra}, spec: {gatewayClassName: lb}}"),
+		*fixtures.Unstructured(t, class, "{metadata: {name: lb}, spec: {controllerName: example.com/lb}}"),
 	}
 	ingress := func(class string) string {
 		return "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: it, namespace: shop}\n" +
@@ -266,7 +245,7 @@ func TestMissingClass(t *testing.T) {
 			"spec: {parentRefs: [{name: " + gateway + ", namespace: infra}], rules: [{backendRefs: [{name: reviews}]}]}\n"
 	}
 	for object, want := range map[string]bool{ingress("public"): true, ingress("gone"): false, route("front"): true, route("gone"): false} {
-		if response := c.ask(t, webhook.ValidatePath, request(t, object, "")); response.Allowed != want {
+		if response := c.ask(t, admit.ValidatePath, request(t, object, "")); response.Allowed != want {
 			t.Errorf("allowed %t, want %t: %s\n%+v", response.Allowed, want, object, response.Result)
 		}
 	}
@@ -281,7 +260,7 @@ func TestMissingCannotBeRead(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	c.reader.err = errors.New("connection refused")
-	response := c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	response := c.ask(t, admit.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
 	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
 		"Internal error occurred: get Service shop/new: connection refused")
 }
@@ -290,7 +269,7 @@ func TestMissingCannotBeRead(t *testing.T) {
 func TestOutsideIsNotMissing(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
-	response := c.ask(t, webhook.ValidatePath, request(t, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n"+
+	response := c.ask(t, admit.ValidatePath, request(t, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n"+
 		"metadata: {name: x, namespace: shop}\nspec: {hosts: [example.com, api.example.com, www.example.svc]}\n", ""))
 	if !response.Allowed {
 		t.Errorf("refused: %+v", response.Result)
@@ -311,10 +290,10 @@ func TestMissingIsBounded(t *testing.T) {
 		return request(t, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: shop}\n"+
 			"spec:\n  hosts: [x.example.com]\n  http:\n"+routes.String(), "")
 	}
-	if response := c.ask(t, webhook.MutatePath, many(128)); !response.Allowed {
+	if response := c.ask(t, admit.MutatePath, many(128)); !response.Allowed {
 		t.Errorf("128 are refused: %+v", response.Result)
 	}
-	response := c.ask(t, webhook.MutatePath, many(129))
+	response := c.ask(t, admit.MutatePath, many(129))
 	assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError,
 		"Internal error occurred: the object names more than 128 objects that are not known yet")
 	if got := len(c.reader.asked()); got != 128 {
@@ -326,7 +305,7 @@ func TestPanic(t *testing.T) {
 	c := serve(t, fenced)
 	before := testutil.ToFloat64(admissionmetrics.WebhookPanics)
 	c.reader.panics = true
-	response := c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	response := c.ask(t, admit.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
 	if response.Allowed || response.Result.Code != http.StatusInternalServerError || !strings.Contains(response.Result.Message, "panic") {
 		t.Errorf("allowed = %t, result = %+v", response.Allowed, response.Result)
 	}
@@ -334,7 +313,7 @@ func TestPanic(t *testing.T) {
 		t.Errorf("%v panics counted, want 1", got)
 	}
 	c.reader.panics = false
-	if response := c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
+	if response := c.ask(t, admit.MutatePath, request(t, service("shop", "reviews", ""), "")); !response.Allowed {
 		t.Errorf("refused after a panic: %+v", response.Result)
 	}
 }
@@ -342,14 +321,14 @@ func TestPanic(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
-	c.ask(t, webhook.MutatePath, request(t, service("default", "web", ""), ""))
-	c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), service("shop", "reviews", "")))
-	c.ask(t, webhook.ValidatePath, request(t, passthrough, ""))
+	c.ask(t, admit.MutatePath, request(t, service("default", "web", ""), ""))
+	c.ask(t, admit.MutatePath, request(t, service("shop", "reviews", ""), service("shop", "reviews", "")))
+	c.ask(t, admit.ValidatePath, request(t, passthrough, ""))
 	odd := request(t, passthrough, "")
 	odd.Kind.Kind, odd.Operation = "Odd", "ODD"
-	c.ask(t, webhook.ValidatePath, odd)
+	c.ask(t, admit.ValidatePath, odd)
 	c.reader.panics = true
-	c.ask(t, webhook.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
+	c.ask(t, admit.ValidatePath, request(t, destinationRule("shop", "new", "new"), ""))
 	const want = `
 # HELP meshfence_admission_requests_total Admission requests by what became of them.
 # TYPE meshfence_admission_requests_total counter

@@ -2,55 +2,29 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
-// bound returns what a Binding makes of its Pod, as an update of that; exists is false where there is no such Pod. The
-// API server copies all labels and annotations of the one over to the other (BindingREST in Kubernetes'
-// pkg/registry/core/pod/storage).
-func (a *Admission) bound(ctx context.Context, s Subject, name string) (_ Subject, exists bool, err error) {
-	binding, err := s.decode(s.Raw)
-	if err != nil {
-		return Subject{}, false, err
-	}
+// bound returns what a Binding makes of its Pod, as an update of that; exists is false where there is no such Pod.
+func (a *Admission) bound(ctx context.Context, s admit.Request, name string) (_ admit.Request, exists bool, err error) {
 	if name == "" { // as for every creation of a Binding that is not a Pod's subresource
-		name = binding.Metadata.Name
-	}
-	key := client.ObjectKey{Namespace: s.Namespace, Name: name}
-	pod := metadataOf(policy.KindPod)
-	if err := a.Reader.Get(ctx, key, pod); apierrors.IsNotFound(err) {
-		return Subject{}, false, nil
-	} else if err != nil {
-		return Subject{}, false, fmt.Errorf("get Pod %s: %w", key, err)
-	}
-	s.Kind = policy.KindPod
-	if s.Old, err = json.Marshal(pod); err != nil {
-		return Subject{}, false, fmt.Errorf("encode Pod %s: %w", key, err)
-	}
-	pod.Labels, pod.Annotations = over(pod.Labels, binding.Metadata.Labels), over(pod.Annotations, binding.Metadata.Annotations)
-	if s.Raw, err = json.Marshal(pod); err != nil {
-		return Subject{}, false, fmt.Errorf("encode Pod %s: %w", key, err)
-	}
-	return s, true, nil
-}
-
-// over returns a set with another one put over it.
-func over(set, more map[string]string) map[string]string {
-	all := maps.Clone(more)
-	if all == nil {
-		all = map[string]string{}
-	}
-	for key, value := range set {
-		if _, replaced := more[key]; !replaced {
-			all[key] = value
+		if name, err = s.Name(); err != nil {
+			return admit.Request{}, false, err
 		}
 	}
-	return all
+	key := client.ObjectKey{Namespace: s.Namespace, Name: name}
+	pod := metadataOf(object.KindPod)
+	if err := a.Reader.Get(ctx, key, pod); apierrors.IsNotFound(err) {
+		return admit.Request{}, false, nil
+	} else if err != nil {
+		return admit.Request{}, false, fmt.Errorf("get Pod %s: %w", key, err)
+	}
+	bound, err := s.Bound(pod)
+	return bound, err == nil, err
 }

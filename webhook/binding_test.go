@@ -8,8 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestBinding: what a Binding puts on its Pod is judged as if somebody wrote the Pod, by either of its resources, and
@@ -43,10 +44,10 @@ controlPlane: {clusters: [m1c1], network: n1}
 holds: [meshConfig]
 scope: {namespaces: [{name: shop, fence: strict}]}
 `)
-				c.index.SetServiceSpec(policy.Host{Namespace: "shop", Name: "reviews"}, policy.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
+				c.index.SetServiceSpec(hostname.Host{Namespace: "shop", Name: "reviews"}, object.ServiceSpec{Selector: map[string]string{"app": "reviews"}})
 				if test.pod != nil {
 					c.reader.objects = []metav1.PartialObjectMetadata{{
-						TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+						TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 						ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "reviews-1", Labels: test.pod},
 					}}
 				}
@@ -56,7 +57,7 @@ scope: {namespaces: [{name: shop, fence: strict}]}
 				} else {
 					r.Name = "" // as the API server leaves it
 				}
-				response := c.ask(t, webhook.ValidatePath, r)
+				response := c.ask(t, admit.ValidatePath, r)
 				if diff := cmp.Diff(test.denied, response.AuditAnnotations["denied"]); diff != "" || response.Allowed != (test.denied == "") {
 					t.Errorf("allowed %t, denied (-want +got):\n%s", response.Allowed, diff)
 				}
@@ -67,7 +68,7 @@ scope: {namespaces: [{name: shop, fence: strict}]}
 		t.Parallel()
 		c := serve(t, fenced)
 		c.reader.err = errors.New("away")
-		response := c.ask(t, webhook.ValidatePath, request(t, named+", labels: {app: a}}}", ""))
+		response := c.ask(t, admit.ValidatePath, request(t, named+", labels: {app: a}}}", ""))
 		assertRefused(t, response, http.StatusInternalServerError, metav1.StatusReasonInternalError, "Internal error occurred: get Pod shop/reviews-1: away")
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // completion puts FenceConfigs in force. It completes them with what this replica sees of the cluster: the
@@ -57,7 +58,7 @@ func newCompletion(o Options, filled func() bool, recorder events.EventRecorder,
 	}
 	c.object = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: o.InstallNamespace, Name: policy.ConfigMapName}}
 	if o.Replica != "" {
-		c.pod = &corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindPod, Namespace: o.InstallNamespace, Name: o.Replica}
+		c.pod = &corev1.ObjectReference{APIVersion: "v1", Kind: object.KindPod, Namespace: o.InstallNamespace, Name: o.Replica}
 	}
 	c.poke()
 	return c

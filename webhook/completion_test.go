@@ -21,6 +21,7 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -181,7 +182,7 @@ func TestStateReadsNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nodes := newFickleSource(t)
 		w := newWatchedWith(t, byNodes("m1c2: [r2]"), webhook.Options{Nodes: nodes})
-		configs := w.sources[policy.KindConfigMap]
+		configs := w.sources[object.KindConfigMap]
 		configs.Add(fenceConfig(byNodes("m1c2: [r2]")))
 		nodes.Add(node("a", "r1/z1"))
 		var changes atomic.Int32
@@ -280,7 +281,7 @@ func TestStateWithoutNodes(t *testing.T) {
 				nodes.refuse(test.err)
 				nodes.Add(node("a", "r1"))
 				w := newWatchedWith(t, byNodes(""), webhook.Options{Nodes: nodes})
-				w.sources[policy.KindConfigMap].Add(fenceConfig(byNodes("")))
+				w.sources[object.KindConfigMap].Add(fenceConfig(byNodes("")))
 				w.runAll(t)
 				if w.Synced() != test.synced || w.shares() != test.shares {
 					t.Errorf("synced %t, want %t; shares %s, want %s", w.Synced(), test.synced, w.shares(), test.shares)
@@ -305,7 +306,7 @@ func TestStateReloadsWithNodes(t *testing.T) {
 		nodes.refuse(errors.New("connection refused"))
 		nodes.Add(node("a", "r1/z/s"))
 		w := newWatchedWith(t, fenced, webhook.Options{Nodes: nodes})
-		configs := w.sources[policy.KindConfigMap]
+		configs := w.sources[object.KindConfigMap]
 		configs.Add(fenceConfig(fenced))
 		w.runAll(t)
 		configs.Modify(fenceConfig(byNodes("")))

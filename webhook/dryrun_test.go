@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestDryRun: what waits for an object that does not exist is warned of in a dry run, and refused otherwise. What exists
@@ -52,20 +53,20 @@ func TestDryRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			hold := "[meshConfig]"
-			if !strings.HasPrefix(test.absent, policy.KindService) {
+			if !strings.HasPrefix(test.absent, object.KindService) {
 				hold = "[subset]" // what the others name matters there alone
 			}
 			c := serve(t, strings.Replace(fenced, "[subset]", hold, 1))
-			reviews := policy.Host{Namespace: "shop", Name: "reviews"}
-			c.index.SetService(policy.Host{Namespace: "default", Name: "stands"}, nil)
+			reviews := hostname.Host{Namespace: "shop", Name: "reviews"}
+			c.index.SetService(hostname.Host{Namespace: "default", Name: "stands"}, nil)
 			c.index.SetService(reviews, nil)
-			c.index.SetServiceSpec(reviews, policy.ServiceSpec{
-				Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.0.0.1", Ports: []policy.ServicePort{{Name: "http", Port: 9080}},
+			c.index.SetServiceSpec(reviews, object.ServiceSpec{
+				Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.0.0.1", Ports: []object.ServicePort{{Name: "http", Port: 9080}},
 			})
 			for _, dryRun := range []bool{false, true} {
 				r := request(t, test.object, "")
 				r.DryRun = &dryRun
-				response := c.ask(t, webhook.ValidatePath, r)
+				response := c.ask(t, admit.ValidatePath, r)
 				if want := dryRun && test.absent != ""; response.Allowed != want {
 					t.Fatalf("dry run %t: allowed %t, want %t: %+v", dryRun, response.Allowed, want, response.Result)
 				}

@@ -15,7 +15,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // slice is an EndpointSlice that somebody writes for a fenced Service; %s pads it.
@@ -32,7 +32,7 @@ func TestPaddedObjectsAreJudged(t *testing.T) {
 	if len(body) < 12<<20 {
 		t.Fatalf("the review has %d bytes, not six for each of the padding", len(body))
 	}
-	response := serve(t, fenced).post(t, webhook.ValidatePath, "application/json", body)
+	response := serve(t, fenced).post(t, admit.ValidatePath, "application/json", body)
 	if response.UID != r.UID || response.Allowed || !strings.Contains(response.Result.Message, "endpointslice-foreign-writer") {
 		t.Errorf("uid %s, allowed = %t, result %+v", response.UID, response.Allowed, response.Result)
 	}
@@ -43,7 +43,7 @@ func TestTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	r := request(t, fmt.Sprintf(slice, strings.Repeat("<", 6<<20)), "")
-	response := c.post(t, webhook.ValidatePath, "application/json", reviewOf(t, r))
+	response := c.post(t, admit.ValidatePath, "application/json", reviewOf(t, r))
 	if response.UID != r.UID {
 		t.Errorf("uid = %q, want %q", response.UID, r.UID)
 	}
@@ -62,7 +62,7 @@ func TestBusy(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+webhook.ValidatePath, endless)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+admit.ValidatePath, endless)
 		if err != nil {
 			t.Error(err)
 			return
@@ -78,7 +78,7 @@ func TestBusy(t *testing.T) {
 	}
 	waitFor(t, "the body is held", func() bool { return held(t, c) > 300<<10 })
 
-	response := c.post(t, webhook.ValidatePath, "application/json", body)
+	response := c.post(t, admit.ValidatePath, "application/json", body)
 	want := &admissionv1.AdmissionResponse{UID: padded.UID, Result: &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusTooManyRequests, Reason: metav1.StatusReasonTooManyRequests,
 		Message: "meshfence: busy: too much is being judged already, try again", Details: &metav1.StatusDetails{RetryAfterSeconds: 1},
@@ -87,14 +87,14 @@ func TestBusy(t *testing.T) {
 		t.Errorf("response (-want +got):\n%s", diff)
 	}
 	assertCounted(t, c, `meshfence_admission_requests_total{kind="EndpointSlice",operation="CREATE",outcome="shed",path="/validate"} 1`)
-	if small := c.ask(t, webhook.MutatePath, request(t, service("shop", "reviews", ""), "")); !small.Allowed {
+	if small := c.ask(t, admit.MutatePath, request(t, service("shop", "reviews", ""), "")); !small.Allowed {
 		t.Errorf("a small review is refused: %+v", small.Result)
 	}
 
 	stop.CloseWithError(io.ErrUnexpectedEOF)
 	<-ended
 	waitFor(t, "nothing is held", func() bool { return held(t, c) == 0 })
-	if response := c.post(t, webhook.ValidatePath, "application/json", body); response.Result.Code != http.StatusUnprocessableEntity {
+	if response := c.post(t, admit.ValidatePath, "application/json", body); response.Result.Code != http.StatusUnprocessableEntity {
 		t.Errorf("not judged when there is room again: %+v", response.Result)
 	}
 }
@@ -103,7 +103,7 @@ func TestBusy(t *testing.T) {
 func TestLargerThanTheRoom(t *testing.T) {
 	t.Parallel()
 	c := serveWithin(t, fenced, 64<<10)
-	response := c.ask(t, webhook.ValidatePath, request(t, fmt.Sprintf(slice, strings.Repeat("x", 300<<10)), ""))
+	response := c.ask(t, admit.ValidatePath, request(t, fmt.Sprintf(slice, strings.Repeat("x", 300<<10)), ""))
 	if response.Result == nil || response.Result.Code != http.StatusUnprocessableEntity {
 		t.Errorf("not judged: %+v", response.Result)
 	}

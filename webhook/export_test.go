@@ -12,10 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // Subject returns what a request is about.
-func (a *Admission) Subject(req admission.Request) Subject { return a.subject(req) }
+func (a *Admission) Subject(req admission.Request) admit.Request { return a.subject(req) }
 
 // LookForKinds looks for the stored kinds once, as Setup does, and then until the context ends or all are there.
 func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RESTMapper) (first, last error) {

@@ -12,7 +12,9 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ConfigSource says how the FenceConfig in the ConfigMap of an install namespace is read.
@@ -72,17 +74,17 @@ func (a *Admission) validateConfigMap(req admission.Request) (answer, error) {
 	if req.Name != policy.ConfigMapName {
 		return allowed(), nil
 	}
-	var object, old configMap
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(req.Object.Raw, &object); err != nil {
-		return answer{}, &BadRequest{fmt.Errorf("decode %s: %w", policy.KindConfigMap, err)}
+	var obj, old configMap
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(req.Object.Raw, &obj); err != nil {
+		return answer{}, &admit.BadRequest{Err: fmt.Errorf("decode %s: %w", object.KindConfigMap, err)}
 	}
 	if len(req.OldObject.Raw) > 0 {
 		// An old object that cannot be read excuses nothing.
-		if err := kjson.UnmarshalCaseSensitivePreserveInts(req.OldObject.Raw, &old); err == nil && object.sameConfig(old) {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(req.OldObject.Raw, &old); err == nil && obj.sameConfig(old) {
 			return allowed(), nil
 		}
 	}
-	_, err := parseConfig(object.Data, ConfigSource(a.InstallNamespace, a.Rules))
+	_, err := parseConfig(obj.Data, ConfigSource(a.InstallNamespace, a.Rules))
 	if err == nil {
 		return allowed(), nil
 	}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -67,7 +68,7 @@ scope:
 			t.Parallel()
 			c := serve(t, fenced)
 			c.synced = false // a config can be mended at any time
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if response.Allowed != (test.causes == nil) {
 				t.Errorf("allowed = %t", response.Allowed)
 			}
@@ -86,18 +87,18 @@ func TestValidateOtherConfigMaps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			if response := c.ask(t, webhook.ValidatePath, request(t, object, "")); !response.Allowed {
+			if response := c.ask(t, admit.ValidatePath, request(t, object, "")); !response.Allowed {
 				t.Errorf("refused: %+v", response.Result)
 			}
 			c.synced = false
-			response := c.ask(t, webhook.ValidatePath, request(t, object, ""))
+			response := c.ask(t, admit.ValidatePath, request(t, object, ""))
 			if response.Allowed || !strings.Contains(response.Result.Message, "not ready") {
 				t.Errorf("allowed = %t without an index: %+v", response.Allowed, response.Result)
 			}
 			wrong := request(t, object, "")
 			wrong.Object.Raw = []byte(`{"metadata": {"name": "it"}, "data": {"mesh": 1}}`)
 			c.synced = true
-			assertRefused(t, c.ask(t, webhook.ValidatePath, wrong), http.StatusBadRequest, metav1.StatusReasonBadRequest,
+			assertRefused(t, c.ask(t, admit.ValidatePath, wrong), http.StatusBadRequest, metav1.StatusReasonBadRequest,
 				"decode ConfigMap: data.mesh: must be a string, not a number")
 		})
 	}
@@ -107,7 +108,7 @@ func TestValidateConfigMapOfNobody(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fenced)
 	c.synced = false
-	response := c.ask(t, webhook.ValidatePath, request(t, configMap("default", "meshfence", "kind: unknown"), ""))
+	response := c.ask(t, admit.ValidatePath, request(t, configMap("default", "meshfence", "kind: unknown"), ""))
 	if !response.Allowed {
 		t.Errorf("refused: %+v", response.Result)
 	}
@@ -117,7 +118,7 @@ func TestValidateConfigMapOfWrongType(t *testing.T) {
 	t.Parallel()
 	r := request(t, configMap(install, "meshfence", fenced), "")
 	r.Object.Raw = []byte(`{"data":{"config.yaml":1}}`)
-	response := serve(t, fenced).ask(t, webhook.ValidatePath, r)
+	response := serve(t, fenced).ask(t, admit.ValidatePath, r)
 	if response.Allowed || response.Result.Code != http.StatusBadRequest {
 		t.Errorf("allowed = %t, result = %+v", response.Allowed, response.Result)
 	}

@@ -17,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // kindsRetry is how often the API server is asked for the kinds that it did not have.
@@ -26,35 +28,35 @@ const kindsRetry = 15 * time.Second
 type stored struct {
 	metav1.ObjectMeta
 
-	view *policy.Object
+	view *object.Object
 }
 
 // transform returns what keeps of an object of a stored kind what rules read. Other objects pass as they are.
-func transform(routes []Route) toolscache.TransformFunc {
+func transform(kinds admit.Table) toolscache.TransformFunc {
 	return func(object any) (any, error) {
 		full, ok := object.(*unstructured.Unstructured)
 		if !ok {
 			return object, nil
 		}
-		if route, ok := find(routes, full.GroupVersionKind().Group, full.GetKind()); ok && route.Stored {
-			return view(full, route)
+		if kind, ok := kinds.Find(full.GroupVersionKind().Group, full.GetKind()); ok && kind.Stored {
+			return view(full, kind.Kind)
 		}
 		return object, nil
 	}
 }
 
 // view keeps of an object what rules read. That is not what kubectl has applied, which is as much again.
-func view(full *unstructured.Unstructured, route Route) (*stored, error) {
+func view(full *unstructured.Unstructured, kind string) (*stored, error) {
 	unstructured.RemoveNestedField(full.Object, "metadata", "managedFields")
 	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 	raw, err := json.Marshal(full.Object)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", route.Kind, err)
+		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}
-	decoded, err := policy.Decode(route.Kind, raw)
+	decoded, err := object.Decode(kind, raw)
 	if err != nil {
 		// The API server's schema rules it out. A name without content is related to nothing.
-		decoded = &policy.Object{Kind: route.Kind, Metadata: policy.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
+		decoded = &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
 	}
 	return &stored{bare(full), decoded}, nil
 }
@@ -71,12 +73,12 @@ type objects struct {
 	mapper    meta.RESTMapper
 	index     *policy.Index
 	log       logr.Logger
-	missing   []Route
+	missing   []admit.Kind
 }
 
 func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy.Index, log logr.Logger) *objects {
 	o := &objects{informers: informers, mapper: mapper, index: index, log: log}
-	for _, r := range Routes() {
+	for _, r := range admit.Kinds() {
 		if r.Stored {
 			o.missing = append(o.missing, r)
 		}
@@ -88,7 +90,7 @@ func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy
 // stay missing like those that it does not have.
 func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerRegistration, error) {
 	var registrations []toolscache.ResourceEventHandlerRegistration
-	var missing []Route
+	var missing []admit.Kind
 	var errs []error
 	for _, r := range o.missing {
 		registration, err := o.watchKind(ctx, r)
@@ -105,21 +107,21 @@ func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerR
 	return registrations, errors.Join(errs...)
 }
 
-func (o *objects) watchKind(ctx context.Context, r Route) (toolscache.ResourceEventHandlerRegistration, error) {
-	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
+func (o *objects) watchKind(ctx context.Context, r admit.Kind) (toolscache.ResourceEventHandlerRegistration, error) {
+	mapping, err := o.mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: object.APIKind(r.Kind)}, r.Versions...)
 	if err != nil {
 		return nil, err
 	}
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(mapping.GroupVersionKind)
-	informer, err := o.informers.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+	obj := &unstructured.Unstructured{}
+	obj.SetGroupVersionKind(mapping.GroupVersionKind)
+	informer, err := o.informers.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, err
 	}
 	return informer.AddEventHandler(handlers(
 		func(s *stored) { o.index.SetObject(s.view) },
 		func(key toolscache.ObjectName) {
-			o.index.DeleteObject(policy.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
+			o.index.DeleteObject(object.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
 		},
 	))
 }

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -46,7 +48,7 @@ func TestLookForKinds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				mapper := &patchyMapper{lacks: policy.KindServiceExport}
+				mapper := &patchyMapper{lacks: object.KindServiceExport}
 				mapper.away.Store(away)
 				kinds := &informers{sources: map[string]*fcache.FakeControllerSource{}}
 				ctx, cancel := context.WithCancel(t.Context())
@@ -72,7 +74,7 @@ func TestLookForKinds(t *testing.T) {
 					t.Errorf("errors %v and %v", first, last)
 				}
 				want := 0
-				for _, r := range webhook.Routes() {
+				for _, r := range admit.Kinds() {
 					if r.Stored && r.Kind != mapper.lacks {
 						want++
 					}
@@ -89,7 +91,7 @@ func TestLookForKinds(t *testing.T) {
 func TestStoredObjectsAreTrimmed(t *testing.T) {
 	t.Parallel()
 	rule := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "networking.istio.io/v1", "kind": policy.KindDestinationRule,
+		"apiVersion": "networking.istio.io/v1", "kind": object.KindDestinationRule,
 		"metadata": map[string]any{"namespace": "shop", "name": "cart", "annotations": map[string]any{
 			corev1.LastAppliedConfigAnnotation: "{}", "other": "stays",
 		}},
@@ -101,7 +103,7 @@ func TestStoredObjectsAreTrimmed(t *testing.T) {
 	if err := webhook.ReadObjects(t.Context(), reader, &patchyMapper{}, index); err != nil {
 		t.Fatal(err)
 	}
-	kept, ok := index.View().Object(policy.Key{Kind: policy.KindDestinationRule, Namespace: "shop", Name: "cart"})
+	kept, ok := index.View().Object(object.Key{Kind: object.KindDestinationRule, Namespace: "shop", Name: "cart"})
 	if !ok {
 		t.Fatal("the rule is not stored")
 	}

@@ -7,8 +7,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/inject"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 const meshHold = `apiVersion: config.meshfence.io/v1alpha1
@@ -27,7 +30,7 @@ func TestMutateMeshConfig(t *testing.T) {
 	}{
 		"missing entries": {"meshConfig", "istio-system",
 			`{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a # kept\n", "other": "kept too"}}`,
-			[]string{entry, "trustDomain: a # kept", "kept too", inject.ClusterLocalHostsAnnotation}},
+			[]string{entry, "trustDomain: a # kept", "kept too", meshconfig.ClusterLocalHostsAnnotation}},
 		"a revision":        {"meshConfig", "istio-system", `{"metadata": {"name": "istio-canary"}, "data": {"mesh": "{}"}}`, []string{entry}},
 		"another name":      {"meshConfig", "istio-system", `{"metadata": {"name": "any"}, "data": {"mesh": "{}"}}`, nil},
 		"another namespace": {"meshConfig", "shop", `{"metadata": {"name": "istio"}, "data": {"mesh": "{}"}}`, nil},
@@ -41,15 +44,15 @@ func TestMutateMeshConfig(t *testing.T) {
 				t.Fatal(err)
 			}
 			index := policy.NewIndex(config)
-			subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
-			edits, err := webhook.Mutate(subject, index.View())
+			subject := admit.Request{Kind: object.KindConfigMap, Namespace: test.namespace, Raw: []byte(test.object)}
+			edits, err := admit.Mutate(subject, index.View())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if (len(edits) > 0) != (len(test.want) > 0) {
 				t.Fatalf("%d edits", len(edits))
 			}
-			stored, err := webhook.Apply(subject.Raw, edits)
+			stored, err := admit.Apply(subject.Raw, edits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +62,7 @@ func TestMutateMeshConfig(t *testing.T) {
 				}
 			}
 			subject.Raw = stored
-			if again, err := webhook.Mutate(subject, index.View()); err != nil || len(again) > 0 {
+			if again, err := admit.Mutate(subject, index.View()); err != nil || len(again) > 0 {
 				t.Errorf("a second time it makes %d edits: %v", len(again), err)
 			}
 		})
@@ -77,23 +80,23 @@ func TestMutateMeshConfigRecord(t *testing.T) {
 	const plain = `{"metadata": {"name": "istio"}, "data": {"mesh": "trustDomain: a\n"}}`
 	mutate := func(now, old string) string {
 		t.Helper()
-		subject := webhook.Subject{Kind: policy.KindConfigMap, Namespace: "istio-system", Raw: []byte(now), Old: []byte(old)}
-		edits, err := webhook.Mutate(subject, index.View())
+		subject := admit.Request{Kind: object.KindConfigMap, Namespace: "istio-system", Raw: []byte(now), Old: []byte(old)}
+		edits, err := admit.Mutate(subject, index.View())
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored, err := webhook.Apply(subject.Raw, edits)
+		stored, err := admit.Apply(subject.Raw, edits)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(stored)
 	}
 	held := mutate(plain, "")
-	taken, err := webhook.Apply([]byte(held), []inject.Edit{{Path: []string{"metadata", "annotations"}}})
-	if err != nil || strings.Contains(string(taken), inject.ClusterLocalHostsAnnotation) {
+	taken, err := admit.Apply([]byte(held), []inject.Edit{{Path: []string{"metadata", "annotations"}}})
+	if err != nil || strings.Contains(string(taken), meshconfig.ClusterLocalHostsAnnotation) {
 		t.Fatalf("%s: %v", taken, err)
 	}
-	if diff := cmp.Diff(sorted(t, held), sorted(t, mutate(string(taken), held))); diff != "" {
+	if diff := cmp.Diff(fixtures.Sorted(t, held), fixtures.Sorted(t, mutate(string(taken), held))); diff != "" {
 		t.Errorf("while the fence stands (-want +got):\n%s", diff)
 	}
 	if config, err = policy.ParseConfig(policy.Source{}, []byte(strings.NewReplacer("HOLD", "meshConfig", "strict", "none").Replace(meshHold))); err != nil {

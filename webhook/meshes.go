@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 const (
@@ -185,7 +185,7 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	}
 	f.confirmed = filled
 	if text := told.String(); text != f.told {
-		f.told, f.meshes.fault = text, inject.JoinFaults(faults)
+		f.told, f.meshes.fault = text, meshconfig.JoinFaults(faults)
 	}
 	f.meshes.ingress = ingress
 	standing := f.index.Config()
@@ -211,5 +211,5 @@ func (f *meshFollower) ingress(config *policy.Config) *policy.IngressReading {
 		}
 		readings = append(readings, w.text(seen.object, key, config.ClusterDomain).Ingress())
 	}
-	return inject.JoinIngress(readings)
+	return meshconfig.JoinIngress(readings)
 }

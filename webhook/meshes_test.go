@@ -15,7 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -28,7 +29,7 @@ func byMesh(names string) string {
 func meshMap(name, text string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: name, UID: "1"},
-		Data:       map[string]string{inject.MeshConfigKey: text},
+		Data:       map[string]string{meshconfig.Key: text},
 	}
 }
 
@@ -67,9 +68,9 @@ func TestStateWeighsMeshConfigMaps(t *testing.T) {
 		w := newWatchedWith(t, byMesh("istio"), webhook.Options{
 			MeshConfigMaps: func(key client.ObjectKey) toolscache.ListerWatcher { return maps[key.Name] },
 		})
-		configs, istio, services := w.sources[policy.KindConfigMap], maps["istio"], w.sources[policy.KindService]
+		configs, istio, services := w.sources[object.KindConfigMap], maps["istio"], w.sources[object.KindService]
 		configs.Add(fenceConfig(byMesh("istio")))
-		w.sources[policy.KindNamespace].Add(namespace("shop", map[string]string{policy.FenceKey: "none"}))
+		w.sources[object.KindNamespace].Add(namespace("shop", map[string]string{policy.FenceKey: "none"}))
 		services.Add(reviews(map[string]string{policy.FenceKey: "strict"}))
 		const host = "reviews.shop.svc.cluster.local"
 		istio.Add(meshMap("istio", clusterLocal(host)))
@@ -171,8 +172,8 @@ func TestStateReadsIngressMode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		istio := newFickleSource(t)
 		w := newWatchedWith(t, fenced, webhook.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
-		w.sources[policy.KindConfigMap].Add(fenceConfig(fenced))
-		w.sources[policy.KindNamespace].Add(namespace("shop", nil))
+		w.sources[object.KindConfigMap].Add(fenceConfig(fenced))
+		w.sources[object.KindNamespace].Add(namespace("shop", nil))
 		w.runAll(t)
 		usual := policy.DefaultIngressReading()
 		for _, step := range []struct {
@@ -209,15 +210,15 @@ func TestStateTakesItsTimePerHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		istio := newFickleSource(t)
 		w := newWatchedWith(t, byMesh("istio"), webhook.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
-		w.sources[policy.KindConfigMap].Add(fenceConfig(byMesh("istio")))
-		w.sources[policy.KindNamespace].Add(namespace("shop", map[string]string{policy.FenceKey: "none"}))
+		w.sources[object.KindConfigMap].Add(fenceConfig(byMesh("istio")))
+		w.sources[object.KindNamespace].Add(namespace("shop", map[string]string{policy.FenceKey: "none"}))
 		istio.Add(meshMap("istio", "{}"))
 		w.runAll(t)
 		var hosts []string
 		for i := range 20 {
 			s := reviews(map[string]string{policy.FenceKey: "strict"})
 			s.Name = fmt.Sprint("s", i)
-			w.sources[policy.KindService].Add(s)
+			w.sources[object.KindService].Add(s)
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
 			if got := w.active(); got != "meshConfig, subset; true" {

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 // meshWatch is what a watch says of one mesh ConfigMap.
@@ -31,7 +31,7 @@ type meshWatch struct {
 	// of it, and since when it lacks which hosts.
 	of      *corev1.ConfigMap
 	domain  string
-	read    inject.MeshMap
+	read    meshconfig.ConfigMap
 	lacking map[string]time.Time
 }
 
@@ -107,12 +107,12 @@ func (w *meshWatch) look() (seen meshSeen, ok bool) {
 // fault says what is wrong with the ConfigMap, and when to look again without a change; 0 where that is not needed.
 func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, view *policy.View, now time.Time) (*policy.HoldFault, time.Duration) {
 	var again time.Duration
-	var read inject.MeshMap
+	var read meshconfig.ConfigMap
 	switch blind := now.Sub(seen.since); {
 	case seen.refused != nil:
-		read = inject.UnknownMeshMap(key.String(), seen.refused)
+		read = meshconfig.UnknownConfigMap(key.String(), seen.refused)
 	case seen.failed != nil && blind >= meshBlind:
-		read = inject.UnknownMeshMap(key.String(), seen.failed)
+		read = meshconfig.UnknownConfigMap(key.String(), seen.failed)
 	case seen.failed != nil:
 		again = meshBlind - blind
 		fallthrough
@@ -142,12 +142,12 @@ func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, vi
 }
 
 // text reads the ConfigMap, unless that is what was read last.
-func (w *meshWatch) text(object *corev1.ConfigMap, key client.ObjectKey, domain string) inject.MeshMap {
+func (w *meshWatch) text(object *corev1.ConfigMap, key client.ObjectKey, domain string) meshconfig.ConfigMap {
 	if object == nil {
-		return inject.MissingMeshMap(key.String())
+		return meshconfig.MissingConfigMap(key.String())
 	}
 	if object != w.of || domain != w.domain {
-		w.of, w.domain, w.read = object, domain, inject.ReadMeshMap(key.String(), domain, object.Data, object.Annotations)
+		w.of, w.domain, w.read = object, domain, meshconfig.ReadConfigMap(key.String(), domain, object.Data, object.Annotations)
 	}
 	return w.read
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // maxLoads bounds what one request may ask of the API server.
@@ -74,18 +75,18 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 }
 
 // object fetches an object of a stored kind; nil where there is none, or no such kind.
-func (l *loader) object(ctx context.Context, key policy.Key) (*policy.Object, error) {
-	route, _ := RouteFor(policy.GroupOf(key.Kind), policy.APIKind(key.Kind))
+func (l *loader) object(ctx context.Context, key object.Key) (*object.Object, error) {
+	kind, _ := object.TypeOf(key.Kind)
 	full := &unstructured.Unstructured{}
-	full.SetGroupVersionKind(schema.GroupVersionKind{Group: route.Group, Version: route.Versions[0], Kind: policy.APIKind(key.Kind)})
+	full.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Group, Version: kind.Versions[0], Kind: object.APIKind(key.Kind)})
 	err := l.reader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, full)
 	switch {
 	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("get %s %s/%s: %w", policy.APIKind(key.Kind), key.Namespace, key.Name, err)
+		return nil, fmt.Errorf("get %s %s/%s: %w", object.APIKind(key.Kind), key.Namespace, key.Name, err)
 	}
-	kept, err := view(full, route)
+	kept, err := view(full, key.Kind)
 	if err != nil {
 		return nil, err
 	}

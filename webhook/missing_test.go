@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // What is refused because of its many names costs no more than reading it, and not what judging it takes. It is not
@@ -23,7 +23,7 @@ func TestManyNamesCostLittle(t *testing.T) {
 	}
 	many := request(t, "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: shop}\n"+
 		"spec: {hosts: ["+hosts.String()+"], http: [{route: [{destination: {host: example.com}}]}]}\n", "")
-	for _, path := range []string{webhook.MutatePath, webhook.ValidatePath} {
+	for _, path := range []string{admit.MutatePath, admit.ValidatePath} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		response := c.ask(t, path, many)

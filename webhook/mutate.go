@@ -8,6 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
@@ -17,13 +18,13 @@ func (a *Admission) mutate(ctx context.Context, req admission.Request) (answer, 
 	s, view := a.subject(req), a.Index.View()
 	var edits []inject.Edit
 	err := a.decide(ctx, view, func() (err error) {
-		edits, err = Mutate(s, view)
+		edits, err = admit.Mutate(s, view)
 		return err
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	operations, err := Patch(s.Raw, edits)
+	operations, err := admit.Patch(s.Raw, edits)
 	if err != nil {
 		return answer{}, fmt.Errorf("patch %s: %w", s.Kind, err)
 	}

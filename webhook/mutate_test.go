@@ -8,7 +8,8 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 func TestMutate(t *testing.T) {
@@ -147,7 +148,7 @@ spec:
 			r := request(t, test.object, test.old)
 			for _, dryRun := range []bool{false, true} {
 				r.DryRun = &dryRun
-				response := c.ask(t, webhook.MutatePath, r)
+				response := c.ask(t, admit.MutatePath, r)
 				if !response.Allowed {
 					t.Fatalf("refused: %+v", response.Result)
 				}
@@ -159,13 +160,13 @@ spec:
 					t.Errorf("patchType = %v", response.PatchType)
 				}
 				patched := applyPatch(t, r.Object.Raw, response.Patch)
-				want := sorted(t, string(toJSON(t, test.want)))
-				if diff := cmp.Diff(want, sorted(t, string(patched))); diff != "" {
+				want := fixtures.Sorted(t, string(toJSON(t, test.want)))
+				if diff := cmp.Diff(want, fixtures.Sorted(t, string(patched))); diff != "" {
 					t.Errorf("stored object (-want +got):\n%s", diff)
 				}
 				again := *r
 				again.Object.Raw = patched
-				assertUnpatched(t, c.ask(t, webhook.MutatePath, &again))
+				assertUnpatched(t, c.ask(t, admit.MutatePath, &again))
 			}
 			if asked := c.reader.asked(); len(asked) > 0 {
 				t.Errorf("asked the API server for %v, which the index knows", asked)
@@ -179,7 +180,7 @@ func TestMutateJSONEscapes(t *testing.T) {
 	c := serve(t, strings.Replace(fenced, "[subset]", "[meshConfig]", 1))
 	r := request(t, virtualService("shop", "reviews", "", "meshfence-local"), "")
 	r.Object.Raw = []byte(strings.ReplaceAll(string(r.Object.Raw), "meshfence-local", `m\u0065shfence-local`))
-	response := c.ask(t, webhook.MutatePath, r)
+	response := c.ask(t, admit.MutatePath, r)
 	if response.Patch == nil {
 		t.Error("a reserved subset with an escaped letter is not removed")
 	}

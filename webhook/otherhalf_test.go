@@ -6,8 +6,8 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 
-	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // written returns the Service shop/reviews in YAML.
@@ -27,35 +27,35 @@ func TestOtherHalf(t *testing.T) {
 		says, warned string
 	}{
 		"a label by its status": {
-			path: webhook.ValidatePath, object: written(`, labels: {istio.io/global: "true"}`, plain), old: written("", plain),
+			path: admit.ValidatePath, object: written(`, labels: {istio.io/global: "true"}`, plain), old: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
 			code:   422, says: "[service-global-label]",
 		},
 		"nothing by its status": {
-			path: webhook.ValidatePath, object: written("", plain), old: written("", plain),
+			path: admit.ValidatePath, object: written("", plain), old: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
 		},
 		"its status is not mutated": {
-			path: webhook.MutatePath, object: written("", plain), old: written("", plain),
+			path: admit.MutatePath, object: written("", plain), old: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
 			code:   400, says: `resource "services/status" is not for /mutate`,
 		},
 		"no status is created": {
-			path: webhook.ValidatePath, object: written("", plain),
+			path: admit.ValidatePath, object: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" },
 			code:   400, says: `resource "services/status" is not for /validate`,
 		},
 		"another subresource": {
-			path: webhook.ValidatePath, object: written("", plain), old: written("", plain),
+			path: admit.ValidatePath, object: written("", plain), old: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "proxy" },
 			code:   400, says: `resource "services/proxy" is not for /validate`,
 		},
 		"its selector comes to choose a workload": {
-			path: webhook.ValidatePath, object: written("", strings.Replace(plain, "reviews", "vm", 1)), old: written("", plain),
+			path: admit.ValidatePath, object: written("", strings.Replace(plain, "reviews", "vm", 1)), old: written("", plain),
 			code: 422, says: "WorkloadEntry shop/far: spec.labels",
 		},
 		"it goes": {
-			path: webhook.ValidatePath, object: written("", plain), old: written("", plain),
+			path: admit.ValidatePath, object: written("", plain), old: written("", plain),
 			change: func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Delete },
 			warned: "[service-deleted]",
 		},
@@ -64,9 +64,9 @@ func TestOtherHalf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			c.index.SetObject(&policy.Object{
-				Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "shop", Name: "far"},
-				WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "vm"}},
+			c.index.SetObject(&object.Object{
+				Kind: object.KindWorkloadEntry, Metadata: object.Metadata{Namespace: "shop", Name: "far"},
+				WorkloadEntry: &object.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "vm"}},
 			})
 			r := request(t, test.object, test.old)
 			if test.change != nil {

@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
@@ -55,9 +57,9 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("get mesh ConfigMap %s: %w", key, err)
 		}
-		read := inject.MissingMeshMap(key.String())
+		read := meshconfig.MissingConfigMap(key.String())
 		if err == nil {
-			read = inject.ReadMeshMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
+			read = meshconfig.ReadConfigMap(key.String(), config.ClusterDomain, object.Data, object.Annotations)
 		}
 		readings = append(readings, read.Ingress())
 		if config.Holds.Has(policy.MeshConfig) {
@@ -65,17 +67,17 @@ func ReadMeshConfig(ctx context.Context, reader client.Reader, index *policy.Ind
 			faults = append(faults, fault)
 		}
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
+	index.SetConfig(config.WithMeshConfigFault(meshconfig.JoinFaults(faults)).WithIngressReading(meshconfig.JoinIngress(readings)))
 	return nil
 }
 
 // ReadObjects fills an index with the objects of the stored kinds that the cluster has.
 func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapper, index *policy.Index) error {
-	for _, r := range Routes() {
+	for _, r := range admit.Kinds() {
 		if !r.Stored {
 			continue
 		}
-		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: policy.APIKind(r.Kind)}, r.Versions...)
+		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: r.Group, Kind: object.APIKind(r.Kind)}, r.Versions...)
 		if meta.IsNoMatchError(err) {
 			continue
 		}
@@ -84,15 +86,15 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		}
 		list := func() client.ObjectList {
 			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(policy.APIKind(r.Kind) + "List"))
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(object.APIKind(r.Kind) + "List"))
 			return l
 		}
-		err = each(ctx, reader, list, r.selector(), func(o runtime.Object) error {
+		err = each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
 			}
-			kept, err := view(full, r)
+			kept, err := view(full, r.Kind)
 			if err == nil {
 				index.SetObject(kept.view)
 			}

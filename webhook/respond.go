@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
@@ -39,7 +40,7 @@ func allowed() answer {
 // failure keeps a bad request, which is the sender's to mend, apart from what could not be decided.
 func failure(err error) answer {
 	status, outcome := apierrors.NewInternalError(err).Status(), outcomeError
-	if bad, ok := errors.AsType[*BadRequest](err); ok {
+	if bad, ok := errors.AsType[*admit.BadRequest](err); ok {
 		status, outcome = apierrors.NewBadRequest(bad.Error()).Status(), outcomeBadRequest
 	} else if errors.Is(err, errNotReady) {
 		outcome = outcomeNotReady

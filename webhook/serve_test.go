@@ -25,7 +25,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -67,7 +70,7 @@ func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
 		t.Fatal(err)
 	}
 	c := &server{index: policy.NewIndex(parsed), registry: prometheus.NewRegistry(), reader: &reader{}, synced: true}
-	for host, fence := range map[policy.Host]map[string]string{
+	for host, fence := range map[hostname.Host]map[string]string{
 		{Namespace: "shop", Name: "reviews"}:  nil,
 		{Namespace: "shop", Name: "ratings"}:  nil,
 		{Namespace: "default", Name: "web"}:   nil,
@@ -90,8 +93,8 @@ func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(webhook.MutatePath, a.Mutator())
-	mux.Handle(webhook.ValidatePath, a.Validator())
+	mux.Handle(admit.MutatePath, a.Mutator())
+	mux.Handle(admit.ValidatePath, a.Validator())
 	c.Server = httptest.NewServer(mux)
 	t.Cleanup(c.Close)
 	return c
@@ -147,7 +150,7 @@ func (r *reader) List(_ context.Context, into client.ObjectList, options ...clie
 	}
 	list := into.(*metav1.PartialObjectMetadataList)
 	for _, pod := range r.objects {
-		if pod.Kind == policy.KindPod && pod.Namespace == o.Namespace && o.LabelSelector.Matches(labels.Set(pod.Labels)) {
+		if pod.Kind == object.KindPod && pod.Namespace == o.Namespace && o.LabelSelector.Matches(labels.Set(pod.Labels)) {
 			list.Items = append(list.Items, pod)
 		}
 	}
@@ -174,14 +177,14 @@ func toJSON(t *testing.T, object string) []byte {
 }
 
 // request returns the admission request for an object in YAML, an update where there is an old one.
-func request(t *testing.T, object, old string) *admissionv1.AdmissionRequest {
+func request(t *testing.T, obj, old string) *admissionv1.AdmissionRequest {
 	t.Helper()
 	var meta metav1.PartialObjectMetadata
-	if err := yaml.Unmarshal([]byte(object), &meta); err != nil {
+	if err := yaml.Unmarshal([]byte(obj), &meta); err != nil {
 		t.Fatal(err)
 	}
 	kind := meta.GroupVersionKind()
-	route, ok := webhook.RouteFor(kind.Group, kind.Kind)
+	route, ok := admit.KindFor(kind.Group, kind.Kind)
 	if !ok {
 		t.Fatalf("no route for %s", kind)
 	}
@@ -192,10 +195,10 @@ func request(t *testing.T, object, old string) *admissionv1.AdmissionRequest {
 		Name:      meta.Name,
 		Namespace: meta.Namespace,
 		Operation: admissionv1.Create,
-		Object:    runtime.RawExtension{Raw: toJSON(t, object)},
+		Object:    runtime.RawExtension{Raw: toJSON(t, obj)},
 		OldObject: runtime.RawExtension{Raw: toJSON(t, old)},
 	}
-	if kind.Kind == policy.KindNamespace {
+	if kind.Kind == object.KindNamespace {
 		r.Namespace = meta.Name
 	}
 	if old != "" {

@@ -21,6 +21,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // State keeps an index equal to the cluster: Services and Namespaces, and the FenceConfig.
@@ -44,11 +47,11 @@ type State struct {
 // views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
 func CacheOptions(installNamespace string) cache.Options {
 	options := cacheOptions(installNamespace)
-	for _, r := range Routes() {
+	for _, r := range admit.Kinds() {
 		if r.StoredBy != "" {
 			object := &unstructured.Unstructured{}
 			object.SetGroupVersionKind(schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind})
-			options.ByObject[object] = cache.ByObject{Label: r.selector()}
+			options.ByObject[object] = cache.ByObject{Label: r.Selector()}
 		}
 	}
 	return options
@@ -57,7 +60,7 @@ func CacheOptions(installNamespace string) cache.Options {
 func cacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
 	return cache.Options{
-		DefaultTransform: transform(Routes()),
+		DefaultTransform: transform(admit.Kinds()),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}:   {Transform: strip},
 			&corev1.Namespace{}: {Transform: strip},
@@ -70,20 +73,20 @@ func cacheOptions(installNamespace string) cache.Options {
 type service struct {
 	metav1.ObjectMeta
 
-	spec policy.ServiceSpec
+	spec object.ServiceSpec
 }
 
 // strip keeps of a Service, and of the metadata of a Service or Namespace, what is read. Other objects pass as they
 // are.
-func strip(object any) (any, error) {
-	switch full := object.(type) {
+func strip(obj any) (any, error) {
+	switch full := obj.(type) {
 	case *corev1.Service:
-		kept := &service{bare(full), policy.ServiceSpec{
+		kept := &service{bare(full), object.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
-			ExportTo: policy.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
+			ExportTo: object.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
 		}}
 		for _, port := range full.Spec.Ports {
-			kept.spec.Ports = append(kept.spec.Ports, policy.ServicePort{
+			kept.spec.Ports = append(kept.spec.Ports, object.ServicePort{
 				Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,
 			})
 		}
@@ -91,14 +94,14 @@ func strip(object any) (any, error) {
 		return kept, nil
 	case *metav1.PartialObjectMetadata:
 		kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta, ObjectMeta: bare(full)}
-		if full.Kind == policy.KindNamespace {
+		if full.Kind == object.KindNamespace {
 			kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
 		} else {
 			kept.Annotations = fenceOnly(full.Annotations)
 		}
 		return kept, nil
 	}
-	return object, nil
+	return obj, nil
 }
 
 func fenceOnly(annotations map[string]string) map[string]string {
@@ -127,7 +130,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		object  client.Object
 		handler toolscache.ResourceEventHandler
 	}{
-		{metadataOf(policy.KindNamespace), s.namespaces()},
+		{metadataOf(object.KindNamespace), s.namespaces()},
 		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
@@ -196,13 +199,13 @@ func (s *State) services() toolscache.ResourceEventHandler {
 	return handlers(
 		func(o *service) { setService(s.index, o) },
 		func(key toolscache.ObjectName) {
-			s.index.DeleteService(policy.Host{Namespace: key.Namespace, Name: key.Name})
+			s.index.DeleteService(hostname.Host{Namespace: key.Namespace, Name: key.Name})
 		},
 	)
 }
 
 func setService(index *policy.Index, s *service) {
-	host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+	host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 	index.SetService(host, s.Annotations)
 	index.SetServiceSpec(host, s.spec)
 }
@@ -273,7 +276,7 @@ func (s *State) stale(why error) {
 
 // configMap names the ConfigMap of the FenceConfig, which need not be there.
 func (s *State) configMap() *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: policy.KindConfigMap, Namespace: s.source.InstallNamespace, Name: policy.ConfigMapName}
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: object.KindConfigMap, Namespace: s.source.InstallNamespace, Name: policy.ConfigMapName}
 }
 
 // warn logs at a level that logr does not have.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -35,17 +36,17 @@ type informers struct {
 	started []toolscache.SharedIndexInformer
 }
 
-func (i *informers) GetInformer(_ context.Context, object client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
-	kind := object.GetObjectKind().GroupVersionKind().Kind
-	switch object.(type) {
+func (i *informers) GetInformer(_ context.Context, obj client.Object, _ ...cache.InformerGetOption) (cache.Informer, error) {
+	kind := obj.GetObjectKind().GroupVersionKind().Kind
+	switch obj.(type) {
 	case *corev1.ConfigMap:
-		kind = policy.KindConfigMap
+		kind = object.KindConfigMap
 	case *corev1.Service:
-		kind = policy.KindService
+		kind = object.KindService
 	}
-	informer := toolscache.NewSharedIndexInformer(i.sources[kind], object, 0, nil)
+	informer := toolscache.NewSharedIndexInformer(i.sources[kind], obj, 0, nil)
 	for cached, by := range webhook.CacheOptions(install).ByObject {
-		if reflect.TypeOf(cached) == reflect.TypeOf(object) {
+		if reflect.TypeOf(cached) == reflect.TypeOf(obj) {
 			if err := informer.SetTransform(by.Transform); err != nil {
 				return nil, err
 			}
@@ -74,8 +75,8 @@ func newWatchedWith(t *testing.T, text string, o webhook.Options) *watched {
 	t.Helper()
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
-			policy.KindService: fcache.NewFakeControllerSource(), policy.KindNamespace: fcache.NewFakeControllerSource(),
-			policy.KindConfigMap: fcache.NewFakeControllerSource(),
+			object.KindService: fcache.NewFakeControllerSource(), object.KindNamespace: fcache.NewFakeControllerSource(),
+			object.KindConfigMap: fcache.NewFakeControllerSource(),
 		}},
 		registry: prometheus.NewRegistry(),
 		recorder: events.NewFakeRecorder(8),
@@ -134,7 +135,7 @@ func (w *watched) fence(t *testing.T) string {
 
 func namespace(name string, labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindNamespace},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindNamespace},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 	}
 }
@@ -151,7 +152,7 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t)
-		namespaces, services := w.sources[policy.KindNamespace], w.sources[policy.KindService]
+		namespaces, services := w.sources[object.KindNamespace], w.sources[object.KindService]
 		namespaces.Add(namespace("shop", nil))
 		services.Add(reviews(map[string]string{policy.FenceKey: "prefer"}))
 		if w.Synced() || w.Check(nil) == nil {
@@ -214,7 +215,7 @@ func TestStateReloads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(t)
-		configs := w.sources[policy.KindConfigMap]
+		configs := w.sources[object.KindConfigMap]
 		object := func(text string) *corev1.ConfigMap {
 			return &corev1.ConfigMap{
 				ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: policy.ConfigMapName},
@@ -308,19 +309,19 @@ func TestCacheKeepsLittle(t *testing.T) {
 		Finalizers:    []string{"x"},
 	}
 	kept := metav1.ObjectMeta{Namespace: "shop", Name: "reviews", UID: "1", ResourceVersion: "7"}
-	wants := map[string]metav1.ObjectMeta{policy.KindService: kept, policy.KindNamespace: kept}
+	wants := map[string]metav1.ObjectMeta{object.KindService: kept, object.KindNamespace: kept}
 	service, namespace := kept, kept
 	service.Annotations = map[string]string{policy.FenceKey: "strict"}
 	namespace.Labels = full.Labels
-	wants[policy.KindService], wants[policy.KindNamespace] = service, namespace
+	wants[object.KindService], wants[object.KindNamespace] = service, namespace
 	found := 0
-	for object, by := range webhook.CacheOptions(install).ByObject {
+	for obj, by := range webhook.CacheOptions(install).ByObject {
 		var kind string
-		switch object.(type) {
+		switch obj.(type) {
 		case *corev1.Service:
-			kind = policy.KindService
+			kind = object.KindService
 		case *corev1.Namespace:
-			kind = policy.KindNamespace
+			kind = object.KindNamespace
 		case *corev1.ConfigMap:
 			if got := by.Namespaces[install].FieldSelector.String(); got != "metadata.name=meshfence" || len(by.Namespaces) != 1 {
 				t.Errorf("ConfigMaps: %v, field selector %s", by.Namespaces, got)
@@ -328,7 +329,7 @@ func TestCacheKeepsLittle(t *testing.T) {
 			continue
 		default: // of a stored kind
 			const want = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io,kubernetes.io/service-name"
-			if got := object.GetObjectKind().GroupVersionKind().Kind + " " + by.Label.String(); got != "EndpointSlice "+want {
+			if got := obj.GetObjectKind().GroupVersionKind().Kind + " " + by.Label.String(); got != "EndpointSlice "+want {
 				t.Errorf("stored: %s", got)
 			}
 			continue
@@ -365,7 +366,7 @@ func TestStateStartsStale(t *testing.T) {
 		if err := w.Check(nil); err != nil {
 			t.Errorf("not ready: %v", err)
 		}
-		w.sources[policy.KindConfigMap].Add(configMapOf("meshfence", strings.Replace(fenced, "strict", "prefer", 1)))
+		w.sources[object.KindConfigMap].Add(configMapOf("meshfence", strings.Replace(fenced, "strict", "prefer", 1)))
 		synctest.Wait()
 		assertReloads(t, w.registry, "a good one", 1, map[string]float64{"deleted": 1, "success": 1})
 	})

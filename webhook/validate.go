@@ -6,20 +6,21 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // validate answers with what the guard finds in the final object.
 func (a *Admission) validate(ctx context.Context, req admission.Request) (answer, error) {
-	if req.Kind.Kind == policy.KindConfigMap && req.Namespace == a.InstallNamespace && req.Operation != admissionv1.Delete {
+	if req.Kind.Kind == object.KindConfigMap && req.Namespace == a.InstallNamespace && req.Operation != admissionv1.Delete {
 		return a.validateConfigMap(req)
 	}
 	s, view := a.subject(req), a.Index.View()
-	if s.Kind == policy.KindConfigMap && !IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
+	if s.Kind == object.KindConfigMap && !admit.IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {
 		return allowed(), nil
 	}
-	if s.Kind == policy.KindBinding {
+	if s.Kind == object.KindBinding {
 		bound, exists, err := a.bound(ctx, s, req.Name)
 		if err != nil || !exists {
 			return allowed(), err
@@ -28,11 +29,11 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 	}
 	now := a.Now()
 	weigh := func() (leak.Verdict, error) {
-		verdict, err := Validate(s, a.guard, view, now)
-		if err != nil || s.Kind != policy.KindService && s.Kind != policy.KindNamespace {
+		verdict, err := admit.Validate(s, a.guard, view, now)
+		if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
 			return verdict, err
 		}
-		standing, err := Standing(s, a.guard, view, now)
+		standing, err := admit.Standing(s, a.guard, view, now)
 		return verdict.And(standing), err
 	}
 	var verdict leak.Verdict

@@ -10,9 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const passthrough = `
@@ -36,11 +37,11 @@ exemptions:
 `
 
 // messages returns the messages of the guard for an object in YAML, which are for package leak to test.
-func messages(t *testing.T, config, object string) []string {
+func messages(t *testing.T, config, obj string) []string {
 	t.Helper()
 	c := serve(t, config)
-	r := request(t, object, "")
-	decoded, err := policy.Decode(r.Kind.Kind, r.Object.Raw)
+	r := request(t, obj, "")
+	decoded, err := object.Decode(r.Kind.Kind, r.Object.Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestValidate(t *testing.T) {
 			if test.labels != nil {
 				c.index.SetNamespace("shop", test.labels)
 			}
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if response.Allowed != (test.causes == nil) {
 				t.Errorf("allowed = %t", response.Allowed)
 			}
@@ -208,13 +209,13 @@ func TestValidateStanding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced+test.config)
-			standing, err := policy.Decode(policy.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
+			standing, err := object.Decode(object.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
 				"spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}, "subsets": [{"name": "meshfence-local", "labels": {"topology.istio.io/cluster": "m1c1"}}]}}`))
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.index.SetObject(standing)
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if !response.Allowed {
 				t.Errorf("refused: %+v", response.Result)
 			}
@@ -249,22 +250,22 @@ func TestValidateNamespace(t *testing.T) {
 		kind, stands, object, old string
 		want                      map[string]string
 	}{
-		"becomes strict": {policy.KindDestinationRule, rule, strict, loose,
+		"becomes strict": {object.KindDestinationRule, rule, strict, loose,
 			map[string]string{"warned": "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"}},
-		"is strict": {policy.KindDestinationRule, rule, strict, strict, nil},
-		"is loosened": {policy.KindVirtualService, routes, loose, strict,
+		"is strict": {object.KindDestinationRule, rule, strict, strict, nil},
+		"is loosened": {object.KindVirtualService, routes, loose, strict,
 			map[string]string{"denied": "namespace-loosened-destination metadata.labels[meshfence.io/fence]"}},
-		"is loose": {policy.KindVirtualService, routes, loose, loose, nil},
+		"is loose": {object.KindVirtualService, routes, loose, loose, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := policy.Decode(test.kind, []byte(test.stands))
+			stands, err := object.Decode(test.kind, []byte(test.stands))
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.index.SetObject(stands)
-			response := c.ask(t, webhook.ValidatePath, request(t, test.object, test.old))
+			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if diff := cmp.Diff(test.want, response.AuditAnnotations); diff != "" {
 				t.Errorf("audit annotations (-want +got):\n%s", diff)
 			}
@@ -298,19 +299,19 @@ func TestValidateAsksForPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := policy.Decode(policy.KindVirtualService, fmt.Appendf(nil, routes, test.host))
+			stands, err := object.Decode(object.KindVirtualService, fmt.Appendf(nil, routes, test.host))
 			if err != nil {
 				t.Fatal(err)
 			}
 			c.index.SetObject(stands)
 			c.index.SetNamespace("app", nil)
-			c.index.SetServiceSpec(policy.Host{Namespace: "default", Name: "cache"}, policy.ServiceSpec{Selector: map[string]string{"app": "cache"}})
+			c.index.SetServiceSpec(hostname.Host{Namespace: "default", Name: "cache"}, object.ServiceSpec{Selector: map[string]string{"app": "cache"}})
 			c.reader.err = test.err
 			c.reader.objects = []metav1.PartialObjectMetadata{{
-				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "it", Labels: test.labels},
 			}}
-			response := c.ask(t, webhook.ValidatePath, request(t, gateway, ""))
+			response := c.ask(t, admit.ValidatePath, request(t, gateway, ""))
 			if response.Allowed == test.refused {
 				t.Errorf("allowed %t: %+v", response.Allowed, response.Result)
 			}
@@ -323,7 +324,7 @@ func TestValidateAsksForPods(t *testing.T) {
 
 func TestValidateNamesTheObject(t *testing.T) {
 	t.Parallel()
-	response := serve(t, fenced).ask(t, webhook.ValidatePath, request(t, passthrough, ""))
+	response := serve(t, fenced).ask(t, admit.ValidatePath, request(t, passthrough, ""))
 	got := response.Result
 	if got.Code != http.StatusUnprocessableEntity || got.Reason != metav1.StatusReasonInvalid || got.Status != metav1.StatusFailure {
 		t.Errorf("status = %+v", got)
@@ -345,7 +346,7 @@ func TestValidateBoundsWarnings(t *testing.T) {
 	}
 	elsewhere := "], endpoints: [" + strings.Repeat("{address: 192.0.2.7, network: other}, ", hosts) + "]}}"
 	entry := strings.TrimSuffix(serviceEntry(names...), "]}}") + elsewhere
-	response := serve(t, fenced+"enforcement: warn\n").ask(t, webhook.ValidatePath, request(t, entry, ""))
+	response := serve(t, fenced+"enforcement: warn\n").ask(t, admit.ValidatePath, request(t, entry, ""))
 	length := 0
 	for _, w := range response.Warnings {
 		length += len(w)
@@ -384,7 +385,7 @@ func TestTakenOut(t *testing.T) {
 	} {
 		r := request(t, object, "")
 		r.UserInfo.Username = "alice"
-		response := c.ask(t, webhook.ValidatePath, r)
+		response := c.ask(t, admit.ValidatePath, r)
 		told := len(response.Warnings) == 1 && strings.HasSuffix(response.Warnings[0], "[injection-taken-out]")
 		if !response.Allowed || told != want || !want && len(response.Warnings) > 0 {
 			t.Errorf("allowed %t, warned of it %t, want %t: %q\n%s", response.Allowed, told, want, response.Warnings, object)

@@ -10,6 +10,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // Setup registers both admission paths on the manager's webhook server, the state on its cache and the gauge of
@@ -59,7 +61,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 		return nil, err
 	}
 	server := mgr.GetWebhookServer()
-	server.Register(MutatePath, a.Mutator())
-	server.Register(ValidatePath, a.Validator())
+	server.Register(admit.MutatePath, a.Mutator())
+	server.Register(admit.ValidatePath, a.Validator())
 	return state, nil
 }

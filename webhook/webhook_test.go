@@ -15,7 +15,9 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
 )
 
@@ -46,8 +48,8 @@ func TestSetupCountsServices(t *testing.T) {
 	if _, err := webhook.Setup(t.Context(), mgr, o); err != nil {
 		t.Fatal(err)
 	}
-	index.SetService(policy.Host{Namespace: "shop", Name: "reviews"}, nil)
-	index.SetService(policy.Host{Namespace: "default", Name: "web"}, map[string]string{policy.FenceKey: "prefer"})
+	index.SetService(hostname.Host{Namespace: "shop", Name: "reviews"}, nil)
+	index.SetService(hostname.Host{Namespace: "default", Name: "web"}, map[string]string{policy.FenceKey: "prefer"})
 	const want = `
 # HELP meshfence_services Services by fence.
 # TYPE meshfence_services gauge
@@ -62,9 +64,9 @@ meshfence_services{fence="strict"} 1
 
 func coreKinds() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindService), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindNamespace), meta.RESTScopeRoot)
-	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind(policy.KindEndpointSlice), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindService), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindConfigMap), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindNamespace), meta.RESTScopeRoot)
+	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind(object.KindEndpointSlice), meta.RESTScopeNamespace)
 	return mapper
 }

@@ -33,7 +33,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/meshfence/meshfence"
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -189,7 +189,7 @@ func mesh(t *testing.T) *xds.Snapshot {
 	addEDS(s, subset, endpoint("10.1.0.8", "m1c1"))
 	addHTTP(t, s, reviews, routeTo(base))
 	s.Names["ratings.default.svc.cluster.local"] = []string{"10.101.0.8", "fd00::8"}
-	s.NamedServices = map[string]policy.Host{reviews: {Namespace: "default", Name: "reviews"}}
+	s.NamedServices = map[string]hostname.Host{reviews: {Namespace: "default", Name: "reviews"}}
 	return s
 }
 

@@ -12,7 +12,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -216,7 +216,7 @@ func TestLookup(t *testing.T) {
 		"ratings.other.default.svc.cluster.local": {"240.240.0.3"},
 		"hidden.other.svc.svc.cluster.local":      {"240.240.0.4"},
 	}
-	s.NamedServices = map[string]policy.Host{
+	s.NamedServices = map[string]hostname.Host{
 		reviews:                           {Namespace: "default", Name: "reviews"},
 		"ratings.other.svc.cluster.local": {Namespace: "other", Name: "ratings"},
 	}

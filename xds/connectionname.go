@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // dotsAsIs is the number of dots from which a resolver asks for a name as it stands first: Pods have ndots 5.
@@ -114,7 +114,7 @@ func (r *Resolver) spellings(name string) []string {
 }
 
 // service returns the Service that an entry of the name table is of.
-func (s *Snapshot) service(name string) (policy.Host, bool) {
+func (s *Snapshot) service(name string) (hostname.Host, bool) {
 	if s.NamedServices != nil {
 		service, ok := s.NamedServices[name]
 		return service, ok
@@ -122,9 +122,9 @@ func (s *Snapshot) service(name string) (policy.Host, bool) {
 	rest, ok := strings.CutSuffix(name, ".svc."+cmp.Or(s.Proxy.Domain, defaultDomain))
 	dot := strings.LastIndexByte(rest, '.')
 	if !ok || dot < 0 {
-		return policy.Host{}, false
+		return hostname.Host{}, false
 	}
-	return policy.Host{Name: rest[:dot], Namespace: rest[dot+1:]}, true
+	return hostname.Host{Name: rest[:dot], Namespace: rest[dot+1:]}, true
 }
 
 // lookup returns the addresses of a name; known is false where the agent passes the question on.

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // The resource types of one stream.
@@ -186,7 +186,7 @@ func (f *fetch) store(response *discoveryv3.DiscoveryResponse) error {
 }
 
 func (f *fetch) storeNames(resources []*anypb.Any) error {
-	f.snapshot.Names, f.snapshot.NamedServices = map[string][]string{}, map[string]policy.Host{}
+	f.snapshot.Names, f.snapshot.NamedServices = map[string][]string{}, map[string]hostname.Host{}
 	for _, resource := range resources {
 		table, err := decodeNameTable(resource.GetValue())
 		if err != nil {
@@ -194,7 +194,7 @@ func (f *fetch) storeNames(resources []*anypb.Any) error {
 		}
 		for name, info := range table {
 			f.snapshot.Names[name] = info.addresses
-			if info.service != (policy.Host{}) {
+			if info.service != (hostname.Host{}) {
 				f.snapshot.NamedServices[name] = info.service
 			}
 		}

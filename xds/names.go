@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // The fields of istio.networking.nds.v1.NameTable (pkg/dns/proto/nds.proto in istio.io/istio). Its Go type comes
@@ -22,7 +22,7 @@ const (
 // nameInfo is one entry of the name table.
 type nameInfo struct {
 	addresses []string
-	service   policy.Host // empty where it is of none
+	service   hostname.Host // empty where it is of none
 }
 
 // decodeNameTable returns the entry of every host.

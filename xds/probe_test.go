@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -108,7 +109,7 @@ func TestVerifyFollowsConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newMesh(t)
-			s.NamedServices = map[string]policy.Host{reviews: {Namespace: "default", Name: "reviews"}}
+			s.NamedServices = map[string]hostname.Host{reviews: {Namespace: "default", Name: "reviews"}}
 			test.build(t, s)
 			report := verify(t, s, known(), xds.Rules{})
 			if test.probe == "" {

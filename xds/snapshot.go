@@ -6,7 +6,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Snapshot is the configuration of one proxy at one moment.
@@ -23,7 +23,7 @@ type Snapshot struct {
 	Names map[string][]string
 	// NamedServices are the names in it that are those of Services, or of their Pods. Where it is nil, all names below
 	// svc.<domain> are.
-	NamedServices map[string]policy.Host
+	NamedServices map[string]hostname.Host
 }
 
 // endpointsName returns the name under which a cluster's endpoints are asked for; ok is false where they come in

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // way is what tells one outcome of a probe from another: the path, and for a dialled address where it is.
@@ -47,7 +47,7 @@ func (v verifier) anybodys(outcome Outcome) bool {
 // betweenClusters reports whether a connection is one that proxies of other networks and clusters send to a gateway for a
 // host: by its server name, to the port for that.
 func betweenClusters(p Probe) bool {
-	return p.Address.Port() == policy.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
+	return p.Address.Port() == object.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
 }
 
 // follow adds one outcome to what was found.

@@ -16,7 +16,9 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 func newExplain() *cobra.Command {
@@ -27,9 +29,9 @@ func newExplain() *cobra.Command {
 		Short: "Show the fence of a Service, where it comes from, what holds it and what would leak",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, arguments []string) error {
-			host := policy.Host{Namespace: namespace, Name: arguments[0]}
+			host := hostname.Host{Namespace: namespace, Name: arguments[0]}
 			if in, name, ok := strings.Cut(arguments[0], "/"); ok {
-				host = policy.Host{Namespace: in, Name: name}
+				host = hostname.Host{Namespace: in, Name: name}
 			}
 			auditor, err := flags.auditor(command.Context())
 			if err != nil {
@@ -51,7 +53,7 @@ func newExplain() *cobra.Command {
 
 func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, service *corev1.Service, absent bool) error {
 	view, config := auditor.Index.View(), auditor.Index.Config()
-	host := policy.Host{Namespace: service.Namespace, Name: service.Name}
+	host := hostname.Host{Namespace: service.Namespace, Name: service.Name}
 	decision := view.Service(host, service.Annotations)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	line := func(name, format string, args ...any) {
@@ -109,7 +111,7 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 }
 
 // injected says what meshfence did to an object; empty where it did nothing.
-func injected(o *policy.Object) string {
+func injected(o *object.Object) string {
 	if inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels) {
 		return "companion"
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/splice"
 )
 
@@ -124,7 +125,7 @@ func (f *sceneFlags) useFunctionConfig(raw json.RawMessage) error {
 		return fmt.Errorf("functionConfig: %w", err)
 	}
 	f.inlineSource = "functionConfig"
-	if configMap.Kind == policy.KindConfigMap {
+	if configMap.Kind == object.KindConfigMap {
 		if text, ok := configMap.Data[policy.ConfigMapKey]; ok {
 			f.inline = []byte(text)
 		}

@@ -14,9 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // scene is what render and check judge: the objects, and the scope that they and the config give.
@@ -56,7 +58,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	manifests := read.manifests
 	for i := range manifests {
-		if manifests[i].Namespace == "" && !policy.ClusterScoped(manifests[i].Kind) {
+		if manifests[i].Namespace == "" && !object.ClusterScoped(manifests[i].Kind) {
 			manifests[i].Namespace = f.namespace
 		}
 	}
@@ -80,10 +82,10 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	index := policy.NewIndex(config)
 	for _, m := range manifests {
 		switch m.groupKind() {
-		case schema.GroupKind{Kind: policy.KindNamespace}:
+		case schema.GroupKind{Kind: object.KindNamespace}:
 			index.SetNamespace(m.Name, m.Labels)
-		case schema.GroupKind{Kind: policy.KindService}:
-			index.SetService(policy.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
+		case schema.GroupKind{Kind: object.KindService}:
+			index.SetService(hostname.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
 		}
 		if err := m.relate(index); err != nil {
 			return nil, err
@@ -102,36 +104,36 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	var faults []*policy.HoldFault
 	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
 	for _, m := range manifests {
-		if m.groupKind() != (schema.GroupKind{Kind: policy.KindConfigMap}) || !webhook.IsMeshConfigMap(m.Namespace, m.Name, config) {
+		if m.groupKind() != (schema.GroupKind{Kind: object.KindConfigMap}) || !admit.IsMeshConfigMap(m.Namespace, m.Name, config) {
 			continue
 		}
 		var configMap corev1.ConfigMap
 		if err := json.Unmarshal(m.json, &configMap); err != nil {
 			return fmt.Errorf("%s: %w", m.place, err)
 		}
-		read := inject.ReadMeshMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
+		read := meshconfig.ReadConfigMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
 		if fault, _ := read.Fault(view); fault != nil && !fault.Behind {
 			faults = append(faults, fault)
 		}
 		readings = append(readings, read.Ingress())
 	}
-	index.SetConfig(config.WithMeshConfigFault(inject.JoinFaults(faults)).WithIngressReading(inject.JoinIngress(readings)))
+	index.SetConfig(config.WithMeshConfigFault(meshconfig.JoinFaults(faults)).WithIngressReading(meshconfig.JoinIngress(readings)))
 	return nil
 }
 
 // relate tells an index what rules relate to other objects.
 func (m manifest) relate(index *policy.Index) error {
 	gk := m.groupKind()
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok || !route.Stored && route.Kind != policy.KindService {
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
+	if !ok || !route.Stored && route.Kind != object.KindService {
 		return nil
 	}
-	object, err := policy.Decode(route.Kind, m.json)
+	object, err := object.Decode(route.Kind, m.json)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.place, err)
 	}
 	if object.Service != nil {
-		index.SetServiceSpec(policy.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
+		index.SetServiceSpec(hostname.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
 		return nil
 	}
 	object.Metadata.Namespace = m.Namespace
@@ -255,24 +257,24 @@ func (j judged) summarize(out io.Writer, findings []located) {
 }
 
 func isTaken(gk schema.GroupKind) bool {
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
 	return ok && (route.Mutate || route.Validate)
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {
 	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
-	route, ok := webhook.RouteFor(gk.Group, gk.Kind)
-	if !ok || route.Kind == policy.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
+	route, ok := admit.KindFor(gk.Group, gk.Kind)
+	if !ok || route.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return r, nil
 	}
-	subject := webhook.Subject{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
+	subject := admit.Request{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
 	if route.Mutate {
-		edits, err := webhook.Mutate(subject, s.index.View())
+		edits, err := admit.Mutate(subject, s.index.View())
 		if err != nil {
 			return r, err
 		}
-		if r.stored, err = webhook.Apply(m.json, edits); err != nil {
+		if r.stored, err = admit.Apply(m.json, edits); err != nil {
 			return r, err
 		}
 		subject.Raw = r.stored
@@ -280,7 +282,7 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	if !route.Validate {
 		return r, nil
 	}
-	verdict, err := webhook.Validate(subject, guard, s.index.View(), now)
+	verdict, err := admit.Validate(subject, guard, s.index.View(), now)
 	if err != nil {
 		return r, err
 	}

@@ -34,7 +34,9 @@ import (
 	"github.com/meshfence/meshfence/controller/notice"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 // installName is the name of the Service, of both webhook configurations and of the leader election's Lease.
@@ -142,7 +144,7 @@ func untilStopped(ctx context.Context, err error) error {
 func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, source policy.Source, probes *probes) (config *policy.Config, stale, err error) {
 	// No discovery: what it needs of the API server may be away for longer than a ConfigMap.
 	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind(policy.KindConfigMap), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindConfigMap), meta.RESTScopeNamespace)
 	api, err := client.New(restConfig, client.Options{Mapper: mapper})
 	if err != nil {
 		return nil, nil, fmt.Errorf("client: %w", err)
@@ -167,7 +169,7 @@ func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, s
 // manager puts everything together.
 func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, stale error, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
-	var certificates *webhook.Certificates
+	var certificates *certificate.Serving
 	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
 	mgr, err := f.newManager(ctx, restConfig, func(c *tls.Config) { certificates.ConfigureTLS(c) })
 	if err != nil {
@@ -180,7 +182,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
 		return nil, fmt.Errorf("register a metric: %w", err)
 	}
-	var tenant webhook.Tenant // a mounted certificate comes without a look at the webhook configurations
+	var tenant certificate.Tenant // a mounted certificate comes without a look at the webhook configurations
 	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
@@ -266,19 +268,19 @@ type telling struct {
 func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.notices }
 
 // newCertificates fails while the API server is away; the flag is checked first.
-func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, tenant *webhook.Tenant) (*webhook.Certificates, error) {
+func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, tenant *certificate.Tenant) (*certificate.Serving, error) {
 	switch f.certificates {
 	case selfSigned:
-		return webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
+		return certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
 			Namespace:      f.namespace,
 			Service:        installName,
 			ClusterDomain:  clusterDomain,
 			Yields:         yields,
 			Tenant:         tenant,
-			Configurations: webhook.WebhookConfigurations{Mutating: installName, Validating: installName},
+			Configurations: certificate.WebhookConfigurations{Mutating: installName, Validating: installName},
 		})
 	case mounted:
-		return webhook.Mounted(mgr, f.certificateDir)
+		return certificate.Mounted(mgr, f.certificateDir)
 	}
 	return nil, f.checkCertificates()
 }

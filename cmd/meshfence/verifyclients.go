@@ -11,7 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -107,9 +107,9 @@ type workloadSelector struct {
 }
 
 // add reads an object that can make clients different.
-func (k *clientKinds) add(kind string, object metav1.ObjectMeta, encoded []byte) error {
-	if kind == policy.KindNamespace {
-		k.of(object.Name)
+func (k *clientKinds) add(kind string, obj metav1.ObjectMeta, encoded []byte) error {
+	if kind == object.KindNamespace {
+		k.of(obj.Name)
 		return nil
 	}
 	var raw struct {
@@ -125,34 +125,34 @@ func (k *clientKinds) add(kind string, object metav1.ObjectMeta, encoded []byte)
 	if err := json.Unmarshal(raw.Spec, &spec); err != nil {
 		return fmt.Errorf("decode %s: %w", kind, err)
 	}
-	if kind == policy.KindGateway {
-		return k.gateway(object.Namespace, spec)
+	if kind == object.KindGateway {
+		return k.gateway(obj.Namespace, spec)
 	}
-	if err := k.selected(object.Namespace, spec); err != nil {
+	if err := k.selected(obj.Namespace, spec); err != nil {
 		return err
 	}
-	k.exported(spec.ExportTo, object.Namespace, kind+" "+object.Namespace+"/"+object.Name)
-	if k.differs(kind, object, spec) && object.Namespace != k.root {
-		k.of(object.Namespace).facts[fact(kind, object.Namespace, raw.Spec)] = true
+	k.exported(spec.ExportTo, obj.Namespace, kind+" "+obj.Namespace+"/"+obj.Name)
+	if k.differs(kind, obj, spec) && obj.Namespace != k.root {
+		k.of(obj.Namespace).facts[fact(kind, obj.Namespace, raw.Spec)] = true
 	}
 	for _, host := range spec.Hosts {
-		k.mentioned(host, kind, object)
+		k.mentioned(host, kind, obj)
 	}
 	return nil
 }
 
 // differs reports whether an object means something else to the clients of its namespace than to all others that see it.
-func (k *clientKinds) differs(kind string, object metav1.ObjectMeta, spec appliedSpec) bool {
+func (k *clientKinds) differs(kind string, obj metav1.ObjectMeta, spec appliedSpec) bool {
 	switch kind {
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		return false
-	case policy.KindServiceEntry:
+	case object.KindServiceEntry:
 		return slices.ContainsFunc(spec.Hosts, func(host string) bool {
 			return strings.HasSuffix(host, "."+k.domain) || strings.HasPrefix(host, "*")
 		})
-	case policy.KindDestinationRule:
+	case object.KindDestinationRule:
 		// One for a Service of its own namespace is what all clients find, unless they have their own.
-		own := !strings.Contains(spec.Host, ".") || strings.HasSuffix(spec.Host, "."+object.Namespace+".svc."+k.domain)
+		own := !strings.Contains(spec.Host, ".") || strings.HasSuffix(spec.Host, "."+obj.Namespace+".svc."+k.domain)
 		return !own || strings.HasPrefix(spec.Host, "*") || spec.WorkloadSelector != nil
 	}
 	return true
@@ -163,7 +163,7 @@ func fact(kind, namespace string, spec []byte) string {
 	hash := fnv.New64()
 	hash.Write(spec) // it does not fail
 	text := fmt.Sprintf("%s %x", kind, hash.Sum64())
-	relative := kind != policy.KindSidecar || strings.Contains(string(spec), `"./`) || strings.Contains(string(spec), `"."`)
+	relative := kind != object.KindSidecar || strings.Contains(string(spec), `"./`) || strings.Contains(string(spec), `"."`)
 	if relative {
 		text += " of " + namespace
 	}

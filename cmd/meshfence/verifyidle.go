@@ -3,7 +3,7 @@ package main
 import (
 	"slices"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/xds"
 )
@@ -16,7 +16,7 @@ func (w *world) noteIdle(reports []xds.Report) {
 	}
 	guard := leak.NewGuard(slices.DeleteFunc(leak.Rules(), func(r leak.Rule) bool { return !slices.Contains(idlers(), r.ID) }))
 	for i := range reports {
-		host, inside := policy.ParseHost(reports[i].Host, w.domain)
+		host, inside := hostname.Parse(reports[i].Host, w.domain)
 		if reports[i].Result != xds.Elsewhere || !inside {
 			continue
 		}

@@ -19,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -51,7 +53,7 @@ func newWorld(index *policy.Index) *world {
 
 // worldKinds are those that are read, Services before what belongs to them.
 func worldKinds() []schema.GroupKind {
-	kinds := []schema.GroupKind{{Kind: policy.KindNamespace}, {Kind: policy.KindService}, {Group: "discovery.k8s.io", Kind: policy.KindEndpointSlice}}
+	kinds := []schema.GroupKind{{Kind: object.KindNamespace}, {Kind: object.KindService}, {Group: "discovery.k8s.io", Kind: object.KindEndpointSlice}}
 	for _, kind := range []string{"Sidecar", "DestinationRule", "VirtualService", "ServiceEntry", "Gateway", "EnvoyFilter"} {
 		kinds = append(kinds, schema.GroupKind{Group: "networking.istio.io", Kind: kind})
 	}
@@ -93,7 +95,7 @@ func (f *verifyFlags) ofCluster(ctx context.Context) (*world, error) {
 	}
 	w := newWorld(auditor.Index)
 	for _, kind := range worldKinds() {
-		if kind.Kind == policy.KindEndpointSlice && len(w.headless) == 0 {
+		if kind.Kind == object.KindEndpointSlice && len(w.headless) == 0 {
 			continue
 		}
 		if err := w.tolerate(kind.Kind, eachOf(ctx, api, kind, w.add)); err != nil {
@@ -168,29 +170,29 @@ func (w *world) podNetworks(ctx context.Context, api client.Client) error {
 }
 
 // add reads one object.
-func (w *world) add(kind string, object metav1.ObjectMeta, encoded []byte) error {
-	w.clients.network(object.Labels)
+func (w *world) add(kind string, obj metav1.ObjectMeta, encoded []byte) error {
+	w.clients.network(obj.Labels)
 	switch kind {
-	case policy.KindService:
-		decoded, err := policy.Decode(kind, encoded)
+	case object.KindService:
+		decoded, err := object.Decode(kind, encoded)
 		if err != nil {
 			return err
 		}
-		w.service(policy.Host{Namespace: object.Namespace, Name: object.Name}, object, *decoded.Service)
+		w.service(hostname.Host{Namespace: obj.Namespace, Name: obj.Name}, obj, *decoded.Service)
 		return nil
-	case policy.KindEndpointSlice:
-		return w.pods(object, encoded)
-	case policy.KindDestinationRule, policy.KindServiceEntry:
-		decoded, err := policy.Decode(kind, encoded)
+	case object.KindEndpointSlice:
+		return w.pods(obj, encoded)
+	case object.KindDestinationRule, object.KindServiceEntry:
+		decoded, err := object.Decode(kind, encoded)
 		if err != nil {
 			return err
 		}
 		w.index.SetObject(decoded) // what makes prefer do nothing
 	}
-	return w.clients.add(kind, object, encoded)
+	return w.clients.add(kind, obj, encoded)
 }
 
-func (w *world) service(host policy.Host, object metav1.ObjectMeta, spec policy.ServiceSpec) {
+func (w *world) service(host hostname.Host, object metav1.ObjectMeta, spec object.ServiceSpec) {
 	w.clients.service(object)
 	fence := w.view.Service(host, object.Annotations).Fence
 	if fence == policy.None {
@@ -213,12 +215,12 @@ func (w *world) service(host policy.Host, object metav1.ObjectMeta, spec policy.
 }
 
 // pods notes the addresses of the Pods of a headless Service.
-func (w *world) pods(object metav1.ObjectMeta, encoded []byte) error {
-	host := policy.Host{Namespace: object.Namespace, Name: object.Labels[discoveryv1.LabelServiceName]}.FQDN(w.domain)
+func (w *world) pods(obj metav1.ObjectMeta, encoded []byte) error {
+	host := hostname.Host{Namespace: obj.Namespace, Name: obj.Labels[discoveryv1.LabelServiceName]}.FQDN(w.domain)
 	if _, ok := w.headless[host]; !ok {
 		return nil
 	}
-	decoded, err := policy.Decode(policy.KindEndpointSlice, encoded)
+	decoded, err := object.Decode(object.KindEndpointSlice, encoded)
 	if err != nil {
 		return err
 	}

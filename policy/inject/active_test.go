@@ -9,6 +9,8 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // broken is a fault of hold meshConfig.
@@ -29,15 +31,15 @@ func TestBrokenHold(t *testing.T) {
 			t.Parallel()
 			config := parse(t, "controlPlane: {clusters: ["+test.clusters+"]}\nholds: [meshConfig, subset]\nscope: {default: strict}\n")
 			well, ill := policy.NewIndex(config), policy.NewIndex(config.WithMeshConfigFault(broken()))
-			if plan := planFor(t, policy.KindVirtualService, route, well); len(plan.Edits)+len(plan.Gaps) > 0 {
+			if plan := planFor(t, object.KindVirtualService, route, well); len(plan.Edits)+len(plan.Gaps) > 0 {
 				t.Errorf("while all is well:\n%s", describe(t, plan, route))
 			}
-			plan := planFor(t, policy.KindVirtualService, route, ill)
+			plan := planFor(t, object.KindVirtualService, route, ill)
 			stored := apply(t, route, plan)
 			if got := strings.Contains(string(stored), policy.ReservedSubset); got != test.alone || len(plan.Gaps) > 0 != test.alone {
 				t.Errorf("while meshConfig is broken:\n%s", describe(t, plan, stored))
 			}
-			same(t, "when it is true again", route, apply(t, stored, planFor(t, policy.KindVirtualService, stored, well)))
+			same(t, "when it is true again", route, apply(t, stored, planFor(t, object.KindVirtualService, stored, well)))
 			if c := inject.CompanionsOf(reviews, nil, ill.View()); (c.Route != nil) != test.alone || (c.Rule != nil) != test.alone {
 				t.Errorf("companions %+v", c)
 			}
@@ -65,7 +67,7 @@ func TestUnknownLocalitiesBesideSubset(t *testing.T) {
 
 // seenMap is a mesh ConfigMap and what is to be said of it.
 type seenMap struct {
-	read         inject.MeshMap
+	read         meshconfig.ConfigMap
 	state, words string
 	lacks        []string
 }
@@ -73,12 +75,12 @@ type seenMap struct {
 // meshMaps are the forms in which a mesh ConfigMap stands while all of shop is strict.
 func meshMaps() map[string]seenMap {
 	const name, all = "istio-system/istio", "*.shop.svc.cluster.local"
-	text := func(text string, others ...string) inject.MeshMap {
-		data := map[string]string{inject.MeshConfigKey: text}
+	text := func(text string, others ...string) meshconfig.ConfigMap {
+		data := map[string]string{meshconfig.Key: text}
 		for i, other := range others {
 			data[fmt.Sprint(i)] = other
 		}
-		return inject.ReadMeshMap(name, "cluster.local", data, nil)
+		return meshconfig.ReadConfigMap(name, "cluster.local", data, nil)
 	}
 	const held = "serviceSettings:\n- settings: {clusterLocal: true}\n  hosts: [\"" + all + "\"]\n"
 	const alias = "x: &s\n- settings: {clusterLocal: true}\n  hosts: [\"a.b.svc.cluster.local\"]\nserviceSettings: *s\n"
@@ -90,8 +92,8 @@ func meshMaps() map[string]seenMap {
 		"too large":                  {text("a: b\n", strings.Repeat("x", 1<<20)), "broken", "it would become too large for a ConfigMap", []string{all}},
 		"two documents":              {text(held + "---\na: b\n"), "broken", "cannot be read by meshfence: mesh config line 4: must be one YAML document", nil},
 		"duplicate":                  {text(held + "serviceSettings: []\n"), "broken", "must stand once", nil},
-		"missing":                    {inject.MissingMeshMap(name), "broken", "ConfigMap istio-system/istio does not exist", nil},
-		"forbidden":                  {inject.UnknownMeshMap(name, fmt.Errorf("no right")), "broken", "cannot be read: no right", nil},
+		"missing":                    {meshconfig.MissingConfigMap(name), "broken", "ConfigMap istio-system/istio does not exist", nil},
+		"forbidden":                  {meshconfig.UnknownConfigMap(name, fmt.Errorf("no right")), "broken", "cannot be read: no right", nil},
 		"a host is said to be other": {text(held + "- settings: {clusterLocal: false}\n  hosts: [reviews.shop.svc.cluster.local]\n"), "behind", "lacks", []string{"reviews.shop.svc.cluster.local"}},
 	}
 }
@@ -133,7 +135,7 @@ func TestJoinFaults(t *testing.T) {
 		"two":      {[]*policy.HoldFault{late, late}, "behind", "a is late; a is late", true},
 		"a broken": {[]*policy.HoldFault{late, gone}, "broken", "a is late; b is gone", false},
 	} {
-		fault := inject.JoinFaults(test.faults)
+		fault := meshconfig.JoinFaults(test.faults)
 		if fault.State() != test.state || fault.Keeps("x") != test.holds || fault != nil && (fault.Reason != test.reason || fault.Keeps("y")) {
 			t.Errorf("%s: %+v", name, fault)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // notFound is the HTTP status that Istio answers with where no route matches.
@@ -29,7 +31,7 @@ func (e *routeEditor) lacking() (takeover, appended) {
 	c := catchAll{
 		to:    toReserved(t.host.Host),
 		hosts: own.Hosts,
-		mesh:  slices.ContainsFunc(own.Gateways, func(g string) bool { return g != policy.MeshGateway }),
+		mesh:  slices.ContainsFunc(own.Gateways, func(g string) bool { return g != object.MeshGateway }),
 	}
 	wanted := appended{}
 	for _, section := range []struct {
@@ -83,17 +85,17 @@ type takeover struct {
 func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
-	services := map[policy.Host]bool{}
+	services := map[hostname.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
 	others := false
 	for _, name := range e.route.Hosts {
-		name = strings.ToLower(policy.Resolve(name, e.metadata.Namespace, domain))
-		if suffix, wildcard := policy.Wildcard(name); wildcard {
+		name = strings.ToLower(hostname.Resolve(name, e.metadata.Namespace, domain))
+		if suffix, wildcard := hostname.Wildcard(name); wildcard {
 			inside := ".svc." + domain
 			others = others || strings.HasSuffix(suffix, inside) || strings.HasSuffix(inside, suffix)
 			continue
 		}
-		service, inside := policy.ParseHost(name, domain)
+		service, inside := hostname.Parse(name, domain)
 		if !inside || services[service] {
 			continue
 		}
@@ -119,32 +121,32 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 
 // forAll says that a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's
 // pilot/pkg/networking/core/tls.go).
-func forAll(m policy.ClientMatch) bool {
+func forAll(m object.ClientMatch) bool {
 	return len(m.SourceLabels) == 0 && m.SourceNamespace == "" && m.Port == 0 && forMesh(m)
 }
 
-func forMesh(m policy.ClientMatch) bool {
-	return len(m.Gateways) == 0 || slices.Contains(m.Gateways, policy.MeshGateway)
+func forMesh(m object.ClientMatch) bool {
+	return len(m.Gateways) == 0 || slices.Contains(m.Gateways, object.MeshGateway)
 }
 
 // httpCovers says that Istio makes of the route one for every client and port. What that one does not match
 // is answered with 404. With gateways Istio ignores the labels and the namespace (row C8; sourceMatchHTTP in
 // Istio's pilot/pkg/networking/core/route). What a delegate matches is not known here.
-func httpCovers(r policy.HTTPRoute) bool {
-	return r.Delegate == nil && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m policy.HTTPMatch) bool {
+func httpCovers(r object.HTTPRoute) bool {
+	return r.Delegate == nil && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m object.HTTPMatch) bool {
 		return forAll(m.ClientMatch) || m.Port == 0 && len(m.Gateways) > 0 && forMesh(m.ClientMatch)
 	}))
 }
 
 // tlsCovers says the same: where a match is for a client and port, a connection with another name leaves the
 // mesh, see serverNames.
-func tlsCovers(r policy.TLSRoute) bool {
-	return len(r.Route) > 0 && slices.ContainsFunc(r.Match, func(m policy.TLSMatch) bool { return forAll(m.ClientMatch) })
+func tlsCovers(r object.TLSRoute) bool {
+	return len(r.Route) > 0 && slices.ContainsFunc(r.Match, func(m object.TLSMatch) bool { return forAll(m.ClientMatch) })
 }
 
 // tcpCovers says the same. A connection to other subnets is not covered.
-func tcpCovers(r policy.TCPRoute) bool {
-	return len(r.Route) > 0 && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m policy.TCPMatch) bool {
+func tcpCovers(r object.TCPRoute) bool {
+	return len(r.Route) > 0 && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m object.TCPMatch) bool {
 		return forAll(m.ClientMatch) && len(m.DestinationSubnets) == 0
 	}))
 }
@@ -160,7 +162,7 @@ type catchAll struct {
 // match returns a match for sidecars alone where that makes a difference, and nothing otherwise.
 func (c catchAll) match() map[string]any {
 	if c.mesh {
-		return map[string]any{"gateways": []any{policy.MeshGateway}}
+		return map[string]any{"gateways": []any{object.MeshGateway}}
 	}
 	return map[string]any{}
 }
@@ -174,7 +176,7 @@ func (c catchAll) route(match map[string]any) map[string]any {
 
 // http returns a route for the clients and ports for which there is none. The others keep getting 404 for
 // what theirs do not match.
-func (c catchAll) http(own []policy.HTTPRoute) []any {
+func (c catchAll) http(own []object.HTTPRoute) []any {
 	var served []any
 	known := map[string]bool{}
 	for _, r := range own {
@@ -197,19 +199,19 @@ func (c catchAll) http(own []policy.HTTPRoute) []any {
 }
 
 // requests says that a match leaves out some requests of its clients.
-func requests(m policy.RequestMatch) bool {
+func requests(m object.RequestMatch) bool {
 	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
 }
 
 // client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.
-func (c catchAll) client(m policy.ClientMatch) map[string]any {
+func (c catchAll) client(m object.ClientMatch) map[string]any {
 	match := map[string]any{}
 	if m.Port != 0 {
 		match["port"] = m.Port
 	}
 	switch {
 	case len(m.Gateways) > 0:
-		match["gateways"] = []any{policy.MeshGateway}
+		match["gateways"] = []any{object.MeshGateway}
 	case len(m.SourceLabels) == 0 && m.SourceNamespace == "":
 		maps.Copy(match, c.match())
 	}
@@ -226,7 +228,7 @@ func (c catchAll) client(m policy.ClientMatch) map[string]any {
 // ports for the names of those. Envoy takes no listener in which a name stands in two places, and Istio only
 // leaves out a list of names that is the same. So there is none where lists differ or go with subnets
 // (buildSidecarOutboundTLSFilterChainOpts in Istio's pilot/pkg/networking/core/tls.go).
-func (c catchAll) tls(own []policy.TLSRoute) []any {
+func (c catchAll) tls(own []object.TLSRoute) []any {
 	var lists [][]string
 	for _, r := range own {
 		for _, m := range r.Match {

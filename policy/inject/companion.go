@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Contracts of companions: their label, and the end of their names.
@@ -56,7 +58,7 @@ type Companion struct {
 // CompanionsOf returns the companions that a Service needs as long as nobody wrote a DestinationRule or a
 // VirtualService for it. Admission changes nothing in them. They are exported to every namespace in so many
 // words, because MeshConfig may set another default (row B3).
-func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.View) Companions {
+func CompanionsOf(host hostname.Host, ports []corev1.ServicePort, view *policy.View) Companions {
 	config := view.Config()
 	fqdn := host.FQDN(config.ClusterDomain)
 	match := view.Match(fqdn)
@@ -81,10 +83,10 @@ func CompanionsOf(host policy.Host, ports []corev1.ServicePort, view *policy.Vie
 
 // companionRule returns an empty rule with all that admission would add to it.
 func companionRule(namespace, fqdn string, view *policy.View) *Companion {
-	plan := destinationRule(&policy.Object{
-		Kind:            policy.KindDestinationRule,
-		Metadata:        policy.Metadata{Namespace: namespace},
-		DestinationRule: &policy.DestinationRule{Host: fqdn},
+	plan := destinationRule(&object.Object{
+		Kind:            object.KindDestinationRule,
+		Metadata:        object.Metadata{Namespace: namespace},
+		DestinationRule: &object.DestinationRule{Host: fqdn},
 	}, view)
 	rule := &Companion{Annotations: map[string]string{}, Spec: map[string]any{"host": fqdn, "exportTo": []any{"*"}}}
 	for _, e := range plan.Edits {
@@ -99,9 +101,9 @@ func companionRule(namespace, fqdn string, view *policy.View) *Companion {
 
 // HasReserved reports whether a DestinationRule has the reserved subset of a control plane cluster, so that a route
 // which leads there finds endpoints.
-func HasReserved(rule *policy.DestinationRule, config *policy.Config) bool {
+func HasReserved(rule *object.DestinationRule, config *policy.Config) bool {
 	wanted := policy.ReservedSubsets(config.Clusters)
-	return slices.ContainsFunc(rule.Subsets, func(s policy.RuleSubset) bool {
+	return slices.ContainsFunc(rule.Subsets, func(s object.RuleSubset) bool {
 		cluster, reserved := wanted[s.Name]
 		return reserved && s.Labels[policy.ClusterLabel] == cluster
 	})
@@ -135,7 +137,7 @@ const ist0112 = "IST0112"
 // and C6): Istio reads http for ports that speak HTTP or may do so, tls for ports named https or tls, and
 // tcp for the others and for what turns out not to be HTTP (buildSidecarOutboundListener in Istio's
 // pilot/pkg/networking/core/listener.go).
-func companionRoute(host policy.Host, fqdn string, ports []corev1.ServicePort) *Companion {
+func companionRoute(host hostname.Host, fqdn string, ports []corev1.ServicePort) *Companion {
 	to := toReserved(fqdn)
 	names := serverNames(host, fqdn, ports)
 	return &Companion{
@@ -155,7 +157,7 @@ func companionRoute(host policy.Host, fqdn string, ports []corev1.ServicePort) *
 // for the Service's own address, where kube-proxy keeps it in the cluster, or is closed, as the
 // outboundTrafficPolicy says (buildListenerFromEntry in Istio's pilot/pkg/networking/core/listener.go). So
 // where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
-func serverNames(host policy.Host, fqdn string, ports []corev1.ServicePort) []any {
+func serverNames(host hostname.Host, fqdn string, ports []corev1.ServicePort) []any {
 	names := []any{fqdn}
 	if slices.ContainsFunc(ports, carriesTLS) {
 		qualified := host.Name + "." + host.Namespace

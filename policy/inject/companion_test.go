@@ -13,12 +13,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
-var reviews = policy.Host{Namespace: "shop", Name: "reviews"}
+var reviews = hostname.Host{Namespace: "shop", Name: "reviews"}
 
 // TestCompanions builds the companions of the Service of every case in testdata/companion, compares them with
 // the golden, and has admission and Istio's types take them as they are.
@@ -45,11 +47,11 @@ func TestCompanions(t *testing.T) {
 			for _, c := range []struct {
 				kind string
 				*inject.Companion
-			}{{policy.KindDestinationRule, companions.Rule}, {policy.KindVirtualService, companions.Route}} {
+			}{{object.KindDestinationRule, companions.Rule}, {object.KindVirtualService, companions.Route}} {
 				if c.Companion == nil {
 					continue
 				}
-				object, err := json.Marshal(map[string]any{
+				obj, err := json.Marshal(map[string]any{
 					"apiVersion": "networking.istio.io/v1",
 					"kind":       c.kind,
 					"metadata": map[string]any{
@@ -60,16 +62,16 @@ func TestCompanions(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				written, err := yaml.JSONToYAML(object)
+				written, err := yaml.JSONToYAML(obj)
 				if err != nil {
 					t.Fatal(err)
 				}
 				text.WriteString("---\n" + string(written))
-				understood(t, c.kind, object)
-				if plan := planFor(t, c.kind, object, index); len(plan.Edits)+len(plan.Gaps) > 0 {
-					t.Errorf("admission must change nothing in the %s, got:\n%s", c.kind, describe(t, plan, object))
+				understood(t, c.kind, obj)
+				if plan := planFor(t, c.kind, obj, index); len(plan.Edits)+len(plan.Gaps) > 0 {
+					t.Errorf("admission must change nothing in the %s, got:\n%s", c.kind, describe(t, plan, obj))
 				}
-				decoded, err := policy.Decode(c.kind, object)
+				decoded, err := object.Decode(c.kind, obj)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -195,24 +197,24 @@ func TestHasReserved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subset := func(name string, labels map[string]string) policy.RuleSubset {
-		return policy.RuleSubset{Name: name, Labels: labels}
+	subset := func(name string, labels map[string]string) object.RuleSubset {
+		return object.RuleSubset{Name: name, Labels: labels}
 	}
 	here := map[string]string{policy.ClusterLabel: "m1c1"}
 	for name, test := range map[string]struct {
-		subsets []policy.RuleSubset
+		subsets []object.RuleSubset
 		want    bool
 	}{
 		"no subsets":              {},
-		"a user's":                {subsets: []policy.RuleSubset{subset("v1", here)}},
-		"the reserved one":        {subsets: []policy.RuleSubset{subset("v1", here), subset(policy.ReservedSubset, here)}, want: true},
-		"of another cluster":      {subsets: []policy.RuleSubset{subset(policy.ReservedSubset, map[string]string{policy.ClusterLabel: "m1c2"})}},
-		"of no cluster":           {subsets: []policy.RuleSubset{subset(policy.ReservedSubset, nil)}},
-		"another reserved subset": {subsets: []policy.RuleSubset{subset("meshfence-m1c1", here)}},
+		"a user's":                {subsets: []object.RuleSubset{subset("v1", here)}},
+		"the reserved one":        {subsets: []object.RuleSubset{subset("v1", here), subset(policy.ReservedSubset, here)}, want: true},
+		"of another cluster":      {subsets: []object.RuleSubset{subset(policy.ReservedSubset, map[string]string{policy.ClusterLabel: "m1c2"})}},
+		"of no cluster":           {subsets: []object.RuleSubset{subset(policy.ReservedSubset, nil)}},
+		"another reserved subset": {subsets: []object.RuleSubset{subset("meshfence-m1c1", here)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := inject.HasReserved(&policy.DestinationRule{Subsets: test.subsets}, config); got != test.want {
+			if got := inject.HasReserved(&object.DestinationRule{Subsets: test.subsets}, config); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ist0173 is the message of istioctl analyze about subsets that select no pods, which it reports for every
@@ -16,7 +18,7 @@ const ist0173 = "IST0173"
 // ruleEditor collects what one DestinationRule needs.
 type ruleEditor struct {
 	Plan
-	rule   *policy.DestinationRule
+	rule   *object.DestinationRule
 	config *policy.Config
 	// host is the strict host that the rule is for, preferred the prefer one.
 	host, preferred policy.FencedHost
@@ -33,9 +35,9 @@ type ruleEditor struct {
 // destinationRule makes the active holds true at every level of a DestinationRule that would drop them
 // (section 2.2 of the catalogue), and takes back what an earlier admission added and nothing needs now. A
 // rule that covers strict and other hosts is left alone: neither adding nor taking back is right for all.
-func destinationRule(o *policy.Object, view *policy.View) Plan {
+func destinationRule(o *object.Object, view *policy.View) Plan {
 	config := view.Config()
-	match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, config.ClusterDomain))
+	match := view.Match(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, config.ClusterDomain))
 	strict, prefer := match.Only(policy.Strict), match.Only(policy.Prefer)
 	if match.Has(policy.Strict) && !strict {
 		return Plan{}
@@ -56,7 +58,7 @@ func destinationRule(o *policy.Object, view *policy.View) Plan {
 		e.preferred = match.Host(policy.Prefer)
 	}
 	e.subsetLabels(strict && config.Holds.Has(policy.Subset) && len(config.Clusters) == 1)
-	var distribute []policy.Distribute
+	var distribute []object.Distribute
 	if strict && config.Holds.Has(policy.Locality) {
 		distribute, e.unknown = Distribute(config)
 	}
@@ -88,7 +90,7 @@ func neededSubsets(host, namespace string, view *policy.View) map[string]string 
 	case len(config.Clusters) == 1:
 		return nil
 	}
-	host = policy.Resolve(host, namespace, config.ClusterDomain)
+	host = hostname.Resolve(host, namespace, config.ClusterDomain)
 	named := map[string]string{}
 	for _, o := range view.Covering(host) {
 		if o.VirtualService == nil {
@@ -96,7 +98,7 @@ func neededSubsets(host, namespace string, view *policy.View) map[string]string 
 		}
 		for _, d := range o.VirtualService.Destinations() {
 			cluster, reserved := subsets[d.Subset]
-			if reserved && policy.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain) == host {
+			if reserved && hostname.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain) == host {
 				named[d.Subset] = cluster
 			}
 		}
@@ -137,7 +139,7 @@ func (e *ruleEditor) labelled(i int) bool {
 }
 
 // level makes the holds true at one level.
-func (e *ruleEditor) level(l level, distribute []policy.Distribute, prefer bool) {
+func (e *ruleEditor) level(l level, distribute []object.Distribute, prefer bool) {
 	had := e.had.Levels[l.id]
 	var has added
 	e.distribute(l, had, &has, distribute)
@@ -178,7 +180,7 @@ func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 }
 
 // isReserved says that a subset has the name and the shape of the reserved ones; any other is a person's.
-func isReserved(s policy.RuleSubset) bool {
+func isReserved(s object.RuleSubset) bool {
 	_, labelled := s.Labels[policy.ClusterLabel]
 	return policy.IsReservedSubset(s.Name) && labelled && len(s.Labels) == 1 && s.TrafficPolicy == nil
 }

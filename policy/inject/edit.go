@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Edit changes one place of an object.
@@ -97,14 +98,14 @@ type Gap struct {
 }
 
 // Object plans the edits for an object of any kind that admission changes.
-func Object(o *policy.Object, view *policy.View) Plan {
+func Object(o *object.Object, view *policy.View) Plan {
 	var plan Plan
 	switch o.Kind {
-	case policy.KindService:
+	case object.KindService:
 		plan = service(o, view)
-	case policy.KindDestinationRule:
+	case object.KindDestinationRule:
 		plan = destinationRule(o, view)
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		plan = virtualService(o, view)
 	}
 	plan.mark()

@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // FuzzInject plans objects that are made up from a seed, or taken from JSON where that can be read, under
@@ -41,24 +43,24 @@ func FuzzInject(f *testing.F) {
 		fenced = append(fenced, ill)
 	}
 	guard := leak.NewGuard(leak.Rules())
-	kinds := []string{policy.KindDestinationRule, policy.KindVirtualService, policy.KindService}
+	kinds := []string{object.KindDestinationRule, object.KindVirtualService, object.KindService}
 	f.Fuzz(func(t *testing.T, seed uint64, raw []byte) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		kind := kinds[random.IntN(len(kinds))]
 		index := fenced[random.IntN(len(fenced))]
-		object := raw
+		obj := raw
 		if len(raw) == 0 {
-			object = (&maker{random, 1 + random.IntN(2)}).object(t, kind)
+			obj = (&maker{random, 1 + random.IntN(2)}).object(t, kind)
 		}
-		if _, err := policy.Decode(kind, object); err != nil || !json.Valid(object) || string(object) == "null" {
+		if _, err := object.Decode(kind, obj); err != nil || !json.Valid(obj) || string(obj) == "null" {
 			t.Skip()
 		}
-		first := planFor(t, kind, object, index)
-		result := apply(t, object, first)
+		first := planFor(t, kind, obj, index)
+		result := apply(t, obj, first)
 		again(t, kind, first, result, index)
 		promised(t, kind, first, result, index, guard)
 		if len(raw) == 0 {
-			same(t, "without the fence", object, apply(t, result, planFor(t, kind, result, free)))
+			same(t, "without the fence", obj, apply(t, result, planFor(t, kind, result, free)))
 		}
 	})
 }
@@ -66,7 +68,7 @@ func FuzzInject(f *testing.F) {
 // promised demands that validation refuses no place that mutation had an edit for, or could have had one for.
 func promised(t *testing.T, kind string, plan inject.Plan, result []byte, index *policy.Index, guard *leak.Guard) {
 	t.Helper()
-	object, err := policy.Decode(kind, result)
+	object, err := object.Decode(kind, result)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func indexOf(f *testing.F, rest string) *policy.Index {
 	f.Helper()
 	index := policy.NewIndex(parse(f, rest))
 	index.SetNamespace("shop", nil)
-	index.SetService(policy.Host{Namespace: "shop", Name: "a"}, nil)
+	index.SetService(hostname.Host{Namespace: "shop", Name: "a"}, nil)
 	return index
 }
 
@@ -106,7 +108,7 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 	}
 	spec := fields{"unknown": fields{"kept": 1}}
 	switch kind {
-	case policy.KindDestinationRule:
+	case object.KindDestinationRule:
 		spec["host"] = m.host()
 		m.maybe(spec, "trafficPolicy", m.trafficPolicy)
 		m.list(spec, "subsets", func(i int) any {
@@ -117,7 +119,7 @@ func (m *maker) object(t *testing.T, kind string) []byte {
 			m.maybe(subset, "trafficPolicy", m.trafficPolicy)
 			return subset
 		})
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		spec["hosts"] = []any{m.host()}
 		if m.one(4) {
 			spec["hosts"] = []any{m.host(), m.host()}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The reasons why a hold does not keep in the traffic of a strict host. They are labels of a metric.
@@ -41,7 +43,7 @@ type Lack struct {
 // Held returns the holds that keep in the traffic of a strict host right now, by the mesh ConfigMaps and by the
 // objects that the view knows. Where there is none it says what each of the named holds lacks. Subset holds what
 // takes no subset only where it is the only active hold, and is asked for nothing otherwise.
-func Held(host policy.Host, view *policy.View) (held policy.Holds, lacks []Lack) {
+func Held(host hostname.Host, view *policy.View) (held policy.Holds, lacks []Lack) {
 	config := view.Config()
 	h := heldHost{host: host, fqdn: host.FQDN(config.ClusterDomain), view: view}
 	for _, hold := range config.Holds.Each() {
@@ -69,7 +71,7 @@ func Held(host policy.Host, view *policy.View) (held policy.Holds, lacks []Lack)
 
 // heldHost is a strict host that is asked about.
 type heldHost struct {
-	host policy.Host
+	host hostname.Host
 	fqdn string
 	view *policy.View
 }
@@ -89,7 +91,7 @@ func (h heldHost) locality(fault *policy.HoldFault) []Lack {
 		return []Lack{{LackLocalities, fault.Reason}}
 	}
 	return slices.Concat(
-		h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Locality, LackDistribute), h.private(),
+		h.stands(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Locality, LackDistribute), h.private(),
 	)
 }
 
@@ -111,15 +113,15 @@ func everywhere(exportTo []string) bool { return len(exportTo) == 0 || slices.Co
 
 func (h heldHost) subset() []Lack {
 	return slices.Concat(
-		h.stands(policy.KindDestinationRule, LackCompanion), h.gaps(policy.KindDestinationRule, policy.Subset, LackSubset),
-		h.stands(policy.KindVirtualService, LackRoute), h.gaps(policy.KindVirtualService, policy.Subset, LackRouteSubset),
+		h.stands(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Subset, LackSubset),
+		h.stands(object.KindVirtualService, LackRoute), h.gaps(object.KindVirtualService, policy.Subset, LackRouteSubset),
 	)
 }
 
 // stands returns nothing where the companion of a kind stands, or what takes its place.
 func (h heldHost) stands(kind, reason string) []Lack {
 	name := CompanionName(h.host.Name)
-	named, taken := h.view.Object(policy.Key{Kind: kind, Namespace: h.host.Namespace, Name: name})
+	named, taken := h.view.Object(object.Key{Kind: kind, Namespace: h.host.Namespace, Name: name})
 	if taken && IsCompanion(name, named.Metadata.Labels) {
 		return nil
 	}
@@ -143,7 +145,7 @@ func (h heldHost) gaps(kind string, hold policy.Hold, reason string) []Lack {
 			continue
 		}
 		for _, g := range Object(o, h.view).Gaps {
-			if g.Hold == hold && (kind == policy.KindDestinationRule || g.Host.Host == h.fqdn) {
+			if g.Hold == hold && (kind == object.KindDestinationRule || g.Host.Host == h.fqdn) {
 				lacks = append(lacks, Lack{reason, fmt.Sprintf("%s %s/%s: %s must %s", kind, o.Metadata.Namespace, o.Metadata.Name, g.At, g.Must)})
 			}
 		}
@@ -152,13 +154,13 @@ func (h heldHost) gaps(kind string, hold policy.Hold, reason string) []Lack {
 }
 
 // replacesCompanion reports whether the controller makes no companion for a host beside an object.
-func replacesCompanion(o *policy.Object, fqdn string, view *policy.View) bool {
+func replacesCompanion(o *object.Object, fqdn string, view *policy.View) bool {
 	if o.DestinationRule != nil {
-		return ReplacesRule(o, view) && policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain) == fqdn
+		return ReplacesRule(o, view) && hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain) == fqdn
 	}
 	return o.VirtualService != nil && ReplacesRoute(o) && slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
-		host := strings.ToLower(policy.Resolve(name, o.Metadata.Namespace, view.Config().ClusterDomain))
-		service, _ := policy.ParseHost(host, view.Config().ClusterDomain)
+		host := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, view.Config().ClusterDomain))
+		service, _ := hostname.Parse(host, view.Config().ClusterDomain)
 		return host == fqdn && service.Namespace == o.Metadata.Namespace
 	})
 }
@@ -166,14 +168,14 @@ func replacesCompanion(o *policy.Object, fqdn string, view *policy.View) bool {
 // ReplacesRule reports whether the controller makes no companion beside a DestinationRule for a host of its own
 // Namespace. One with a workloadSelector leaves the clients that it does not select to the companion (row B6), a
 // wildcard yields to an exact host (row B7), and Istio finds no host that is written in another way.
-func ReplacesRule(o *policy.Object, view *policy.View) bool {
+func ReplacesRule(o *object.Object, view *policy.View) bool {
 	domain := view.Config().ClusterDomain
-	host, exact := policy.ParseHost(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), domain)
+	host, exact := hostname.Parse(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), domain)
 	return exact && host.Namespace == o.Metadata.Namespace && o.DestinationRule.WorkloadSelector == nil
 }
 
 // ReplacesRoute reports whether the controller makes no companion for the hosts of a VirtualService that lie in its
 // own Namespace: it is for the mesh, and every Namespace sees it (row C7).
-func ReplacesRoute(o *policy.Object) bool {
+func ReplacesRoute(o *object.Object) bool {
 	return o.VirtualService.InMesh() && everywhere(o.VirtualService.ExportTo)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // heldObjects are objects of shop by what they are in the tables.
@@ -19,21 +20,21 @@ func heldObjects() map[string]struct{ kind, metadata, spec string } {
 	const toLocal = `[{"route": [{"destination": {"host": "reviews", "subset": "meshfence-local"}}]}]`
 	const every = `"http": ` + toLocal + `, "tcp": ` + toLocal + `, "tls": [{"match": [{"sniHosts": ["reviews.shop.svc.cluster.local"]}], "route": [{"destination": {"host": "reviews", "subset": "meshfence-local"}}]}]`
 	return map[string]struct{ kind, metadata, spec string }{
-		"companion rule":             {policy.KindDestinationRule, own, `{"host": "reviews.shop.svc.cluster.local", ` + local + `}`},
-		"companion with distribute":  {policy.KindDestinationRule, own, `{"host": "reviews.shop.svc.cluster.local", ` + distribute + `}`},
-		"companion route":            {policy.KindVirtualService, own, `{"hosts": ["reviews.shop.svc.cluster.local"], ` + every + `}`},
-		"taken rule":                 {policy.KindDestinationRule, `"name": "reviews-meshfence"`, `{"host": "example.com"}`},
-		"taken route":                {policy.KindVirtualService, `"name": "reviews-meshfence"`, `{"hosts": ["example.com"]}`},
-		"user's rule":                {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", ` + local + `}`},
-		"user's rule, bare":          {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews"}`},
-		"user's rule for some":       {policy.KindDestinationRule, `"name": "some"`, `{"host": "reviews", "workloadSelector": {"matchLabels": {"a": "b"}}, ` + local + `}`},
-		"user's rule, of a wildcard": {policy.KindDestinationRule, `"name": "wide"`, `{"host": "*.shop.svc.cluster.local", ` + local + `}`},
-		"user's route":               {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], ` + every + `}`},
-		"user's route, bare":         {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}`},
-		"user's route, of a gateway": {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "gateways": ["gw"], ` + every + `}`},
-		"user's route, private":      {policy.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "exportTo": ["."], ` + every + `}`},
-		"private rule":               {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "exportTo": ["."], ` + distribute + `}`},
-		"blocked rule":               {policy.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": false}}}}`},
+		"companion rule":             {object.KindDestinationRule, own, `{"host": "reviews.shop.svc.cluster.local", ` + local + `}`},
+		"companion with distribute":  {object.KindDestinationRule, own, `{"host": "reviews.shop.svc.cluster.local", ` + distribute + `}`},
+		"companion route":            {object.KindVirtualService, own, `{"hosts": ["reviews.shop.svc.cluster.local"], ` + every + `}`},
+		"taken rule":                 {object.KindDestinationRule, `"name": "reviews-meshfence"`, `{"host": "example.com"}`},
+		"taken route":                {object.KindVirtualService, `"name": "reviews-meshfence"`, `{"hosts": ["example.com"]}`},
+		"user's rule":                {object.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", ` + local + `}`},
+		"user's rule, bare":          {object.KindDestinationRule, `"name": "mine"`, `{"host": "reviews"}`},
+		"user's rule for some":       {object.KindDestinationRule, `"name": "some"`, `{"host": "reviews", "workloadSelector": {"matchLabels": {"a": "b"}}, ` + local + `}`},
+		"user's rule, of a wildcard": {object.KindDestinationRule, `"name": "wide"`, `{"host": "*.shop.svc.cluster.local", ` + local + `}`},
+		"user's route":               {object.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], ` + every + `}`},
+		"user's route, bare":         {object.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}`},
+		"user's route, of a gateway": {object.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "gateways": ["gw"], ` + every + `}`},
+		"user's route, private":      {object.KindVirtualService, `"name": "mine"`, `{"hosts": ["reviews"], "exportTo": ["."], ` + every + `}`},
+		"private rule":               {object.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "exportTo": ["."], ` + distribute + `}`},
+		"blocked rule":               {object.KindDestinationRule, `"name": "mine"`, `{"host": "reviews", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"enabled": false}}}}`},
 	}
 }
 
@@ -87,7 +88,7 @@ func TestHeld(t *testing.T) {
 			index := policy.NewIndex(config.WithMeshConfigFault(test.fault))
 			for part := range strings.SplitSeq(test.objects, "+") {
 				if o, ok := heldObjects()[part]; ok {
-					object, err := policy.Decode(o.kind, fmt.Appendf(nil, `{"metadata": {"namespace": "shop", %s}, "spec": %s}`, o.metadata, o.spec))
+					object, err := object.Decode(o.kind, fmt.Appendf(nil, `{"metadata": {"namespace": "shop", %s}, "spec": %s}`, o.metadata, o.spec))
 					if err != nil {
 						t.Fatal(err)
 					}

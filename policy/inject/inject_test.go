@@ -20,6 +20,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -68,18 +69,18 @@ func again(t *testing.T, kind string, first inject.Plan, result []byte, index *p
 
 // understood demands that Istio's types take the result, down to the last field but those that the cases
 // have from the future.
-func understood(t *testing.T, kind string, object []byte) {
+func understood(t *testing.T, kind string, obj []byte) {
 	t.Helper()
 	var spec proto.Message
 	switch kind {
-	case policy.KindDestinationRule:
+	case object.KindDestinationRule:
 		spec = &networking.DestinationRule{}
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		spec = &networking.VirtualService{}
 	default:
 		return
 	}
-	root := decodeAny(t, object)
+	root := decodeAny(t, obj)
 	data, err := json.Marshal(without(root["spec"], "futureField"))
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +149,7 @@ func TestObjectTransitions(t *testing.T) {
 		}
 	}
 	for file, c := range load(t) {
-		if c.Object.Kind == policy.KindService || !untouched(c) {
+		if c.Object.Kind == object.KindService || !untouched(c) {
 			continue
 		}
 		t.Run(file, func(t *testing.T) {
@@ -225,9 +226,9 @@ func parse(t testing.TB, rest string) *policy.Config {
 	return config
 }
 
-func planFor(t testing.TB, kind string, object []byte, index *policy.Index) inject.Plan {
+func planFor(t testing.TB, kind string, obj []byte, index *policy.Index) inject.Plan {
 	t.Helper()
-	decoded, err := policy.Decode(kind, object)
+	decoded, err := object.Decode(kind, obj)
 	if err != nil {
 		t.Fatal(err)
 	}

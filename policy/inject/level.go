@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // level is one place of a DestinationRule whose settings Istio takes instead of those above it.
@@ -14,7 +14,7 @@ type level struct {
 	path []string
 	// absent says that the rule has no trafficPolicy at this level.
 	absent   bool
-	settings policy.PolicySettings
+	settings object.PolicySettings
 	// whole says that Istio inherits nothing into this level (GetPortLevelTrafficPolicy in Istio's
 	// pilot/pkg/networking/util); where it is false only what the level sets itself replaces.
 	whole bool
@@ -24,7 +24,7 @@ type level struct {
 
 // levels lists the top level, whether or not the rule has a trafficPolicy, and every level below it.
 // The subsets have the names that the record knows them by.
-func levels(rule *policy.DestinationRule, subsets []string) []level {
+func levels(rule *object.DestinationRule, subsets []string) []level {
 	top := level{id: "top", path: []string{"spec", "trafficPolicy"}, absent: true, whole: true, shared: true}
 	list := top.with(rule.TrafficPolicy, "")
 	for i, s := range rule.Subsets {
@@ -37,7 +37,7 @@ func levels(rule *policy.DestinationRule, subsets []string) []level {
 }
 
 // with returns the level as a trafficPolicy fills it, and those of the policy's ports.
-func (l level) with(p *policy.TrafficPolicy, prefix string) []level {
+func (l level) with(p *object.TrafficPolicy, prefix string) []level {
 	if p == nil {
 		return []level{l}
 	}
@@ -64,9 +64,9 @@ func (l level) at(fields ...string) []string {
 func (l level) replaces() bool { return l.whole || l.settings.LoadBalancer != nil }
 
 // locality returns the level's localityLbSetting, or an empty one.
-func (l level) locality() policy.LocalitySetting {
+func (l level) locality() object.LocalitySetting {
 	if l.settings.LoadBalancer == nil || l.settings.LoadBalancer.Locality == nil {
-		return policy.LocalitySetting{}
+		return object.LocalitySetting{}
 	}
 	return *l.settings.LoadBalancer.Locality
 }

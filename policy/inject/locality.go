@@ -6,33 +6,34 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Distribute returns the distribute list that keeps each cluster's clients in its localities. With one
 // cluster every client of this control plane is in it. With several there is one entry for each locality,
 // and a closing one that gives clients of unknown locality nothing, so that they fail closed (catalogue
 // section 2.2). The error is a *policy.LocalityError.
-func Distribute(config *policy.Config) ([]policy.Distribute, error) {
-	var list []policy.Distribute
+func Distribute(config *policy.Config) ([]object.Distribute, error) {
+	var list []object.Distribute
 	for _, cluster := range config.Clusters {
 		to, err := config.Shares(cluster)
 		if err != nil {
 			return nil, err
 		}
 		if len(config.Clusters) == 1 {
-			return []policy.Distribute{{From: "*", To: to}}, nil
+			return []object.Distribute{{From: "*", To: to}}, nil
 		}
 		for _, from := range config.Localities[cluster] {
-			list = append(list, policy.Distribute{From: from, To: to})
+			list = append(list, object.Distribute{From: from, To: to})
 		}
 	}
-	return append(list, policy.Distribute{From: "*", To: map[string]int64{"none/none/none": 100}}), nil
+	return append(list, object.Distribute{From: "*", To: map[string]int64{"none/none/none": 100}}), nil
 }
 
 // distribute sends the clients of each cluster to its own localities only; wanted is nil where a level must
 // hold no distribute of ours. It cannot mend settings that beat or disable it: those stay gaps. Other weights
 // than the wanted ones are no gap, because they let nothing out.
-func (e *ruleEditor) distribute(l level, had added, has *added, wanted []policy.Distribute) {
+func (e *ruleEditor) distribute(l level, had added, has *added, wanted []object.Distribute) {
 	if e.unknown != nil {
 		e.leave(l, had, has)
 		return
@@ -117,17 +118,17 @@ func (e *ruleEditor) block(l level, value any, must string, fields ...string) {
 	e.Gaps[len(e.Gaps)-1].Blocked = true
 }
 
-func equalDistribute(a, b []policy.Distribute) bool {
-	return slices.EqualFunc(a, b, func(x, y policy.Distribute) bool { return x.From == y.From && maps.Equal(x.To, y.To) })
+func equalDistribute(a, b []object.Distribute) bool {
+	return slices.EqualFunc(a, b, func(x, y object.Distribute) bool { return x.From == y.From && maps.Equal(x.To, y.To) })
 }
 
 // sameLocalities says that both send the same clients to the same localities, however they weigh them.
-func sameLocalities(a, b policy.Distribute) bool {
+func sameLocalities(a, b object.Distribute) bool {
 	return a.From == b.From && maps.EqualFunc(a.To, b.To, func(int64, int64) bool { return true })
 }
 
 // distributeValue is the list as an edit holds it.
-func distributeValue(list []policy.Distribute) []any {
+func distributeValue(list []object.Distribute) []any {
 	value := make([]any, len(list))
 	for i, d := range list {
 		to := make(map[string]any, len(d.To))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // prefer puts the client's cluster first in failoverPriority and adds the outlier detection without which
@@ -52,7 +53,7 @@ func (e *ruleEditor) prefer(l level, had added, has *added, wanted bool) {
 // idle reports the settings of a level that Istio takes instead of failoverPriority (FailoverPriorityLabels and
 // GetEffectiveLbSetting in its pilot/pkg/networking/core/loadbalancer, and the type of the cluster that PASSTHROUGH
 // makes, in its pilot/pkg/networking/core/cluster_traffic_policy.go).
-func (e *ruleEditor) idle(l level, own []policy.Distribute) bool {
+func (e *ruleEditor) idle(l level, own []object.Distribute) bool {
 	n := len(e.Idle)
 	add := func(set bool, value any, must string, fields ...string) {
 		if set {

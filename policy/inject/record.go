@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // record says which parts of a DestinationRule admission added, by the names of subsets and levels, so that
@@ -14,7 +14,7 @@ type record struct {
 	// Labels maps a subset to the cluster label that it was given.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Distribute is the list that levels were given.
-	Distribute []policy.Distribute `json:"distribute,omitempty"`
+	Distribute []object.Distribute `json:"distribute,omitempty"`
 	Levels     map[string]added    `json:"levels,omitempty"`
 	// Suppress says that IST0173 was added to the suppressed messages.
 	Suppress bool `json:"analyzeSuppress,omitempty"`
@@ -26,7 +26,7 @@ type added struct {
 	FailoverPriority bool `json:"failoverPriority,omitempty"`
 	OutlierDetection bool `json:"outlierDetection,omitempty"`
 	// Replaced is a person's own distribute.
-	Replaced []policy.Distribute `json:"replaced,omitempty"`
+	Replaced []object.Distribute `json:"replaced,omitempty"`
 	// Created says how many of localityLbSetting, loadBalancer and trafficPolicy were not there, in that
 	// order. Istio tells an empty one from none.
 	Created int `json:"created,omitempty"`

@@ -5,12 +5,13 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Recorded plans the edits for an object whose writer left out the record that it had of what admission added, so that
 // this is still taken back when the fence goes: of what the record says only that counts which stands in the object as it
 // was injected.
-func Recorded(o *policy.Object, record string, view *policy.View) Plan {
+func Recorded(o *object.Object, record string, view *policy.View) Plan {
 	recorded := *o
 	recorded.Metadata.Annotations = maps.Clone(o.Metadata.Annotations)
 	if recorded.Metadata.Annotations == nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The sections of a VirtualService: each is the list of routes of one protocol.
@@ -42,7 +42,7 @@ func (r routeRecord) String() string {
 
 // readRecord is a routeRecord as it is read back. One that a person has spoilt counts as empty.
 type readRecord struct {
-	Routes   policy.VirtualService `json:"routes"`
+	Routes   object.VirtualService `json:"routes"`
 	Suppress bool                  `json:"analyzeSuppress"`
 }
 
@@ -58,7 +58,7 @@ func parseRoutes(value string) readRecord {
 type standing map[string][]int
 
 // standingRoutes finds recorded routes.
-func standingRoutes(vs, recorded *policy.VirtualService) standing {
+func standingRoutes(vs, recorded *object.VirtualService) standing {
 	return standing{
 		sectionHTTP: find(vs.HTTP, recorded.HTTP),
 		sectionTLS:  find(vs.TLS, recorded.TLS),
@@ -109,7 +109,7 @@ func among(list []int, i int) bool {
 }
 
 // end says that the sections end with the routes, as many as are wanted.
-func (s standing) end(vs *policy.VirtualService, wanted appended) bool {
+func (s standing) end(vs *object.VirtualService, wanted appended) bool {
 	for section, length := range map[string]int{sectionHTTP: len(vs.HTTP), sectionTLS: len(vs.TLS), sectionTCP: len(vs.TCP)} {
 		ours := s[section]
 		if len(ours) != len(wanted[section]) || len(ours) > 0 && ours[len(ours)-1] != length-len(ours) {
@@ -120,7 +120,7 @@ func (s standing) end(vs *policy.VirtualService, wanted appended) bool {
 }
 
 // without returns a VirtualService as a person wrote it.
-func (s standing) without(vs *policy.VirtualService) *policy.VirtualService {
+func (s standing) without(vs *object.VirtualService) *object.VirtualService {
 	own := *vs
 	own.HTTP, own.TLS, own.TCP = except(vs.HTTP, s[sectionHTTP]), except(vs.TLS, s[sectionTLS]), except(vs.TCP, s[sectionTCP])
 	return &own

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // A reserved subset stands where something leads to it, and nowhere else.
@@ -34,13 +35,13 @@ func TestReservedSubsetsThatAreNeeded(t *testing.T) {
 			}
 			index := policy.NewIndex(config)
 			for _, r := range test.routes {
-				o, err := policy.Decode(policy.KindVirtualService, []byte(r))
+				o, err := object.Decode(object.KindVirtualService, []byte(r))
 				if err != nil {
 					t.Fatal(err)
 				}
 				index.SetObject(o)
 			}
-			rule, err := policy.Decode(policy.KindDestinationRule, []byte(`{"metadata":{"name":"reviews","namespace":"shop"},"spec":{"host":"reviews"}}`))
+			rule, err := object.Decode(object.KindDestinationRule, []byte(`{"metadata":{"name":"reviews","namespace":"shop"},"spec":{"host":"reviews"}}`))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,13 +6,15 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routeEditor collects what one VirtualService needs.
 type routeEditor struct {
 	Plan
-	metadata policy.Metadata
-	route    *policy.VirtualService
+	metadata object.Metadata
+	route    *object.VirtualService
 	view     *policy.View
 	config   *policy.Config
 	// ours are the routes that an earlier admission appended and that stand as it did.
@@ -23,7 +25,7 @@ type routeEditor struct {
 // subset is the only active hold (rows A2, C1, C4 and C6), and what no route of the VirtualService takes too (rows
 // A3 and C9). From every other destination the reserved subset goes again, and so do the routes: another hold
 // needs none, and the DestinationRule that had the subset may be gone. Nothing is added to what Flagger keeps.
-func virtualService(o *policy.Object, view *policy.View) Plan {
+func virtualService(o *object.Object, view *policy.View) Plan {
 	annotations := o.Metadata.Annotations
 	had := parseRoutes(annotations[policy.InjectedAnnotation])
 	e := routeEditor{
@@ -48,7 +50,7 @@ func (e *routeEditor) destinations() {
 		if destination.Subset != "" && destination.Subset != policy.ReservedSubset || e.ours.holds(path) {
 			continue
 		}
-		host := policy.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain)
+		host := hostname.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain)
 		match := e.view.Match(host)
 		wanted := e.config.Active().Only(policy.Subset) && match.Has(policy.Strict)
 		switch {
@@ -76,7 +78,7 @@ func (e *routeEditor) destinations() {
 // differs writes it again with its first weights (reconcileVirtualService in its pkg/router/istio.go): every canary
 // would be back at 100 and 0 at every tick.
 func (e *routeEditor) byFlagger() bool {
-	return e.route.Owner != nil && e.route.Owner.Group() == policy.GroupFlagger
+	return e.route.Owner != nil && e.route.Owner.Group() == object.GroupFlagger
 }
 
 // mend is what helps where admission adds nothing; empty where it does.

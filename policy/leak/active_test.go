@@ -7,8 +7,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -26,23 +28,23 @@ func TestBrokenHold(t *testing.T) {
 		kind, object string
 		well, ill    []string // the rules
 	}{
-		"hidden rule":                 {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
-		"hidden rule beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
-		"foreign route":               {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
-		"foreign route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
-		"hidden rule beside locality": {policy.HoldsOf(policy.MeshConfig, policy.Locality), policy.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
-		"plain rule":                  {policy.HoldsOf(policy.MeshConfig), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain rule beside subset":    {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindDestinationRule, plainRule, nil, nil},
-		"plain route":                 {policy.HoldsOf(policy.MeshConfig), policy.KindVirtualService, plainRoute, nil, nil},
-		"plain route beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), policy.KindVirtualService, plainRoute, nil, nil},
+		"hidden rule":                 {policy.HoldsOf(policy.MeshConfig), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"hidden rule beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"foreign route":               {policy.HoldsOf(policy.MeshConfig), object.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
+		"foreign route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
+		"hidden rule beside locality": {policy.HoldsOf(policy.MeshConfig, policy.Locality), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"plain rule":                  {policy.HoldsOf(policy.MeshConfig), object.KindDestinationRule, plainRule, nil, nil},
+		"plain rule beside subset":    {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindDestinationRule, plainRule, nil, nil},
+		"plain route":                 {policy.HoldsOf(policy.MeshConfig), object.KindVirtualService, plainRoute, nil, nil},
+		"plain route beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindVirtualService, plainRoute, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index := indexWith(t, test.holds, "{default: strict}")
-			index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, nil)
-			index.SetObject(decode(t, policy.KindDestinationRule, []byte(
+			index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, nil)
+			index.SetObject(decode(t, object.KindDestinationRule, []byte(
 				`{"metadata": {"name": "stands", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`)))
-			index.SetObject(decode(t, policy.KindVirtualService, []byte(strings.Replace(foreignRoute, `"it"`, `"stands"`, 1))))
+			index.SetObject(decode(t, object.KindVirtualService, []byte(strings.Replace(foreignRoute, `"it"`, `"stands"`, 1))))
 			for _, state := range []struct {
 				name  string
 				fault *policy.HoldFault

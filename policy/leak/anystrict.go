@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // anyStrict returns the strict host that counts for what touches every one of the cluster; ok is false where there is
@@ -14,7 +15,7 @@ func anyStrict(view *policy.View) (host policy.FencedHost, ok bool) {
 
 // besideStrict returns the strict host that counts for what is for every workload of the object's Namespace, or of the
 // mesh where that is the root namespace, and says which it is; ok is false where there is none.
-func besideStrict(o *policy.Object, view *policy.View) (host policy.FencedHost, where string, ok bool) {
+func besideStrict(o *object.Object, view *policy.View) (host policy.FencedHost, where string, ok bool) {
 	config, namespace := view.Config(), o.Metadata.Namespace
 	if namespace == config.IstioNamespace {
 		host, ok = strictIn("*", view)

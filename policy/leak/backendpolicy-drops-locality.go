@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // ignorePolicy is the annotation of a policy that Istio does not read.
@@ -24,7 +25,7 @@ func backendPolicyDropsLocality() Rule {
 		Fix: "Leave sectionName out, so that the policy is for every port, or set tls in portLevelSettings of a " +
 			"DestinationRule of your own.",
 		Rows:     []string{"B15"},
-		Kinds:    []string{policy.KindBackendTLSPolicy},
+		Kinds:    []string{object.KindBackendTLSPolicy},
 		Severity: Deny,
 		Leaks:    "clients of that port are sent to every cluster",
 		Mend:     "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",

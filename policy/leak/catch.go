@@ -5,13 +5,15 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // catch is a strict host that some clients do not know, and a ServiceEntry that takes what they send to it.
 type catch struct {
 	// path leads to the port of the ServiceEntry, or to what hides the host.
 	path    []string
-	entry   *policy.Object
+	entry   *object.Object
 	clients policy.Clients
 	port    int64
 	host    policy.FencedHost
@@ -19,7 +21,7 @@ type catch struct {
 
 // caughtByEntry lists what a ServiceEntry takes by listening on every address of a port; one for each port. With
 // ported these are the clients with a listener of their own for the port, otherwise the others.
-func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
+func caughtByEntry(o *object.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	var importers []policy.Clients
 	for _, p := range caughtPorts(o, view, ported) {
@@ -52,7 +54,7 @@ func caughtByEntry(o *policy.Object, view *policy.View, ported bool) []catch {
 
 // caughtPorts lists the ports of a ServiceEntry on which it may take what is for every address, from clients with a
 // listener of their own for the port, who go by the protocol of that, or from the others.
-func caughtPorts(o *policy.Object, view *policy.View, ported bool) []policy.EntryPort {
+func caughtPorts(o *object.Object, view *policy.View, ported bool) []object.EntryPort {
 	if !ported {
 		return openPorts(o, view)
 	}
@@ -60,16 +62,16 @@ func caughtPorts(o *policy.Object, view *policy.View, ported bool) []policy.Entr
 	if len(ports) == 0 || !goesElsewhere(o, view) {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(ports), func(p policy.EntryPort) bool { return !p.Transport().Open() && !view.Opened(p.Number) })
+	return slices.DeleteFunc(slices.Clone(ports), func(p object.EntryPort) bool { return !p.Transport().Open() && !view.Opened(p.Number) })
 }
 
 // portPath leads to the number of the first such port.
-func portPath(o *policy.Object, port policy.EntryPort) []string {
+func portPath(o *object.Object, port object.EntryPort) []string {
 	return []string{"spec", "ports", fmt.Sprint(slices.Index(o.ServiceEntry.Ports, port)), "number"}
 }
 
 // openPorts lists the ports on which a ServiceEntry takes what is for every address.
-func openPorts(o *policy.Object, view *policy.View) []policy.EntryPort {
+func openPorts(o *object.Object, view *policy.View) []object.EntryPort {
 	ports := o.ServiceEntry.OpenPorts()
 	if len(ports) == 0 || !goesElsewhere(o, view) {
 		return nil
@@ -79,13 +81,13 @@ func openPorts(o *policy.Object, view *policy.View) []policy.EntryPort {
 
 // goesElsewhere reports whether what a ServiceEntry takes does not go on to where it was going: it does where the
 // ServiceEntry resolves nothing, unless a VirtualService sends connections to a host that is not strict.
-func goesElsewhere(o *policy.Object, view *policy.View) bool {
+func goesElsewhere(o *object.Object, view *policy.View) bool {
 	if o.ServiceEntry.Resolves() {
 		return true
 	}
 	for _, host := range o.ServiceEntry.Hosts {
 		others := view.Covering(host)
-		if _, wildcard := policy.Wildcard(host); wildcard {
+		if _, wildcard := hostname.Wildcard(host); wildcard {
 			others = view.RoutingConnections()
 		}
 		for _, other := range others {
@@ -98,7 +100,7 @@ func goesElsewhere(o *policy.Object, view *policy.View) bool {
 }
 
 // redirectsTCP reports whether a VirtualService sends connections of sidecars to a host that is not strict.
-func redirectsTCP(o *policy.Object, view *policy.View) bool {
+func redirectsTCP(o *object.Object, view *policy.View) bool {
 	if !o.VirtualService.InMesh() {
 		return false
 	}
@@ -113,7 +115,7 @@ func redirectsTCP(o *policy.Object, view *policy.View) bool {
 func on(port int64) policy.Ports { return policy.Ports{Numbers: []int64{port}} }
 
 // caughtBySidecar lists what ServiceEntries take from the clients of a Sidecar; one for each port.
-func caughtBySidecar(o *policy.Object, view *policy.View, ported bool) []catch {
+func caughtBySidecar(o *object.Object, view *policy.View, ported bool) []catch {
 	var caught []catch
 	for _, c := range view.ClientsOf(o) {
 		for _, found := range caughtFrom(&c, view) {
@@ -143,7 +145,7 @@ func caughtFrom(c *policy.Clients, view *policy.View) []catch {
 }
 
 // listenerPath leads to the listener of a Sidecar for a port, or to all of them.
-func listenerPath(o *policy.Object, port int64) []string {
+func listenerPath(o *object.Object, port int64) []string {
 	for i, e := range o.Sidecar.Egress {
 		if e.Port != nil && e.Port.Number == port {
 			return []string{"spec", "egress", fmt.Sprint(i), "hosts"}
@@ -175,7 +177,7 @@ func caughtOn(port int64, c *policy.Clients, view *policy.View) (catch, bool) {
 }
 
 // clientsBeside returns the clients themselves, or where those stand for any Namespace, the ones in that of an object.
-func clientsBeside(c *policy.Clients, o *policy.Object, view *policy.View) policy.Clients {
+func clientsBeside(c *policy.Clients, o *object.Object, view *policy.View) policy.Clients {
 	if c.Namespace != "" {
 		return *c
 	}
@@ -184,9 +186,9 @@ func clientsBeside(c *policy.Clients, o *policy.Object, view *policy.View) polic
 
 // hiddenFrom returns the strict hosts whose traffic on a port clients send to a ServiceEntry, because they know it, and
 // not the hosts.
-func hiddenFrom(c *policy.Clients, entry *policy.Object, port policy.EntryPort, view *policy.View) (policy.FencedHost, bool) {
+func hiddenFrom(c *policy.Clients, entry *object.Object, port object.EntryPort, view *policy.View) (policy.FencedHost, bool) {
 	e, ports := entry.ServiceEntry, on(port.Number)
-	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Listen(entry, host, port, policy.Transport.Open) }) {
+	if !slices.ContainsFunc(e.Hosts, func(host string) bool { return c.Listen(entry, host, port, object.Transport.Open) }) {
 		return policy.FencedHost{}, false
 	}
 	if len(e.Addresses) == 0 {
@@ -205,10 +207,10 @@ func hiddenFrom(c *policy.Clients, entry *policy.Object, port policy.EntryPort, 
 }
 
 // breach turns what was caught into one of the ServiceEntry or of the Sidecar.
-func (c catch) breach(o *policy.Object) breach {
+func (c catch) breach(o *object.Object) breach {
 	entry := c.entry.Metadata.Namespace + "/" + c.entry.Metadata.Name
 	b := breach{path: c.path, value: c.port, host: c.host}
-	if o.Kind == policy.KindServiceEntry {
+	if o.Kind == object.KindServiceEntry {
 		b.must = fmt.Sprintf("not be a port of a host that %s from clients who know this ServiceEntry", hiding(c.clients))
 		return b
 	}
@@ -219,7 +221,7 @@ func (c catch) breach(o *policy.Object) breach {
 // hiding names what hides a host from clients, with the verb.
 func hiding(c policy.Clients) string {
 	if c.Sidecar == nil {
-		return "annotation " + policy.ExportToAnnotation + " of its Service hides"
+		return "annotation " + object.ExportToAnnotation + " of its Service hides"
 	}
 	return fmt.Sprintf("Sidecar %s/%s hides", c.Sidecar.Metadata.Namespace, c.Sidecar.Metadata.Name)
 }
@@ -238,7 +240,7 @@ func caughtOf(o Write, view *policy.View, ported bool) []breach {
 }
 
 // delegates reports whether a VirtualService leaves requests to another one, which may come later.
-func delegates(o *policy.Object) bool {
+func delegates(o *object.Object) bool {
 	for range o.VirtualService.Delegates(o.Metadata.Namespace) {
 		return true
 	}

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // part is one of the objects of a leak, without which there is none.
@@ -20,7 +21,7 @@ const (
 
 // service is shop/reviews, with further annotations.
 func service(annotations string) part {
-	return part{policy.KindService, "metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict" + annotations + "}}\n" +
+	return part{object.KindService, "metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict" + annotations + "}}\n" +
 		"spec: {selector: {app: reviews}, clusterIP: 10.1.2.3, ports: [{name: http, port: 9080}, {name: tcp, port: 9090}]}"}
 }
 
@@ -35,51 +36,51 @@ func TestWhicheverComesSecond(t *testing.T) {
 		rule  string
 		parts []part
 	}{
-		"listener":               {"serviceentry-takes-hidden-host", []part{{policy.KindSidecar, hidden}, {policy.KindServiceEntry, opens}, service("")}},
-		"listener, not exported": {"serviceentry-takes-hidden-host", []part{{policy.KindServiceEntry, opens}, service(private)}},
+		"listener":               {"serviceentry-takes-hidden-host", []part{{object.KindSidecar, hidden}, {object.KindServiceEntry, opens}, service("")}},
+		"listener, not exported": {"serviceentry-takes-hidden-host", []part{{object.KindServiceEntry, opens}, service(private)}},
 		"listener of its own": {"sidecar-port-takes-host", []part{
-			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{port: {number: 9080, protocol: TCP}, hosts: [./*]}, {hosts: ['*/*']}]}"},
-			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
+			{object.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{port: {number: 9080, protocol: TCP}, hosts: [./*]}, {hosts: ['*/*']}]}"},
+			{object.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
 			service(""),
 		}},
 		"listener of its own for a ServiceEntry of HTTP": {"sidecar-port-takes-host", []part{
-			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{port: {number: 9080, protocol: TCP}, hosts: [./*]}, {hosts: ['*/*']}]}"},
-			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: HTTP}]}"},
+			{object.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{port: {number: 9080, protocol: TCP}, hosts: [./*]}, {hosts: ['*/*']}]}"},
+			{object.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: HTTP}]}"},
 			service(""),
 		}},
 		"listener for what is not HTTP": {"serviceentry-takes-http-port", []part{
-			{policy.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
+			{object.KindServiceEntry, "metadata: {name: db, namespace: app}\nspec: {hosts: [db.example.com], resolution: DNS, ports: [{number: 9080, protocol: TCP}]}"},
 			service(""),
 		}},
-		"wildcard":               {"wildcard-takes-hidden-host", []part{{policy.KindSidecar, hidden}, {policy.KindServiceEntry, wild}, service("")}},
-		"wildcard, not exported": {"wildcard-takes-hidden-host", []part{{policy.KindServiceEntry, wild}, service(private)}},
-		"wildcard of routes":     {"wildcard-takes-hidden-host", []part{{policy.KindSidecar, hidden}, {policy.KindVirtualService, routes}, service("")}},
-		"wildcard over a known":  {"wildcard-takes-short-name", []part{{policy.KindServiceEntry, wild}, service("")}},
-		"egress proxy":           {"sidecar-egress-proxy-takes-hidden-host", []part{{policy.KindSidecar, proxy}, service(private)}},
-		"egress proxy, not HTTP": {"sidecar-egress-proxy-takes-tcp", []part{{policy.KindSidecar, proxy}, service("")}},
+		"wildcard":               {"wildcard-takes-hidden-host", []part{{object.KindSidecar, hidden}, {object.KindServiceEntry, wild}, service("")}},
+		"wildcard, not exported": {"wildcard-takes-hidden-host", []part{{object.KindServiceEntry, wild}, service(private)}},
+		"wildcard of routes":     {"wildcard-takes-hidden-host", []part{{object.KindSidecar, hidden}, {object.KindVirtualService, routes}, service("")}},
+		"wildcard over a known":  {"wildcard-takes-short-name", []part{{object.KindServiceEntry, wild}, service("")}},
+		"egress proxy":           {"sidecar-egress-proxy-takes-hidden-host", []part{{object.KindSidecar, proxy}, service(private)}},
+		"egress proxy, not HTTP": {"sidecar-egress-proxy-takes-tcp", []part{{object.KindSidecar, proxy}, service("")}},
 		"bound": {"sidecar-bind-takes-service-ip", []part{
-			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 10.1.2.3, hosts: [./*]}]}"}, service(""),
+			{object.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 10.1.2.3, hosts: [./*]}]}"}, service(""),
 		}},
 		"network of TLS": {"network-of-tls-hides-host", []part{
-			{policy.KindServiceEntry, "metadata: {name: net, namespace: app}\nspec: {hosts: [db.example.com], addresses: [10.0.0.0/8], resolution: STATIC, ports: [{number: 9080, protocol: TLS}], endpoints: [{address: 192.0.2.7}]}"},
-			{policy.KindSidecar, proxy}, service(""),
+			{object.KindServiceEntry, "metadata: {name: net, namespace: app}\nspec: {hosts: [db.example.com], addresses: [10.0.0.0/8], resolution: STATIC, ports: [{number: 9080, protocol: TLS}], endpoints: [{address: 192.0.2.7}]}"},
+			{object.KindSidecar, proxy}, service(""),
 		}},
 		"bound to every address": {"sidecar-bind-takes-service-ip", []part{
-			{policy.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 0.0.0.0, hosts: [./*]}]}"}, service(""),
+			{object.KindSidecar, "metadata: {name: default, namespace: app}\nspec: {egress: [{bind: 0.0.0.0, hosts: [./*]}]}"}, service(""),
 		}},
 		"address as Host": {"virtualservice-foreign-host", []part{
-			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: [10.1.2.3, www.example.com], http: [{route: [{destination: {host: www.example.com}}]}]}"}, service(""),
+			{object.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: [10.1.2.3, www.example.com], http: [{route: [{destination: {host: www.example.com}}]}]}"}, service(""),
 		}},
 		"server name": {"virtualservice-foreign-host", []part{
-			{policy.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: ['*.local'], gateways: [ew], tls: [{match: [{sniHosts: [outbound_.9080_._.reviews.shop.svc.cluster.local]}], route: [{destination: {host: www.example.com}}]}]}"},
+			{object.KindVirtualService, "metadata: {name: it, namespace: app}\nspec: {hosts: ['*.local'], gateways: [ew], tls: [{match: [{sniHosts: [outbound_.9080_._.reviews.shop.svc.cluster.local]}], route: [{destination: {host: www.example.com}}]}]}"},
 			service(""),
 		}},
 		"search domain": {"serviceentry-fenced-host", []part{
-			{policy.KindServiceEntry, "metadata: {name: it, namespace: app}\nspec: {hosts: [reviews.shop.app.svc.cluster.local], addresses: [240.240.9.9], ports: [{number: 1, protocol: TCP}]}"},
+			{object.KindServiceEntry, "metadata: {name: it, namespace: app}\nspec: {hosts: [reviews.shop.app.svc.cluster.local], addresses: [240.240.9.9], ports: [{number: 1, protocol: TCP}]}"},
 			service(""),
 		}},
 		"address in the status": {"serviceentry-service-ip", []part{
-			{policy.KindServiceEntry, opens + "\nstatus: {addresses: [{value: 10.1.2.3}]}"}, service(""),
+			{object.KindServiceEntry, opens + "\nstatus: {addresses: [{value: 10.1.2.3}]}"}, service(""),
 		}},
 	} {
 		for second := range test.parts {
@@ -114,7 +115,7 @@ func judgeLast(t *testing.T, last part, others []part) []leak.Finding {
 			index.SetObject(o)
 			continue
 		}
-		host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+		host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 		index.SetService(host, o.Metadata.Annotations)
 		index.SetServiceSpec(host, *o.Service)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // claimed returns a strict host whose traffic an object takes over when it puts that name among its hosts.
@@ -12,7 +13,7 @@ import (
 // to <name>.<namespace>, to <name>.<namespace>.svc and to its address, of which the object's host wins
 // (generateVirtualHostDomains and dedupeDomains in Istio's pilot/pkg/networking/core/httproute.go).
 func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool) {
-	if address, ok := policy.Address(name); ok {
+	if address, ok := hostname.Address(name); ok {
 		return view.StrictAddress(netip.PrefixFrom(address, address.BitLen()), policy.Ports{})
 	}
 	return claimedAs(policy.Strict, name, namespace, view)
@@ -21,7 +22,7 @@ func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool
 // claimedAs does for the names of hosts with any fence what claimed does for strict ones.
 func claimedAs(fence policy.Fence, name, namespace string, view *policy.View) (policy.FencedHost, bool) {
 	config := view.Config()
-	host := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
+	host := hostname.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
 	match := view.Match(host)
 	if match.Has(fence) {
 		return match.Host(fence), true
@@ -31,7 +32,7 @@ func claimedAs(fence policy.Fence, name, namespace string, view *policy.View) (p
 	if !ok || strings.Contains(in, ".") || strings.HasPrefix(service, "*") {
 		return policy.FencedHost{}, false
 	}
-	inside := policy.Host{Namespace: in, Name: service}
+	inside := hostname.Host{Namespace: in, Name: service}
 	if !view.Known(inside) { // the rest of the internet
 		return policy.FencedHost{}, false
 	}

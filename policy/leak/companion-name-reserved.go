@@ -6,7 +6,9 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // companionNameReserved refuses that anybody else makes an object with the name of a companion, or changes a
@@ -22,13 +24,13 @@ func companionNameReserved() Rule {
 			"may hold nothing any more.",
 		Fix:      "Choose another name. To loosen a fence, change the annotation of the Service.",
 		Rows:     []string{"B18"},
-		Kinds:    []string{policy.KindDestinationRule, policy.KindVirtualService},
+		Kinds:    []string{object.KindDestinationRule, object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the Service of that name may be left without the object that keeps its traffic in this cluster",
 		Mend:     "choose another name; a fence is loosened by the annotation of its Service",
 		check: func(o Write, view *policy.View) []breach {
 			service, named := inject.CompanionOf(o.Metadata.Name)
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: service}
+			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: service}
 			switch {
 			case !named, o.Own, slices.Contains(deleters(), o.Writer), exempt(host.Namespace, view.Config()):
 				return nil
@@ -47,7 +49,7 @@ func companionNameReserved() Rule {
 }
 
 // whatIsRead writes down what decides what an object does, and whether it is a companion.
-func whatIsRead(o *policy.Object) string {
+func whatIsRead(o *object.Object) string {
 	text, err := json.Marshal([]any{
 		o.DestinationRule, o.VirtualService, o.Metadata.Labels[inject.ManagedByLabel], o.Metadata.Labels[revisionLabel],
 		o.Metadata.Annotations[policy.InjectedAnnotation],
@@ -59,7 +61,7 @@ func whatIsRead(o *policy.Object) string {
 }
 
 // fencedService returns a Service whose name is known, where it has a fence or would have one.
-func fencedService(host policy.Host, view *policy.View) policy.FencedHost {
+func fencedService(host hostname.Host, view *policy.View) policy.FencedHost {
 	match := view.Match(host.FQDN(view.Config().ClusterDomain))
 	for _, fence := range []policy.Fence{policy.Strict, policy.Prefer} {
 		if match.Has(fence) {

@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // revisionLabel names the istiod revision that reads an object; where it is absent every istiod does.
@@ -32,7 +34,7 @@ func companionRemoved() Rule {
 		Fix: "Leave the companion alone: meshfence removes it when the fence goes. Remove the label istio.io/rev " +
 			"from an object that is for a strict host.",
 		Rows:      []string{"B14"},
-		Kinds:     []string{policy.KindDestinationRule, policy.KindVirtualService},
+		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "the host's clients are sent to every cluster",
@@ -63,7 +65,7 @@ func companionRemoved() Rule {
 
 func deletedCompanion(o Write, view *policy.View) []breach {
 	service, _ := inject.CompanionOf(o.Metadata.Name)
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: service}
+	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: service}
 	if !inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels) || slices.Contains(deleters(), o.Writer) ||
 		!view.Exists(host) && !view.Config().Names(host) || !needsCompanion(o.Kind, host, view) {
 		return nil
@@ -82,16 +84,16 @@ func deletedCompanion(o Write, view *policy.View) []breach {
 }
 
 // needsCompanion says that a Service has a companion of that kind where nobody wrote such an object for it.
-func needsCompanion(kind string, host policy.Host, view *policy.View) bool {
+func needsCompanion(kind string, host hostname.Host, view *policy.View) bool {
 	companions := inject.CompanionsOf(host, nil, view)
-	if kind == policy.KindVirtualService {
+	if kind == object.KindVirtualService {
 		return companions.Route != nil
 	}
 	return companions.Rule != nil
 }
 
 // companionReplaced returns the tightest strict host whose companion an object takes the place of, if it does.
-func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+func companionReplaced(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	if o.DestinationRule != nil {
 		host, strict := strictHost(o, view)
 		return host, strict && inject.ReplacesRule(o, view)
@@ -102,8 +104,8 @@ func companionReplaced(o *policy.Object, view *policy.View) (policy.FencedHost, 
 	}
 	var replaced []policy.FencedHost
 	for _, name := range o.VirtualService.Hosts {
-		fqdn := strings.ToLower(policy.Resolve(name, o.Metadata.Namespace, domain))
-		host, inside := policy.ParseHost(fqdn, domain)
+		fqdn := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, domain))
+		host, inside := hostname.Parse(fqdn, domain)
 		match := view.Match(fqdn)
 		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
 			needsCompanion(o.Kind, host, view) {

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sizeLimit is about what etcd, and so the API server, takes of one object, in bytes.
@@ -28,52 +30,52 @@ func patterns() map[string]pattern {
 	)
 	of := func(kind, spec, item string) pattern { return pattern{kind, fmt.Sprintf(service, spec), item} }
 	p := map[string]pattern{
-		"VirtualService hosts": of(policy.KindVirtualService, `{"hosts": [LIST], "http": [{"route": [{"destination": {"host": "example.com"}}]}]}`, `"sN"`),
-		"VirtualService hosts and destinations": of(policy.KindVirtualService,
+		"VirtualService hosts": of(object.KindVirtualService, `{"hosts": [LIST], "http": [{"route": [{"destination": {"host": "example.com"}}]}]}`, `"sN"`),
+		"VirtualService hosts and destinations": of(object.KindVirtualService,
 			`{"hosts": [LIST], "http": [{"route": [DESTINATIONS]}]}`, `"sN"`),
-		"VirtualService wildcards":      of(policy.KindVirtualService, `{"hosts": [LIST], "http": [{"route": [{"destination": {"host": "example.com"}}]}]}`, `"*N.shop.svc.cluster.local"`),
-		"VirtualService destinations":   of(policy.KindVirtualService, route, `{"destination": {"host": "wwwN.example.com"}}`),
-		"VirtualService one host":       of(policy.KindVirtualService, route, `{"destination": {"host": "example.com"}}`),
-		"VirtualService half names":     of(policy.KindVirtualService, route, `{"destination": {"host": "sN.shop"}}`),
-		"VirtualService strict":         of(policy.KindVirtualService, route, `{"destination": {"host": "sN", "subset": "vN"}}`),
-		"VirtualService weights":        of(policy.KindVirtualService, route, `{"weight": N, "destination": {"host": "wwwN.example.com"}}`),
-		"VirtualService matches":        of(policy.KindVirtualService, `{"hosts": ["cart"], "http": [{"match": [LIST], "route": [{"destination": {"host": "cart"}}, {"destination": {"host": "till"}}]}]}`, `{"port": N, "uri": {"exact": "/N"}, "sourceLabels": {"a": "N"}, "gateways": ["gN"]}`),
-		"VirtualService routes":         of(policy.KindVirtualService, `{"hosts": ["cart"], "http": [LIST]}`, `{"match": [{"port": N, "uri": {"exact": "/N"}}], "route": [{"destination": {"host": "s.example.com"}}], "redirect": {"authority": "xN"}}`),
-		"VirtualService mirrors":        of(policy.KindVirtualService, `{"hosts": ["cart"], "http": [{"mirrors": [LIST]}]}`, `{"destination": {"host": "wwwN.example.com"}}`),
-		"VirtualService delegates":      of(policy.KindVirtualService, `{"hosts": ["cart"], "http": [LIST]}`, `{"delegate": {"name": "routes", "namespace": "app"}}`),
-		"VirtualService server names":   of(policy.KindVirtualService, `{"hosts": ["cart"], "tls": [LIST]}`, `{"match": [{"port": N, "sniHosts": ["sN.shop.svc.cluster.local"]}], "route": [{"destination": {"host": "example.com"}}]}`),
-		"VirtualService subnets":        of(policy.KindVirtualService, `{"hosts": ["cart"], "tcp": [LIST]}`, `{"match": [{"destinationSubnets": ["10.0.N.0/24"]}], "route": [{"destination": {"host": "example.com"}}]}`),
-		"DestinationRule subsets":       of(policy.KindDestinationRule, policies, `{"name": "vN", "labels": {"version": "N", "cluster": "m1c1"}}`),
-		"DestinationRule other cluster": of(policy.KindDestinationRule, policies, `{"name": "vN", "labels": {"topology.istio.io/cluster": "m1c2"}}`),
-		"DestinationRule policies":      of(policy.KindDestinationRule, policies, `{"name": "vN", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}, "tunnel": {"targetHost": "a", "targetPort": N}}}`),
-		"DestinationRule ports":         of(policy.KindDestinationRule, `{"host": "cart", "trafficPolicy": {"portLevelSettings": [LIST]}}`, `{"port": {"number": N}, "loadBalancer": {"localityLbSetting": {"enabled": false}}}`),
-		"DestinationRule distribute":    of(policy.KindDestinationRule, `{"host": "cart", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [LIST]}}}}`, `{"from": "r1/zN", "to": {"r2/zN": 100}}`),
-		"ServiceEntry hosts":            of(policy.KindServiceEntry, `{"hosts": [LIST], "resolution": "STATIC", "endpoints": [{"address": "10.1.1.1", "network": "n2"}]}`, `"sN.shop.svc.cluster.local"`),
-		"ServiceEntry bare names":       of(policy.KindServiceEntry, `{"hosts": [LIST]}`, `"sN"`),
-		"ServiceEntry addresses":        of(policy.KindServiceEntry, `{"hosts": ["a.example.com"], "ports": [{"number": 9080}], "addresses": [LIST]}`, `"10.N.0.0/16"`),
-		"ServiceEntry endpoints":        of(policy.KindServiceEntry, `{"hosts": ["cart"], "endpoints": [LIST]}`, `{"address": "10.1.1.1", "network": "nN"}`),
-		"ServiceEntry ports":            of(policy.KindServiceEntry, `{"hosts": ["a.example.com"], "addresses": ["10.0.0.0/8"], "ports": [LIST]}`, `{"number": N, "name": "tcp-N", "protocol": "TCP"}`),
-		"Sidecar egress":                of(policy.KindSidecar, `{"egress": [LIST]}`, `{"port": {"number": N, "protocol": "TCP"}, "hosts": ["./sN.example.com"]}`),
-		"Sidecar hosts":                 of(policy.KindSidecar, `{"egress": [{"hosts": [LIST]}], "outboundTrafficPolicy": {"egressProxy": {"host": "example.com"}}}`, `"shop/sN.shop.svc.cluster.local"`),
-		"Gateway servers":               of(policy.KindGateway, `{"servers": [LIST]}`, `{"hosts": ["sN.shop.svc.cluster.local"], "tls": {"mode": "AUTO_PASSTHROUGH"}}`),
-		"HTTPRoute backends":            of(policy.KindHTTPRoute, `{"parentRefs": [{"group": "", "kind": "Service", "name": "cart"}], "rules": [{"backendRefs": [LIST]}]}`, `{"name": "sN", "namespace": "open"}`),
-		"HTTPRoute parents":             of(policy.KindHTTPRoute, `{"parentRefs": [LIST], "rules": [{"backendRefs": [{"name": "s", "namespace": "open"}]}]}`, `{"group": "", "kind": "Service", "name": "sN"}`),
-		"Ingress paths":                 of(policy.KindIngress, `{"rules": [{"http": {"paths": [LIST]}}]}`, `{"backend": {"service": {"name": "sN"}}}`),
-		"BackendTLSPolicy targets":      of(policy.KindBackendTLSPolicy, `{"targetRefs": [LIST]}`, `{"name": "sN", "sectionName": "http"}`),
-		"Service ports":                 of(policy.KindService, `{"selector": {"app": "cart"}, "ports": [LIST]}`, `{"port": N, "name": "http-N"}`),
-		"Service addresses":             of(policy.KindService, `{"externalIPs": [LIST]}`, `"10.1.N.1"`),
-		"WorkloadEntry labels":          of(policy.KindWorkloadEntry, `{"address": "10.1.1.1", "labels": {"app": "cart", LIST}}`, `"kN": "v"`),
-		"EndpointSlice endpoints": {policy.KindEndpointSlice,
+		"VirtualService wildcards":      of(object.KindVirtualService, `{"hosts": [LIST], "http": [{"route": [{"destination": {"host": "example.com"}}]}]}`, `"*N.shop.svc.cluster.local"`),
+		"VirtualService destinations":   of(object.KindVirtualService, route, `{"destination": {"host": "wwwN.example.com"}}`),
+		"VirtualService one host":       of(object.KindVirtualService, route, `{"destination": {"host": "example.com"}}`),
+		"VirtualService half names":     of(object.KindVirtualService, route, `{"destination": {"host": "sN.shop"}}`),
+		"VirtualService strict":         of(object.KindVirtualService, route, `{"destination": {"host": "sN", "subset": "vN"}}`),
+		"VirtualService weights":        of(object.KindVirtualService, route, `{"weight": N, "destination": {"host": "wwwN.example.com"}}`),
+		"VirtualService matches":        of(object.KindVirtualService, `{"hosts": ["cart"], "http": [{"match": [LIST], "route": [{"destination": {"host": "cart"}}, {"destination": {"host": "till"}}]}]}`, `{"port": N, "uri": {"exact": "/N"}, "sourceLabels": {"a": "N"}, "gateways": ["gN"]}`),
+		"VirtualService routes":         of(object.KindVirtualService, `{"hosts": ["cart"], "http": [LIST]}`, `{"match": [{"port": N, "uri": {"exact": "/N"}}], "route": [{"destination": {"host": "s.example.com"}}], "redirect": {"authority": "xN"}}`),
+		"VirtualService mirrors":        of(object.KindVirtualService, `{"hosts": ["cart"], "http": [{"mirrors": [LIST]}]}`, `{"destination": {"host": "wwwN.example.com"}}`),
+		"VirtualService delegates":      of(object.KindVirtualService, `{"hosts": ["cart"], "http": [LIST]}`, `{"delegate": {"name": "routes", "namespace": "app"}}`),
+		"VirtualService server names":   of(object.KindVirtualService, `{"hosts": ["cart"], "tls": [LIST]}`, `{"match": [{"port": N, "sniHosts": ["sN.shop.svc.cluster.local"]}], "route": [{"destination": {"host": "example.com"}}]}`),
+		"VirtualService subnets":        of(object.KindVirtualService, `{"hosts": ["cart"], "tcp": [LIST]}`, `{"match": [{"destinationSubnets": ["10.0.N.0/24"]}], "route": [{"destination": {"host": "example.com"}}]}`),
+		"DestinationRule subsets":       of(object.KindDestinationRule, policies, `{"name": "vN", "labels": {"version": "N", "cluster": "m1c1"}}`),
+		"DestinationRule other cluster": of(object.KindDestinationRule, policies, `{"name": "vN", "labels": {"topology.istio.io/cluster": "m1c2"}}`),
+		"DestinationRule policies":      of(object.KindDestinationRule, policies, `{"name": "vN", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}, "tunnel": {"targetHost": "a", "targetPort": N}}}`),
+		"DestinationRule ports":         of(object.KindDestinationRule, `{"host": "cart", "trafficPolicy": {"portLevelSettings": [LIST]}}`, `{"port": {"number": N}, "loadBalancer": {"localityLbSetting": {"enabled": false}}}`),
+		"DestinationRule distribute":    of(object.KindDestinationRule, `{"host": "cart", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {"distribute": [LIST]}}}}`, `{"from": "r1/zN", "to": {"r2/zN": 100}}`),
+		"ServiceEntry hosts":            of(object.KindServiceEntry, `{"hosts": [LIST], "resolution": "STATIC", "endpoints": [{"address": "10.1.1.1", "network": "n2"}]}`, `"sN.shop.svc.cluster.local"`),
+		"ServiceEntry bare names":       of(object.KindServiceEntry, `{"hosts": [LIST]}`, `"sN"`),
+		"ServiceEntry addresses":        of(object.KindServiceEntry, `{"hosts": ["a.example.com"], "ports": [{"number": 9080}], "addresses": [LIST]}`, `"10.N.0.0/16"`),
+		"ServiceEntry endpoints":        of(object.KindServiceEntry, `{"hosts": ["cart"], "endpoints": [LIST]}`, `{"address": "10.1.1.1", "network": "nN"}`),
+		"ServiceEntry ports":            of(object.KindServiceEntry, `{"hosts": ["a.example.com"], "addresses": ["10.0.0.0/8"], "ports": [LIST]}`, `{"number": N, "name": "tcp-N", "protocol": "TCP"}`),
+		"Sidecar egress":                of(object.KindSidecar, `{"egress": [LIST]}`, `{"port": {"number": N, "protocol": "TCP"}, "hosts": ["./sN.example.com"]}`),
+		"Sidecar hosts":                 of(object.KindSidecar, `{"egress": [{"hosts": [LIST]}], "outboundTrafficPolicy": {"egressProxy": {"host": "example.com"}}}`, `"shop/sN.shop.svc.cluster.local"`),
+		"Gateway servers":               of(object.KindGateway, `{"servers": [LIST]}`, `{"hosts": ["sN.shop.svc.cluster.local"], "tls": {"mode": "AUTO_PASSTHROUGH"}}`),
+		"HTTPRoute backends":            of(object.KindHTTPRoute, `{"parentRefs": [{"group": "", "kind": "Service", "name": "cart"}], "rules": [{"backendRefs": [LIST]}]}`, `{"name": "sN", "namespace": "open"}`),
+		"HTTPRoute parents":             of(object.KindHTTPRoute, `{"parentRefs": [LIST], "rules": [{"backendRefs": [{"name": "s", "namespace": "open"}]}]}`, `{"group": "", "kind": "Service", "name": "sN"}`),
+		"Ingress paths":                 of(object.KindIngress, `{"rules": [{"http": {"paths": [LIST]}}]}`, `{"backend": {"service": {"name": "sN"}}}`),
+		"BackendTLSPolicy targets":      of(object.KindBackendTLSPolicy, `{"targetRefs": [LIST]}`, `{"name": "sN", "sectionName": "http"}`),
+		"Service ports":                 of(object.KindService, `{"selector": {"app": "cart"}, "ports": [LIST]}`, `{"port": N, "name": "http-N"}`),
+		"Service addresses":             of(object.KindService, `{"externalIPs": [LIST]}`, `"10.1.N.1"`),
+		"WorkloadEntry labels":          of(object.KindWorkloadEntry, `{"address": "10.1.1.1", "labels": {"app": "cart", LIST}}`, `"kN": "v"`),
+		"EndpointSlice endpoints": {object.KindEndpointSlice,
 			`{"metadata": {"namespace": "shop", "name": "x", "labels": {"kubernetes.io/service-name": "cart"}}, "endpoints": [LIST]}`, `{"addresses": ["10.1.N.1"]}`},
-		"Endpoints addresses": {policy.KindEndpoints, `{"metadata": {"namespace": "shop", "name": "cart"}, "subsets": [{"addresses": [LIST]}]}`, `{"ip": "10.1.N.1"}`},
-		"Pod labels":          {policy.KindPod, `{"metadata": {"namespace": "shop", "name": "x", "labels": {"app": "cart", "topology.istio.io/network": "n2", LIST}}}`, `"kN": "v"`},
-		"Namespace labels":    {policy.KindNamespace, `{"metadata": {"namespace": "shop", "name": "shop", "labels": {LIST}}}`, `"kN": "v"`},
+		"Endpoints addresses": {object.KindEndpoints, `{"metadata": {"namespace": "shop", "name": "cart"}, "subsets": [{"addresses": [LIST]}]}`, `{"ip": "10.1.N.1"}`},
+		"Pod labels":          {object.KindPod, `{"metadata": {"namespace": "shop", "name": "x", "labels": {"app": "cart", "topology.istio.io/network": "n2", LIST}}}`, `"kN": "v"`},
+		"Namespace labels":    {object.KindNamespace, `{"metadata": {"namespace": "shop", "name": "shop", "labels": {LIST}}}`, `"kN": "v"`},
 	}
 	return p
 }
 
 // object returns the object with n items, the first of which has a number.
-func (p pattern) object(t testing.TB, n, first int) *policy.Object {
+func (p pattern) object(t testing.TB, n, first int) *object.Object {
 	t.Helper()
 	return decode(t, p.kind, []byte(p.text(n, first)))
 }
@@ -96,10 +98,10 @@ func busy(t testing.TB, holds policy.Holds) *policy.Index {
 	index.SetNamespace("open", map[string]string{policy.FenceKey: "none"})
 	standing(t, index)
 	for i := range 100 {
-		host := policy.Host{Namespace: "shop", Name: "s" + strconv.Itoa(i)}
+		host := hostname.Host{Namespace: "shop", Name: "s" + strconv.Itoa(i)}
 		index.SetService(host, nil)
-		index.SetServiceSpec(host, policy.ServiceSpec{
-			Selector: map[string]string{"app": host.Name}, ClusterIP: fmt.Sprintf("10.%d.0.7", i), Ports: []policy.ServicePort{{Name: "http", Port: 9080}},
+		index.SetServiceSpec(host, object.ServiceSpec{
+			Selector: map[string]string{"app": host.Name}, ClusterIP: fmt.Sprintf("10.%d.0.7", i), Ports: []object.ServicePort{{Name: "http", Port: 9080}},
 		})
 	}
 	index.SetObject(patterns()["VirtualService destinations"].rooted(t))
@@ -107,7 +109,7 @@ func busy(t testing.TB, holds policy.Holds) *policy.Index {
 }
 
 // rooted returns a delegate with many foreign destinations.
-func (p pattern) rooted(t testing.TB) *policy.Object {
+func (p pattern) rooted(t testing.TB) *object.Object {
 	t.Helper()
 	o := p.object(t, 1000, 0)
 	o.Metadata.Namespace, o.Metadata.Name, o.VirtualService.Hosts = "app", "routes", nil
@@ -261,7 +263,7 @@ func FuzzCost(f *testing.F) {
 		p.item = item
 		const items = 200
 		for _, n := range []int{items, grown * items} {
-			if _, err := policy.Decode(p.kind, []byte(p.text(n, 0))); err != nil {
+			if _, err := object.Decode(p.kind, []byte(p.text(n, 0))); err != nil {
 				t.Skip()
 			}
 		}

@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestCrossingSelectors: a ServiceEntry that is bound to choose Pods of a strict Service is refused, and one that
@@ -26,12 +28,12 @@ func TestCrossingSelectors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
-			h := policy.Host{Namespace: "shop", Name: "reviews"}
+			h := hostname.Host{Namespace: "shop", Name: "reviews"}
 			index.SetService(h, nil)
-			index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": "reviews", "tier": "web"}})
-			entry := &policy.Object{
-				Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: "shop", Name: "it"},
-				ServiceEntry: &policy.ServiceEntry{Hosts: []string{"a.example.com"}, WorkloadSelector: &policy.WorkloadSelector{Labels: test.selector}},
+			index.SetServiceSpec(h, object.ServiceSpec{Selector: map[string]string{"app": "reviews", "tier": "web"}})
+			entry := &object.Object{
+				Kind: object.KindServiceEntry, Metadata: object.Metadata{Namespace: "shop", Name: "it"},
+				ServiceEntry: &object.ServiceEntry{Hosts: []string{"a.example.com"}, WorkloadSelector: &object.WorkloadSelector{Labels: test.selector}},
 			}
 			var got leak.Severity
 			for _, f := range leak.NewGuard(leak.Rules()).Check(entry, index.View()) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // excuse names what an exemption of the FenceConfig must cover so that a finding about another object counts as
@@ -69,12 +71,12 @@ func newDestinations(view *policy.View) *destinations {
 
 // find answers for a destination. Nothing is a wildcard, which Istio takes for no host.
 func (d *destinations) find(host, namespace string) destination {
-	fqdn := strings.ToLower(policy.Resolve(host, namespace, d.view.Config().ClusterDomain))
+	fqdn := strings.ToLower(hostname.Resolve(host, namespace, d.view.Config().ClusterDomain))
 	if found, asked := d.named[fqdn]; asked {
 		return found
 	}
 	var found destination
-	if _, wildcard := policy.Wildcard(fqdn); !wildcard {
+	if _, wildcard := hostname.Wildcard(fqdn); !wildcard {
 		match := d.view.Match(fqdn)
 		if match.Has(policy.Strict) {
 			found.strict = match.Host(policy.Strict)
@@ -123,7 +125,7 @@ func (d *destinations) from(from *takeover, host, namespace string) (detour, pol
 func (d *destinations) unfenced(host string) detour {
 	found := detour{host: host, why: notStrict}
 	name, in, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(host), ".svc"), ".")
-	if service := (policy.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
+	if service := (hostname.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
 		found.full = service.FQDN(d.view.Config().ClusterDomain)
 		found.why = "no Service is called so for Istio"
 	}
@@ -132,18 +134,18 @@ func (d *destinations) unfenced(host string) detour {
 
 // support returns why a strict host may be served from elsewhere; nil where nothing says so.
 func support(fqdn string, view *policy.View) *detour {
-	host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
+	host, inside := hostname.Parse(fqdn, view.Config().ClusterDomain)
 	if !inside {
 		return nil
 	}
 	var why []string
 	var excuses []excuse
-	add := func(rule string, o *policy.Object, what string) {
+	add := func(rule string, o *object.Object, what string) {
 		why = append(why, fmt.Sprintf("%s %s/%s %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what))
 		excuses = append(excuses, excuse{rule, o.Metadata.Namespace, o.Metadata.Name, o.Metadata.Labels})
 	}
 	if view.ServedByHand(host) {
-		service := &policy.Object{Kind: policy.KindService, Metadata: policy.Metadata{Namespace: host.Namespace, Name: host.Name}}
+		service := &object.Object{Kind: object.KindService, Metadata: object.Metadata{Namespace: host.Namespace, Name: host.Name}}
 		add("service-without-selector", service, "has no selector, and people write its endpoints")
 	}
 	for _, o := range view.Related(host) {
@@ -176,9 +178,9 @@ func summary(list []string) string {
 
 // entryClaims reports whether a ServiceEntry has a host in the inventory under which it was found for a Service: its
 // name, another spelling of it, or a wildcard.
-func entryClaims(o *policy.Object, fqdn string, view *policy.View) bool {
+func entryClaims(o *object.Object, fqdn string, view *policy.View) bool {
 	return slices.ContainsFunc(o.ServiceEntry.Hosts, func(h string) bool {
-		if suffix, wildcard := policy.Wildcard(strings.ToLower(h)); wildcard {
+		if suffix, wildcard := hostname.Wildcard(strings.ToLower(h)); wildcard {
 			return strings.HasSuffix(fqdn, suffix) && !passesOn(h, o)
 		}
 		found, strict := claimed(h, o.Metadata.Namespace, view)
@@ -187,9 +189,9 @@ func entryClaims(o *policy.Object, fqdn string, view *policy.View) bool {
 }
 
 // ofGroup reports whether istiod made a WorkloadEntry for a WorkloadGroup that the Service selects itself.
-func ofGroup(o *policy.Object, host policy.Host, view *policy.View) bool {
-	group, ok := view.Object(policy.Key{
-		Kind: policy.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
+func ofGroup(o *object.Object, host hostname.Host, view *policy.View) bool {
+	group, ok := view.Object(object.Key{
+		Kind: object.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
 	})
 	return ok && o.WorkloadEntry != nil && selectsWorkload(host, group, view)
 }
@@ -197,14 +199,14 @@ func ofGroup(o *policy.Object, host policy.Host, view *policy.View) bool {
 // leading is a VirtualService that sends requests for strict hosts to another one, or a Service that is but another name
 // for it.
 type leading struct {
-	*policy.Object
+	*object.Object
 	hosts []policy.FencedHost
 }
 
 // does says how it leads there.
 func (l leading) does() string {
 	name := fmt.Sprintf("%s %s/%s", l.Kind, l.Metadata.Namespace, l.Metadata.Name)
-	if l.Kind == policy.KindService {
+	if l.Kind == object.KindService {
 		return name + ", which is strict, is but another name for it"
 	}
 	return name + " sends requests for a strict host to it"
@@ -216,7 +218,7 @@ func leadersOf(fqdn string, view *policy.View) []leading {
 	var list []leading
 	for _, alias := range view.Aliases(fqdn) {
 		if match := view.Match(alias.FQDN(view.Config().ClusterDomain)); match.Has(policy.Strict) {
-			named := &policy.Object{Kind: policy.KindService, Metadata: policy.Metadata{Namespace: alias.Namespace, Name: alias.Name}}
+			named := &object.Object{Kind: object.KindService, Metadata: object.Metadata{Namespace: alias.Namespace, Name: alias.Name}}
 			list = append(list, leading{named, []policy.FencedHost{match.Host(policy.Strict)}})
 		}
 	}
@@ -230,7 +232,7 @@ func leadersOf(fqdn string, view *policy.View) []leading {
 }
 
 // leadersBy lists those that a VirtualService with a route to the host makes: itself, or those that leave requests to it.
-func leadersBy(o *policy.Object, fqdn string, view *policy.View) []leading {
+func leadersBy(o *object.Object, fqdn string, view *policy.View) []leading {
 	var list []leading
 	for _, root := range append(roots(o, view), o) {
 		if hosts := others(takenOver(root, view), fqdn); len(hosts) > 0 {
@@ -241,18 +243,18 @@ func leadersBy(o *policy.Object, fqdn string, view *policy.View) []leading {
 }
 
 // roots lists the VirtualServices that leave requests to a delegate.
-func roots(o *policy.Object, view *policy.View) []*policy.Object {
+func roots(o *object.Object, view *policy.View) []*object.Object {
 	if len(o.VirtualService.Hosts) > 0 {
 		return nil
 	}
-	return slices.DeleteFunc(view.Delegators(o.Key()), func(root *policy.Object) bool { return !sees(root, o) })
+	return slices.DeleteFunc(view.Delegators(o.Key()), func(root *object.Object) bool { return !sees(root, o) })
 }
 
 // sendsTo reports whether a VirtualService has a route for clients of this cluster to a host.
-func sendsTo(o *policy.Object, fqdn string, view *policy.View) bool {
+func sendsTo(o *object.Object, fqdn string, view *policy.View) bool {
 	routes := newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
-		host := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+		host := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 		if host == fqdn && routes.used(path) {
 			return true
 		}
@@ -297,7 +299,7 @@ func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
 }
 
 // leadsToStrict reports whether a destination in an object keeps the requests of any strict host in this cluster.
-func leadsToStrict(d policy.Destination, o *policy.Object, view *policy.View) bool {
+func leadsToStrict(d object.Destination, o *object.Object, view *policy.View) bool {
 	_, foreign := newDestinations(view).of(policy.FencedHost{}, d.Host, o.Metadata.Namespace)
 	return !foreign
 }

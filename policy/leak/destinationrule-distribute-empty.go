@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleDistributeEmpty warns of a distribute for a strict host that sends clients here to localities of other
@@ -17,7 +18,7 @@ func destinationRuleDistributeEmpty() Rule {
 		Why: "The distribute sends clients to localities of other clusters alone. The active hold takes those " +
 			"endpoints away, and none is left. Nothing leaks, but calls fail.",
 		Fix:      "List localities of this cluster in the distribute, or set the fence of the host to none.",
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Warn,
 		Leaks:    "clients there have no endpoint, and calls fail",
 		Mend:     "list localities of this cluster",
@@ -32,7 +33,7 @@ func destinationRuleDistributeEmpty() Rule {
 				return nil
 			}
 			var found []breach
-			judge := func(lb *policy.LoadBalancer, path []string, at string) {
+			judge := func(lb *object.LoadBalancer, path []string, at string) {
 				for _, i := range emptyDistributes(lb, config) {
 					found = append(found, breach{
 						path: append(slices.Clone(path), "localityLbSetting", "distribute", strconv.Itoa(i), "to"),
@@ -56,7 +57,7 @@ func destinationRuleDistributeEmpty() Rule {
 // emptyDistributes returns the indexes of the entries of a distribute that may be for clients here and that lead to
 // other clusters alone, as the FenceConfig lists their localities. Of several entries Istio takes the first for the
 // client (applyLocalityWeights in its pilot/pkg/networking/core/loadbalancer).
-func emptyDistributes(lb *policy.LoadBalancer, config *policy.Config) []int {
+func emptyDistributes(lb *object.LoadBalancer, config *policy.Config) []int {
 	if lb == nil || lb.Locality == nil || lb.Locality.Enabled != nil && !*lb.Locality.Enabled {
 		return nil
 	}

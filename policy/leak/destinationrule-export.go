@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleExport refuses rules that leave some clients of a strict host without any. In the Service's own
@@ -26,7 +28,7 @@ func destinationRuleExport() Rule {
 		Fix: "In the namespace of the Service leave exportTo out, or put \"*\" into it. In another namespace keep a " +
 			"rule without a workloadSelector beside the one that has one.",
 		Rows:     []string{"B3", "B5", "B6"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "clients that no rule applies to are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
@@ -48,9 +50,9 @@ func destinationRuleExport() Rule {
 			}
 			own := o.Metadata.Namespace
 			beside := append(rulesBeside(o.Object, view), o.Object)
-			i := slices.IndexFunc(beside, func(r *policy.Object) bool { return r.DestinationRule.WorkloadSelector != nil })
+			i := slices.IndexFunc(beside, func(r *object.Object) bool { return r.DestinationRule.WorkloadSelector != nil })
 			switch {
-			case i < 0 || slices.ContainsFunc(beside, func(r *policy.Object) bool { return forOthers(r, view) }):
+			case i < 0 || slices.ContainsFunc(beside, func(r *object.Object) bool { return forOthers(r, view) }):
 				return nil
 			case o.DestinationRule.WorkloadSelector == nil && public(o.DestinationRule.ExportTo):
 				return nil // it hides from nobody, and the other one is what lets clients go without a rule
@@ -73,13 +75,13 @@ func destinationRuleExport() Rule {
 func public(exportTo []string) bool { return len(exportTo) == 0 || slices.Contains(exportTo, "*") }
 
 // rulesBeside returns the other rules of the Namespace for the very same host, among which Istio chooses.
-func rulesBeside(o *policy.Object, view *policy.View) []*policy.Object {
+func rulesBeside(o *object.Object, view *policy.View) []*object.Object {
 	domain := view.Config().ClusterDomain
-	host := policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain)
-	var rules []*policy.Object
+	host := hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain)
+	var rules []*object.Object
 	for _, other := range view.Covering(host) {
 		if other.DestinationRule != nil && other.Metadata.Namespace == o.Metadata.Namespace && other.Key() != o.Key() &&
-			policy.Resolve(other.DestinationRule.Host, other.Metadata.Namespace, domain) == host {
+			hostname.Resolve(other.DestinationRule.Host, other.Metadata.Namespace, domain) == host {
 			rules = append(rules, other)
 		}
 	}
@@ -89,7 +91,7 @@ func rulesBeside(o *policy.Object, view *policy.View) []*policy.Object {
 // forOthers says that every istiod takes the rule for clients of its Namespace that no workloadSelector chooses.
 // To those in Istio's own Namespace it gives no rule that other Namespaces see (setDestinationRules and
 // destinationRule in pilot/pkg/model/push_context.go).
-func forOthers(o *policy.Object, view *policy.View) bool {
+func forOthers(o *object.Object, view *policy.View) bool {
 	_, revision := o.Metadata.Labels[revisionLabel]
 	if o.DestinationRule.WorkloadSelector != nil || revision {
 		return false

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleForeignSubset refuses a subset that names another cluster where clients of this one are sent to it
@@ -22,7 +24,7 @@ func destinationRuleForeignSubset() Rule {
 			"passes.",
 		Fix:      "Remove the label. Admission adds the label of this cluster.",
 		Rows:     []string{"B8"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "routes to the subset send traffic to another cluster",
 		Mend:     "remove the label, and admission adds the right one",
@@ -58,7 +60,7 @@ func destinationRuleForeignSubset() Rule {
 
 // subsetSenders answers for the subsets of a DestinationRule, once something is asked for.
 type subsetSenders struct {
-	rule *policy.Object
+	rule *object.Object
 	view *policy.View
 	// known holds, by subset, what sends clients of this cluster there.
 	known map[string]string
@@ -67,8 +69,8 @@ type subsetSenders struct {
 // to says what sends clients of this cluster to a subset; empty where nothing does.
 func (s *subsetSenders) to(subset string) string {
 	domain := s.view.Config().ClusterDomain
-	host := strings.ToLower(policy.Resolve(s.rule.DestinationRule.Host, s.rule.Metadata.Namespace, domain))
-	switch _, exact := policy.ParseHost(host, domain); {
+	host := strings.ToLower(hostname.Resolve(s.rule.DestinationRule.Host, s.rule.Metadata.Namespace, domain))
+	switch _, exact := hostname.Parse(host, domain); {
 	case policy.IsReservedSubset(subset):
 		return "meshfence sends clients to that subset"
 	case subset == "":
@@ -86,9 +88,9 @@ func (s *subsetSenders) to(subset string) string {
 }
 
 // add notes the subsets of a host to which a VirtualService or a Sidecar sends clients of this cluster.
-func (s *subsetSenders) add(o *policy.Object, host string) {
-	leads := func(d policy.Destination) {
-		named := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, s.view.Config().ClusterDomain))
+func (s *subsetSenders) add(o *object.Object, host string) {
+	leads := func(d object.Destination) {
+		named := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, s.view.Config().ClusterDomain))
 		if named == host && s.known[d.Subset] == "" {
 			s.known[d.Subset] = fmt.Sprintf("%s %s/%s sends clients of this cluster to it", o.Kind, o.Metadata.Namespace, o.Metadata.Name)
 		}

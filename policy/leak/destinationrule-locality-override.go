@@ -3,6 +3,7 @@ package leak
 import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleLocalityOverride refuses settings that Istio takes instead of the distribute of hold locality,
@@ -17,7 +18,7 @@ func destinationRuleLocalityOverride() Rule {
 			"Admission leaves such a setting to whoever wrote it.",
 		Fix:      "Remove the setting. Admission adds the localities of this cluster.",
 		Rows:     []string{"B11"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "remove the setting, and admission adds the localities of this cluster",

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRulePassthrough refuses loadBalancer.simple: PASSTHROUGH, which lets the client choose the
@@ -17,7 +18,7 @@ func destinationRulePassthrough() Rule {
 			"are not looked at, so that no hold can filter them.",
 		Fix:      "Remove the field, or choose another load balancer.",
 		Rows:     []string{"B12"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "a client reaches whatever address it asks for, in any cluster",
 		Mend:     "remove the field or choose another load balancer",
@@ -27,7 +28,7 @@ func destinationRulePassthrough() Rule {
 				return nil
 			}
 			var found []breach
-			add := func(lb *policy.LoadBalancer, path []string, at string) {
+			add := func(lb *object.LoadBalancer, path []string, at string) {
 				if lb != nil && lb.Simple == "PASSTHROUGH" {
 					found = append(found, breach{path: path, value: lb.Simple, at: at, host: host, must: "not be PASSTHROUGH"})
 				}

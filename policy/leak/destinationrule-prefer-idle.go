@@ -3,6 +3,7 @@ package leak
 import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRulePreferIdle warns of settings that Istio takes instead of what admission adds for a prefer host: they
@@ -15,7 +16,7 @@ func destinationRulePreferIdle() Rule {
 			"failoverPriority that admission adds. Clients may then be sent to another cluster although this one " +
 			"has ready endpoints.",
 		Fix:      "Remove the setting, and admission puts this cluster first. Or set the fence to none.",
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Warn,
 		Leaks:    "the fence does nothing here, and clients may be sent to another cluster while this one is ready",
 		Mend:     "remove the setting, and admission puts this cluster first",

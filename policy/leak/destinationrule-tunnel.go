@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleTunnel refuses trafficPolicy.tunnel, which sends a strict host's traffic to another
@@ -16,7 +17,7 @@ func destinationRuleTunnel() Rule {
 			"target.",
 		Fix:      "Remove the tunnel.",
 		Rows:     []string{"B13"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "the host's traffic is tunnelled to a target that no hold covers",
 		Mend:     "remove the tunnel",

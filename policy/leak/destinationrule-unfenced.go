@@ -3,6 +3,7 @@ package leak
 import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleUnfenced refuses a DestinationRule that lacks what the strongest active hold needs: another
@@ -16,7 +17,7 @@ func destinationRuleUnfenced() Rule {
 			"webhook took it out again, or the mutating webhook was not asked.",
 		Fix:      "Let no other webhook take out what admission adds. The controller brings existing rules in line.",
 		Rows:     []string{"B1", "B2", "B4", "B6", "B8", "B9", "B10"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "let no other webhook take out what admission adds; what stands without it is brought in line by the controller",

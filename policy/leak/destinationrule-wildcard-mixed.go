@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // destinationRuleWildcardMixed refuses a wildcard rule that covers strict hosts and others: it cannot fence
@@ -18,12 +20,12 @@ func destinationRuleWildcardMixed() Rule {
 			"companion's exact host wins over it.",
 		Fix:      "Write one rule for each host, or narrow the wildcard to hosts of one fence.",
 		Rows:     []string{"B7"},
-		Kinds:    []string{policy.KindDestinationRule},
+		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,
 		Leaks:    "clients that this rule applies to are sent to every cluster",
 		Mend:     "write one rule for each host, or narrow the wildcard to hosts of one fence",
 		check: func(o Write, view *policy.View) []breach {
-			match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+			match := view.Match(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) || match.Only(policy.Strict) || yields(o.Object, view) {
 				return nil
 			}
@@ -45,7 +47,7 @@ func destinationRuleWildcardMixed() Rule {
 // yields reports whether the rule for the exact host, of a person or the companion, wins against a wildcard for every
 // client: in the Namespace of the Services the more specific host does, and Istio looks into its root Namespace last,
 // at those that other Namespaces see (destinationRule and setDestinationRules in Istio's pilot/pkg/model/push_context.go).
-func yields(o *policy.Object, view *policy.View) bool {
+func yields(o *object.Object, view *policy.View) bool {
 	if inNamespace(o, view) {
 		return true
 	}

@@ -5,18 +5,20 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // strictHost returns the strict host that a DestinationRule applies to, if there is one.
-func strictHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
-	match := view.Match(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+func strictHost(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	match := view.Match(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 	return match.Host(policy.Strict), match.Has(policy.Strict)
 }
 
 // inNamespace says that the host of a DestinationRule, or all that a wildcard covers, lies in its own Namespace.
-func inNamespace(o *policy.Object, view *policy.View) bool {
+func inNamespace(o *object.Object, view *policy.View) bool {
 	domain := view.Config().ClusterDomain
-	host := strings.ToLower(strings.TrimSuffix(policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), "."))
+	host := strings.ToLower(strings.TrimSuffix(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), "."))
 	return strings.HasSuffix(host, "."+o.Metadata.Namespace+".svc."+domain)
 }
 
@@ -25,11 +27,11 @@ type trafficPolicy struct {
 	path []string
 	// at names it by its subset.
 	at string
-	*policy.TrafficPolicy
+	*object.TrafficPolicy
 }
 
 // trafficPolicies lists the trafficPolicies that a DestinationRule has.
-func trafficPolicies(rule *policy.DestinationRule) []trafficPolicy {
+func trafficPolicies(rule *object.DestinationRule) []trafficPolicy {
 	var list []trafficPolicy
 	if rule.TrafficPolicy != nil {
 		list = append(list, trafficPolicy{[]string{"spec", "trafficPolicy"}, "", rule.TrafficPolicy})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -42,15 +43,15 @@ func TestEitherComesSecond(t *testing.T) {
 			continue
 		}
 		name := c.Rule + "/" + c.Name
-		object := leak.Write{Object: decode(t, c.Object.Kind, c.Object.JSON), Writer: c.Writer}
-		updated := object
+		obj := leak.Write{Object: decode(t, c.Object.Kind, c.Object.JSON), Writer: c.Writer}
+		updated := obj
 		updated.Old = silent(t, c.Object)
 		if in := worldOf(t, c, c.Scene); !in.finds(guard, updated, c.Rule) && !in.finds(guard, leak.Write{Object: updated.Old}, c.Rule) {
 			t.Errorf("%s: nothing is found when the object is updated", name)
 		}
 		for i, other := range c.Scene {
 			rest := slices.Delete(slices.Clone(c.Scene), i, i+1)
-			if other.Kind == policy.KindNamespace || worldOf(t, c, rest).finds(guard, object, c.Rule) {
+			if other.Kind == object.KindNamespace || worldOf(t, c, rest).finds(guard, obj, c.Rule) {
 				continue // the labels of Namespaces are for namespace-fence-loosened
 			}
 			pairs++
@@ -66,7 +67,7 @@ func TestEitherComesSecond(t *testing.T) {
 					scene, w.Old = append(scene[:len(scene):len(scene)], *old), decode(t, old.Kind, old.JSON)
 				}
 				in := worldOf(t, c, scene)
-				if w.Old != nil && in.finds(guard, object, c.Rule) {
+				if w.Old != nil && in.finds(guard, obj, c.Rule) {
 					continue // it was so before
 				}
 				if !in.finds(guard, w, "") {
@@ -90,7 +91,7 @@ func olds(t *testing.T, d fixtures.Document) map[string]*fixtures.Document {
 		return &old
 	}
 	list := map[string]*fixtures.Document{"is created": nil, "is updated": bare(nil)}
-	if d.Kind == policy.KindService {
+	if d.Kind == object.KindService {
 		list["is updated"] = bare(map[string]string{policy.FenceKey: "none"})
 		list["changes with its fence"] = bare(d.Annotations)
 	}
@@ -98,7 +99,7 @@ func olds(t *testing.T, d fixtures.Document) map[string]*fixtures.Document {
 }
 
 // silent is the object before anybody has said anything in it.
-func silent(t *testing.T, d fixtures.Document) *policy.Object {
+func silent(t *testing.T, d fixtures.Document) *object.Object {
 	t.Helper()
 	return decode(t, d.Kind, bareJSON(t, d, nil))
 }
@@ -135,7 +136,7 @@ func (in world) finds(guard *leak.Guard, w leak.Write, rule string) bool {
 	view := in.View()
 	for {
 		found := guard.Judge(w, view)
-		if w.Kind == policy.KindService {
+		if w.Kind == object.KindService {
 			found = append(found, guard.Standing(w, view)...)
 		}
 		if !in.LoadPods(view) {

@@ -9,6 +9,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // EndpointWriters lists the users that keep the endpoints of Services: the API server for its own, and the
@@ -47,7 +49,7 @@ func endpointSliceForeignWriter() Rule {
 			"cluster, whatever their addresses. A hand-written address in another cluster passes every hold.",
 		Fix:      "Let the selector of the Service choose Pods.",
 		Rows:     []string{"E1", "E2"},
-		Kinds:    []string{policy.KindEndpointSlice, policy.KindEndpoints},
+		Kinds:    []string{object.KindEndpointSlice, object.KindEndpoints},
 		Severity: Deny,
 		Leaks:    "its addresses receive the host's traffic and pass for local ones",
 		Mend:     "let the selector of the Service choose Pods",
@@ -81,12 +83,12 @@ func endpointSliceForeignWriter() Rule {
 }
 
 // endpointsOf returns the Service that a slice or Endpoints is for, and where that is said.
-func endpointsOf(o *policy.Object) (path []string, host policy.Host) {
+func endpointsOf(o *object.Object) (path []string, host hostname.Host) {
 	if o.EndpointSlice == nil {
-		return []string{"metadata", "name"}, policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+		return []string{"metadata", "name"}, hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	}
 	return []string{"metadata", "labels", discoveryv1.LabelServiceName},
-		policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Labels[discoveryv1.LabelServiceName]}
+		hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Labels[discoveryv1.LabelServiceName]}
 }
 
 // newAddresses lists the addresses that the Service did not have in the old object.
@@ -108,7 +110,7 @@ func newAddresses(o Write) []string {
 
 // keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
 // no Endpoints but those of a Service without selector.
-func keptByController(o *policy.Object, host policy.Host, view *policy.View) bool {
+func keptByController(o *object.Object, host hostname.Host, view *policy.View) bool {
 	switch manager := o.Metadata.Labels[discoveryv1.LabelManagedBy]; {
 	case o.Endpoints != nil, manager == sliceController:
 		return true

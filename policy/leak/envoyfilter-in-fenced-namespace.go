@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // envoyFilterInFencedNamespace warns of an EnvoyFilter beside a strict Service, or in the root namespace, where it
@@ -18,7 +19,7 @@ func envoyFilterInFencedNamespace() Rule {
 			"cannot be read from it, so no rule can prove that it is harmless.",
 		Fix:      "See that it changes no cluster, no route, no listener, and no header before the route is chosen.",
 		Rows:     []string{"J"},
-		Kinds:    []string{policy.KindEnvoyFilter},
+		Kinds:    []string{object.KindEnvoyFilter},
 		Severity: Warn,
 		Leaks:    "it may send that host's traffic anywhere without being noticed",
 		Mend:     "see that it changes no cluster, route or listener, and no header before the route is chosen",

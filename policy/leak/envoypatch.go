@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // What EnvoyFilters patch, by its name in Istio's API.
@@ -108,7 +108,7 @@ func filterPackage(kind string) string {
 }
 
 // redirects reports whether a patch of an EnvoyFilter may send traffic elsewhere, and names what it changes.
-func redirects(p policy.EnvoyPatch) (what string, may bool) {
+func redirects(p object.EnvoyPatch) (what string, may bool) {
 	filters, known := tameFilters()[p.ApplyTo]
 	if !known {
 		return p.ApplyTo, true

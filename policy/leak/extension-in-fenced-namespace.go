@@ -1,6 +1,9 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // extensionInFencedNamespace warns of a WasmPlugin or TrafficExtension beside a strict Service, or in the root namespace,
 // where it is for every workload: its code sees requests before they are routed, and may change for whom they are [J].
@@ -16,7 +19,7 @@ func extensionInFencedNamespace() Rule {
 		Fix: "See that it changes no authority and no header that routes match, or have it match mode SERVER " +
 			"alone.",
 		Rows:     []string{"J"},
-		Kinds:    []string{policy.KindWasmPlugin, policy.KindTrafficExtension},
+		Kinds:    []string{object.KindWasmPlugin, object.KindTrafficExtension},
 		Severity: Warn,
 		Leaks:    "its code may send that host's requests to any other that the client knows, without being noticed",
 		Mend:     "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",

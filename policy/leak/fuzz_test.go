@@ -10,17 +10,19 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // viewKinds lists the kinds that have a view, whether a rule reads them or not.
 func viewKinds() []string {
 	return []string{
-		policy.KindService, policy.KindNamespace, policy.KindConfigMap, policy.KindPod, policy.KindEndpoints, policy.KindEndpointSlice,
-		policy.KindIngress, policy.KindDestinationRule, policy.KindVirtualService, policy.KindServiceEntry, policy.KindWorkloadEntry,
-		policy.KindWorkloadGroup, policy.KindSidecar, policy.KindGateway, policy.KindEnvoyFilter, policy.KindProxyConfig, policy.KindServiceExport,
-		policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute, policy.KindBackendTLSPolicy,
-		policy.KindBinding, policy.KindWasmPlugin, policy.KindTrafficExtension,
+		object.KindService, object.KindNamespace, object.KindConfigMap, object.KindPod, object.KindEndpoints, object.KindEndpointSlice,
+		object.KindIngress, object.KindDestinationRule, object.KindVirtualService, object.KindServiceEntry, object.KindWorkloadEntry,
+		object.KindWorkloadGroup, object.KindSidecar, object.KindGateway, object.KindEnvoyFilter, object.KindProxyConfig, object.KindServiceExport,
+		object.KindHTTPRoute, object.KindGRPCRoute, object.KindTCPRoute, object.KindTLSRoute, object.KindBackendTLSPolicy,
+		object.KindBinding, object.KindWasmPlugin, object.KindTrafficExtension,
 	}
 }
 
@@ -33,15 +35,15 @@ func populated(t testing.TB) []*policy.Index {
 		for _, holds := range someHolds() {
 			index := indexWith(t, holds, scope)
 			for _, name := range []string{"a", "cart", "reviews"} {
-				h := policy.Host{Namespace: "shop", Name: name}
+				h := hostname.Host{Namespace: "shop", Name: name}
 				index.SetService(h, nil)
-				index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": name}, ClusterIP: "10.0.0.1", Ports: []policy.ServicePort{
+				index.SetServiceSpec(h, object.ServiceSpec{Selector: map[string]string{"app": name}, ClusterIP: "10.0.0.1", Ports: []object.ServicePort{
 					{Name: "http", Port: 9080}, {Name: "tcp", Port: 9090},
 				}})
 			}
 			standing(t, index)
-			index.SetObject(fromYAML(t, policy.KindSidecar, hidden))
-			index.SetObject(fromYAML(t, policy.KindServiceEntry, opens))
+			index.SetObject(fromYAML(t, object.KindSidecar, hidden))
+			index.SetObject(fromYAML(t, object.KindServiceEntry, opens))
 			indexes = append(indexes, index)
 		}
 	}
@@ -78,15 +80,15 @@ func FuzzGuard(f *testing.F) {
 	}
 	indexes := populated(f)
 	guard := leak.NewGuard(leak.Rules())
-	f.Fuzz(func(t *testing.T, kind, choice byte, object, old []byte) {
+	f.Fuzz(func(t *testing.T, kind, choice byte, obj, old []byte) {
 		view := func() *policy.View { return indexes[int(choice)%len(indexes)].View() }
-		o, err := policy.Decode(kinds[int(kind)%len(kinds)], object)
+		o, err := object.Decode(kinds[int(kind)%len(kinds)], obj)
 		if err != nil {
 			t.Skip()
 		}
 		writer := []string{"", "alice", "system:kube-controller-manager"}[int(choice/64)%3]
 		w := leak.Write{Object: o, Writer: writer, Own: choice%32 == 7}
-		if before, err := policy.Decode(o.Kind, old); err == nil {
+		if before, err := object.Decode(o.Kind, old); err == nil {
 			w.Old = before
 		}
 		findings := guard.Judge(w, view())
@@ -127,11 +129,11 @@ func wellFormed(t *testing.T, w leak.Write, findings []leak.Finding, view *polic
 }
 
 // relate puts the object among others, and judges whatever is related to a Service then.
-func relate(guard *leak.Guard, o *policy.Object, config *policy.Config) {
+func relate(guard *leak.Guard, o *object.Object, config *policy.Config) {
 	index := policy.NewIndex(config)
 	index.SetObject(o)
 	view := index.View()
-	for _, other := range append(view.Related(policy.Host{Namespace: "shop", Name: "cart"}), view.Delegators(o.Key())...) {
+	for _, other := range append(view.Related(hostname.Host{Namespace: "shop", Name: "cart"}), view.Delegators(o.Key())...) {
 		guard.Check(other, view)
 	}
 	index.DeleteObject(o.Key())

@@ -3,6 +3,7 @@ package leak
 import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // gaps turns those gaps in an object that a rule counts into breaches.
@@ -37,7 +38,7 @@ func (w Write) takenOver(view *policy.View) []takenHost {
 	return w.gaps.taken
 }
 
-func (f *foundGaps) of(o *policy.Object, view *policy.View) inject.Plan {
+func (f *foundGaps) of(o *object.Object, view *policy.View) inject.Plan {
 	if !f.known {
 		f.known, f.plan = true, inject.Object(o, view)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // gatewayExposesFencedHost warns of a Gateway that lets the clients of other clusters in to a strict host: its own
@@ -19,7 +20,7 @@ func gatewayExposesFencedHost() Rule {
 		Fix: "List in the Gateway the hosts that other clusters may call. Fence the host in the other clusters " +
 			"too.",
 		Rows:     []string{"H2"},
-		Kinds:    []string{policy.KindGateway},
+		Kinds:    []string{object.KindGateway},
 		Severity: Warn,
 		Leaks:    "clients of other clusters reach its Pods here, unless a fence there keeps them in",
 		Mend:     "list the hosts that other clusters may call",

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // gatewayOnStrictDestination refuses a Gateway on the Pods of a strict Service to which requests for another strict
@@ -20,7 +22,7 @@ func gatewayOnStrictDestination() Rule {
 			"fence is about where they lead.",
 		Fix:      "Choose Pods that no such Service has, or first take the name of that Service out of the routes.",
 		Rows:     []string{"C17"},
-		Kinds:    []string{policy.KindGateway},
+		Kinds:    []string{object.KindGateway},
 		Severity: Deny,
 		Leaks:    "those requests go on to wherever the routes of the Gateway lead",
 		Mend:     "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
@@ -37,7 +39,7 @@ func gatewayOnStrictDestination() Rule {
 }
 
 // hops returns the breaches of a Gateway on the destinations of a VirtualService, or of the delegate of one.
-func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
+func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 	taken := takenOver(root, view)
 	if len(taken) == 0 {
 		return nil
@@ -46,13 +48,13 @@ func hops(gateway, o, root *policy.Object, view *policy.View) []breach {
 	seen := map[string]bool{}
 	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, view.Config())
 	for path, d := range o.VirtualService.Destinations() {
-		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
+		fqdn := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 		from := takeovers.by(path)
 		if from == nil || seen[fqdn] || !routes.used(path) {
 			continue
 		}
 		seen[fqdn] = true
-		host, inside := policy.ParseHost(fqdn, view.Config().ClusterDomain)
+		host, inside := hostname.Parse(fqdn, view.Config().ClusterDomain)
 		if !inside {
 			continue
 		}

@@ -10,7 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // someHolds are all sets of holds that a FenceConfig may have.
@@ -82,9 +84,9 @@ func TestStops(t *testing.T) {
 	for _, active := range someHolds() {
 		index, stopping := indexWith(t, active, "{default: strict}"), closing(active)
 		for _, r := range rules {
-			r.Kinds = []string{policy.KindPod}
+			r.Kinds = []string{object.KindPod}
 			guard := leak.NewGuard([]leak.Rule{r.Finding()})
-			found := len(guard.Check(&policy.Object{Kind: policy.KindPod}, index.View())) > 0
+			found := len(guard.Check(&object.Object{Kind: object.KindPod}, index.View())) > 0
 			byOne := len(r.Rows) > 0 && slices.ContainsFunc([]policy.Hold{policy.MeshConfig, policy.Locality, policy.Subset}, func(h policy.Hold) bool {
 				return !slices.ContainsFunc(r.Rows, func(row string) bool { return !slices.Contains(stopping[row], h) })
 			})
@@ -110,12 +112,12 @@ func TestStops(t *testing.T) {
 func TestDeletions(t *testing.T) {
 	t.Parallel()
 	guard := leak.NewGuard([]leak.Rule{
-		leak.Rule{ID: "writes", Kinds: []string{policy.KindPod}}.Finding(),
-		leak.Rule{ID: "deletions", Kinds: []string{policy.KindPod}, Deletions: true}.Finding(),
-		leak.Rule{ID: "another-kind", Kinds: []string{policy.KindService}, Deletions: true}.Finding(),
+		leak.Rule{ID: "writes", Kinds: []string{object.KindPod}}.Finding(),
+		leak.Rule{ID: "deletions", Kinds: []string{object.KindPod}, Deletions: true}.Finding(),
+		leak.Rule{ID: "another-kind", Kinds: []string{object.KindService}, Deletions: true}.Finding(),
 	})
 	view := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{}").View()
-	pod := &policy.Object{Kind: policy.KindPod}
+	pod := &object.Object{Kind: object.KindPod}
 	for name, test := range map[string]struct {
 		write leak.Write
 		want  []string
@@ -134,8 +136,8 @@ func TestDeletions(t *testing.T) {
 func TestTouched(t *testing.T) {
 	t.Parallel()
 	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
-	endpoints := func(rest string) *policy.Object {
-		return decode(t, policy.KindEndpoints, []byte(`{"metadata": {"namespace": "shop", "name": "cart"}, "subsets": [{"addresses": [{"ip": "10.1.0.1"}]}`+rest+`]}`))
+	endpoints := func(rest string) *object.Object {
+		return decode(t, object.KindEndpoints, []byte(`{"metadata": {"namespace": "shop", "name": "cart"}, "subsets": [{"addresses": [{"ip": "10.1.0.1"}]}`+rest+`]}`))
 	}
 	guard := leak.NewGuard(leak.Rules())
 	for rest, want := range map[string][]string{"": nil, `, {"addresses": [{"ip": "10.1.0.2"}]}`: {"endpointslice-foreign-writer"}} {
@@ -150,12 +152,12 @@ func TestTouched(t *testing.T) {
 func standing(t testing.TB, index *policy.Index) {
 	t.Helper()
 	for _, o := range []struct{ kind, namespace, name, spec string }{
-		{policy.KindDestinationRule, "app", "exact", `{"host": "cart.shop.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},
-		{policy.KindDestinationRule, "app", "wide", `{"host": "*.shop.svc.cluster.local", "trafficPolicy": {"tunnel": {"targetHost": "a", "targetPort": 1}}}`},
-		{policy.KindDestinationRule, "shop", "other", `{"host": "till", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},
-		{policy.KindDestinationRule, "shop", "harmless", `{"host": "cart"}`},
-		{policy.KindServiceEntry, "app", "bare", `{"hosts": ["cart"]}`},
-		{policy.KindVirtualService, "shop", "routes", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "www.example.com"}}]}]}`},
+		{object.KindDestinationRule, "app", "exact", `{"host": "cart.shop.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},
+		{object.KindDestinationRule, "app", "wide", `{"host": "*.shop.svc.cluster.local", "trafficPolicy": {"tunnel": {"targetHost": "a", "targetPort": 1}}}`},
+		{object.KindDestinationRule, "shop", "other", `{"host": "till", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},
+		{object.KindDestinationRule, "shop", "harmless", `{"host": "cart"}`},
+		{object.KindServiceEntry, "app", "bare", `{"hosts": ["cart"]}`},
+		{object.KindVirtualService, "shop", "routes", `{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "www.example.com"}}]}]}`},
 	} {
 		index.SetObject(decode(t, o.kind, fmt.Appendf(nil, `{"metadata": {"namespace": %q, "name": %q}, "spec": %s}`, o.namespace, o.name, o.spec)))
 	}
@@ -199,15 +201,15 @@ func TestStanding(t *testing.T) {
 			}
 			index := indexWith(t, policy.HoldsOf(policy.MeshConfig), test.scope)
 			standing(t, index)
-			service := func(metadata string) *policy.Object {
-				o := decode(t, policy.KindService, fmt.Appendf(nil, `{"metadata": %s, "spec": {}}`, metadata))
+			service := func(metadata string) *object.Object {
+				o := decode(t, object.KindService, fmt.Appendf(nil, `{"metadata": %s, "spec": {}}`, metadata))
 				o.Metadata.Namespace, o.Metadata.Name = "shop", "cart"
 				return o
 			}
 			w := leak.Write{Object: service(test.now), Deleted: test.deleted}
 			if test.old != "" {
 				w.Old = service(test.old)
-				index.SetService(policy.Host{Namespace: "shop", Name: "cart"}, w.Old.Metadata.Annotations)
+				index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, w.Old.Metadata.Annotations)
 			}
 			var got []string
 			for _, f := range leak.NewGuard(leak.Rules()).Standing(w, index.View()) {

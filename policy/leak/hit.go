@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // maxFindings is how many findings that are alike one object has at most: of one rule, and dealt with in the same way.
@@ -104,7 +105,7 @@ func touches(before, now policy.FencedHost) bool {
 }
 
 // findings writes about hits.
-func findings(o *policy.Object, hits []hit) []Finding {
+func findings(o *object.Object, hits []hit) []Finding {
 	c := collector{object: o}
 	for _, h := range hits {
 		c.add(h)
@@ -122,7 +123,7 @@ type alike struct {
 
 // collector writes about the first hits that are alike, and counts the others.
 type collector struct {
-	object *policy.Object
+	object *object.Object
 	list   []Finding
 	seen   map[alike]int
 	last   map[alike]int

@@ -9,12 +9,13 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // entryFor returns a ServiceEntry for n hosts of a namespace, followed by others.
-func entryFor(n int, namespace string, others ...string) *policy.Object {
-	o := &policy.Object{
-		Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: "app", Name: "it"}, ServiceEntry: &policy.ServiceEntry{},
+func entryFor(n int, namespace string, others ...string) *object.Object {
+	o := &object.Object{
+		Kind: object.KindServiceEntry, Metadata: object.Metadata{Namespace: "app", Name: "it"}, ServiceEntry: &object.ServiceEntry{},
 	}
 	for i := range n {
 		o.ServiceEntry.Hosts = append(o.ServiceEntry.Hosts, fmt.Sprintf("s%d.%s.svc.cluster.local", i, namespace))
@@ -56,7 +57,7 @@ func TestCappedUpdate(t *testing.T) {
 	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
 	guard := leak.NewGuard(leak.Rules())
 	for name, test := range map[string]struct {
-		now  *policy.Object
+		now  *object.Object
 		want []string
 	}{
 		"untouched":     {now: entryFor(5000, "shop")},

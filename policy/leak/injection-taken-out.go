@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // injectionTakenOut warns of an object that is written without what admission adds to it, where that is no leak: another
@@ -18,7 +20,7 @@ func injectionTakenOut() Rule {
 			"rests on it does not hold, and the controller sends the object through admission again in vain. " +
 			"Where something leaks for that reason, another rule refuses it.",
 		Fix:      "Let no other webhook take out what admission adds.",
-		Kinds:    []string{policy.KindService, policy.KindDestinationRule, policy.KindVirtualService},
+		Kinds:    []string{object.KindService, object.KindDestinationRule, object.KindVirtualService},
 		Severity: Warn,
 		Leaks:    "what rests on it does not hold, and the controller sends the object through admission again in vain",
 		Mend:     "let no other webhook take out what admission adds",
@@ -58,16 +60,16 @@ func asAdmission(e inject.Edit) string {
 
 // injectedHost returns the fenced host because of which admission changes an object; none where it takes back what no
 // fence needs any more.
-func injectedHost(o *policy.Object, plan inject.Plan, view *policy.View) policy.FencedHost {
+func injectedHost(o *object.Object, plan inject.Plan, view *policy.View) policy.FencedHost {
 	switch {
 	case len(plan.Gaps) > 0:
 		return plan.Gaps[0].Host
 	case o.VirtualService != nil:
 		return policy.FencedHost{}
 	}
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}.FQDN(view.Config().ClusterDomain)
+	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}.FQDN(view.Config().ClusterDomain)
 	if o.DestinationRule != nil {
-		host = policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
+		host = hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
 	}
 	match := view.Match(host)
 	for _, fence := range []policy.Fence{policy.Strict, policy.Prefer} {

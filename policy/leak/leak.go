@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Severity says what a finding does to a request when its enforcement is enforce.
@@ -54,9 +55,9 @@ type Rule struct {
 
 // Write is one object that is written, or that stands.
 type Write struct {
-	*policy.Object
+	*object.Object
 	// Old is what the object replaces; nil on creation, and for an object that stands.
-	Old *policy.Object
+	Old *object.Object
 	// Deleted says that the object goes.
 	Deleted bool
 	// Writer is the name of the user who writes; empty for an object that stands.
@@ -168,16 +169,16 @@ func (g *Guard) Judge(w Write, view *policy.View) []Finding {
 }
 
 // Check returns the findings for an object that stands, in the order of the rules.
-func (g *Guard) Check(o *policy.Object, view *policy.View) []Finding {
+func (g *Guard) Check(o *object.Object, view *policy.View) []Finding {
 	return g.Judge(Write{Object: o}, view)
 }
 
 // About returns the findings for an object that stands which touch a host, or none in particular.
-func (g *Guard) About(o *policy.Object, fqdn string, view *policy.View) []Finding {
+func (g *Guard) About(o *object.Object, fqdn string, view *policy.View) []Finding {
 	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool { return !h.about(fqdn) }))
 }
 
-func (r Rule) finding(o *policy.Object, b breach) Finding {
+func (r Rule) finding(o *object.Object, b breach) Finding {
 	f := Finding{
 		Rule:      r.ID,
 		Severity:  r.Severity,

@@ -15,6 +15,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -142,9 +143,9 @@ func load(t testing.TB) []fixtures.Case {
 	return cases
 }
 
-func decode(t testing.TB, kind string, data []byte) *policy.Object {
+func decode(t testing.TB, kind string, data []byte) *object.Object {
 	t.Helper()
-	object, err := policy.Decode(kind, data)
+	object, err := object.Decode(kind, data)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,8 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
@@ -24,7 +25,7 @@ func meshConfigClusterLocalRemoved() Rule {
 			"false.",
 		Rows:      []string{"F1", "F2"},
 		Guards:    policy.MeshConfig,
-		Kinds:     []string{policy.KindConfigMap},
+		Kinds:     []string{object.KindConfigMap},
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "clients in this cluster are sent to other clusters",
@@ -37,7 +38,7 @@ func meshConfigClusterLocalRemoved() Rule {
 			if o.Deleted {
 				return deletedMeshConfig(o.Object, view)
 			}
-			path := []string{"data", inject.MeshConfigKey}
+			path := []string{"data", meshconfig.Key}
 			now, err := unheld(o.Object, view)
 			if err != nil {
 				return []breach{{path: path, at: "unreadable", must: fmt.Sprintf("be readable, and is not: %s", err)}}
@@ -61,7 +62,7 @@ func meshConfigClusterLocalRemoved() Rule {
 }
 
 // deletedMeshConfig warns of what goes with a mesh config: the entries of strict hosts, if there is one.
-func deletedMeshConfig(o *policy.Object, view *policy.View) []breach {
+func deletedMeshConfig(o *object.Object, view *policy.View) []breach {
 	want := view.ClusterLocal()
 	i := slices.IndexFunc(want, func(e policy.ClusterLocalEntry) bool { return e.Local })
 	if i < 0 {
@@ -95,19 +96,19 @@ func (u unheldHosts) firstBeside(others unheldHosts) (string, bool) {
 }
 
 // unheld lists what a mesh config does not keep. The error says why it cannot be read.
-func unheld(o *policy.Object, view *policy.View) (unheldHosts, error) {
+func unheld(o *object.Object, view *policy.View) (unheldHosts, error) {
 	wants := slices.ContainsFunc(view.ClusterLocal(), func(e policy.ClusterLocalEntry) bool { return e.Local })
 	if !wants {
 		return unheldHosts{}, nil
 	}
 	domain, data := view.Config().ClusterDomain, o.ConfigMap.Data
-	effective, err := inject.EffectiveClusterLocal(domain, data[inject.MeshConfigKey])
+	effective, err := meshconfig.EffectiveClusterLocal(domain, data[meshconfig.Key])
 	if err != nil {
 		return unheldHosts{}, err
 	}
 	u := unheldHosts{hosts: effective.Lacks(view)}
 	if len(u.hosts) > 0 {
-		_, u.reason = inject.MeshConfigMap(data, o.Metadata.Annotations, domain, view)
+		_, u.reason = meshconfig.PlanFor(data, o.Metadata.Annotations, domain, view)
 	}
 	return u, nil
 }

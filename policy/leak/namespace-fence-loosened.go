@@ -4,6 +4,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // namespaceFenceLoosened refuses to change the labels of a Namespace so that a locked entry of the FenceConfig
@@ -17,7 +19,7 @@ func namespaceFenceLoosened() Rule {
 		Why: "A locked entry is a floor under every fence in the namespaces that it selects. Without the labels " +
 			"that it selects by, the traffic of the Services there may leave the cluster.",
 		Fix:      "Keep the labels that the entry selects by, or ask those who keep the FenceConfig.",
-		Kinds:    []string{policy.KindNamespace},
+		Kinds:    []string{object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "the traffic of its Services may leave the cluster",
 		Mend:     "keep the labels that the entry selects by, or ask those who keep the FenceConfig",
@@ -31,7 +33,7 @@ func namespaceFenceLoosened() Rule {
 			if after.Fence >= before.Fence {
 				return nil
 			}
-			all := policy.Host{Namespace: name, Name: "*"}
+			all := hostname.Host{Namespace: name, Name: "*"}
 			return []breach{{
 				path:  []string{"metadata", "labels"},
 				value: labels.Set(o.Metadata.Labels).String(),

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // namespaceLoosenedDestination refuses to change the labels of a Namespace so that a Service in it is strict no more to
@@ -22,7 +24,7 @@ func namespaceLoosenedDestination() Rule {
 			"those requests in this cluster. If it goes, they go everywhere.",
 		Fix:      "Annotate that Service itself, or first take its name out of the routes of that VirtualService.",
 		Rows:     []string{"C16"},
-		Kinds:    []string{policy.KindNamespace},
+		Kinds:    []string{object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "those requests go where no fence keeps them in this cluster",
 		Mend:     "annotate that Service itself, or take its name out of the routes of that VirtualService first",
@@ -54,13 +56,13 @@ type loosened struct {
 
 // destinations lists the hosts that the change loosens and to which a VirtualService has routes for clients of this
 // cluster, each once.
-func (l loosened) destinations(o *policy.Object) []string {
+func (l loosened) destinations(o *object.Object) []string {
 	config := l.view.Config()
 	var list []string
 	seen, routes := map[string]bool{}, newRoutes(o.VirtualService, config)
 	for path, d := range o.VirtualService.Destinations() {
-		fqdn := strings.ToLower(policy.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain))
-		host, inside := policy.ParseHost(fqdn, config.ClusterDomain)
+		fqdn := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain))
+		host, inside := hostname.Parse(fqdn, config.ClusterDomain)
 		if !inside || host.Namespace != l.namespace || seen[fqdn] || !routes.used(path) {
 			continue
 		}
@@ -72,13 +74,13 @@ func (l loosened) destinations(o *policy.Object) []string {
 	return list
 }
 
-func (l loosened) fence(labels map[string]string, host policy.Host) policy.Fence {
+func (l loosened) fence(labels map[string]string, host hostname.Host) policy.Fence {
 	return l.view.ServiceUnder(labels, host).Fence
 }
 
 // breach returns what is wrong where a VirtualService, or one that leaves requests to it, sends those for another strict
 // host to one that is loosened.
-func (l loosened) breach(o *policy.Object, fqdn string) (breach, bool) {
+func (l loosened) breach(o *object.Object, fqdn string) (breach, bool) {
 	led := leadersBy(o, fqdn, l.view)
 	if len(led) == 0 {
 		return breach{}, false

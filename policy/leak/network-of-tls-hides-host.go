@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // networkOfTLSHidesHost refuses a ServiceEntry that claims the ClusterIP of a strict Service by a network, with a port of
@@ -23,7 +24,7 @@ func networkOfTLSHidesHost() Rule {
 			"of the two objects comes second is refused.",
 		Fix:      "List narrower networks, take another port, or have the Sidecar name a strict host.",
 		Rows:     []string{"D8", "I5"},
-		Kinds:    []string{policy.KindServiceEntry, policy.KindSidecar},
+		Kinds:    []string{object.KindServiceEntry, object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "the requests of the Sidecar's clients for the host go to its egress proxy",
 		Mend:     "list narrower networks, take another port, or have the Sidecar name a strict host",
@@ -37,7 +38,7 @@ func networkOfTLSHidesHost() Rule {
 }
 
 // hiddenByNetworksOf judges a ServiceEntry.
-func hiddenByNetworksOf(o *policy.Object, view *policy.View) []breach {
+func hiddenByNetworksOf(o *object.Object, view *policy.View) []breach {
 	ports := tlsPorts(o.ServiceEntry)
 	if len(ports.Numbers) == 0 || !view.Proxied() {
 		return nil
@@ -51,7 +52,7 @@ func hiddenByNetworksOf(o *policy.Object, view *policy.View) []breach {
 	sidecar := clients[0].Sidecar.Metadata
 	var found []breach
 	for i, address := range o.ServiceEntry.Addresses {
-		network, ok := policy.Network(address)
+		network, ok := object.Network(address)
 		if !ok || network.IsSingleIP() {
 			continue
 		}
@@ -67,7 +68,7 @@ func hiddenByNetworksOf(o *policy.Object, view *policy.View) []breach {
 }
 
 // hiddenByNetworks judges a Sidecar.
-func hiddenByNetworks(o *policy.Object, view *policy.View) []breach {
+func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 	if !proxiesOut(o, view) {
 		return nil
 	}
@@ -100,13 +101,13 @@ func hiddenByNetworks(o *policy.Object, view *policy.View) []breach {
 }
 
 // tlsPorts returns the ports of HTTP of Services that a ServiceEntry has for TLS, by a network.
-func tlsPorts(e *policy.ServiceEntry) policy.Ports {
+func tlsPorts(e *object.ServiceEntry) policy.Ports {
 	ports := policy.Ports{HTTP: true}
 	if len(e.Networks()) == 0 {
 		return ports
 	}
 	for _, p := range e.Ports {
-		if p.Transport() == policy.TransportTLS {
+		if p.Transport() == object.TransportTLS {
 			ports.Numbers = append(ports.Numbers, p.Number)
 		}
 	}
@@ -115,9 +116,9 @@ func tlsPorts(e *policy.ServiceEntry) policy.Ports {
 }
 
 // listensForTLS reports whether clients know a ServiceEntry on a port of TLS.
-func listensForTLS(c *policy.Clients, entry *policy.Object) bool {
-	isTLS := func(t policy.Transport) bool { return t == policy.TransportTLS }
-	return slices.ContainsFunc(entry.ServiceEntry.Ports, func(p policy.EntryPort) bool {
+func listensForTLS(c *policy.Clients, entry *object.Object) bool {
+	isTLS := func(t object.Transport) bool { return t == object.TransportTLS }
+	return slices.ContainsFunc(entry.ServiceEntry.Ports, func(p object.EntryPort) bool {
 		return isTLS(p.Transport()) && slices.ContainsFunc(entry.ServiceEntry.Hosts, func(host string) bool { return c.Listen(entry, host, p, isTLS) })
 	})
 }

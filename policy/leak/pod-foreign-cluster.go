@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // clusterVariable says what cluster a proxy is in.
@@ -28,7 +29,7 @@ func podForeignCluster() Rule {
 			"proxy that asks another istiod has the fences of that one's cluster, and is warned of.",
 		Fix:      "Remove the claim, and leave it to the injector.",
 		Rows:     []string{"K1"},
-		Kinds:    []string{policy.KindPod},
+		Kinds:    []string{object.KindPod},
 		Severity: Deny,
 		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
 		Mend:     "leave it to the injector",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // podForeignNetwork refuses a Pod of a strict Service that says that it is in another network than this
@@ -19,7 +20,7 @@ func podForeignNetwork() Rule {
 		Fix: "Remove the label topology.istio.io/network, or set controlPlane.network of the FenceConfig if it is " +
 			"wrong.",
 		Rows:     []string{"E6", "E18"},
-		Kinds:    []string{policy.KindPod},
+		Kinds:    []string{object.KindPod},
 		Severity: Deny,
 		Leaks:    "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
 		Mend:     "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // podLocality refuses a Pod of a strict Service that says that it is in a locality which is none of this
@@ -17,7 +18,7 @@ func podLocality() Rule {
 			"there.",
 		Fix:      "Remove the label, so that the labels of the Node count.",
 		Rows:     []string{"E7", "D7"},
-		Kinds:    []string{policy.KindPod},
+		Kinds:    []string{object.KindPod},
 		Severity: Deny,
 		Leaks:    "hold locality takes the Pod for one of another cluster, and sends it the traffic from there",
 		Mend:     "remove the label, so that the labels of the Node count",

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // proxyConfigForeignCluster refuses a ProxyConfig that has the proxies of its Namespace, or of the Pods that it
@@ -17,7 +18,7 @@ func proxyConfigForeignCluster() Rule {
 			"those proxies the endpoints of the other cluster as local ones.",
 		Fix:      "Remove the variable, and leave it to the injector.",
 		Rows:     []string{"K1"},
-		Kinds:    []string{policy.KindProxyConfig},
+		Kinds:    []string{object.KindProxyConfig},
 		Severity: Deny,
 		Leaks:    "the proxies are sent to the Pods of that cluster, as if they were there, or take addresses of this one for unknown",
 		Mend:     "leave it to the injector",

@@ -4,7 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestRelated finds an EnvoyFilter that is for every workload by a Service of any namespace.
@@ -12,10 +13,10 @@ func TestRelated(t *testing.T) {
 	t.Parallel()
 	index := newIndex(t, "meshConfig")
 	for _, namespace := range []string{"istio-system", "shop", "app"} {
-		index.SetObject(&policy.Object{Kind: policy.KindEnvoyFilter, Metadata: policy.Metadata{Namespace: namespace, Name: "it"}})
+		index.SetObject(&object.Object{Kind: object.KindEnvoyFilter, Metadata: object.Metadata{Namespace: namespace, Name: "it"}})
 	}
 	var found []string
-	for _, o := range index.View().Related(policy.Host{Namespace: "shop", Name: "reviews"}) {
+	for _, o := range index.View().Related(hostname.Host{Namespace: "shop", Name: "reviews"}) {
 		found = append(found, o.Metadata.Namespace)
 	}
 	if want := []string{"istio-system", "shop"}; !slices.Equal(found, want) {

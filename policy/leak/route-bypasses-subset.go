@@ -5,6 +5,8 @@ import (
 	"iter"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routeBypassesSubset refuses an Ingress or a Gateway API route that sends requests, or copies of them, to a
@@ -18,7 +20,7 @@ func routeBypassesSubset() Rule {
 			"Service in every cluster. A route that another controller than Istio reads passes.",
 		Fix:      "Route by a VirtualService, or add hold meshConfig or locality.",
 		Rows:     []string{"A5"},
-		Kinds:    append(routeKinds(), policy.KindIngress),
+		Kinds:    append(routeKinds(), object.KindIngress),
 		Severity: Deny,
 		Leaks:    "its requests go to the Service's Pods in every cluster",
 		Mend:     "route by a VirtualService, or add hold meshConfig or locality",
@@ -41,7 +43,7 @@ func routeBypassesSubset() Rule {
 
 // ofReader returns what is wrong with an Ingress or a Route, which is nothing where another controller than Istio reads
 // it. Where that is not known it says so beside what leaks.
-func ofReader(found []breach, o *policy.Object, view *policy.View, leaks string) []breach {
+func ofReader(found []breach, o *object.Object, view *policy.View, leaks string) []breach {
 	if len(found) == 0 {
 		return nil
 	}
@@ -64,11 +66,11 @@ type namedBackend struct {
 }
 
 // backends yields the backends of an Ingress or a Route with the paths of their names.
-func backends(o *policy.Object, view *policy.View) iter.Seq2[[]string, namedBackend] {
+func backends(o *object.Object, view *policy.View) iter.Seq2[[]string, namedBackend] {
 	return func(yield func([]string, namedBackend) bool) {
 		if o.Ingress != nil {
 			for path, name := range o.Ingress.Backends() {
-				service := policy.Host{Namespace: o.Metadata.Namespace, Name: name}
+				service := hostname.Host{Namespace: o.Metadata.Namespace, Name: name}
 				if !yield(path, namedBackend{name, view.Match(service.FQDN(view.Config().ClusterDomain))}) {
 					return
 				}

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routeForeignBackend refuses a Gateway API route to what a strict Service is in all clusters together, and one
@@ -48,7 +49,7 @@ func routeForeignBackend() Rule {
 }
 
 // strictParents lists the strict Services whose requests a Route takes over.
-func strictParents(o *policy.Object, view *policy.View) []policy.FencedHost {
+func strictParents(o *object.Object, view *policy.View) []policy.FencedHost {
 	var hosts []policy.FencedHost
 	for _, parent := range o.Parents() {
 		if match := view.Match(parent.FQDN(view.Config().ClusterDomain)); match.Has(policy.Strict) {
@@ -60,7 +61,7 @@ func strictParents(o *policy.Object, view *policy.View) []policy.FencedHost {
 
 // foreignBackend returns what a backend must be that is no fence for the requests of strict Services, and for which of
 // them, if it is none.
-func foreignBackend(ref policy.Reference, namespace string, from *takeover, to *destinations) (must string, excuses []excuse, hosts policy.FencedHost, foreign bool) {
+func foreignBackend(ref object.Reference, namespace string, from *takeover, to *destinations) (must string, excuses []excuse, hosts policy.FencedHost, foreign bool) {
 	match := backendMatch(ref, namespace, to.view)
 	if !match.Has(policy.Strict) {
 		return "be a strict Service", nil, from.whole, true

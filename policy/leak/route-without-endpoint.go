@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routeWithoutEndpoint warns of a route that the fence of a strict host empties: it leads clients here to a subset of
@@ -22,7 +24,7 @@ func routeWithoutEndpoint() Rule {
 			"of this one. Nothing leaks, but the requests fail. Whichever of the VirtualService and the " +
 			"DestinationRule comes second is warned of.",
 		Fix:      "Route to a subset of this cluster, or set the fence of the host to none.",
-		Kinds:    []string{policy.KindVirtualService, policy.KindDestinationRule},
+		Kinds:    []string{object.KindVirtualService, object.KindDestinationRule},
 		Severity: Warn,
 		Leaks:    "the route has no endpoint, and its requests fail",
 		Mend:     "route to a subset of this cluster",
@@ -53,10 +55,10 @@ type emptied struct {
 }
 
 // routes judges the destinations of a VirtualService.
-func (e *emptied) routes(o *policy.Object) []breach {
+func (e *emptied) routes(o *object.Object) []breach {
 	var found []breach
 	for path, d := range e.here(o) {
-		host := policy.Resolve(d.Host, o.Metadata.Namespace, e.config.ClusterDomain)
+		host := hostname.Resolve(d.Host, o.Metadata.Namespace, e.config.ClusterDomain)
 		match := e.view.Match(host)
 		if !match.Has(policy.Strict) {
 			continue
@@ -72,9 +74,9 @@ func (e *emptied) routes(o *policy.Object) []breach {
 
 // here yields the destinations of a VirtualService that name a subset of their own and that clients of this control
 // plane may come to, with their paths.
-func (e *emptied) here(o *policy.Object) iter.Seq2[[]string, policy.Destination] {
+func (e *emptied) here(o *object.Object) iter.Seq2[[]string, object.Destination] {
 	routes := newRoutes(o.VirtualService, e.config)
-	return func(yield func([]string, policy.Destination) bool) {
+	return func(yield func([]string, object.Destination) bool) {
 		for path, d := range o.VirtualService.Destinations() {
 			if d.Subset != "" && !policy.IsReservedSubset(d.Subset) && routes.used(path) && !yield(path, d) {
 				return
@@ -112,7 +114,7 @@ func (e *emptied) subsets(host string) map[string]string {
 }
 
 // rule judges the subsets of a DestinationRule to which a VirtualService leads.
-func (e *emptied) rule(o *policy.Object) []breach {
+func (e *emptied) rule(o *object.Object) []breach {
 	host, strict := strictHost(o, e.view)
 	if !strict {
 		return nil
@@ -127,14 +129,14 @@ func (e *emptied) rule(o *policy.Object) []breach {
 		return nil
 	}
 	var found []breach
-	name := policy.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, e.config.ClusterDomain)
+	name := hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, e.config.ClusterDomain)
 	for _, route := range e.view.Covering(name) {
 		if route.VirtualService == nil {
 			continue
 		}
 		for _, d := range e.here(route) {
 			i, other := others[d.Subset]
-			if !other || policy.Resolve(d.Host, route.Metadata.Namespace, e.config.ClusterDomain) != name {
+			if !other || hostname.Resolve(d.Host, route.Metadata.Namespace, e.config.ClusterDomain) != name {
 				continue
 			}
 			delete(others, d.Subset) // one route is enough
@@ -151,7 +153,7 @@ func (e *emptied) rule(o *policy.Object) []breach {
 
 // other returns the label by which a subset selects the Pods of another cluster alone: the one that istiod gives each
 // endpoint, or one of the Pods that names clusters.
-func (e *emptied) other(s policy.RuleSubset, keys map[string]bool) (key, value string, ok bool) {
+func (e *emptied) other(s object.RuleSubset, keys map[string]bool) (key, value string, ok bool) {
 	if cluster, labelled := s.Labels[policy.ClusterLabel]; labelled && !slices.Contains(e.config.Clusters, cluster) {
 		return policy.ClusterLabel, cluster, !e.refused
 	}
@@ -167,7 +169,7 @@ func (e *emptied) other(s policy.RuleSubset, keys map[string]bool) (key, value s
 
 // clusterKeys returns the labels by which a subset of the rule selects the Pods of a cluster of this control plane, so
 // that other values of theirs are other clusters.
-func (e *emptied) clusterKeys(rule *policy.DestinationRule) map[string]bool {
+func (e *emptied) clusterKeys(rule *object.DestinationRule) map[string]bool {
 	keys := map[string]bool{}
 	for _, s := range rule.Subsets {
 		for key, value := range s.Labels {

@@ -1,15 +1,18 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // routeKinds are the kinds of Gateway API routes.
 func routeKinds() []string {
-	return []string{policy.KindHTTPRoute, policy.KindGRPCRoute, policy.KindTCPRoute, policy.KindTLSRoute}
+	return []string{object.KindHTTPRoute, object.KindGRPCRoute, object.KindTCPRoute, object.KindTLSRoute}
 }
 
 // backendMatch answers for the host that a reference of a Route leads to: a Service, or a host by its name. It
 // matches nothing for every other kind.
-func backendMatch(ref policy.Reference, namespace string, view *policy.View) policy.Match {
+func backendMatch(ref object.Reference, namespace string, view *policy.View) policy.Match {
 	if service, ok := ref.Service(namespace); ok {
 		return view.Match(service.FQDN(view.Config().ClusterDomain))
 	}
@@ -20,7 +23,7 @@ func backendMatch(ref policy.Reference, namespace string, view *policy.View) pol
 }
 
 // importMatch answers for the Service that a reference of a Route names as it is in all clusters.
-func importMatch(ref policy.Reference, namespace string, view *policy.View) policy.Match {
+func importMatch(ref object.Reference, namespace string, view *policy.View) policy.Match {
 	service, ok := ref.Import(namespace)
 	if !ok {
 		return policy.Match{}

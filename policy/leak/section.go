@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sections are some of the lists of routes of a VirtualService.
@@ -36,10 +38,10 @@ func sectionOf(path []string) sections {
 // these ports. Whoever changes those of a Service comes second.
 //
 // silent says whether no host of the VirtualService has such a virtual host.
-func sectionsBy(name string, host policy.FencedHost, o *policy.Object, view *policy.View, silent func() bool) sections {
-	_, wildcard := policy.Wildcard(name)
-	_, address := policy.Address(name)
-	service, inside := policy.ParseHost(host.Host, view.Config().ClusterDomain)
+func sectionsBy(name string, host policy.FencedHost, o *object.Object, view *policy.View, silent func() bool) sections {
+	_, wildcard := hostname.Wildcard(name)
+	_, address := hostname.Address(name)
+	service, inside := hostname.Parse(host.Host, view.Config().ClusterDomain)
 	switch {
 	case !o.VirtualService.InMeshAlone() && address:
 		return sectionHTTP
@@ -63,22 +65,22 @@ const anyHostPort = 80
 
 // otherName reports whether a host of an object is a name or an address of a Service that is not its full name, so that
 // Istio finds no Service by it.
-func otherName(name string, host policy.FencedHost, o *policy.Object, view *policy.View) bool {
-	full := policy.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), o.Metadata.Namespace, view.Config().ClusterDomain)
+func otherName(name string, host policy.FencedHost, o *object.Object, view *policy.View) bool {
+	full := hostname.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), o.Metadata.Namespace, view.Config().ClusterDomain)
 	return full != host.Host
 }
 
 // makesNoHost reports whether Istio finds no Service with a port of HTTP by any host of a VirtualService: they are full
 // names of strict Services without one, and other names of strict Services. That no ServiceEntry has one of these is
 // for other rules.
-func makesNoHost(o *policy.Object, view *policy.View) bool {
+func makesNoHost(o *object.Object, view *policy.View) bool {
 	return !slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
-		_, wildcard := policy.Wildcard(name)
+		_, wildcard := hostname.Wildcard(name)
 		host, strict := claimed(name, o.Metadata.Namespace, view)
 		if wildcard || !strict {
 			return true
 		}
-		service, inside := policy.ParseHost(host.Host, view.Config().ClusterDomain)
+		service, inside := hostname.Parse(host.Host, view.Config().ClusterDomain)
 		return !otherName(name, host, o, view) && (!inside || view.Speaks(service).HTTP)
 	})
 }

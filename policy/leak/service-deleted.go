@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceDeleted warns who deletes a strict Service: its companions go with it, and as long as another cluster has a
@@ -18,7 +20,7 @@ func serviceDeleted() Rule {
 		Fix: "Delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it " +
 			"without Pods, or use hold meshConfig and make its namespace strict.",
 		Rows:      []string{"E17"},
-		Kinds:     []string{policy.KindService},
+		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Warn,
 		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
@@ -41,8 +43,8 @@ func serviceDeleted() Rule {
 
 // stays reports whether something keeps a host in this cluster when its Service is gone: its companions, where the config
 // names the Service, or the mesh config. What the Service's annotation asks for goes with it.
-func stays(o *policy.Object, view *policy.View) bool {
-	host, config := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}, view.Config()
+func stays(o *object.Object, view *policy.View) bool {
+	host, config := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}, view.Config()
 	return view.Service(host, nil).Fence == policy.Strict &&
 		(config.Active().Has(policy.MeshConfig) || config.Active() != 0 && config.Names(host))
 }

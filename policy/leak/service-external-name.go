@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceExternalName refuses a strict Service that is only another name for something else than a strict host of this
@@ -21,7 +22,7 @@ func serviceExternalName() Rule {
 		Fix: "Use a Service with a selector, or the full name of a strict host of this cluster, or loosen the " +
 			"fence.",
 		Rows:     []string{"E3"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
 		Mend:     "use a Service with a selector, or the full name of a strict host of this cluster",

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceFenceOnOwned warns of a fence by annotation on a Service that another controller makes and keeps, such as those
@@ -19,11 +21,11 @@ func serviceFenceOnOwned() Rule {
 			"objects. What their object does not say, they take away, and the fence is gone.",
 		Fix: "Put the fence into that controller's own object, on the Namespace, or into scope.services of the " +
 			"FenceConfig.",
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		check: func(o Write, view *policy.View) []breach {
 			owner := o.Service.Owner
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			decision := view.Service(host, o.Metadata.Annotations)
 			if owner == nil || decision.Fence == policy.None {
 				return nil
@@ -49,8 +51,8 @@ func serviceFenceOnOwned() Rule {
 }
 
 // template says where an owner has the annotations of a Service that it makes.
-func template(owner policy.Owner, service string) string {
-	if owner.Group() != policy.GroupFlagger {
+func template(owner object.Owner, service string) string {
+	if owner.Group() != object.GroupFlagger {
 		return fmt.Sprintf("where %s %s has what its Services carry, if it has such a place", owner.Kind, owner.Name)
 	}
 	part := "apex"

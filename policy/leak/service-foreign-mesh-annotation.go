@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // foreignMeshAnnotation is an annotation by which another network than Istio's joins a Service with those of the
@@ -38,7 +39,7 @@ func serviceForeignMeshAnnotation() Rule {
 			"clusters. Istio does not see that, and no hold reaches it.",
 		Fix:      "Remove the annotation, or loosen the fence.",
 		Rows:     []string{"E15"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "that network sends its traffic to other clusters, where Istio cannot see it",
 		Mend:     "remove the annotation",

@@ -1,6 +1,9 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // globalLabel is what Istio's profile ambient goes by: the value "true", and no other, makes a Service global
 // (serviceScopeConfigs in manifests/helm-profiles/ambient.yaml).
@@ -16,7 +19,7 @@ func serviceGlobalLabel() Rule {
 			"every cluster. That holds for a local Service behind a global waypoint too.",
 		Fix:      "Remove the label, or loosen the fence.",
 		Rows:     []string{"E12a", "E12b", "E12c"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "ztunnel and waypoints send its traffic to the Pods of every cluster",
 		Mend:     "remove the label",

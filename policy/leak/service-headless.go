@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceHeadless warns of a strict Service without an address of its own, whose Pods clients choose by
@@ -16,7 +17,7 @@ func serviceHeadless() Rule {
 			"pass on whatever address the client asks for. No hold can change that.",
 		Fix:      "Give the Service a ClusterIP, or keep clients from the Pods of other clusters by a NetworkPolicy.",
 		Rows:     []string{"E4", "F8"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		Leaks:    "sidecars let clients reach its Pods in every cluster, and no hold can change that",
 		Mend:     "give it a ClusterIP, or keep clients from the Pods of other clusters by a NetworkPolicy",

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const ingressWaypointLabel = "istio.io/ingress-use-waypoint"
@@ -19,7 +21,7 @@ func serviceIngressWaypoint() Rule {
 			"It does so before any subset or locality counts. Hold meshConfig keeps waypoints to their cluster.",
 		Fix:      "Remove the label, or add hold meshConfig.",
 		Rows:     []string{"E11"},
-		Kinds:    []string{policy.KindService, policy.KindNamespace},
+		Kinds:    []string{object.KindService, object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "ingress gateways send its traffic to the waypoints of every cluster",
 		Mend:     "remove the label, or add hold meshConfig, which keeps waypoints to their cluster",
@@ -50,11 +52,11 @@ func usesIngressWaypoint(value string) bool {
 }
 
 // strictBelow returns the Service that is written, or one in the Namespace that is, where its fence is strict.
-func strictBelow(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+func strictBelow(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	if o.Service != nil {
 		return strictService(o, view)
 	}
-	all := policy.Host{Namespace: o.Metadata.Name, Name: "*"}
+	all := hostname.Host{Namespace: o.Metadata.Name, Name: "*"}
 	match := view.Match(all.FQDN(view.Config().ClusterDomain))
 	return match.Host(policy.Strict), match.Has(policy.Strict)
 }

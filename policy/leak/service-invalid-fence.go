@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceInvalidFence refuses a value that meshfence does not know, before it counts as absent: of the fence on a
@@ -16,7 +17,7 @@ func serviceInvalidFence() Rule {
 		Why: "An unknown value in an annotation or a label counts as absent. The user would believe in a fence " +
 			"that is not there.",
 		Fix:      "Use strict, prefer or none for a fence, and enforce, warn or audit for an enforcement.",
-		Kinds:    []string{policy.KindService, policy.KindNamespace},
+		Kinds:    []string{object.KindService, object.KindNamespace},
 		Severity: Deny,
 		Leaks:    "it counts as absent",
 		check: func(o Write, _ *policy.View) []breach {

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceLoosenedDestination refuses to loosen a strict Service to which requests for another strict host are sent, and
@@ -16,13 +18,13 @@ func serviceLoosenedDestination() Rule {
 			"those requests in this cluster. If it goes, they go everywhere. Deleting the Service is warned of.",
 		Fix:       "First take the name of the Service out of the object that leads to it.",
 		Rows:      []string{"C16"},
-		Kinds:     []string{policy.KindService},
+		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "those requests go where no fence keeps them in this cluster",
 		Mend:      "take its name out of that object first",
 		check: func(o Write, view *policy.View) []breach {
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			fence := view.Service(host, o.Metadata.Annotations).Fence
 			if o.Own || slices.Contains(deleters(), o.Writer) || (fence == policy.Strict) != o.Deleted || !wasStrict(o, host, view) {
 				return nil
@@ -52,7 +54,7 @@ func serviceLoosenedDestination() Rule {
 }
 
 // wasStrict reports whether a Service was strict before it is written, or would be on its creation if it said nothing.
-func wasStrict(o Write, host policy.Host, view *policy.View) bool {
+func wasStrict(o Write, host hostname.Host, view *policy.View) bool {
 	var annotations map[string]string
 	switch {
 	case o.Deleted:

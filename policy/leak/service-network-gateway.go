@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // gatewayPortLabel is the port on which a Service with a network label takes what is for that network.
@@ -32,7 +33,7 @@ func serviceNetworkGateway() Rule {
 			"by hand may be anywhere.",
 		Fix:      "Remove the label, or the addresses. The gateway of the mesh itself belongs into an exempt namespace.",
 		Rows:     []string{"E19"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "clients of other networks, and gateways, send what is for Pods of this cluster to those addresses",
 		Mend:     "remove the label, or the addresses; the gateway of the mesh belongs into an exempt namespace",
@@ -61,12 +62,12 @@ func serviceNetworkGateway() Rule {
 }
 
 // isGateway reports whether a Service has a port by which istiod takes it for the gateway of a network.
-func isGateway(o *policy.Object) bool {
+func isGateway(o *object.Object) bool {
 	port, err := strconv.ParseInt(o.Metadata.Labels[gatewayPortLabel], 10, 32)
 	if err != nil {
 		port = gatewayPort
 	}
-	return slices.ContainsFunc(o.Service.Ports, func(p policy.ServicePort) bool { return p.Port == port || p.Port == hbonePort })
+	return slices.ContainsFunc(o.Service.Ports, func(p object.ServicePort) bool { return p.Port == port || p.Port == hbonePort })
 }
 
 // handWritten returns the addresses of a Service that no controller gave it, and where they are. Those of a load
@@ -84,7 +85,7 @@ func handWritten(o Write) (path, addresses []string, sure bool) {
 }
 
 // balancers lists the addresses of a Service's load balancers, sorted.
-func balancers(o *policy.Object) []string {
+func balancers(o *object.Object) []string {
 	var addresses []string
 	for _, ingress := range o.Service.Status.LoadBalancer.Ingress {
 		addresses = append(addresses, cmp.Or(ingress.IP, ingress.Hostname))

@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceWithoutLocality warns of a strict Service without a selector under hold locality: istiod takes the locality
@@ -17,7 +18,7 @@ func serviceWithoutLocality() Rule {
 		Why: "istiod takes the locality of an endpoint from its Pod. Endpoints without a Pod have none, and the " +
 			"distribute drops them. Nothing leaks, but calls fail.",
 		Fix:      "Let a selector choose its Pods, or loosen the fence.",
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		Leaks:    "clients are sent to none of its endpoints, and calls fail",
 		Mend:     "let a selector choose its Pods",

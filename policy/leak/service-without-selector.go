@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
@@ -15,7 +16,7 @@ func serviceWithoutSelector() Rule {
 			"whatever their addresses. Hold locality drops them, because they have no locality.",
 		Fix:      "Let a selector choose the Pods of the Service, or loosen the fence.",
 		Rows:     []string{"E1"},
-		Kinds:    []string{policy.KindService},
+		Kinds:    []string{object.KindService},
 		Severity: Deny,
 		Leaks:    "its traffic goes to whatever addresses people write into its endpoints, which pass for local ones",
 		Mend:     "let a selector choose its Pods",

@@ -1,10 +1,14 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // strictService returns the Service that is written, where its fence is strict.
-func strictService(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+func strictService(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	decision := view.Service(host, o.Metadata.Annotations)
 	return policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision}, decision.Fence == policy.Strict
 }
@@ -16,7 +20,7 @@ func ServiceLabels() []string {
 
 // ServiceAnnotations lists the annotations of Services that rules read.
 func ServiceAnnotations() []string {
-	keys := []string{policy.FenceKey, policy.ExportToAnnotation}
+	keys := []string{policy.FenceKey, object.ExportToAnnotation}
 	for _, a := range foreignMeshAnnotations() {
 		keys = append(keys, a.key)
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryFencedHost refuses a ServiceEntry that claims a strict host, in any namespace: its endpoints
@@ -19,7 +20,7 @@ func serviceEntryFencedHost() Rule {
 			"list of clients comes first does the same.",
 		Fix:      "Choose another host, or a narrower wildcard.",
 		Rows:     []string{"D1", "D2", "D3", "D9", "D15"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "the endpoints of this ServiceEntry receive the host's traffic and pass for local ones",
 		Mend:     "choose another host, or a narrower wildcard",

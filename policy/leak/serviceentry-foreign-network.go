@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryForeignNetwork refuses an endpoint in another network in a ServiceEntry that claims a strict host:
@@ -17,7 +18,7 @@ func serviceEntryForeignNetwork() Rule {
 			"cluster. This is refused even if an exemption accepts the claim itself.",
 		Fix:      "Leave the network out, or name that of this cluster.",
 		Rows:     []string{"D6"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "the host's traffic goes to a gateway of that network, which may be in another cluster",
 		Mend:     "leave the network out, or name that of this cluster",

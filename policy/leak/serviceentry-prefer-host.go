@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryPreferHost warns of a ServiceEntry that claims a prefer host: istiod gives its endpoints the id of this
@@ -17,7 +19,7 @@ func serviceEntryPreferHost() Rule {
 		Why: "istiod gives its endpoints the id of this cluster, whatever their address. failoverPriority cannot " +
 			"tell them from local ones, so that they get traffic while local Pods are ready.",
 		Fix:      "Choose another host, or set the fence to none.",
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Warn,
 		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
 		Mend:     "choose another host",
@@ -25,7 +27,7 @@ func serviceEntryPreferHost() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
-				if _, wildcard := policy.Wildcard(h); wildcard {
+				if _, wildcard := hostname.Wildcard(h); wildcard {
 					continue
 				}
 				if host, prefer := claimedAs(policy.Prefer, h, o.Metadata.Namespace, view); prefer {

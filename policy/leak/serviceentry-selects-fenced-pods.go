@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntrySelectsFencedPods refuses a ServiceEntry that gives the Pods of a strict Service another host: it
@@ -25,7 +26,7 @@ func serviceEntrySelectsFencedPods() Rule {
 			"and no hold knows that host. A selector that shares only some labels with the Service is warned of.",
 		Fix:      "Call the Service by its own name, or select by a label that its Pods do not have.",
 		Rows:     []string{"D4"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "the host of this ServiceEntry leads to the Service's Pods in every cluster",
 		Mend:     "call the Service by its own name, or select by a label that its Pods do not have",

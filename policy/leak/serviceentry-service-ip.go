@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryServiceIP refuses a ServiceEntry, in any namespace, that claims the ClusterIP of a strict Service on
@@ -21,7 +22,7 @@ func serviceEntryServiceIP() Rule {
 			"gets what is sent there. The address may come from spec.addresses or from the status.",
 		Fix:      "Leave the address out, list narrower networks, or take another port.",
 		Rows:     []string{"D8", "D13", "D14"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "what clients send to that address goes to the endpoints of this ServiceEntry",
 		Mend:     "leave the address out, list narrower networks, or take another port",
@@ -30,11 +31,11 @@ func serviceEntryServiceIP() Rule {
 }
 
 // claimedAddresses lists the addresses of a ServiceEntry by which it takes what is for strict Services.
-func claimedAddresses(o *policy.Object, view *policy.View) []breach {
+func claimedAddresses(o *object.Object, view *policy.View) []breach {
 	var found []breach
 	one, several := claimedPorts(o, view)
 	claim := func(address string, path ...string) {
-		network, ok := policy.Network(address)
+		network, ok := object.Network(address)
 		ports := one
 		if ok && !network.IsSingleIP() {
 			ports = several
@@ -62,10 +63,10 @@ func claimedAddresses(o *policy.Object, view *policy.View) []breach {
 }
 
 // claimedPorts returns the ports of Services that a ServiceEntry takes by an address of theirs, and by a network.
-func claimedPorts(o *policy.Object, view *policy.View) (one, several policy.Ports) {
+func claimedPorts(o *object.Object, view *policy.View) (one, several policy.Ports) {
 	several.HTTP = true
 	for _, p := range o.ServiceEntry.Ports {
-		if p.Transport() != policy.TransportNone {
+		if p.Transport() != object.TransportNone {
 			one.Numbers = append(one.Numbers, p.Number)
 		}
 	}

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryTakesHiddenHost refuses a ServiceEntry for a TCP port of a strict host that clients of the ServiceEntry do
@@ -20,7 +21,7 @@ func serviceEntryTakesHiddenHost() Rule {
 			"refused.",
 		Fix:      "Give the ServiceEntry an address, take another port, or let the clients know the host.",
 		Rows:     []string{"I8"},
-		Kinds:    []string{policy.KindServiceEntry, policy.KindSidecar},
+		Kinds:    []string{object.KindServiceEntry, object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "what those clients send to the host's address goes to the endpoints of the ServiceEntry",
 		Mend:     "give the ServiceEntry an address, take another port, or let the clients know the host",
@@ -30,7 +31,7 @@ func serviceEntryTakesHiddenHost() Rule {
 				return found
 			}
 			for _, p := range openPorts(o.Object, view) {
-				if p.Transport() != policy.TransportAlone || len(o.ServiceEntry.Addresses) > 0 {
+				if p.Transport() != object.TransportAlone || len(o.ServiceEntry.Addresses) > 0 {
 					continue
 				}
 				if host, strict := view.StrictPort(policy.Ports{Numbers: []int64{p.Number}, HTTP: true}); strict {

@@ -2,6 +2,7 @@ package leak
 
 import (
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // serviceEntryTakesHTTPPort warns of a ServiceEntry without an address for a TCP port of the number of one of HTTP of
@@ -14,7 +15,7 @@ func serviceEntryTakesHTTPPort() Rule {
 			"listener of the ServiceEntry takes it.",
 		Fix:      "Give the ServiceEntry an address, or take another port.",
 		Rows:     []string{"D12"},
-		Kinds:    []string{policy.KindServiceEntry},
+		Kinds:    []string{object.KindServiceEntry},
 		Severity: Warn,
 		Leaks:    "what clients send there that is not HTTP, such as TLS, goes to the endpoints of this ServiceEntry",
 		Mend:     "give the ServiceEntry an address, or take another port",
@@ -25,7 +26,7 @@ func serviceEntryTakesHTTPPort() Rule {
 			var found []breach
 			for _, p := range openPorts(o.Object, view) {
 				host, strict := view.StrictPort(policy.Ports{Numbers: []int64{p.Number}, HTTP: true})
-				if !strict || p.Transport() == policy.TransportAlone {
+				if !strict || p.Transport() == object.TransportAlone {
 					continue
 				}
 				found = append(found, breach{

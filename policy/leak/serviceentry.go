@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // claimedByEntry returns a strict host whose traffic a ServiceEntry takes over with one of its hosts. A name
@@ -25,11 +27,11 @@ func claimedByEntry(host, namespace string, view *policy.View) (policy.FencedHos
 // Namespace, so that it takes the requests of those, and of clients who do not know the host (buildDNSAnswers in Istio's
 // pkg/dns/client/dns.go). A wildcard has the names that it covers (lookupHost there).
 func searched(host string, view *policy.View) (policy.FencedHost, bool) {
-	if services, in, ok := policy.SearchedUnder(host, view.Config().ClusterDomain); ok {
+	if services, in, ok := hostname.SearchedUnder(host, view.Config().ClusterDomain); ok {
 		match := view.Match(services)
-		return match.Host(policy.Strict), match.Has(policy.Strict) && (in == "" || view.Known(policy.Host{Namespace: in}))
+		return match.Host(policy.Strict), match.Has(policy.Strict) && (in == "" || view.Known(hostname.Host{Namespace: in}))
 	}
-	service, ok := policy.Searched(host, view.Config().ClusterDomain)
+	service, ok := hostname.Searched(host, view.Config().ClusterDomain)
 	if !ok || !view.Known(service) {
 		return policy.FencedHost{}, false
 	}
@@ -38,7 +40,7 @@ func searched(host string, view *policy.View) (policy.FencedHost, bool) {
 }
 
 // entryHost returns the tightest strict host that a ServiceEntry claims, which stands for the others.
-func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
+func entryHost(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	var hosts []policy.FencedHost
 	for _, h := range o.ServiceEntry.Hosts {
 		if host, strict := claimedByEntry(h, o.Metadata.Namespace, view); strict {
@@ -51,8 +53,8 @@ func entryHost(o *policy.Object, view *policy.View) (policy.FencedHost, bool) {
 // passesOn reports whether what a wildcard of a ServiceEntry takes goes on to where it was going: the ServiceEntry
 // resolves nothing, and names lead to no address or endpoint of it. An exact host would take the place of the Service.
 // That a VirtualService has routes for such a wildcard is for rules on VirtualServices.
-func passesOn(host string, o *policy.Object) bool {
-	_, wildcard := policy.Wildcard(host)
+func passesOn(host string, o *object.Object) bool {
+	_, wildcard := hostname.Wildcard(host)
 	e := o.ServiceEntry
 	return wildcard && !e.Resolves() && len(e.Addresses) == 0 && len(e.Status.Addresses) == 0 && len(e.Endpoints) == 0 && e.WorkloadSelector == nil
 }

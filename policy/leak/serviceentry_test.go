@@ -7,7 +7,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // TestServiceEntryServiceIP spells the addresses of a Service with two of them, as only a cluster with both
@@ -44,12 +46,12 @@ func TestServiceEntryServiceIP(t *testing.T) {
 			t.Parallel()
 			index := newIndex(t, "meshConfig")
 			index.SetNamespace("shop", nil)
-			host := policy.Host{Namespace: "shop", Name: "reviews"}
+			host := hostname.Host{Namespace: "shop", Name: "reviews"}
 			index.SetService(host, map[string]string{policy.FenceKey: "strict"})
-			index.SetServiceSpec(host, policy.ServiceSpec{
-				ClusterIP: "10.1.2.3", ClusterIPs: []string{"10.1.2.3", "2001:db8::7"}, Ports: []policy.ServicePort{{Port: 9080, Name: "http"}},
+			index.SetServiceSpec(host, object.ServiceSpec{
+				ClusterIP: "10.1.2.3", ClusterIPs: []string{"10.1.2.3", "2001:db8::7"}, Ports: []object.ServicePort{{Port: 9080, Name: "http"}},
 			})
-			entry := fromYAML(t, policy.KindServiceEntry, fmt.Sprintf(
+			entry := fromYAML(t, object.KindServiceEntry, fmt.Sprintf(
 				"metadata: {name: it, namespace: app}\nspec: {hosts: [a.example.com], addresses: [%q], resolution: STATIC, ports: [{number: %d, protocol: TCP}]}", test.address, test.port))
 			findings := leak.NewGuard(leak.Rules()).Check(entry, index.View())
 			if found := len(findings) > 0; found != test.found {
@@ -69,7 +71,7 @@ func newIndex(t *testing.T, hold string) *policy.Index {
 	return policy.NewIndex(config)
 }
 
-func fromYAML(t testing.TB, kind, text string) *policy.Object {
+func fromYAML(t testing.TB, kind, text string) *object.Object {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {

@@ -1,6 +1,10 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // serviceExportFenced refuses to export a strict Service to other clusters, whoever does it: istiod exports by
 // itself where it is told to [G1, F10].
@@ -12,13 +16,13 @@ func serviceExportFenced() Rule {
 			"clusterset.local. No fence covers that name.",
 		Fix:      "Do not export the Service, or loosen its fence.",
 		Rows:     []string{"G1", "F10"},
-		Kinds:    []string{policy.KindServiceExport},
+		Kinds:    []string{object.KindServiceExport},
 		Severity: Deny,
 		Leaks:    "every cluster finds its endpoints, also under the name in clusterset.local, which no fence covers",
 		Mend:     "do not export it",
 		Loosen:   "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
-			host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) {
 				return nil

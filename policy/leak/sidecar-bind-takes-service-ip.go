@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarBindTakesServiceIP refuses a listener of a Sidecar on the ClusterIP of a strict Service that has other hosts
@@ -19,7 +21,7 @@ func sidecarBindTakesServiceIP() Rule {
 			"address takes what no listener of the Service takes.",
 		Fix:      "Bind to another address, or let the listener have strict hosts alone.",
 		Rows:     []string{"I10"},
-		Kinds:    []string{policy.KindSidecar},
+		Kinds:    []string{object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "what clients send to that address goes to the hosts of this listener",
 		Mend:     "bind to another address, or let the listener have strict hosts alone",
@@ -28,7 +30,7 @@ func sidecarBindTakesServiceIP() Rule {
 			var clients []policy.Clients
 			whole := false // whether a listener of all ports was judged: Istio takes one
 			for i, e := range o.Sidecar.Egress {
-				address, ok := policy.Network(e.Bind)
+				address, ok := object.Network(e.Bind)
 				if !ok || importsStrict(e.Hosts, view) {
 					continue
 				}
@@ -63,10 +65,10 @@ func sidecarBindTakesServiceIP() Rule {
 // takenEverywhere lists what a listener of a Sidecar takes on every address: a breach for the hosts that its clients do
 // not know on one of its ports, and where it has all ports a warning for those that they know on ports of HTTP, of what is
 // none.
-func takenEverywhere(e policy.EgressListener, index int, clients []policy.Clients, view *policy.View) []breach {
+func takenEverywhere(e object.EgressListener, index int, clients []policy.Clients, view *policy.View) []breach {
 	ports, numbers := policy.Ports{}, "any port"
 	if p := e.Port; p != nil {
-		if p.Transport() == policy.TransportHTTP {
+		if p.Transport() == object.TransportHTTP {
 			return nil
 		}
 		ports, numbers = on(p.Number), "port "+strconv.FormatInt(p.Number, 10)
@@ -107,7 +109,7 @@ func importsStrict(hosts []string, view *policy.View) bool {
 		if strings.HasPrefix(namespace, "~") {
 			continue
 		}
-		suffix, wildcard := policy.Wildcard(name)
+		suffix, wildcard := hostname.Wildcard(name)
 		if wildcard && !strings.HasSuffix(suffix, ".svc."+view.Config().ClusterDomain) {
 			return false
 		}

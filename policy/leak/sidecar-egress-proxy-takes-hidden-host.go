@@ -2,6 +2,7 @@ package leak
 
 import (
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarEgressProxyTakesHiddenHost refuses a Sidecar that sends what is for unknown hosts to a host that is not strict,
@@ -15,7 +16,7 @@ func sidecarEgressProxyTakesHiddenHost() Rule {
 			"proxy, wherever that is.",
 		Fix:      "Import every strict host, export its Service to these clients, or name a strict host as the proxy.",
 		Rows:     []string{"I5", "I6"},
-		Kinds:    []string{policy.KindSidecar},
+		Kinds:    []string{object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "all that those clients send to the host goes there, wherever that is",
 		Mend:     "import every strict host, export its Service to these clients, or name a strict host",
@@ -44,12 +45,12 @@ func hiddenFromProxied(c *policy.Clients, view *policy.View) (policy.FencedHost,
 }
 
 // proxiesOut reports whether a Sidecar sends what is for unknown hosts to one that is not strict.
-func proxiesOut(o *policy.Object, view *policy.View) bool {
+func proxiesOut(o *object.Object, view *policy.View) bool {
 	proxy := o.Sidecar.EgressProxy()
 	return proxy != nil && !leadsToStrict(*proxy, o, view)
 }
 
-func egressProxyBreach(o *policy.Object, host policy.FencedHost, must string) breach {
+func egressProxyBreach(o *object.Object, host policy.FencedHost, must string) breach {
 	return breach{
 		path:  []string{"spec", "outboundTrafficPolicy", "egressProxy", "host"},
 		value: o.Sidecar.EgressProxy().Host,

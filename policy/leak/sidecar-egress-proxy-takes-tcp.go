@@ -2,6 +2,7 @@ package leak
 
 import (
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarEgressProxyTakesTCP warns of a Sidecar that sends what is for unknown hosts to a host that is not strict: so
@@ -18,7 +19,7 @@ func sidecarEgressProxyTakesTCP() Rule {
 		Fix: "Name a strict host as the proxy, or send nothing but HTTP to those ports, to a name such as " +
 			"<name>.<namespace>.",
 		Rows:     []string{"I7"},
-		Kinds:    []string{policy.KindSidecar},
+		Kinds:    []string{object.KindSidecar},
 		Severity: Warn,
 		Leaks: "what clients send to its ports of HTTP that is not HTTP, such as TLS, goes there, and so do requests whose Host is no name of it, " +
 			"such as its bare name from another namespace",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarEgressProxy refuses a Sidecar that sends what is for unknown hosts to a strict host without a subset, or
@@ -17,7 +18,7 @@ func sidecarEgressProxy() Rule {
 			"cluster.",
 		Fix:      "Name the subset meshfence-local.",
 		Rows:     []string{"I3"},
-		Kinds:    []string{policy.KindSidecar},
+		Kinds:    []string{object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "what is for unknown hosts goes to that host's Pods in every cluster",
 		Mend:     fmt.Sprintf("name subset %s", policy.ReservedSubset),

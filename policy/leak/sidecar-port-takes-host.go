@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarPortTakesHost refuses a Sidecar with a listener of its own for a TCP port of a strict host, by which it knows
@@ -20,7 +21,7 @@ func sidecarPortTakesHost() Rule {
 			"two objects comes second is refused.",
 		Fix:      "Import the host on that port too, leave the port out, or give the ServiceEntry an address.",
 		Rows:     []string{"I11"},
-		Kinds:    []string{policy.KindSidecar, policy.KindServiceEntry},
+		Kinds:    []string{object.KindSidecar, object.KindServiceEntry},
 		Severity: Deny,
 		Leaks:    "what its clients send to the host's address goes to the endpoints of the ServiceEntry",
 		Mend:     "import the host on that port too, leave the port out, or give the ServiceEntry an address",
@@ -31,13 +32,13 @@ func sidecarPortTakesHost() Rule {
 }
 
 // plainOnTLS reports the listeners of TLS by which a Sidecar sends requests for strict hosts to its egress proxy.
-func plainOnTLS(o *policy.Object, view *policy.View) []breach {
+func plainOnTLS(o *object.Object, view *policy.View) []breach {
 	if o.Sidecar == nil || !proxiesOut(o, view) {
 		return nil
 	}
 	var found []breach
 	for i, e := range o.Sidecar.Egress {
-		if e.Port == nil || e.Port.Transport() != policy.TransportTLS {
+		if e.Port == nil || e.Port.Transport() != object.TransportTLS {
 			continue
 		}
 		if host, strict := view.StrictPort(policy.Ports{HTTP: true, Numbers: []int64{e.Port.Number}}); strict {

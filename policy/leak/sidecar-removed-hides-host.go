@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // sidecarRemovedHidesHost refuses the deletion of a Sidecar, and a selector that it gets, where its clients come under
@@ -17,7 +18,7 @@ func sidecarRemovedHidesHost() Rule {
 			"under none. Something else then takes what they send to a strict host that they no longer know.",
 		Fix:       "First remove what would take the traffic, or let the other Sidecar import the host.",
 		Rows:      []string{"I5", "I8", "I9"},
-		Kinds:     []string{policy.KindSidecar},
+		Kinds:     []string{object.KindSidecar},
 		Deletions: true,
 		Severity:  Deny,
 		Leaks:     "what those clients send to the host goes there",

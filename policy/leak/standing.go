@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Standing returns the findings for the objects that let the traffic of a Service out because of this write: the
@@ -15,10 +17,10 @@ import (
 //
 // Of a Namespace it returns what a label brings in that makes its Services strict; see fenced.
 func (g *Guard) Standing(w Write, view *policy.View) []Finding {
-	if w.Kind == policy.KindNamespace {
+	if w.Kind == object.KindNamespace {
 		return g.fenced(w, view)
 	}
-	host := policy.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
+	host := hostname.Host{Namespace: w.Metadata.Namespace, Name: w.Metadata.Name}
 	if w.Deleted {
 		return nil
 	}
@@ -33,26 +35,26 @@ func (g *Guard) Standing(w Write, view *policy.View) []Finding {
 }
 
 // tell makes a view take a Service for what it is in an object.
-func tell(view *policy.View, host policy.Host, o *policy.Object) {
+func tell(view *policy.View, host hostname.Host, o *object.Object) {
 	view.LoadService(host, o.Metadata.Annotations)
 	view.LoadServiceSpec(host, *o.Service)
 }
 
 // backs returns what relates a Service to other objects.
-func backs(o *policy.Object) policy.ServiceSpec {
+func backs(o *object.Object) object.ServiceSpec {
 	spec := *o.Service
-	spec.Status, spec.ExternalIPs, spec.Owner = policy.ServiceStatus{}, nil, nil
+	spec.Status, spec.ExternalIPs, spec.Owner = object.ServiceStatus{}, nil, nil
 	return spec
 }
 
 // inTheWay returns what stands in the way of a Service with a fence that it did not have, and what it brings in for
 // others: a wildcard rule covers it beside strict hosts, or what led to it as to a strict one leads elsewhere now.
-func (g *Guard) inTheWay(w Write, host policy.Host, fence policy.Fence, view *policy.View) []Finding {
+func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *policy.View) []Finding {
 	fqdn := host.FQDN(view.Config().ClusterDomain)
 	loosened := fence == policy.None && wasStrict(w, host, view)
-	find := func() []*policy.Object {
+	find := func() []*object.Object {
 		if fence == policy.None && !loosened {
-			return slices.DeleteFunc(view.Covering(fqdn), func(o *policy.Object) bool { return o.DestinationRule == nil })
+			return slices.DeleteFunc(view.Covering(fqdn), func(o *object.Object) bool { return o.DestinationRule == nil })
 		}
 		return around(host, view)
 	}
@@ -80,7 +82,7 @@ func (g *Guard) inTheWay(w Write, host policy.Host, fence policy.Fence, view *po
 }
 
 // around lists what relates to a Service, and the Gateways on its Pods.
-func around(host policy.Host, view *policy.View) []*policy.Object {
+func around(host hostname.Host, view *policy.View) []*object.Object {
 	list := view.Related(host)
 	for _, o := range view.GatewaysOn(host) {
 		if !slices.Contains(list, o) {
@@ -92,7 +94,7 @@ func around(host policy.Host, view *policy.View) []*policy.Object {
 
 // caught returns the findings that a strict Service brings in with a change of its own. What the backfill repairs as
 // soon as the Service has changed does not count.
-func (g *Guard) caught(w Write, host policy.Host, view *policy.View) []Finding {
+func (g *Guard) caught(w Write, host hostname.Host, view *policy.View) []Finding {
 	tell(view, host, w.Object)
 	related := around(host, view)
 	now := make([][]hit, len(related))

@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // maxRouting is how many objects are judged in one request when a label makes the Services of a Namespace strict. The
@@ -23,7 +25,7 @@ func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 		before = w.Old.Metadata.Labels
 	}
 	strict := func(labels map[string]string) bool {
-		return view.ServiceUnder(labels, policy.Host{Namespace: name}).Fence == policy.Strict
+		return view.ServiceUnder(labels, hostname.Host{Namespace: name}).Fence == policy.Strict
 	}
 	if w.Deleted || strict(before) || !strict(after) {
 		return nil
@@ -71,7 +73,7 @@ func firstOfEach(list []Finding) []Finding {
 }
 
 // unjudged is the finding that objects of a Namespace have not been looked at.
-func unjudged(o *policy.Object, more int) Finding {
+func unjudged(o *object.Object, more int) Finding {
 	rule := routeWithoutEndpoint()
 	path := []string{"metadata", "labels", policy.FenceKey}
 	return Finding{

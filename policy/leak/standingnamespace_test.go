@@ -7,8 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routing are two objects about shop/reviews: routes from elsewhere to a subset, and the rule with the subset of a
@@ -56,8 +57,8 @@ func TestStandingNamespace(t *testing.T) {
 			t.Parallel()
 			index := newIndex(t, "meshConfig")
 			index.SetNamespace("web", nil)
-			namespace := func(metadata string) *policy.Object {
-				o := fromYAML(t, policy.KindNamespace, "metadata: "+metadata)
+			namespace := func(metadata string) *object.Object {
+				o := fromYAML(t, object.KindNamespace, "metadata: "+metadata)
 				o.Metadata.Name, o.Metadata.Namespace = "shop", "shop"
 				return o
 			}
@@ -66,9 +67,9 @@ func TestStandingNamespace(t *testing.T) {
 				w.Old = namespace(test.old)
 				index.SetNamespace("shop", w.Old.Metadata.Labels)
 			}
-			service := fromYAML(t, policy.KindService, fmt.Sprintf("metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: %q}}\nspec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}", test.service))
-			index.SetService(policy.Host{Namespace: "shop", Name: "reviews"}, service.Metadata.Annotations)
-			index.SetServiceSpec(policy.Host{Namespace: "shop", Name: "reviews"}, *service.Service)
+			service := fromYAML(t, object.KindService, fmt.Sprintf("metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: %q}}\nspec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}", test.service))
+			index.SetService(hostname.Host{Namespace: "shop", Name: "reviews"}, service.Metadata.Annotations)
+			index.SetServiceSpec(hostname.Host{Namespace: "shop", Name: "reviews"}, *service.Service)
 			for _, text := range test.objects {
 				kind, _, _ := strings.Cut(strings.TrimPrefix(text, "kind: "), "\n")
 				index.SetObject(fromYAML(t, kind, text))
@@ -94,10 +95,10 @@ func TestStandingNamespaceIsBounded(t *testing.T) {
 	const objects = 1234
 	index := newIndex(t, "meshConfig")
 	for i := range objects {
-		index.SetObject(fromYAML(t, policy.KindDestinationRule,
+		index.SetObject(fromYAML(t, object.KindDestinationRule,
 			fmt.Sprintf("metadata: {name: a%d, namespace: shop}\nspec: {host: host%d, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}", i, i)))
 	}
-	w := leak.Write{Object: fromYAML(t, policy.KindNamespace, "metadata: {name: shop, namespace: shop, labels: {meshfence.io/fence: strict}}")}
+	w := leak.Write{Object: fromYAML(t, object.KindNamespace, "metadata: {name: shop, namespace: shop, labels: {meshfence.io/fence: strict}}")}
 	found := leak.NewGuard(leak.Rules()).Standing(w, index.View())
 	if len(found) != 11 || found[9].More != 490 || !strings.Contains(found[9].Message, "; and 490 more [") {
 		t.Fatalf("%d findings, the tenth %+v", len(found), found[min(9, len(found)-1)])

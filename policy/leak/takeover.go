@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // takenHost is a strict host whose traffic a VirtualService takes over.
@@ -22,7 +24,7 @@ type takenHost struct {
 // or network covers only the tightest, which stands for the others. One that is bound to gateways only routes what
 // arrives there, so that a wildcard in it takes over nothing, unless it is for server names inside the cluster domain,
 // as those of TLS between clusters are.
-func takenOver(o *policy.Object, view *policy.View) []takenHost {
+func takenOver(o *object.Object, view *policy.View) []takenHost {
 	var taken []takenHost
 	at := map[[2]string]int{}
 	add := func(host policy.FencedHost, wildcard string, by sections) {
@@ -57,7 +59,7 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 		return taken
 	}
 	for _, subnet := range o.VirtualService.Subnets() {
-		network, ok := policy.Network(subnet.Network)
+		network, ok := object.Network(subnet.Network)
 		if !ok {
 			continue
 		}
@@ -74,12 +76,12 @@ func takenOver(o *policy.Object, view *policy.View) []takenHost {
 
 // takeName adds what a VirtualService takes over by one of its names; wildcards says whether one that is a wildcard
 // counts.
-func takeName(name string, o *policy.Object, view *policy.View, wildcards bool, add func(host policy.FencedHost, wildcard string)) {
-	if host, ok := policy.ServerName(name); ok {
+func takeName(name string, o *object.Object, view *policy.View, wildcards bool, add func(host policy.FencedHost, wildcard string)) {
+	if host, ok := hostname.ServerName(name); ok {
 		name = host
 	}
 	wildcard := ""
-	if _, ok := policy.Wildcard(name); ok {
+	if _, ok := hostname.Wildcard(name); ok {
 		wildcard = name
 	}
 	if wildcard != "" && !wildcards {
@@ -92,7 +94,7 @@ func takeName(name string, o *policy.Object, view *policy.View, wildcards bool, 
 
 // insideDomain reports whether a wildcard is for names of the cluster domain, and not for any.
 func insideDomain(name string, view *policy.View) bool {
-	suffix, wildcard := policy.Wildcard(strings.ToLower(name))
+	suffix, wildcard := hostname.Wildcard(strings.ToLower(name))
 	domain := ".svc." + view.Config().ClusterDomain
 	return wildcard && suffix != "" && (strings.HasSuffix(suffix, domain) || strings.HasSuffix(domain, suffix))
 }
@@ -151,7 +153,7 @@ func (t *takeover) but(fqdn string) (whole policy.FencedHost, ok bool) {
 }
 
 // hasOthers reports whether a VirtualService that is for sidecars and for gateways has a host that is no strict one.
-func hasOthers(o *policy.Object, view *policy.View) bool {
+func hasOthers(o *object.Object, view *policy.View) bool {
 	if !o.VirtualService.InMesh() || o.VirtualService.InMeshAlone() {
 		return false
 	}

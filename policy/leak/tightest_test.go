@@ -10,7 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // crowd returns an index in which Namespace shop softens what becomes of findings, and the FenceConfig locks but one
@@ -22,56 +24,56 @@ func crowd(t *testing.T, scope string) *policy.Index {
 	index.SetNamespace("app", map[string]string{policy.EnforcementLabel: "audit"})
 	index.SetNamespace("bank", nil)
 	for i, name := range []string{"a", "reviews", "z"} {
-		h := policy.Host{Namespace: "shop", Name: name}
+		h := hostname.Host{Namespace: "shop", Name: name}
 		index.SetService(h, map[string]string{policy.FenceKey: "strict"})
-		index.SetServiceSpec(h, policy.ServiceSpec{
-			Selector: map[string]string{"app": "reviews"}, ClusterIP: fmt.Sprintf("10.0.0.%d", i+1), Ports: []policy.ServicePort{{Port: 80}},
+		index.SetServiceSpec(h, object.ServiceSpec{
+			Selector: map[string]string{"app": "reviews"}, ClusterIP: fmt.Sprintf("10.0.0.%d", i+1), Ports: []object.ServicePort{{Port: 80}},
 		})
 	}
 	return index
 }
 
 // decoys are objects that touch all three Services of the crowd in one finding, by the rule that finds them.
-func decoys() map[string]*policy.Object {
-	object := func(kind string, fill func(*policy.Object)) *policy.Object {
-		o := &policy.Object{Kind: kind, Metadata: policy.Metadata{Namespace: "shop", Name: "it", Labels: map[string]string{"app": "reviews"}}}
+func decoys() map[string]*object.Object {
+	obj := func(kind string, fill func(*object.Object)) *object.Object {
+		o := &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: "shop", Name: "it", Labels: map[string]string{"app": "reviews"}}}
 		fill(o)
 		return o
 	}
 	labels := map[string]string{"app": "reviews"}
-	elsewhere := []policy.HTTPRoute{{
-		Redirect: &policy.HTTPRedirect{Authority: "example.com"},
-		Match: []policy.HTTPMatch{{ClientMatch: policy.ClientMatch{
-			SourceLabels: map[string]string{"a": "b"}, Gateways: []string{policy.MeshGateway},
+	elsewhere := []object.HTTPRoute{{
+		Redirect: &object.HTTPRedirect{Authority: "example.com"},
+		Match: []object.HTTPMatch{{ClientMatch: object.ClientMatch{
+			SourceLabels: map[string]string{"a": "b"}, Gateways: []string{object.MeshGateway},
 		}}},
 	}}
 	all := []string{"a", "reviews", "z"}
-	return map[string]*policy.Object{
-		"destinationrule-tunnel": object(policy.KindDestinationRule, func(o *policy.Object) {
-			o.DestinationRule = &policy.DestinationRule{Host: "*.shop.svc.cluster.local", TrafficPolicy: &policy.TrafficPolicy{Tunnel: &policy.Tunnel{}}}
+	return map[string]*object.Object{
+		"destinationrule-tunnel": obj(object.KindDestinationRule, func(o *object.Object) {
+			o.DestinationRule = &object.DestinationRule{Host: "*.shop.svc.cluster.local", TrafficPolicy: &object.TrafficPolicy{Tunnel: &object.Tunnel{}}}
 		}),
-		"serviceentry-fenced-host": object(policy.KindServiceEntry, func(o *policy.Object) {
-			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"*.local"}, Resolution: "DNS"}
+		"serviceentry-fenced-host": obj(object.KindServiceEntry, func(o *object.Object) {
+			o.ServiceEntry = &object.ServiceEntry{Hosts: []string{"*.local"}, Resolution: "DNS"}
 		}),
-		"serviceentry-foreign-network": object(policy.KindServiceEntry, func(o *policy.Object) {
-			o.ServiceEntry = &policy.ServiceEntry{Hosts: all, Endpoints: []policy.WorkloadEntry{{Network: "n2"}}}
+		"serviceentry-foreign-network": obj(object.KindServiceEntry, func(o *object.Object) {
+			o.ServiceEntry = &object.ServiceEntry{Hosts: all, Endpoints: []object.WorkloadEntry{{Network: "n2"}}}
 		}),
-		"serviceentry-selects-fenced-pods": object(policy.KindServiceEntry, func(o *policy.Object) {
-			o.ServiceEntry = &policy.ServiceEntry{Hosts: []string{"example.com"}, WorkloadSelector: &policy.WorkloadSelector{Labels: labels}}
+		"serviceentry-selects-fenced-pods": obj(object.KindServiceEntry, func(o *object.Object) {
+			o.ServiceEntry = &object.ServiceEntry{Hosts: []string{"example.com"}, WorkloadSelector: &object.WorkloadSelector{Labels: labels}}
 		}),
-		"workloadentry-joins-fenced-service": object(policy.KindWorkloadEntry, func(o *policy.Object) {
-			o.WorkloadEntry = &policy.WorkloadEntry{Labels: labels}
+		"workloadentry-joins-fenced-service": obj(object.KindWorkloadEntry, func(o *object.Object) {
+			o.WorkloadEntry = &object.WorkloadEntry{Labels: labels}
 		}),
-		"virtualservice-redirect": object(policy.KindVirtualService, func(o *policy.Object) {
-			o.VirtualService = &policy.VirtualService{Hosts: all, HTTP: elsewhere}
+		"virtualservice-redirect": obj(object.KindVirtualService, func(o *object.Object) {
+			o.VirtualService = &object.VirtualService{Hosts: all, HTTP: elsewhere}
 		}),
-		"virtualservice-source-labels": object(policy.KindVirtualService, func(o *policy.Object) {
-			o.VirtualService = &policy.VirtualService{Hosts: all, HTTP: elsewhere}
+		"virtualservice-source-labels": obj(object.KindVirtualService, func(o *object.Object) {
+			o.VirtualService = &object.VirtualService{Hosts: all, HTTP: elsewhere}
 		}),
-		"gateway-exposes-fenced-host": object(policy.KindGateway, func(o *policy.Object) {
-			o.Gateway = &policy.Gateway{Servers: []policy.GatewayServer{{Hosts: []string{"*/*"}, TLS: &policy.GatewayTLS{Mode: "AUTO_PASSTHROUGH"}}}}
+		"gateway-exposes-fenced-host": obj(object.KindGateway, func(o *object.Object) {
+			o.Gateway = &object.Gateway{Servers: []object.GatewayServer{{Hosts: []string{"*/*"}, TLS: &object.GatewayTLS{Mode: "AUTO_PASSTHROUGH"}}}}
 		}),
-		"pod-foreign-network": object(policy.KindPod, func(o *policy.Object) {
+		"pod-foreign-network": obj(object.KindPod, func(o *object.Object) {
 			o.Metadata.Labels = map[string]string{"app": "reviews", "topology.istio.io/network": "n2"}
 		}),
 	}
@@ -108,7 +110,7 @@ func TestTightestHost(t *testing.T) {
 }
 
 func cutHost(fqdn string) (name, namespace string, ok bool) {
-	h, ok := policy.ParseHost(fqdn, "cluster.local")
+	h, ok := hostname.Parse(fqdn, "cluster.local")
 	return h.Name, h.Namespace, ok
 }
 
@@ -130,10 +132,10 @@ func TestEnforcementIsThatOfTheHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index := crowd(t, "{}")
-			index.SetService(policy.Host{Namespace: "bank", Name: "ledger"}, map[string]string{policy.FenceKey: "strict"})
-			o := &policy.Object{
-				Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: test.in, Name: "it"},
-				ServiceEntry: &policy.ServiceEntry{Hosts: []string{test.host}, Resolution: "DNS"},
+			index.SetService(hostname.Host{Namespace: "bank", Name: "ledger"}, map[string]string{policy.FenceKey: "strict"})
+			o := &object.Object{
+				Kind: object.KindServiceEntry, Metadata: object.Metadata{Namespace: test.in, Name: "it"},
+				ServiceEntry: &object.ServiceEntry{Hosts: []string{test.host}, Resolution: "DNS"},
 			}
 			view := index.View()
 			var got string
@@ -157,12 +159,12 @@ func TestFurtherHosts(t *testing.T) {
 	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")
 	for i := range 13 {
 		many = append(many, fmt.Sprintf("s%02d", i))
-		index.SetService(policy.Host{Namespace: "shop", Name: many[i]}, nil)
+		index.SetService(hostname.Host{Namespace: "shop", Name: many[i]}, nil)
 	}
-	entry := func(hosts []string) *policy.Object {
-		return &policy.Object{
-			Kind: policy.KindServiceEntry, Metadata: policy.Metadata{Namespace: "shop", Name: "it"},
-			ServiceEntry: &policy.ServiceEntry{Hosts: hosts, Endpoints: []policy.WorkloadEntry{{Network: "n2"}}},
+	entry := func(hosts []string) *object.Object {
+		return &object.Object{
+			Kind: object.KindServiceEntry, Metadata: object.Metadata{Namespace: "shop", Name: "it"},
+			ServiceEntry: &object.ServiceEntry{Hosts: hosts, Endpoints: []object.WorkloadEntry{{Network: "n2"}}},
 		}
 	}
 	for name, test := range map[string]struct {
@@ -187,25 +189,25 @@ func TestFurtherHosts(t *testing.T) {
 
 // far returns objects by which requests for bank/ledger go to app/gw, which is strict as well, and what comes from
 // elsewhere joins that.
-func far(t *testing.T, exemptions string) (index *policy.Index, route, joined *policy.Object) {
+func far(t *testing.T, exemptions string) (index *policy.Index, route, joined *object.Object) {
 	t.Helper()
 	index = policy.NewIndex(configFrom(t, exemptions))
 	index.SetNamespace("app", map[string]string{policy.EnforcementLabel: "audit"})
 	index.SetNamespace("bank", nil)
-	for _, h := range []policy.Host{{Namespace: "bank", Name: "ledger"}, {Namespace: "app", Name: "gw"}} {
+	for _, h := range []hostname.Host{{Namespace: "bank", Name: "ledger"}, {Namespace: "app", Name: "gw"}} {
 		index.SetService(h, map[string]string{policy.FenceKey: "strict"})
-		index.SetServiceSpec(h, policy.ServiceSpec{Selector: map[string]string{"app": h.Name}})
+		index.SetServiceSpec(h, object.ServiceSpec{Selector: map[string]string{"app": h.Name}})
 	}
-	route = &policy.Object{
-		Kind: policy.KindVirtualService, Metadata: policy.Metadata{Namespace: "app", Name: "route"},
-		VirtualService: &policy.VirtualService{
+	route = &object.Object{
+		Kind: object.KindVirtualService, Metadata: object.Metadata{Namespace: "app", Name: "route"},
+		VirtualService: &object.VirtualService{
 			Hosts: []string{"ledger.bank.svc.cluster.local"},
-			HTTP:  []policy.HTTPRoute{{Route: []policy.WeightedDestination{{Destination: &policy.Destination{Host: "gw"}}}}},
+			HTTP:  []object.HTTPRoute{{Route: []object.WeightedDestination{{Destination: &object.Destination{Host: "gw"}}}}},
 		},
 	}
-	joined = &policy.Object{
-		Kind: policy.KindWorkloadEntry, Metadata: policy.Metadata{Namespace: "app", Name: "far", Labels: map[string]string{"team": "far"}},
-		WorkloadEntry: &policy.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "gw"}},
+	joined = &object.Object{
+		Kind: object.KindWorkloadEntry, Metadata: object.Metadata{Namespace: "app", Name: "far", Labels: map[string]string{"team": "far"}},
+		WorkloadEntry: &object.WorkloadEntry{Address: "10.9.9.9", Labels: map[string]string{"app": "gw"}},
 	}
 	return index, route, joined
 }
@@ -229,8 +231,8 @@ func TestDestinationOfAnother(t *testing.T) {
 	now := time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {
 		exemptions string
-		first      func(route, joined *policy.Object) *policy.Object
-		second     func(route, joined *policy.Object) *policy.Object
+		first      func(route, joined *object.Object) *object.Object
+		second     func(route, joined *object.Object) *object.Object
 		now        time.Time
 		want       string
 	}{
@@ -264,6 +266,6 @@ func TestDestinationOfAnother(t *testing.T) {
 	}
 }
 
-func first(route, _ *policy.Object) *policy.Object { return route }
+func first(route, _ *object.Object) *object.Object { return route }
 
-func second(_, joined *policy.Object) *policy.Object { return joined }
+func second(_, joined *object.Object) *object.Object { return joined }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Verdict sorts the findings of one object by what becomes of them.
@@ -90,5 +91,5 @@ func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 
 // ExemptedBy reports whether an exemption accepts the finding at that moment.
 func (f Finding) ExemptedBy(e policy.Exemption, now time.Time) bool {
-	return e.Covers(f.Rule, policy.Metadata{Namespace: f.Namespace, Name: f.Name, Labels: f.Labels}, now)
+	return e.Covers(f.Rule, object.Metadata{Namespace: f.Namespace, Name: f.Name, Labels: f.Labels}, now)
 }

@@ -1,6 +1,9 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // virtualServiceForeignHost refuses a VirtualService that takes over the traffic of a strict host and sends it to
 // a host that is not strict, by itself or through a delegate, and a delegate that does [C3, C5, C14, H5].
@@ -13,7 +16,7 @@ func virtualServiceForeignHost() Rule {
 			"the cluster. A delegate counts as the VirtualService that uses it.",
 		Fix:      "Fence that destination too, or name another one.",
 		Rows:     []string{"C3", "C5", "C14", "C15", "C17", "H5"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
 		Mend:     "fence that destination too, or name another one",

@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceForeignSubset refuses a destination of a strict host that names no subset, or the reserved
@@ -20,7 +22,7 @@ func virtualServiceForeignSubset() Rule {
 			"The reserved subset of another cluster leads there.",
 		Fix:      "Name a subset of this cluster, and let no other webhook take out what admission adds.",
 		Rows:     []string{"A2", "C1", "C2", "C6", "C13"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "the route sends traffic to every cluster",
 		Mend:     "name a subset, or let no other webhook take out what admission adds",
@@ -31,7 +33,7 @@ func virtualServiceForeignSubset() Rule {
 				if d.Subset == "" || d.Subset == policy.ReservedSubset || !routes.used(path) {
 					continue
 				}
-				host := policy.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
+				host := hostname.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain)
 				match := view.Match(host)
 				if !match.Has(policy.Strict) {
 					continue

@@ -1,6 +1,9 @@
 package leak
 
-import "github.com/meshfence/meshfence/policy"
+import (
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
+)
 
 // virtualServiceMirror refuses a VirtualService that takes over the traffic of a strict host and copies it to a
 // host that is not strict, by itself or through a delegate, and a delegate that does [C4, C5].
@@ -12,7 +15,7 @@ func virtualServiceMirror() Rule {
 			"like the request itself.",
 		Fix:      "Fence that destination too, or name another one.",
 		Rows:     []string{"C4", "C5"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "a copy of the host's requests goes where no fence keeps it in this cluster",
 		Mend:     "fence that destination too, or name another one",

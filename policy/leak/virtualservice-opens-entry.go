@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceOpensEntry refuses a VirtualService that sends the connections of a ServiceEntry to a host that is not
@@ -19,7 +20,7 @@ func virtualServiceOpensEntry() Rule {
 			"if it comes second.",
 		Fix:      "Name a strict host, or give the ServiceEntry an address of its own.",
 		Rows:     []string{"D8", "I8", "I11"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "what clients send to the host's address goes to that destination",
 		Mend:     "name a strict host, or give the ServiceEntry an address of its own",
@@ -45,10 +46,10 @@ func virtualServiceOpensEntry() Rule {
 }
 
 // unresolved lists the ServiceEntries that resolve nothing and whose hosts a VirtualService speaks for.
-func unresolved(o *policy.Object, view *policy.View) []*policy.Object {
-	var entries []*policy.Object
-	seen := map[policy.Key]bool{}
-	add := func(other *policy.Object) {
+func unresolved(o *object.Object, view *policy.View) []*object.Object {
+	var entries []*object.Object
+	seen := map[object.Key]bool{}
+	add := func(other *object.Object) {
 		if other.ServiceEntry != nil && !seen[other.Key()] && !other.ServiceEntry.Resolves() && speaksFor(o, other) {
 			seen[other.Key()] = true
 			entries = append(entries, other)
@@ -68,7 +69,7 @@ func unresolved(o *policy.Object, view *policy.View) []*policy.Object {
 }
 
 // speaksFor reports whether a VirtualService has a host of a ServiceEntry among its own.
-func speaksFor(o, entry *policy.Object) bool {
+func speaksFor(o, entry *object.Object) bool {
 	for _, host := range entry.ServiceEntry.Hosts {
 		if o.VirtualService.SpeaksFor(host) {
 			return true
@@ -78,10 +79,10 @@ func speaksFor(o, entry *policy.Object) bool {
 }
 
 // takenIfResolved lists the strict hosts whose traffic a ServiceEntry would take if it had endpoints.
-func takenIfResolved(entry *policy.Object, view *policy.View) []policy.FencedHost {
+func takenIfResolved(entry *object.Object, view *policy.View) []policy.FencedHost {
 	spec := *entry.ServiceEntry
 	spec.Resolution = "STATIC"
-	resolved := &policy.Object{Kind: entry.Kind, Metadata: entry.Metadata, ServiceEntry: &spec}
+	resolved := &object.Object{Kind: entry.Kind, Metadata: entry.Metadata, ServiceEntry: &spec}
 	var hosts []policy.FencedHost
 	for _, b := range claimedAddresses(resolved, view) {
 		hosts = append(hosts, b.host)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceRedirect warns of a VirtualService that takes over the traffic of a strict host and tells its
@@ -19,7 +20,7 @@ func virtualServiceRedirect() Rule {
 			"does the same on the way.",
 		Fix:      "Name a strict host.",
 		Rows:     []string{"C11"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Warn,
 		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
 		Mend:     "name a strict host",
@@ -39,7 +40,7 @@ func virtualServiceRedirect() Rule {
 }
 
 // sentOn returns the places in a VirtualService that have requests ask for a host further on that is not strict.
-func sentOn(o *policy.Object, host policy.FencedHost, view *policy.View) []breach {
+func sentOn(o *object.Object, host policy.FencedHost, view *policy.View) []breach {
 	var found []breach
 	for path, authority := range o.VirtualService.Authorities() {
 		if !authorityIsStrict(authority, o.Metadata.Namespace, view) {
@@ -50,13 +51,13 @@ func sentOn(o *policy.Object, host policy.FencedHost, view *policy.View) []breac
 }
 
 // sentOnByDelegates returns the delegates of a VirtualService that do so.
-func sentOnByDelegates(o *policy.Object, host policy.FencedHost, view *policy.View) []breach {
+func sentOnByDelegates(o *object.Object, host policy.FencedHost, view *policy.View) []breach {
 	var found []breach
-	known := map[policy.Delegate][]breach{}
+	known := map[object.Delegate][]breach{}
 	for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
 		there, asked := known[d]
 		if !asked {
-			delegate, exists := view.Object(policy.Key{Kind: policy.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
+			delegate, exists := view.Object(object.Key{Kind: object.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
 			if exists && len(delegate.VirtualService.Hosts) == 0 && sees(o, delegate) {
 				there = sentOn(delegate, host, view)
 			}

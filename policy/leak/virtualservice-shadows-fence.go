@@ -3,6 +3,7 @@ package leak
 import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceShadowsFence refuses a VirtualService that takes the place of a companion and has no route for some
@@ -16,7 +17,7 @@ func virtualServiceShadowsFence() Rule {
 			"routes.",
 		Fix:      "Let no other webhook take out what admission adds, or write the routes.",
 		Rows:     []string{"A3", "C7", "C9"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,
 		Leaks:    "what no route is for goes to every cluster",
 		Mend:     "let no other webhook take out what admission adds, or write the routes",

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceSourceLabels warns of a match in a VirtualService of a strict host that says both which clients
@@ -18,7 +19,7 @@ func virtualServiceSourceLabels() Rule {
 			"client of those gateways, and for the whole mesh if that is one of them.",
 		Fix:      "Remove gateways from the match, or write a VirtualService for those gateways alone.",
 		Rows:     []string{"C8", "C9"},
-		Kinds:    []string{policy.KindVirtualService},
+		Kinds:    []string{object.KindVirtualService},
 		Severity: Warn,
 		Leaks:    "the route is for every client of those gateways, and of the mesh where that is one of them",
 		Mend:     "remove gateways from the match, or write a VirtualService for them alone",

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // virtualServiceTakesServerNames refuses TLS routes for any server name on a Gateway's port for other clusters that lead
@@ -22,7 +23,7 @@ func virtualServiceTakesServerNames() Rule {
 			"comes second is refused.",
 		Fix:      "Name the server names that the route is for, or take another port.",
 		Rows:     []string{"H5"},
-		Kinds:    []string{policy.KindVirtualService, policy.KindGateway},
+		Kinds:    []string{object.KindVirtualService, object.KindGateway},
 		Severity: Deny,
 		Leaks:    "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
 		Mend:     "name the server names that the route is for, or another port",
@@ -48,7 +49,7 @@ type takenNames struct {
 }
 
 // routes judges the TLS routes of a VirtualService.
-func (t takenNames) routes(o *policy.Object) []breach {
+func (t takenNames) routes(o *object.Object) []breach {
 	var found []breach
 	for i, route := range o.VirtualService.TLS {
 		gateway, taken := t.taken(route, o)
@@ -58,7 +59,7 @@ func (t takenNames) routes(o *policy.Object) []breach {
 		for j, d := range route.Route {
 			if b, foreign := t.foreign(o, d); foreign {
 				b.path = []string{"spec", "tls", strconv.Itoa(i), "route", strconv.Itoa(j), "destination", "host"}
-				b.must += fmt.Sprintf(", because Gateway %s/%s lets every server name in on port %d", gateway.Namespace, gateway.Name, policy.EastWestPort)
+				b.must += fmt.Sprintf(", because Gateway %s/%s lets every server name in on port %d", gateway.Namespace, gateway.Name, object.EastWestPort)
 				found = append(found, b)
 			}
 		}
@@ -67,20 +68,20 @@ func (t takenNames) routes(o *policy.Object) []breach {
 }
 
 // taken returns a Gateway on which a route takes the server names of strict hosts.
-func (t takenNames) taken(route policy.TLSRoute, o *policy.Object) (policy.Key, bool) {
+func (t takenNames) taken(route object.TLSRoute, o *object.Object) (object.Key, bool) {
 	for _, key := range o.AnyServerName(route) {
 		if gateway, exists := t.view.Object(key); exists && t.server(gateway.Gateway) >= 0 {
 			return key, true
 		}
 	}
-	return policy.Key{}, false
+	return object.Key{}, false
 }
 
 // server returns the index of a server that lets the server names of strict hosts in and looks at nothing else of them;
 // -1 where there is none.
-func (t takenNames) server(g *policy.Gateway) int {
-	return slices.IndexFunc(g.Servers, func(s policy.GatewayServer) bool {
-		return s.Port.Number == policy.EastWestPort && s.TLS != nil && s.TLS.Mode == "PASSTHROUGH" && slices.ContainsFunc(s.Hosts, func(host string) bool {
+func (t takenNames) server(g *object.Gateway) int {
+	return slices.IndexFunc(g.Servers, func(s object.GatewayServer) bool {
+		return s.Port.Number == object.EastWestPort && s.TLS != nil && s.TLS.Mode == "PASSTHROUGH" && slices.ContainsFunc(s.Hosts, func(host string) bool {
 			_, name, qualified := strings.Cut(host, "/")
 			if !qualified {
 				name = host
@@ -91,7 +92,7 @@ func (t takenNames) server(g *policy.Gateway) int {
 }
 
 // foreign returns what is wrong with a destination, at no place yet.
-func (t takenNames) foreign(o *policy.Object, d policy.WeightedDestination) (breach, bool) {
+func (t takenNames) foreign(o *object.Object, d object.WeightedDestination) (breach, bool) {
 	if d.Destination == nil {
 		return breach{}, false
 	}
@@ -100,7 +101,7 @@ func (t takenNames) foreign(o *policy.Object, d policy.WeightedDestination) (bre
 }
 
 // gateway judges the VirtualServices with such routes that are bound to a Gateway.
-func (t takenNames) gateway(o *policy.Object) []breach {
+func (t takenNames) gateway(o *object.Object) []breach {
 	server := t.server(o.Gateway)
 	if server < 0 {
 		return nil
@@ -119,7 +120,7 @@ func (t takenNames) gateway(o *policy.Object) []breach {
 }
 
 // leads returns a host to which a VirtualService leads any server name that arrives at a Gateway, and that is no fence.
-func (t takenNames) leads(o *policy.Object, gateway policy.Key) (string, bool) {
+func (t takenNames) leads(o *object.Object, gateway object.Key) (string, bool) {
 	for _, route := range o.VirtualService.TLS {
 		if !slices.Contains(o.AnyServerName(route), gateway) {
 			continue

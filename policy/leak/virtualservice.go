@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // foreignDestinations reports where a VirtualService sends the traffic of strict hosts, or with mirrors a copy of it,
@@ -28,7 +29,7 @@ func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
 
 // foreignFrom does for some of the hosts what foreignDestinations does; others says that the VirtualService has hosts
 // that are no strict ones, and by is added to the place of a breach.
-func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to *destinations, mirrors bool) []breach {
+func foreignFrom(o *object.Object, taken []takenHost, by string, others bool, to *destinations, mirrors bool) []breach {
 	if len(taken) == 0 {
 		return nil
 	}
@@ -47,7 +48,7 @@ func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to
 			add(detour.breach(hosts), append(path, "host"))
 		}
 	}
-	delegates := map[policy.Delegate]*breach{}
+	delegates := map[object.Delegate]*breach{}
 	for path, d := range o.VirtualService.Delegates(o.Metadata.Namespace) {
 		from := takeovers.by(path)
 		if from == nil || !routes.used(path) || others && routes.forGateways(path) {
@@ -68,8 +69,8 @@ func foreignFrom(o *policy.Object, taken []takenHost, by string, others bool, to
 // foreignDelegate returns what is wrong with a delegate that sends its requests to hosts that are no fence for those
 // of its root, if there is such a VirtualService and it gives its routes to the Namespace of the root
 // (mergeVirtualServices in pilot/pkg/model/virtualservice_controller.go).
-func foreignDelegate(d policy.Delegate, root *policy.Object, from *takeover, to *destinations, mirrors bool) *breach {
-	delegate, exists := to.view.Object(policy.Key{Kind: policy.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
+func foreignDelegate(d object.Delegate, root *object.Object, from *takeover, to *destinations, mirrors bool) *breach {
+	delegate, exists := to.view.Object(object.Key{Kind: object.KindVirtualService, Namespace: d.Namespace, Name: d.Name})
 	if !exists || len(delegate.VirtualService.Hosts) > 0 || !sees(root, delegate) {
 		return nil
 	}
@@ -113,7 +114,7 @@ type foreignTarget struct {
 }
 
 // foreignInDelegate does for a delegate what foreignDestinations does for its roots. It names the first of them.
-func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breach {
+func foreignInDelegate(o *object.Object, to *destinations, mirrors bool) []breach {
 	for _, root := range roots(o, to.view) {
 		taken := bySection(takenOver(root, to.view), sectionHTTP)
 		if len(taken) == 0 {
@@ -139,7 +140,7 @@ func foreignInDelegate(o *policy.Object, to *destinations, mirrors bool) []breac
 
 // routes answers for the routes of one VirtualService, each of which is read once however many destinations it has.
 type routes struct {
-	v      *policy.VirtualService
+	v      *object.VirtualService
 	config *policy.Config
 
 	section, index string
@@ -147,10 +148,10 @@ type routes struct {
 	// gateways do.
 	here, gateways bool
 	// weights are those of the destinations where any has one; nil where none has.
-	weights []policy.WeightedDestination
+	weights []object.WeightedDestination
 }
 
-func newRoutes(v *policy.VirtualService, config *policy.Config) *routes {
+func newRoutes(v *object.VirtualService, config *policy.Config) *routes {
 	return &routes{v: v, config: config}
 }
 
@@ -161,15 +162,15 @@ func (r *routes) read(path []string) {
 	}
 	r.section, r.index = path[1], path[2]
 	clients := r.v.ClientMatches(path)
-	r.here = len(clients) == 0 || slices.ContainsFunc(clients, func(m policy.ClientMatch) bool {
+	r.here = len(clients) == 0 || slices.ContainsFunc(clients, func(m object.ClientMatch) bool {
 		cluster, said := m.SourceLabels[policy.ClusterLabel]
 		return !said || len(m.Gateways) > 0 || slices.Contains(r.config.Clusters, cluster)
 	})
-	r.gateways = len(clients) > 0 && !slices.ContainsFunc(clients, func(m policy.ClientMatch) bool {
-		return len(m.Gateways) == 0 || slices.Contains(m.Gateways, policy.MeshGateway)
+	r.gateways = len(clients) > 0 && !slices.ContainsFunc(clients, func(m object.ClientMatch) bool {
+		return len(m.Gateways) == 0 || slices.Contains(m.Gateways, object.MeshGateway)
 	})
 	r.weights = r.v.Weighted(path)
-	if len(r.weights) < 2 || !slices.ContainsFunc(r.weights, func(d policy.WeightedDestination) bool { return d.Weight > 0 }) {
+	if len(r.weights) < 2 || !slices.ContainsFunc(r.weights, func(d object.WeightedDestination) bool { return d.Weight > 0 }) {
 		r.weights = nil
 	}
 }
@@ -195,7 +196,7 @@ func (r *routes) forGateways(path []string) bool {
 }
 
 // sees says that a root may have the routes of a delegate.
-func sees(root, delegate *policy.Object) bool {
+func sees(root, delegate *object.Object) bool {
 	exportTo, own := delegate.VirtualService.ExportTo, root.Metadata.Namespace
 	return public(exportTo) || slices.Contains(exportTo, own) ||
 		slices.Contains(exportTo, ".") && delegate.Metadata.Namespace == own

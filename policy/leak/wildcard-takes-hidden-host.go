@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // wildcardTakesHiddenHost refuses a ServiceEntry or VirtualService with a wildcard such as *.<namespace> or *.svc, which
@@ -22,7 +24,7 @@ func wildcardTakesHiddenHost() Rule {
 			"objects comes second is refused.",
 		Fix:      "Choose another wildcard, or let the clients know the host.",
 		Rows:     []string{"I9"},
-		Kinds:    []string{policy.KindServiceEntry, policy.KindVirtualService, policy.KindSidecar},
+		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService, object.KindSidecar},
 		Severity: Deny,
 		Leaks:    "the requests of those clients for a short name of the host go where the wildcard leads",
 		Mend:     "choose another wildcard, or let the clients know the host",
@@ -36,7 +38,7 @@ func wildcardTakesHiddenHost() Rule {
 }
 
 // hiddenUnderWildcards judges a ServiceEntry or VirtualService.
-func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
+func hiddenUnderWildcards(o *object.Object, view *policy.View) []breach {
 	var found []breach
 	var importers []policy.Clients
 	for i, name := range wildcardHosts(o) {
@@ -70,7 +72,7 @@ func hiddenUnderWildcards(o *policy.Object, view *policy.View) []breach {
 }
 
 // hiddenFromWildcards judges a Sidecar.
-func hiddenFromWildcards(o *policy.Object, view *policy.View) []breach {
+func hiddenFromWildcards(o *object.Object, view *policy.View) []breach {
 	var found []breach
 	for _, c := range view.ClientsOf(o) {
 		for _, w := range wildcardsOver(&c, view) {
@@ -86,7 +88,7 @@ func hiddenFromWildcards(o *policy.Object, view *policy.View) []breach {
 // wildcard is a host of a ServiceEntry or VirtualService that takes requests for strict hosts that some clients do
 // not know.
 type wildcard struct {
-	object *policy.Object
+	object *object.Object
 	name   string
 	host   policy.FencedHost
 }
@@ -118,14 +120,14 @@ func wildcardsOver(c *policy.Clients, view *policy.View) []wildcard {
 	return found
 }
 
-func wildcardHosts(o *policy.Object) []string {
+func wildcardHosts(o *object.Object) []string {
 	if o.ServiceEntry != nil {
 		return o.ServiceEntry.Hosts
 	}
 	return o.VirtualService.Hosts
 }
 
-func exportOf(o *policy.Object) []string {
+func exportOf(o *object.Object) []string {
 	if o.ServiceEntry != nil {
 		return o.ServiceEntry.ExportTo
 	}
@@ -134,7 +136,7 @@ func exportOf(o *policy.Object) []string {
 
 // takesNames reports whether what an object takes by a name can get out: a VirtualService may lead to strict hosts alone,
 // by itself.
-func takesNames(o *policy.Object, view *policy.View) bool {
+func takesNames(o *object.Object, view *policy.View) bool {
 	if o.VirtualService == nil {
 		return true
 	}
@@ -151,33 +153,33 @@ func takesNames(o *policy.Object, view *policy.View) bool {
 
 // takesShort reports whether an object may take requests for short names by a wildcard: by their Host, unless they go on
 // to where they were going, or by an address that names of a search domain lead to.
-func takesShort(name string, o *policy.Object, view *policy.View) bool {
+func takesShort(name string, o *object.Object, view *policy.View) bool {
 	if _, search := searchDomain(name, o, view); search {
 		return true
 	}
-	_, short := policy.ShortWildcard(name)
+	_, short := hostname.ShortWildcard(name)
 	return short && (o.ServiceEntry == nil || !passesOn(name, o) || routed(name, view))
 }
 
 // searchDomain returns the Namespace whose clients have a search domain all of whose names lead to an address of a
 // ServiceEntry, by a wildcard.
-func searchDomain(name string, o *policy.Object, view *policy.View) (namespace string, ok bool) {
+func searchDomain(name string, o *object.Object, view *policy.View) (namespace string, ok bool) {
 	if o.ServiceEntry == nil || !addressed(o) {
 		return "", false
 	}
-	return policy.SearchDomain(name, view.Config().ClusterDomain)
+	return hostname.SearchDomain(name, view.Config().ClusterDomain)
 }
 
 // addressed reports whether names lead to an address of a ServiceEntry, on whatever port.
-func addressed(o *policy.Object) bool {
+func addressed(o *object.Object) bool {
 	return len(o.ServiceEntry.Addresses)+len(o.ServiceEntry.Status.Addresses) > 0
 }
 
 // hiddenUnder returns the strict hosts that clients ask for by a name under a wildcard, where they know that and not the
 // hosts. In a search domain it covers the names of all: the first that clients of that Namespace ask for
 // (lookupHost in Istio's pkg/dns/client/dns.go). Where names lead to an address they do so on every port.
-func hiddenUnder(c *policy.Clients, o *policy.Object, name string, view *policy.View) (policy.FencedHost, bool) {
-	suffix, _ := policy.ShortWildcard(name)
+func hiddenUnder(c *policy.Clients, o *object.Object, name string, view *policy.View) (policy.FencedHost, bool) {
+	suffix, _ := hostname.ShortWildcard(name)
 	if o.VirtualService != nil {
 		if !c.Routes(o.Metadata.Namespace, name, o.VirtualService.ExportTo) {
 			return policy.FencedHost{}, false
@@ -193,17 +195,17 @@ func hiddenUnder(c *policy.Clients, o *policy.Object, name string, view *policy.
 	case addressed(o):
 		return view.StrictHiddenName(c, policy.Ports{}, suffix)
 	}
-	numbers := listening(c, o, name, policy.Transport.Named)
+	numbers := listening(c, o, name, object.Transport.Named)
 	if len(numbers) == 0 {
 		return policy.FencedHost{}, false
 	}
 	return view.StrictHiddenName(c, policy.Ports{Numbers: numbers}, suffix)
 }
 
-func anyTransport(policy.Transport) bool { return true }
+func anyTransport(object.Transport) bool { return true }
 
 // listening lists the ports, sorted, on which clients listen for a host of a ServiceEntry by such a transport.
-func listening(c *policy.Clients, o *policy.Object, host string, such func(policy.Transport) bool) []int64 {
+func listening(c *policy.Clients, o *object.Object, host string, such func(object.Transport) bool) []int64 {
 	var numbers []int64
 	for _, p := range o.ServiceEntry.Ports {
 		if c.Listen(o, host, p, such) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // wildcardTakesShortName warns of a wildcard such as *.<namespace> or *.svc that covers short names of strict hosts, on
@@ -23,7 +25,7 @@ func wildcardTakesShortName() Rule {
 			"requests.",
 		Fix:      "Choose another wildcard.",
 		Rows:     []string{"D16"},
-		Kinds:    []string{policy.KindServiceEntry, policy.KindVirtualService},
+		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService},
 		Severity: Warn,
 		Mend:     "choose another wildcard",
 		check: func(o Write, view *policy.View) []breach {
@@ -32,7 +34,7 @@ func wildcardTakesShortName() Rule {
 			}
 			var found []breach
 			for i, name := range wildcardHosts(o.Object) {
-				suffix, ok := policy.ShortWildcard(name)
+				suffix, ok := hostname.ShortWildcard(name)
 				if !ok {
 					continue
 				}
@@ -60,7 +62,7 @@ type taken struct {
 // shortNamesTaken lists what a wildcard of an object takes although clients know the hosts. That of a VirtualService has
 // no closing dot unless it is written with one, and a ServiceEntry that resolves nothing lets all go on to where it was
 // going, unless a VirtualService says otherwise.
-func shortNamesTaken(o *policy.Object, name string, view *policy.View) []taken {
+func shortNamesTaken(o *object.Object, name string, view *policy.View) []taken {
 	requests := taken{what: "a request for that name with a closing dot", ports: policy.Ports{HTTP: true}}
 	if o.VirtualService != nil {
 		if !strings.HasSuffix(name, ".") || len(o.VirtualService.HTTP) == 0 {
@@ -75,9 +77,9 @@ func shortNamesTaken(o *policy.Object, name string, view *policy.View) []taken {
 	bare := len(o.ServiceEntry.BarePorts()) > 0
 	for _, p := range o.ServiceEntry.Ports {
 		switch t := p.Transport(); {
-		case t == policy.TransportHTTP, t == policy.TransportAuto && bare:
+		case t == object.TransportHTTP, t == object.TransportAuto && bare:
 			requests.ports.Numbers = append(requests.ports.Numbers, p.Number)
-		case t == policy.TransportTLS && bare:
+		case t == object.TransportTLS && bare:
 			tls.ports.Numbers = append(tls.ports.Numbers, p.Number)
 		}
 	}
@@ -93,7 +95,7 @@ func shortNamesTaken(o *policy.Object, name string, view *policy.View) []taken {
 
 // routed reports whether a VirtualService sends what is for a host of a ServiceEntry to one that is not strict.
 func routed(name string, view *policy.View) bool {
-	return slices.ContainsFunc(view.Covering(name), func(o *policy.Object) bool {
+	return slices.ContainsFunc(view.Covering(name), func(o *object.Object) bool {
 		return o.VirtualService != nil && takesNames(o, view)
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // subzoneLabel is the label of the part of a locality that Kubernetes does not know.
@@ -33,7 +35,7 @@ func workloadEntryJoinsFencedService() Rule {
 		Fix: "Change a label that the Service selects. For a workload of this cluster add an exemption to the " +
 			"FenceConfig.",
 		Rows:     []string{"D5", "D6", "D7", "D14"},
-		Kinds:    []string{policy.KindWorkloadEntry, policy.KindWorkloadGroup},
+		Kinds:    []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
 		Severity: Deny,
 		Leaks:    "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
 		Mend:     "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
@@ -48,7 +50,7 @@ func workloadEntryJoinsFencedService() Rule {
 }
 
 // joining returns the breach of a WorkloadEntry or WorkloadGroup that a strict Service selects.
-func joining(o *policy.Object, view *policy.View) (breach, bool) {
+func joining(o *object.Object, view *policy.View) (breach, bool) {
 	workload := workloadOf(o)
 	path, overPath := []string{"spec", "labels"}, []string{"metadata", "labels"}
 	if o.WorkloadGroup != nil {
@@ -80,7 +82,7 @@ func joining(o *policy.Object, view *policy.View) (breach, bool) {
 }
 
 // workloadOf returns the workload of a WorkloadEntry, or what those of a WorkloadGroup will look like.
-func workloadOf(o *policy.Object) *policy.WorkloadEntry {
+func workloadOf(o *object.Object) *object.WorkloadEntry {
 	if o.WorkloadGroup != nil {
 		return &o.WorkloadGroup.Template
 	}
@@ -90,7 +92,7 @@ func workloadOf(o *policy.Object) *policy.WorkloadEntry {
 // workloadLabels merges the labels of a WorkloadEntry or WorkloadGroup as istiod does (ConvertWorkloadEntry in Istio's
 // pilot/pkg/serviceregistry/serviceentry/conversion.go and workloadEntryFromGroup in
 // pilot/pkg/autoregistration/controller.go).
-func workloadLabels(o *policy.Object) map[string]string {
+func workloadLabels(o *object.Object) map[string]string {
 	over := o.Metadata.Labels
 	if o.WorkloadGroup != nil {
 		over = o.WorkloadGroup.Metadata.Labels
@@ -105,7 +107,7 @@ func workloadLabels(o *policy.Object) map[string]string {
 // selectors, for each cluster whose istiod may do so: cluster, network and locality (AugmentLabels in Istio's
 // pilot/pkg/serviceregistry/util/label and convertWorkloadEntryToWorkloadInstance in
 // pilot/pkg/serviceregistry/serviceentry/conversion.go).
-func augmented(o *policy.Object, config *policy.Config) []map[string]string {
+func augmented(o *object.Object, config *policy.Config) []map[string]string {
 	list := make([]map[string]string, len(config.Clusters))
 	workload := workloadOf(o)
 	for i, cluster := range config.Clusters {
@@ -132,7 +134,7 @@ func augmented(o *policy.Object, config *policy.Config) []map[string]string {
 
 // localityOf returns the locality that istiod gives a workload with such labels (convertWorkloadEntryToWorkloadInstance in
 // its pilot/pkg/serviceregistry/serviceentry/conversion.go).
-func localityOf(workload *policy.WorkloadEntry, labels map[string]string) string {
+func localityOf(workload *object.WorkloadEntry, labels map[string]string) string {
 	label := cmp.Or(labels[localityLabel], labels[shortLocalityLabel])
 	return cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/"))
 }
@@ -141,7 +143,7 @@ func localityOf(workload *policy.WorkloadEntry, labels map[string]string) string
 // does not list for this cluster: a distribute drops the endpoints that are in none of its own (applyLocalityWeights in
 // Istio's pilot/pkg/networking/core/loadbalancer). Where Nodes say which they are, any may become one. What a
 // WorkloadGroup makes may get one from its proxy, and clients of a Service without a ClusterIP choose by themselves.
-func keptOut(o *policy.Object, view *policy.View) bool {
+func keptOut(o *object.Object, view *policy.View) bool {
 	config := view.Config()
 	if o.WorkloadEntry == nil || !config.Active().Has(policy.Locality) {
 		return false
@@ -156,7 +158,7 @@ func keptOut(o *policy.Object, view *policy.View) bool {
 }
 
 // selectsWorkload reports whether a Service selects a WorkloadEntry, or those of a WorkloadGroup.
-func selectsWorkload(host policy.Host, o *policy.Object, view *policy.View) bool {
+func selectsWorkload(host hostname.Host, o *object.Object, view *policy.View) bool {
 	return view.Selects(host, workloadLabels(o)) || slices.ContainsFunc(augmented(o, view.Config()), func(all map[string]string) bool {
 		return view.Selects(host, all)
 	})
@@ -165,8 +167,8 @@ func selectsWorkload(host policy.Host, o *policy.Object, view *policy.View) bool
 // registered says whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else
 // has changed it since.
 func registered(o Write, b breach, view *policy.View) bool {
-	group, ok := view.Object(policy.Key{
-		Kind: policy.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
+	group, ok := view.Object(object.Key{
+		Kind: object.KindWorkloadGroup, Namespace: o.Metadata.Namespace, Name: o.Metadata.Annotations[groupAnnotation],
 	})
 	if o.WorkloadEntry == nil || !ok {
 		return false

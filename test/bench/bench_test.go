@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -58,15 +60,15 @@ func newTarget(tb testing.TB, services int) *target {
 		index.SetNamespace(namespace, nil)
 	}
 	for _, name := range []string{"reviews", "ratings"} {
-		index.SetService(policy.Host{Namespace: "shop", Name: name}, nil)
+		index.SetService(hostname.Host{Namespace: "shop", Name: name}, nil)
 	}
-	index.SetService(policy.Host{Namespace: "open", Name: "web"}, nil)
+	index.SetService(hostname.Host{Namespace: "open", Name: "web"}, nil)
 	for i := range services {
 		namespace := fmt.Sprintf("team-%d", i/100)
 		if i%100 == 0 {
 			index.SetNamespace(namespace, nil)
 		}
-		index.SetService(policy.Host{Namespace: namespace, Name: fmt.Sprintf("service-%d", i%100)}, nil)
+		index.SetService(hostname.Host{Namespace: namespace, Name: fmt.Sprintf("service-%d", i%100)}, nil)
 	}
 	metrics, err := webhook.NewMetrics(prometheus.NewRegistry())
 	if err != nil {
@@ -82,8 +84,8 @@ func newTarget(tb testing.TB, services int) *target {
 	logf.SetLogger(logr.Discard())
 	mutator := a.Mutator()
 	t := &target{mux: http.NewServeMux()}
-	t.mux.Handle(webhook.MutatePath, mutator)
-	t.mux.Handle(webhook.ValidatePath, a.Validator())
+	t.mux.Handle(admit.MutatePath, mutator)
+	t.mux.Handle(admit.ValidatePath, a.Validator())
 	// The same logger, so that the difference is what admission itself does.
 	t.floor = &admission.Webhook{LogConstructor: mutator.LogConstructor, Handler: admission.HandlerFunc(
 		func(context.Context, admission.Request) admission.Response {
@@ -104,15 +106,15 @@ func serve(h http.Handler, s scenario) *httptest.ResponseRecorder {
 func scenarios(tb testing.TB) map[string]scenario {
 	tb.Helper()
 	return map[string]scenario{
-		"DestinationRule/mutate-noop":   {webhook.MutatePath, review(tb, "DestinationRule", destinationRule("open", "web", "v1")), "allowed"},
-		"DestinationRule/mutate-edit":   {webhook.MutatePath, review(tb, "DestinationRule", unfencedSubset()), "patched"},
-		"DestinationRule/mutate-first":  {webhook.MutatePath, review(tb, "DestinationRule", destinationRule("shop", "reviews", "v1")), "patched"},
-		"DestinationRule/validate-noop": {webhook.ValidatePath, review(tb, "DestinationRule", destinationRule("open", "web", "v1")), "allowed"},
-		"DestinationRule/validate-deny": {webhook.ValidatePath, review(tb, "DestinationRule", destinationRule("shop", "reviews", "v1")), "denied"},
-		"VirtualService/mutate-noop":    {webhook.MutatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-local")), "allowed"},
-		"VirtualService/mutate-edit":    {webhook.MutatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "")), "patched"},
-		"VirtualService/validate-noop":  {webhook.ValidatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-local")), "allowed"},
-		"VirtualService/validate-deny":  {webhook.ValidatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-m1c2")), "denied"},
+		"DestinationRule/mutate-noop":   {admit.MutatePath, review(tb, "DestinationRule", destinationRule("open", "web", "v1")), "allowed"},
+		"DestinationRule/mutate-edit":   {admit.MutatePath, review(tb, "DestinationRule", unfencedSubset()), "patched"},
+		"DestinationRule/mutate-first":  {admit.MutatePath, review(tb, "DestinationRule", destinationRule("shop", "reviews", "v1")), "patched"},
+		"DestinationRule/validate-noop": {admit.ValidatePath, review(tb, "DestinationRule", destinationRule("open", "web", "v1")), "allowed"},
+		"DestinationRule/validate-deny": {admit.ValidatePath, review(tb, "DestinationRule", destinationRule("shop", "reviews", "v1")), "denied"},
+		"VirtualService/mutate-noop":    {admit.MutatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-local")), "allowed"},
+		"VirtualService/mutate-edit":    {admit.MutatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "")), "patched"},
+		"VirtualService/validate-noop":  {admit.ValidatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-local")), "allowed"},
+		"VirtualService/validate-deny":  {admit.ValidatePath, review(tb, "VirtualService", virtualService("shop", "reviews", "meshfence-m1c2")), "denied"},
 	}
 }
 
@@ -141,7 +143,7 @@ func review(tb testing.TB, kind string, object map[string]any) []byte {
 	if len(raw) < 6<<10 || len(raw) > 8<<10 {
 		tb.Fatalf("%s has %d bytes, want about 7 kB", kind, len(raw))
 	}
-	route, ok := webhook.RouteFor("networking.istio.io", kind)
+	route, ok := admit.KindFor("networking.istio.io", kind)
 	if !ok {
 		tb.Fatalf("no route for %s", kind)
 	}

@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/test/testbed"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 // certificateRights is all that SelfSigned needs, and leader election.
@@ -89,7 +89,7 @@ type certificateBed struct {
 	cluster   *testbed.Cluster
 	client    kubernetes.Interface
 	namespace string
-	replicas  [2]*webhook.Certificates
+	replicas  [2]*certificate.Serving
 }
 
 func TestCertificateRotationUnderLoad(t *testing.T) {
@@ -151,7 +151,7 @@ func TestCertificateRotationUnderLoad(t *testing.T) {
 }
 
 // startReplica starts a manager with a webhook that admits everything, and returns its port.
-func startReplica(t *testing.T, user *rest.Config) (*webhook.Certificates, int) {
+func startReplica(t *testing.T, user *rest.Config) (*certificate.Serving, int) {
 	t.Helper()
 	mgr, err := ctrl.NewManager(user, ctrl.Options{
 		Logger:                        logr.Discard(),
@@ -165,10 +165,10 @@ func startReplica(t *testing.T, user *rest.Config) (*webhook.Certificates, int) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificates, err := webhook.SelfSigned(mgr, webhook.SelfSignedOptions{
+	certificates, err := certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
 		Namespace:      "meshfence",
 		Service:        "fence",
-		Configurations: webhook.WebhookConfigurations{Mutating: "fence", Validating: "fence"},
+		Configurations: certificate.WebhookConfigurations{Mutating: "fence", Validating: "fence"},
 		DNSNames:       []string{"localhost"},
 		CADuration:     time.Hour,
 		LeafDuration:   leafDuration,

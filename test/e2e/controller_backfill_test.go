@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // backfilled is how many Services, DestinationRules and VirtualServices stand before meshfence does: 201 objects.
@@ -48,7 +49,7 @@ func (b *leaderBed) makeService(t *testing.T, namespace, name string) {
 // makeRules creates the DestinationRule and the VirtualService of a Service.
 func (b *leaderBed) makeRules(t *testing.T, namespace, name string) {
 	t.Helper()
-	rule, route := istio(policy.KindDestinationRule, namespace, name), istio(policy.KindVirtualService, namespace, name)
+	rule, route := istio(object.KindDestinationRule, namespace, name), istio(object.KindVirtualService, namespace, name)
 	rule.Object["spec"] = map[string]any{
 		"host": name, "subsets": []any{map[string]any{"name": "v1", "labels": map[string]any{"version": "v1"}}},
 	}
@@ -74,7 +75,7 @@ func (b *leaderBed) inLine(ctx context.Context, namespace string) (map[string]in
 			counts["Service"]++
 		}
 	}
-	for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
+	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(istio(kind, "", "").GroupVersionKind())
 		if err := b.List(ctx, list, client.InNamespace(namespace)); err != nil {
@@ -95,7 +96,7 @@ func (b *leaderBed) allInLine(ctx context.Context, namespace string, n int) erro
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{policy.KindService, policy.KindDestinationRule, policy.KindVirtualService} {
+	for _, kind := range []string{object.KindService, object.KindDestinationRule, object.KindVirtualService} {
 		if counts[kind] != n {
 			return fmt.Errorf("%v of %d are in line", counts, n)
 		}
@@ -124,10 +125,10 @@ func TestBackfill(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if counts[policy.KindVirtualService] == 0 {
+		if counts[object.KindVirtualService] == 0 {
 			return fmt.Errorf("%v are in line", counts)
 		}
-		if counts[policy.KindDestinationRule] != backfilled || counts[policy.KindService] != 0 {
+		if counts[object.KindDestinationRule] != backfilled || counts[object.KindService] != 0 {
 			t.Errorf("%v are in line, but DestinationRules come first and Services last", counts)
 		}
 		return nil
@@ -171,7 +172,7 @@ func TestBackfillTakesBack(t *testing.T) {
 		if err == nil && len(counts) > 0 {
 			err = fmt.Errorf("%v still fenced", counts)
 		}
-		if counts[policy.KindDestinationRule] < counts[policy.KindVirtualService] {
+		if counts[object.KindDestinationRule] < counts[object.KindVirtualService] {
 			t.Fatalf("%v: routes lead to subsets that are gone", counts)
 		}
 		return err
@@ -197,7 +198,7 @@ kind: VirtualService
 metadata: {name: closed}
 spec: {hosts: [svc-00], http: [{directResponse: {status: 503}}]}
 `)
-	route, rule := istio(policy.KindVirtualService, namespace, "closed"), istio(policy.KindDestinationRule, namespace, "svc-00-meshfence")
+	route, rule := istio(object.KindVirtualService, namespace, "closed"), istio(object.KindDestinationRule, namespace, "svc-00-meshfence")
 	if err := b.read(t.Context(), route); err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +278,7 @@ spec: {hosts: [argo], http: [{route: [{destination: {host: argo}}]}]}
 	eventually(t, "all are in line", func(ctx context.Context) error { return b.allInLine(ctx, namespace, 1) })
 	for _, o := range []client.Object{
 		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "argo"}},
-		istio(policy.KindDestinationRule, namespace, "argo"), istio(policy.KindVirtualService, namespace, "argo"),
+		istio(object.KindDestinationRule, namespace, "argo"), istio(object.KindVirtualService, namespace, "argo"),
 	} {
 		if err := b.read(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -338,7 +339,7 @@ func TestBackfillIsRefused(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
 	namespace := b.CreateNamespace(t, nil)
 	b.makeOld(t, namespace, 2)
-	bad := istio(policy.KindDestinationRule, namespace, "svc-00")
+	bad := istio(object.KindDestinationRule, namespace, "svc-00")
 	if err := b.read(t.Context(), bad); err != nil {
 		t.Fatal(err)
 	}
@@ -353,11 +354,11 @@ func TestBackfillIsRefused(t *testing.T) {
 		if failed := l.backfill(t, "failed"); failed != 1 {
 			return fmt.Errorf("%d failed, want 1", failed)
 		}
-		return b.event(ctx, "BackfillFailed", policy.KindDestinationRule)
+		return b.event(ctx, "BackfillFailed", object.KindDestinationRule)
 	})
 	eventually(t, "the others are in line, but for the route that needs the refused object", func(ctx context.Context) error {
 		counts, err := b.inLine(ctx, namespace)
-		if err == nil && (counts[policy.KindService] != 2 || counts[policy.KindDestinationRule] != 1 || counts[policy.KindVirtualService] != 1) {
+		if err == nil && (counts[object.KindService] != 2 || counts[object.KindDestinationRule] != 1 || counts[object.KindVirtualService] != 1) {
 			err = fmt.Errorf("%v are in line", counts)
 		}
 		return err
@@ -381,7 +382,7 @@ spec: {host: svc-00.%s.svc.cluster.local}
 	b.configure(t, fmt.Sprintf("%sscope: {namespaces: [{name: %s, fence: strict}], exemptNamespaces: [%s]}\n", subsetConfig, namespace, exempt))
 	l := b.lead(t, controller.Options{BackfillRate: 1000, Settle: time.Millisecond})
 	eventually(t, "the others are in line", func(ctx context.Context) error { return b.allInLine(ctx, namespace, 1) })
-	old := istio(policy.KindDestinationRule, exempt, "old")
+	old := istio(object.KindDestinationRule, exempt, "old")
 	if err := b.read(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +399,7 @@ func TestBackfillMendsWhatAdmissionMissed(t *testing.T) {
 	// Nothing about the Service changes afterwards that would make the backfill look.
 	b.makeService(t, namespace, "svc-00")
 	eventually(t, "the companions stand", func(ctx context.Context) error {
-		return b.read(ctx, istio(policy.KindVirtualService, namespace, "svc-00-meshfence"))
+		return b.read(ctx, istio(object.KindVirtualService, namespace, "svc-00-meshfence"))
 	})
 	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
 		webhooks := istio(kind, "", "fence-leader")
@@ -408,7 +409,7 @@ func TestBackfillMendsWhatAdmissionMissed(t *testing.T) {
 		}
 	}
 	eventually(t, "the API server calls no webhook", func(ctx context.Context) error {
-		probe := istio(policy.KindDestinationRule, namespace, "probe")
+		probe := istio(object.KindDestinationRule, namespace, "probe")
 		probe.Object["spec"] = map[string]any{"host": "probe"}
 		if err := b.Create(ctx, probe, client.DryRunAll); err != nil {
 			return err

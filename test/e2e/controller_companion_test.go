@@ -26,6 +26,7 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
@@ -57,8 +58,8 @@ func startCompanions(t *testing.T, config, service string, o controller.Options)
 	t.Helper()
 	b := newLeaderBed(t, config)
 	c := &companions{leaderBed: b, leader: b.lead(t, o), namespace: b.CreateNamespace(t, nil)}
-	c.rule = istio(policy.KindDestinationRule, c.namespace, "reviews-meshfence")
-	c.route = istio(policy.KindVirtualService, c.namespace, "reviews-meshfence")
+	c.rule = istio(object.KindDestinationRule, c.namespace, "reviews-meshfence")
+	c.route = istio(object.KindVirtualService, c.namespace, "reviews-meshfence")
 	c.apply(t, c.namespace, service)
 	return c
 }
@@ -259,7 +260,7 @@ metadata: {name: mine}
 spec: {hosts: [%s], http: [{route: [{destination: {host: reviews}}]}]}
 `, c.host()))
 	eventually(t, "the route gives way", c.none)
-	for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
+	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 		if err := c.Delete(t.Context(), istio(kind, c.namespace, "mine")); err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +299,7 @@ spec: {selector: {app: last}, ports: [{port: 80}]}
 `, c.host()))
 	// The last Service comes after the others, so that all of them have been seen by then.
 	eventually(t, "the companions of the last Service stand", func(ctx context.Context) error {
-		return c.read(ctx, istio(policy.KindVirtualService, c.namespace, "last-meshfence"))
+		return c.read(ctx, istio(object.KindVirtualService, c.namespace, "last-meshfence"))
 	})
 	eventually(t, "the companions stand", c.both)
 	if got := c.metric(t, "meshfence_companion_writes_total", "delete"); got != 0 {
@@ -338,7 +339,7 @@ func TestCompanionsAreRepaired(t *testing.T) {
 // TestCompanionNameIsTaken has an object with the name of a companion from before meshfence.
 func TestCompanionNameIsTaken(t *testing.T) {
 	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "strict", "none", 1), quickly)
-	taken := istio(policy.KindDestinationRule, c.namespace, "reviews-meshfence")
+	taken := istio(object.KindDestinationRule, c.namespace, "reviews-meshfence")
 	taken.Object["spec"] = map[string]any{"host": "ratings"}
 	if err := c.itself(t).Create(t.Context(), taken); err != nil {
 		t.Fatal(err)
@@ -376,14 +377,14 @@ kind: Service
 metadata: {name: last, annotations: {meshfence.io/fence: strict}}
 spec: {selector: {app: last}, ports: [{port: 80}]}
 `)
-	route, rule := istio(policy.KindVirtualService, namespace, "reviews-meshfence"), istio(policy.KindDestinationRule, namespace, "mine")
+	route, rule := istio(object.KindVirtualService, namespace, "reviews-meshfence"), istio(object.KindDestinationRule, namespace, "mine")
 	b.refuseLabelled(t, rule)
 	b.lead(t, quickly)
 	eventually(t, "an Event tells of it, with the name of the rule", func(ctx context.Context) error {
 		return b.event(ctx, "RuleLacksSubset", "Service", "DestinationRule mine has no subset")
 	})
 	eventually(t, "the route of a Service without such a rule stands", func(ctx context.Context) error {
-		return b.read(ctx, istio(policy.KindVirtualService, namespace, "last-meshfence"))
+		return b.read(ctx, istio(object.KindVirtualService, namespace, "last-meshfence"))
 	})
 	if err := b.gone(t.Context(), route); err != nil {
 		t.Errorf("the route must wait for the subset: %v", err)
@@ -445,7 +446,7 @@ func TestCompanionRuleOutlastsRoutes(t *testing.T) {
 			c := startCompanions(t, subsetConfig, companionService, quickly)
 			eventually(t, "the companions stand", c.both)
 			elsewhere := c.CreateNamespace(t, nil)
-			route := istio(policy.KindVirtualService, elsewhere, "web")
+			route := istio(object.KindVirtualService, elsewhere, "web")
 			c.apply(t, elsewhere, fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -484,7 +485,7 @@ spec: {type: ExternalName, externalName: example.com}
 ---
 `+strings.Replace(companionService, "name: reviews", "name: ratings", 1), quickly)
 	eventually(t, "the companions of the other Service stand", func(ctx context.Context) error {
-		return c.read(ctx, istio(policy.KindVirtualService, c.namespace, "ratings-meshfence"))
+		return c.read(ctx, istio(object.KindVirtualService, c.namespace, "ratings-meshfence"))
 	})
 	if err := c.none(t.Context()); err != nil {
 		t.Error(err)
@@ -511,12 +512,12 @@ func TestCompanionsWaitForIstio(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the companions stand", func(ctx context.Context) error {
-		return errors.Join(b.read(ctx, istio(policy.KindDestinationRule, namespace, "reviews-meshfence")),
-			b.read(ctx, istio(policy.KindVirtualService, namespace, "reviews-meshfence")))
+		return errors.Join(b.read(ctx, istio(object.KindDestinationRule, namespace, "reviews-meshfence")),
+			b.read(ctx, istio(object.KindVirtualService, namespace, "reviews-meshfence")))
 	})
 	// Rules can relate objects of the kinds that have appeared.
 	b.apply(t, namespace, "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: late}, spec: {egress: [{hosts: ['*/*']}]}}")
-	late := policy.Key{Kind: policy.KindSidecar, Namespace: namespace, Name: "late"}
+	late := object.Key{Kind: object.KindSidecar, Namespace: namespace, Name: "late"}
 	eventually(t, "the new kinds are in the index", func(context.Context) error {
 		if !slices.Contains(l.index.Objects(), late) {
 			return fmt.Errorf("only %v", l.index.Objects())
@@ -553,7 +554,7 @@ func TestCompanionWritersRest(t *testing.T) {
 	if writes := c.metric(t, "meshfence_companion_writes_total") - before; writes < 6 || writes > 10 {
 		t.Errorf("%v writes in eight seconds, want six at once and a few more", writes)
 	}
-	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionContested", policy.KindService) })
+	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionContested", object.KindService) })
 	if told := c.metric(t, "meshfence_contested_objects_total"); told != 1 {
 		t.Errorf("%v contests are counted, want 1", told)
 	}
@@ -613,7 +614,7 @@ func TestCompanionIsStripped(t *testing.T) {
 	c.strips(t)
 	time.Sleep(time.Second) // the API server has read the registration
 	c.annotate(t, "prefer")
-	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionChanged", policy.KindService) })
+	eventually(t, "an Event tells of it", func(ctx context.Context) error { return c.event(ctx, "CompanionChanged", object.KindService) })
 	time.Sleep(8 * time.Second)
 	writes := c.metric(t, "meshfence_companion_writes_total")
 	t.Logf("%v writes in eight seconds", writes)

@@ -31,6 +31,7 @@ import (
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/testbed"
 	"github.com/meshfence/meshfence/webhook"
 )
@@ -172,7 +173,7 @@ func (b *leaderBed) clear(t *testing.T) {
 		if !strings.HasPrefix(n.Name, "test-") {
 			continue
 		}
-		for _, o := range []client.Object{istio(policy.KindVirtualService, "", ""), istio(policy.KindDestinationRule, "", ""), &corev1.Service{}} {
+		for _, o := range []client.Object{istio(object.KindVirtualService, "", ""), istio(object.KindDestinationRule, "", ""), &corev1.Service{}} {
 			if err := b.DeleteAllOf(t.Context(), o, client.InNamespace(n.Name)); err != nil {
 				t.Fatal(err)
 			}

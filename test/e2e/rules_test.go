@@ -23,6 +23,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -100,11 +101,11 @@ func (a *api) putMeshConfigs(t *testing.T, c fixtures.Case, stands []fixtures.Do
 		return // what is wrong with it is for others to say
 	}
 	for _, name := range config.MeshConfigMaps {
-		if slices.ContainsFunc(append(stands, c.Object), func(d fixtures.Document) bool { return d.Kind == policy.KindConfigMap && d.Name == name }) {
+		if slices.ContainsFunc(append(stands, c.Object), func(d fixtures.Document) bool { return d.Kind == object.KindConfigMap && d.Name == name }) {
 			continue
 		}
 		a.put(t, namespace(config.IstioNamespace))
-		a.put(t, fixtures.Document{Kind: policy.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
+		a.put(t, fixtures.Document{Kind: object.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
 			`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": %q, "name": %q}, "data": {"mesh": "{}"}}`, config.IstioNamespace, name)})
 	}
 }
@@ -257,7 +258,7 @@ func (a *api) outcome(ctx context.Context, c fixtures.Case) error {
 	if c.Outcome == fixtures.Fail {
 		refusal := "[" + c.Rule + "]"
 		warned := strings.Contains(strings.Join(a.warnings.texts, "\n"), refusal)
-		mends := c.Object.Kind == policy.KindConfigMap // admission mends a mesh config before it is judged
+		mends := c.Object.Kind == object.KindConfigMap // admission mends a mesh config before it is judged
 		severity, unknown := severity(c)
 		switch {
 		case unknown != nil:
@@ -291,7 +292,7 @@ func severity(c fixtures.Case) (leak.Severity, error) {
 		return "", err
 	}
 	w := leak.Write{Deleted: c.Deleted, Writer: c.Writer}
-	if w.Object, err = policy.Decode(c.Object.Kind, c.Object.JSON); err != nil {
+	if w.Object, err = object.Decode(c.Object.Kind, c.Object.JSON); err != nil {
 		return "", err
 	}
 	for _, f := range leak.NewGuard(leak.Rules()).Judge(w, index.View()) {

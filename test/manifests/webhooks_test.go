@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // entry is what both kinds of webhook have.
@@ -80,7 +80,7 @@ func request(group, version, resource, operation string) string {
 // routed lists what the routing table takes on one of the two paths.
 func routed(path string) []string {
 	var out []string
-	for _, r := range webhook.Routes() {
+	for _, r := range admit.Kinds() {
 		for _, version := range r.Versions {
 			for resource, operations := range r.Requests(path) {
 				for _, operation := range operations {
@@ -107,8 +107,8 @@ func TestRoutes(t *testing.T) {
 	}
 	for _, overlay := range overlays() {
 		for path, entries := range map[string][]entry{
-			webhook.MutatePath:   mutating(t, overlay),
-			webhook.ValidatePath: validating(t, overlay),
+			admit.MutatePath:   mutating(t, overlay),
+			admit.ValidatePath: validating(t, overlay),
 		} {
 			for name, set := range namespaces {
 				t.Run(overlay+path+" in "+name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRoutes(t *testing.T) {
 					slices.Sort(got)
 					// The FenceConfig is in our namespace alone, nothing else of it is touched, and no mesh config is there.
 					want := slices.DeleteFunc(routed(path), func(r string) bool {
-						fenceConfig := path == webhook.ValidatePath && strings.HasSuffix(r, " /v1 configmaps") && !strings.HasPrefix(r, "DELETE")
+						fenceConfig := path == admit.ValidatePath && strings.HasSuffix(r, " /v1 configmaps") && !strings.HasPrefix(r, "DELETE")
 						return name == system || name == own && !fenceConfig
 					})
 					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -143,13 +143,13 @@ func TestRoutes(t *testing.T) {
 func TestRouteConditions(t *testing.T) {
 	t.Parallel()
 	for path, entries := range map[string][]entry{
-		webhook.MutatePath:   mutating(t, "self-signed"),
-		webhook.ValidatePath: validating(t, "self-signed"),
+		admit.MutatePath:   mutating(t, "self-signed"),
+		admit.ValidatePath: validating(t, "self-signed"),
 	} {
-		for _, r := range webhook.Routes() {
+		for _, r := range admit.Kinds() {
 			for _, e := range entries {
 				condition := r.MutateIf
-				if path == webhook.ValidatePath {
+				if path == admit.ValidatePath {
 					condition = r.ValidateIf
 				}
 				takes := slices.ContainsFunc(e.Rules, func(rule admissionv1.RuleWithOperations) bool {
@@ -217,7 +217,7 @@ func TestEntries(t *testing.T) {
 				}}
 				want.MatchPolicy, want.SideEffects = new(admissionv1.Equivalent), new(admissionv1.SideEffectClassNone)
 				want.TimeoutSeconds, want.Versions, want.ObjectSelector = new(int32(5)), []string{"v1"}, nil
-				if path == webhook.MutatePath {
+				if path == admit.MutatePath {
 					want.Reinvocation = new(admissionv1.IfNeededReinvocationPolicy)
 				}
 				want.Rules = nil
@@ -230,10 +230,10 @@ func TestEntries(t *testing.T) {
 				}
 			}
 			for _, e := range mutating(t, overlay) {
-				check(webhook.MutatePath, e)
+				check(admit.MutatePath, e)
 			}
 			for _, e := range validating(t, overlay) {
-				check(webhook.ValidatePath, e)
+				check(admit.ValidatePath, e)
 			}
 			if diff := cmp.Diff(policies(), got); diff != "" {
 				t.Errorf("failure policies (-want +got):\n%s", diff)

@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // corpora are folders of modules that hold manifests, and how many guarded objects each must yield at least.
@@ -60,7 +62,7 @@ func (c corpus) dir(t *testing.T) string {
 // sample is an object of a guarded kind.
 type sample struct {
 	file  string
-	route webhook.Route
+	route admit.Kind
 	fixtures.Document
 }
 
@@ -87,7 +89,7 @@ func (c corpus) read(t *testing.T) []sample {
 				if !grouped {
 					group = ""
 				}
-				if route, ok := webhook.RouteFor(group, d.Kind); ok && route.Kind != policy.KindConfigMap && d.Name != "" {
+				if route, ok := admit.KindFor(group, d.Kind); ok && route.Kind != object.KindConfigMap && d.Name != "" {
 					samples = append(samples, sample{strings.TrimPrefix(path, root), route, d})
 				}
 			}
@@ -115,11 +117,11 @@ func TestInTheWayOfLeaks(t *testing.T) {
 	index := indexOf(t, strings.Replace(fmt.Sprintf(nothing, "subset"), "holds", "scope: {default: strict}, holds", 1), samples)
 	changed, refused := 0, 0
 	for _, s := range samples {
-		subject := webhook.Subject{Kind: s.route.Kind, Namespace: "default", Raw: s.JSON}
-		if edits, err := webhook.Mutate(subject, index.View()); s.route.Mutate && err == nil && len(edits) > 0 {
+		subject := admit.Request{Kind: s.route.Kind, Namespace: "default", Raw: s.JSON}
+		if edits, err := admit.Mutate(subject, index.View()); s.route.Mutate && err == nil && len(edits) > 0 {
 			changed++
 		}
-		if verdict, err := webhook.Validate(subject, leak.NewGuard(leak.Rules()), index.View(), time.Now()); err == nil && len(verdict.Denied) > 0 {
+		if verdict, err := admit.Validate(subject, leak.NewGuard(leak.Rules()), index.View(), time.Now()); err == nil && len(verdict.Denied) > 0 {
 			refused++
 		}
 	}
@@ -161,19 +163,19 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 	}
 	index := policy.NewIndex(config)
 	index.SetNamespace("vault", nil)
-	ledger := policy.Host{Namespace: "vault", Name: "ledger"}
+	ledger := hostname.Host{Namespace: "vault", Name: "ledger"}
 	index.SetService(ledger, nil)
-	index.SetServiceSpec(ledger, policy.ServiceSpec{
+	index.SetServiceSpec(ledger, object.ServiceSpec{
 		Selector: map[string]string{"app": "ledger"}, ClusterIP: "10.255.255.1",
-		Ports: []policy.ServicePort{{Name: "http", Port: 8080}, {Name: "tcp", Port: 5432}},
+		Ports: []object.ServicePort{{Name: "http", Port: 8080}, {Name: "tcp", Port: 5432}},
 	})
 	for _, s := range samples {
-		object, err := policy.Decode(s.route.Kind, s.JSON)
+		object, err := object.Decode(s.route.Kind, s.JSON)
 		if err != nil {
 			continue // TestNotInTheWay says what is wrong with it
 		}
 		if object.Service != nil {
-			host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+			host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 			index.SetService(host, s.Annotations)
 			index.SetServiceSpec(host, *object.Service)
 		} else {
@@ -193,13 +195,13 @@ func (s sample) everything() bool {
 
 func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when string) {
 	t.Helper()
-	subject := webhook.Subject{Kind: s.route.Kind, Namespace: s.Namespace, Raw: s.JSON, Writer: "someone"}
-	if s.Namespace == "" && s.Kind != policy.KindNamespace {
+	subject := admit.Request{Kind: s.route.Kind, Namespace: s.Namespace, Raw: s.JSON, Writer: "someone"}
+	if s.Namespace == "" && s.Kind != object.KindNamespace {
 		subject.Namespace = "default"
 	}
 	at := fmt.Sprintf("%s: %s: %s %s/%s", when, s.file, s.Kind, subject.Namespace, s.Name)
 	if s.route.Mutate {
-		edits, err := webhook.Mutate(subject, index.View())
+		edits, err := admit.Mutate(subject, index.View())
 		if err != nil {
 			t.Logf("%s is refused by its schema: %v", at, err)
 			return
@@ -208,7 +210,7 @@ func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when 
 			t.Errorf("%s is changed: %v", at, edits)
 		}
 	}
-	verdict, err := webhook.Validate(subject, guard, index.View(), time.Now())
+	verdict, err := admit.Validate(subject, guard, index.View(), time.Now())
 	if err != nil {
 		t.Logf("%s is refused by its schema: %v", at, err)
 		return

@@ -10,9 +10,10 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/splice"
 	"github.com/meshfence/meshfence/test/fixtures"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // TestSplice fences everything, and has every sample written as admission would store it. Only text is added, so that
@@ -108,19 +109,19 @@ func store(t *testing.T, text []byte, index *policy.Index) ([]byte, bool) {
 	if !grouped {
 		group = ""
 	}
-	route, ok := webhook.RouteFor(group, d.Kind)
-	if !ok || !route.Mutate || route.Kind == policy.KindConfigMap {
+	route, ok := admit.KindFor(group, d.Kind)
+	if !ok || !route.Mutate || route.Kind == object.KindConfigMap {
 		return nil, false
 	}
 	namespace := d.Namespace
 	if namespace == "" {
 		namespace = "default"
 	}
-	edits, err := webhook.Mutate(webhook.Subject{Kind: route.Kind, Namespace: namespace, Raw: d.JSON}, index.View())
+	edits, err := admit.Mutate(admit.Request{Kind: route.Kind, Namespace: namespace, Raw: d.JSON}, index.View())
 	if err != nil {
 		return nil, false // TestNotInTheWay says what is wrong with it
 	}
-	stored, err := webhook.Apply(d.JSON, edits)
+	stored, err := admit.Apply(d.JSON, edits)
 	if err != nil {
 		t.Fatal(err)
 	}

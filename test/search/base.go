@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // portKinds are names of ports by which Istio tells protocols, and the numbers that go with them in a world.
@@ -104,7 +105,7 @@ func (b Base) objects(cluster string) []Object {
 	var objects []Object
 	add := func(o any) { objects = append(objects, toObject(o)) }
 	for _, name := range append([]string{rootNamespace}, b.Namespaces...) {
-		add(&corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindNamespace}, ObjectMeta: metav1.ObjectMeta{Name: name}})
+		add(&corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: object.KindNamespace}, ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
 	add(&corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "node", Labels: map[string]string{
 		corev1.LabelTopologyRegion: region(cluster), corev1.LabelTopologyZone: "zone",
@@ -123,7 +124,7 @@ func (b Base) service(cluster string, n int) *corev1.Service {
 		ip = corev1.ClusterIPNone
 	}
 	service := &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindService},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindService},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: "uid"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: ip, ClusterIPs: []string{ip}, Selector: map[string]string{"app": s.Name}},
 	}
@@ -139,7 +140,7 @@ func (b Base) service(cluster string, n int) *corev1.Service {
 func (b Base) pod(cluster string, n int) *corev1.Pod {
 	s, ip := b.Services[n], podIP(cluster, n)
 	return &corev1.Pod{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: policy.KindPod},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: object.KindPod},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, Labels: map[string]string{"app": s.Name, "version": versionIn(cluster), "security.istio.io/tlsMode": "istio"}},
 		Spec:       corev1.PodSpec{NodeName: "node"},
 		Status: corev1.PodStatus{
@@ -162,12 +163,12 @@ const sliceController = "endpointslice-controller.k8s.io"
 func (b Base) slice(cluster string, n int) *discoveryv1.EndpointSlice {
 	s := b.Services[n]
 	slice := &discoveryv1.EndpointSlice{
-		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: policy.KindEndpointSlice},
+		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: object.KindEndpointSlice},
 		ObjectMeta:  metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: s.Name, discoveryv1.LabelManagedBy: sliceController}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints: []discoveryv1.Endpoint{{
 			Addresses: []string{podIP(cluster, n)}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}, NodeName: new("node"),
-			TargetRef: &corev1.ObjectReference{Kind: policy.KindPod, Namespace: s.Namespace, Name: s.Name},
+			TargetRef: &corev1.ObjectReference{Kind: object.KindPod, Namespace: s.Namespace, Name: s.Name},
 		}},
 	}
 	for _, p := range s.Ports {

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Evaluator decides worlds, and asks istiod about them. It keeps servers for the next world. It is not safe for
@@ -206,7 +208,7 @@ func (d Decided) told(w World) map[string]bool {
 	hosts := map[string]bool{}
 	for i, a := range d.Answers {
 		for _, f := range a.Warned {
-			if (policy.Key{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}) == w.Steps[i].Object.Key() {
+			if (object.Key{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}) == w.Steps[i].Object.Key() {
 				continue
 			}
 			for _, host := range append(f.Hosts, f.Host) {
@@ -224,8 +226,8 @@ func (d Decided) told(w World) map[string]bool {
 
 // labelled reports whether the namespace of a host says itself what findings about it lead to.
 func (p *product) labelled(fqdn string) bool {
-	host, ok := policy.ParseHost(fqdn, domain)
-	return ok && p.stored[policy.Key{Kind: policy.KindNamespace, Name: host.Namespace}].strings("labels")[policy.EnforcementLabel] != ""
+	host, ok := hostname.Parse(fqdn, domain)
+	return ok && p.stored[object.Key{Kind: object.KindNamespace, Name: host.Namespace}].strings("labels")[policy.EnforcementLabel] != ""
 }
 
 // Signature tells findings apart by their shape.
@@ -243,7 +245,7 @@ func (f Finding) Signature() string {
 			verb = "update of "
 		}
 		fields := s.Object.fields()
-		if s.Object.Kind() == policy.KindService || s.Object.Kind() == policy.KindPod || s.Object.Kind() == policy.KindEndpointSlice {
+		if s.Object.Kind() == object.KindService || s.Object.Kind() == object.KindPod || s.Object.Kind() == object.KindEndpointSlice {
 			fields = slices.DeleteFunc(fields, func(f string) bool { return strings.HasPrefix(f, "spec.ports") || strings.HasPrefix(f, "status") })
 		}
 		parts = append(parts, verb+s.Object.Kind()+" {"+strings.Join(fields, " ")+"}")

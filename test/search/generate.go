@@ -12,7 +12,7 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // generator makes up objects for a base. It knows fields and values that stand in them, and no way out of a fence.
@@ -32,19 +32,19 @@ func newGenerator(r *rand.Rand, b Base, kept []Object) *generator {
 // messageOf returns an empty spec of a kind of Istio's.
 func messageOf(kind string) proto.Message {
 	switch kind {
-	case policy.KindSidecar:
+	case object.KindSidecar:
 		return &networking.Sidecar{}
-	case policy.KindServiceEntry:
+	case object.KindServiceEntry:
 		return &networking.ServiceEntry{}
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		return &networking.VirtualService{}
-	case policy.KindDestinationRule:
+	case object.KindDestinationRule:
 		return &networking.DestinationRule{}
-	case policy.KindGateway:
+	case object.KindGateway:
 		return &networking.Gateway{}
-	case policy.KindWorkloadEntry:
+	case object.KindWorkloadEntry:
 		return &networking.WorkloadEntry{}
-	case policy.KindWorkloadGroup:
+	case object.KindWorkloadGroup:
 		return &networking.WorkloadGroup{}
 	}
 	return nil
@@ -53,11 +53,11 @@ func messageOf(kind string) proto.Message {
 // istioKinds are the kinds of Istio's that are made up; one that stands here more often is made more often.
 func istioKinds() []string {
 	return []string{
-		policy.KindSidecar, policy.KindSidecar, policy.KindSidecar,
-		policy.KindServiceEntry, policy.KindServiceEntry, policy.KindServiceEntry, policy.KindServiceEntry,
-		policy.KindVirtualService, policy.KindVirtualService, policy.KindVirtualService,
-		policy.KindDestinationRule, policy.KindDestinationRule,
-		policy.KindGateway, policy.KindWorkloadEntry, policy.KindWorkloadEntry, policy.KindWorkloadGroup,
+		object.KindSidecar, object.KindSidecar, object.KindSidecar,
+		object.KindServiceEntry, object.KindServiceEntry, object.KindServiceEntry, object.KindServiceEntry,
+		object.KindVirtualService, object.KindVirtualService, object.KindVirtualService,
+		object.KindDestinationRule, object.KindDestinationRule,
+		object.KindGateway, object.KindWorkloadEntry, object.KindWorkloadEntry, object.KindWorkloadGroup,
 	}
 }
 
@@ -343,16 +343,16 @@ func within(m protoreflect.Message) []protoreflect.Message {
 // related returns a kind that istiod reads together with another: the two are more often in one world.
 func (g *generator) related(kind string) string {
 	switch kind {
-	case policy.KindSidecar, policy.KindWorkloadEntry:
-		return pick(g.Rand, []string{policy.KindServiceEntry, policy.KindServiceEntry, policy.KindService})
-	case policy.KindServiceEntry:
-		return pick(g.Rand, []string{policy.KindSidecar, policy.KindSidecar, policy.KindVirtualService})
-	case policy.KindGateway, policy.KindService:
-		return policy.KindVirtualService
-	case policy.KindVirtualService:
-		return pick(g.Rand, []string{policy.KindGateway, policy.KindDestinationRule, policy.KindService})
-	case policy.KindPod:
-		return policy.KindService
+	case object.KindSidecar, object.KindWorkloadEntry:
+		return pick(g.Rand, []string{object.KindServiceEntry, object.KindServiceEntry, object.KindService})
+	case object.KindServiceEntry:
+		return pick(g.Rand, []string{object.KindSidecar, object.KindSidecar, object.KindVirtualService})
+	case object.KindGateway, object.KindService:
+		return object.KindVirtualService
+	case object.KindVirtualService:
+		return pick(g.Rand, []string{object.KindGateway, object.KindDestinationRule, object.KindService})
+	case object.KindPod:
+		return object.KindService
 	}
 	return pick(g.Rand, istioKinds())
 }
@@ -374,7 +374,7 @@ func (g *generator) steps() []Step {
 		}
 		if o, ok := g.istio(kind); ok {
 			steps = append(steps, Step{Object: o})
-			if o.Kind() == policy.KindServiceEntry && chance(g.Rand, 0.08) {
+			if o.Kind() == object.KindServiceEntry && chance(g.Rand, 0.08) {
 				steps = append(steps, Step{Object: g.status(o), Status: true})
 			}
 		}

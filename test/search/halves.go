@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // halves makes up what an object names and what does not exist: destinations of routes and proxies, their subsets,
@@ -19,23 +21,23 @@ func (p *product) halves(o Object) []Step {
 	h.network(o.strings("labels")[networkLabel])
 	spec := o.spec()
 	switch o.Kind() {
-	case policy.KindVirtualService:
+	case object.KindVirtualService:
 		for _, name := range texts(spec["gateways"]) {
 			h.gateway(name)
 		}
-	case policy.KindSidecar:
+	case object.KindSidecar:
 		listeners, _ := spec["egress"].([]any)
 		for _, l := range listeners {
 			if listener, ok := l.(map[string]any); ok {
 				h.imported(listener)
 			}
 		}
-	case policy.KindServiceEntry:
+	case object.KindServiceEntry:
 		selector, _ := spec["workloadSelector"].(map[string]any)
 		h.workload(selector["labels"])
-	case policy.KindService:
+	case object.KindService:
 		h.workload(spec["selector"])
-	case policy.KindWorkloadGroup:
+	case object.KindWorkloadGroup:
 		of := map[string]any{}
 		for _, field := range []string{"metadata", "template"} {
 			part, _ := spec[field].(map[string]any)
@@ -55,7 +57,7 @@ type halves struct {
 }
 
 func (h *halves) add(kind, namespace, name string, spec map[string]any) {
-	key := policy.Key{Kind: kind, Namespace: namespace, Name: name}
+	key := object.Key{Kind: kind, Namespace: namespace, Name: name}
 	if _, exists := h.product.stored[key]; exists || slices.ContainsFunc(h.steps, func(s Step) bool { return s.Object.Key() == key }) {
 		return
 	}
@@ -90,7 +92,7 @@ func (h *halves) named(node any, key string) {
 }
 
 func (h *halves) destination(d map[string]any) {
-	fqdn := policy.Resolve(text(d["host"]), h.namespace, domain)
+	fqdn := hostname.Resolve(text(d["host"]), h.namespace, domain)
 	if !h.exists(fqdn) {
 		port, _ := d["port"].(map[string]any)
 		h.entry(fqdn, port["number"], "HTTP")
@@ -99,7 +101,7 @@ func (h *halves) destination(d map[string]any) {
 	if subset == "" || subset == policy.ReservedSubset || h.subset(subset) {
 		return
 	}
-	h.add(policy.KindDestinationRule, h.namespace, "half-"+subset, map[string]any{
+	h.add(object.KindDestinationRule, h.namespace, "half-"+subset, map[string]any{
 		"host": fqdn, "subsets": []any{map[string]any{"name": subset, "labels": map[string]any{"version": versionIn(far)}}},
 	})
 }
@@ -113,11 +115,11 @@ func (h *halves) exists(fqdn string) bool {
 	}
 	for k, o := range h.product.stored {
 		switch k.Kind {
-		case policy.KindService:
-			if (policy.Host{Namespace: k.Namespace, Name: k.Name}).FQDN(domain) == fqdn {
+		case object.KindService:
+			if (hostname.Host{Namespace: k.Namespace, Name: k.Name}).FQDN(domain) == fqdn {
 				return true
 			}
-		case policy.KindServiceEntry:
+		case object.KindServiceEntry:
 			if slices.Contains(texts(o.spec()["hosts"]), fqdn) {
 				return true
 			}
@@ -128,7 +130,7 @@ func (h *halves) exists(fqdn string) bool {
 
 func (h *halves) subset(name string) bool {
 	for k, o := range h.product.stored {
-		if k.Kind != policy.KindDestinationRule {
+		if k.Kind != object.KindDestinationRule {
 			continue
 		}
 		subsets, _ := o.spec()["subsets"].([]any)
@@ -159,7 +161,7 @@ func (h *halves) entry(host string, port any, protocol string) {
 		ports = append(ports, map[string]any{"number": n, "name": fmt.Sprintf("port-%d", i), "protocol": protocol})
 	}
 	name := strings.Trim(strings.NewReplacer("*", "any", ".", "-").Replace(host), "-")
-	h.add(policy.KindServiceEntry, h.namespace, "half-"+name, map[string]any{
+	h.add(object.KindServiceEntry, h.namespace, "half-"+name, map[string]any{
 		"hosts": []any{host}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": foreignIP}},
 	})
 }
@@ -172,7 +174,7 @@ func (h *halves) gateway(name string) {
 	if !ok {
 		namespace, bare = h.namespace, name
 	}
-	h.add(policy.KindGateway, namespace, bare, map[string]any{
+	h.add(object.KindGateway, namespace, bare, map[string]any{
 		"selector": map[string]any{"istio": gateways()[0]},
 		"servers": []any{
 			map[string]any{"port": map[string]any{"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": []any{"*"}},
@@ -188,7 +190,7 @@ func (h *halves) network(name string) {
 	}
 	const address = "10.96.1.2"
 	step := Step{Object: toObject(map[string]any{
-		"apiVersion": "v1", "kind": policy.KindService,
+		"apiVersion": "v1", "kind": object.KindService,
 		"metadata": map[string]any{"namespace": h.product.base.Namespaces[0], "name": "half-" + name, "labels": map[string]any{networkLabel: name}},
 		"spec": map[string]any{
 			"clusterIP": address, "clusterIPs": []any{address}, "externalIPs": []any{foreignIP},
@@ -207,7 +209,7 @@ func (h *halves) delegate(d map[string]any) {
 		namespace = h.namespace
 	}
 	h.entry("half.example.com", nil, "HTTP")
-	h.add(policy.KindVirtualService, namespace, text(d["name"]), map[string]any{
+	h.add(object.KindVirtualService, namespace, text(d["name"]), map[string]any{
 		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "half.example.com"}}}}},
 	})
 }
@@ -234,5 +236,5 @@ func (h *halves) workload(labels any) {
 	if len(chosen) == 0 {
 		return
 	}
-	h.add(policy.KindWorkloadEntry, h.namespace, "half", map[string]any{"address": foreignIP, "labels": chosen, "locality": region(near) + "/zone"})
+	h.add(object.KindWorkloadEntry, h.namespace, "half", map[string]any{"address": foreignIP, "labels": chosen, "locality": region(near) + "/zone"})
 }

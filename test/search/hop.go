@@ -6,7 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -53,12 +54,12 @@ func (p *product) beyond(h hop, snapshot func(xds.Proxy) *xds.Snapshot) []Leak {
 // workload returns the labels of the Pods of a Service, which are those of a Pod that its selector chooses; nil where
 // there are none.
 func (p *product) workload(fqdn string) (namespace string, labels map[string]string) {
-	host, ok := policy.ParseHost(fqdn, domain)
+	host, ok := hostname.Parse(fqdn, domain)
 	if !ok {
 		return "", nil
 	}
-	selector, _ := p.stored[policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}].spec()["selector"].(map[string]any)
-	for _, k := range p.keys(policy.KindPod) {
+	selector, _ := p.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}].spec()["selector"].(map[string]any)
+	for _, k := range p.keys(object.KindPod) {
 		labels := p.stored[k].strings("labels")
 		if k.Namespace == host.Namespace && len(selector) > 0 && chooses(selector, labels) {
 			return host.Namespace, labels
@@ -68,7 +69,7 @@ func (p *product) workload(fqdn string) (namespace string, labels map[string]str
 }
 
 func (p *product) gatewaySelects(labels map[string]string) bool {
-	return slices.ContainsFunc(p.keys(policy.KindGateway), func(k policy.Key) bool {
+	return slices.ContainsFunc(p.keys(object.KindGateway), func(k object.Key) bool {
 		selector, _ := p.stored[k].spec()["selector"].(map[string]any)
 		return chooses(selector, labels)
 	})

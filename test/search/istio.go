@@ -15,7 +15,7 @@ import (
 	"istio.io/istio/pkg/config/schema/resource"
 	"istio.io/istio/pkg/log"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // quiet has istiod's code log nothing.
@@ -88,7 +88,7 @@ func invalid(o Object) error {
 
 // invalidService looks at what the search leaves out of Services when it makes them smaller.
 func invalidService(o Object) error {
-	if o.Kind() != policy.KindService {
+	if o.Kind() != object.KindService {
 		return nil
 	}
 	var service corev1.Service

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -93,12 +95,12 @@ type target struct {
 func (p *product) targets() []target {
 	var targets []target
 	for _, fqdn := range p.strict() {
-		host, ok := policy.ParseHost(fqdn, domain)
+		host, ok := hostname.Parse(fqdn, domain)
 		if !ok {
 			continue
 		}
 		var service corev1.Service
-		if p.stored[policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}].into(&service) != nil {
+		if p.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}].into(&service) != nil {
 			continue
 		}
 		t := target{fqdn: fqdn, name: host.Name, namespace: host.Namespace, ports: service.Spec.Ports}
@@ -120,7 +122,7 @@ func (p *product) targets() []target {
 func (p *product) elsewhere() []target {
 	var targets []target
 	for _, s := range p.base.Services {
-		host := policy.Host{Namespace: s.Namespace, Name: s.Name}
+		host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 		if !p.gone[host] {
 			continue
 		}
@@ -134,7 +136,7 @@ func (p *product) elsewhere() []target {
 }
 
 // podAddresses are those of the near cluster's Pods of a headless Service.
-func (p *product) podAddresses(host policy.Host) []netip.Addr {
+func (p *product) podAddresses(host hostname.Host) []netip.Addr {
 	for n, s := range p.base.Services {
 		if s.Namespace == host.Namespace && s.Name == host.Name {
 			return []netip.Addr{netip.MustParseAddr(podIP(near, n))}
@@ -151,8 +153,8 @@ func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][
 			addresses[a] = true
 		}
 	}
-	for _, k := range p.keys(policy.KindService) {
-		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+	for _, k := range p.keys(object.KindService) {
+		host := hostname.Host{Namespace: k.Namespace, Name: k.Name}
 		ips := texts(p.stored[k].spec()["clusterIPs"])
 		for _, ip := range ips {
 			if a, err := netip.ParseAddr(ip); err == nil {

@@ -6,13 +6,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // kubernetesKinds are the kinds of Kubernetes that are made up; one that stands here more often is made more often.
 func kubernetesKinds() []string {
 	return []string{
-		policy.KindService, policy.KindService, policy.KindService, policy.KindService, policy.KindService,
-		policy.KindPod, policy.KindPod, policy.KindEndpointSlice, policy.KindNamespace,
+		object.KindService, object.KindService, object.KindService, object.KindService, object.KindService,
+		object.KindPod, object.KindPod, object.KindEndpointSlice, object.KindNamespace,
 	}
 }
 
@@ -22,13 +23,13 @@ func (g *generator) kubernetes(kind string) Step {
 		kind = pick(g.Rand, kubernetesKinds())
 	}
 	switch kind {
-	case policy.KindPod:
+	case object.KindPod:
 		return g.pod()
-	case policy.KindEndpointSlice:
+	case object.KindEndpointSlice:
 		return Step{Object: g.slice()}
-	case policy.KindNamespace: // it is labelled
+	case object.KindNamespace: // it is labelled
 		return Step{Object: toObject(map[string]any{
-			"apiVersion": "v1", "kind": policy.KindNamespace,
+			"apiVersion": "v1", "kind": object.KindNamespace,
 			"metadata": map[string]any{"name": pick(g.Rand, g.pools.base.Namespaces), "labels": map[string]any{policy.EnforcementLabel: pick(g.Rand, policy.Enforcements())}},
 		})}
 	}
@@ -126,7 +127,7 @@ func (g *generator) alter(o Object) {
 }
 
 func (g *generator) changeKubernetes(o Object) (Object, bool) {
-	if o.Kind() != policy.KindService {
+	if o.Kind() != object.KindService {
 		return nil, false
 	}
 	next := o.clone()

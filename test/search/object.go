@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Object is an object in JSON, as a user writes it.
@@ -24,8 +24,8 @@ func (o Object) Namespace() string { return text(o.metadata()["namespace"]) }
 func (o Object) Name() string { return text(o.metadata()["name"]) }
 
 // Key names the object.
-func (o Object) Key() policy.Key {
-	return policy.Key{Kind: o.Kind(), Namespace: o.Namespace(), Name: o.Name()}
+func (o Object) Key() object.Key {
+	return object.Key{Kind: o.Kind(), Namespace: o.Namespace(), Name: o.Name()}
 }
 
 func (o Object) metadata() map[string]any {

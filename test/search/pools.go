@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // pools are the values that stand in fields: they have to do with the world.
@@ -35,13 +37,13 @@ func newPools(r *rand.Rand, b Base) pools {
 
 // learn takes up what other objects may name.
 func (p *pools) learn(o Object) {
-	if o.Kind() == policy.KindService {
-		p.hosts = append(p.hosts, policy.Host{Namespace: o.Namespace(), Name: o.Name()}.FQDN(domain))
+	if o.Kind() == object.KindService {
+		p.hosts = append(p.hosts, hostname.Host{Namespace: o.Namespace(), Name: o.Name()}.FQDN(domain))
 	}
-	if o.Kind() == policy.KindServiceEntry {
+	if o.Kind() == object.KindServiceEntry {
 		p.hosts = append(p.hosts, texts(o.spec()["hosts"])...)
 	}
-	if o.Kind() == policy.KindGateway {
+	if o.Kind() == object.KindGateway {
 		p.gateways = append(p.gateways, o.Namespace()+"/"+o.Name())
 	}
 	subsets, _ := o.spec()["subsets"].([]any)
@@ -64,7 +66,7 @@ func (p *pools) namespace() string {
 
 // name returns a name for an object: now and then one that something else has.
 func (p *pools) name(kind string) string {
-	taken := kind == policy.KindDestinationRule || kind == policy.KindVirtualService
+	taken := kind == object.KindDestinationRule || kind == object.KindVirtualService
 	if taken && chance(p.r, 0.06) {
 		return pick(p.r, p.base.Services).Name + "-meshfence"
 	}

@@ -11,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // writer is the user who writes.
@@ -41,10 +43,10 @@ type product struct {
 	base   Base
 	index  *policy.Index
 	guard  *leak.Guard
-	stored map[policy.Key]stored
+	stored map[object.Key]stored
 	writes int
 	// gone are the Services that were strict when they were deleted, and that nobody has made again.
-	gone map[policy.Host]bool
+	gone map[hostname.Host]bool
 }
 
 // stored is an object and when it was made, by the number of the write.
@@ -59,7 +61,7 @@ func newProduct(b Base) (*product, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[policy.Key]stored{}, gone: map[policy.Host]bool{}}
+	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[object.Key]stored{}, gone: map[hostname.Host]bool{}}
 	for _, o := range b.objects(near) {
 		next, err := p.mutate(o, nil)
 		if err != nil {
@@ -89,7 +91,7 @@ func (p *product) apply(s Step, guarded bool) (Answer, error) {
 		return Answer{}, err
 	}
 	view := p.view()
-	subject := webhook.Subject{Kind: next.Kind(), Namespace: next.Namespace(), Writer: writer, Deleted: s.Delete}
+	subject := admit.Request{Kind: next.Kind(), Namespace: next.Namespace(), Writer: writer, Deleted: s.Delete}
 	if !s.Delete && !s.Status {
 		if next, err = p.mutate(next, old); err != nil {
 			return Answer{}, err
@@ -121,7 +123,7 @@ func (p *product) apply(s Step, guarded bool) (Answer, error) {
 
 // judged reports whether the webhook is registered for a request.
 func judged(kind string, s Step, old Object) bool {
-	route, ok := webhook.RouteFor(policy.GroupOf(kind), kind)
+	route, ok := admit.KindFor(object.GroupOf(kind), kind)
 	switch {
 	case !ok || !route.Validate:
 		return false
@@ -134,14 +136,14 @@ func judged(kind string, s Step, old Object) bool {
 }
 
 // statusRoute reports whether the webhook is registered for the subresource status.
-func statusRoute(r webhook.Route) bool { return r.StatusIf != "" }
+func statusRoute(r admit.Kind) bool { return r.StatusIf != "" }
 
 // deletionJudged does what the condition on deletions says.
 func deletionJudged(kind string, old Object) bool {
 	switch kind {
-	case policy.KindService:
+	case object.KindService:
 		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String()
-	case policy.KindSidecar:
+	case object.KindSidecar:
 		return old.spec()["workloadSelector"] == nil
 	}
 	return old.strings("labels")[inject.ManagedByLabel] == inject.ManagedBy
@@ -176,19 +178,19 @@ func (p *product) request(s Step) (next, old Object, err error) {
 }
 
 func (p *product) mutate(next, old Object) (Object, error) {
-	if route, ok := webhook.RouteFor(policy.GroupOf(next.Kind()), next.Kind()); !ok || !route.Mutate {
+	if route, ok := admit.KindFor(object.GroupOf(next.Kind()), next.Kind()); !ok || !route.Mutate {
 		return next, nil
 	}
-	s := webhook.Subject{Kind: next.Kind(), Namespace: next.Namespace(), Raw: next.raw(), Writer: writer}
+	s := admit.Request{Kind: next.Kind(), Namespace: next.Namespace(), Raw: next.raw(), Writer: writer}
 	if old != nil {
 		s.Old = old.raw()
 	}
 	view := p.view()
-	edits, err := p.complete(view, func() ([]inject.Edit, error) { return webhook.Mutate(s, view) })
+	edits, err := p.complete(view, func() ([]inject.Edit, error) { return admit.Mutate(s, view) })
 	if err != nil || len(edits) == 0 {
 		return next, err
 	}
-	patched, err := webhook.Apply(s.Raw, edits)
+	patched, err := admit.Apply(s.Raw, edits)
 	if err != nil {
 		return nil, err
 	}
@@ -223,15 +225,15 @@ func (p *product) load(view *policy.View) bool {
 func (p *product) view() *policy.View { return p.index.View() }
 
 // judge asks the guard, as webhook.Admission does.
-func (p *product) judge(s webhook.Subject, view *policy.View) (Answer, error) {
+func (p *product) judge(s admit.Request, view *policy.View) (Answer, error) {
 	now := time.Unix(0, 0)
 	var verdict leak.Verdict
 	_, err := p.complete(view, func() ([]inject.Edit, error) {
 		var err error
-		if verdict, err = webhook.Validate(s, p.guard, view, now); err != nil || s.Kind != policy.KindService {
+		if verdict, err = admit.Validate(s, p.guard, view, now); err != nil || s.Kind != object.KindService {
 			return nil, err
 		}
-		standing, err := webhook.Standing(s, p.guard, view, now)
+		standing, err := admit.Standing(s, p.guard, view, now)
 		verdict = verdict.And(standing)
 		return nil, err
 	})
@@ -251,21 +253,21 @@ func (p *product) put(o Object) (changed bool, err error) {
 	}
 	p.stored[o.Key()] = stored{o, made}
 	switch kind := o.Kind(); kind {
-	case policy.KindNamespace:
+	case object.KindNamespace:
 		p.index.SetNamespace(o.Name(), o.strings("labels"))
-	case policy.KindService:
-		decoded, err := policy.Decode(kind, o.raw())
+	case object.KindService:
+		decoded, err := object.Decode(kind, o.raw())
 		if err != nil {
 			return false, err
 		}
 		setService(p.index, decoded)
-		delete(p.gone, policy.Host{Namespace: o.Namespace(), Name: o.Name()})
+		delete(p.gone, hostname.Host{Namespace: o.Namespace(), Name: o.Name()})
 	default:
-		route, ok := webhook.RouteFor(policy.GroupOf(kind), kind)
+		route, ok := admit.KindFor(object.GroupOf(kind), kind)
 		if !ok || !route.Stored {
 			return true, nil
 		}
-		decoded, err := policy.Decode(kind, o.raw())
+		decoded, err := object.Decode(kind, o.raw())
 		if err != nil {
 			return false, err
 		}
@@ -274,22 +276,22 @@ func (p *product) put(o Object) (changed bool, err error) {
 	return true, nil
 }
 
-func setService(index *policy.Index, o *policy.Object) {
-	host := policy.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
+func setService(index *policy.Index, o *object.Object) {
+	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	index.SetService(host, o.Metadata.Annotations)
 	index.SetServiceSpec(host, *o.Service)
 }
 
-func (p *product) remove(k policy.Key) {
+func (p *product) remove(k object.Key) {
 	annotations := p.stored[k].strings("annotations")
 	delete(p.stored, k)
 	switch k.Kind {
-	case policy.KindService:
-		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+	case object.KindService:
+		host := hostname.Host{Namespace: k.Namespace, Name: k.Name}
 		p.gone[host] = p.view().Service(host, annotations).Fence == policy.Strict
 		p.index.DeleteService(host)
-		for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
-			own := policy.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}
+		for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
+			own := object.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}
 			if o, ok := p.stored[own]; ok && isCompanion(o.Object) { // the garbage collector
 				p.remove(own)
 			}
@@ -300,25 +302,25 @@ func (p *product) remove(k policy.Key) {
 }
 
 // keys lists what is stored of a kind, sorted.
-func (p *product) keys(kind string) []policy.Key {
-	var keys []policy.Key
+func (p *product) keys(kind string) []object.Key {
+	var keys []object.Key
 	for k := range p.stored {
 		if k.Kind == kind {
 			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(keys, policy.Key.Compare)
+	slices.SortFunc(keys, object.Key.Compare)
 	return keys
 }
 
 // reconcile does what the controller does: it writes companions, and again what admission would change by now.
 func (p *product) reconcile() error {
-	for _, k := range p.keys(policy.KindService) {
+	for _, k := range p.keys(object.KindService) {
 		if err := p.companions(k); err != nil {
 			return err
 		}
 	}
-	for _, kind := range []string{policy.KindDestinationRule, policy.KindVirtualService} {
+	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 		for _, k := range p.keys(kind) {
 			stands := p.stored[k]
 			next, err := p.mutate(stands.Object, stands.Object)
@@ -334,8 +336,8 @@ func (p *product) reconcile() error {
 }
 
 // companions makes the companions of a Service what they should be, as the controller does.
-func (p *product) companions(k policy.Key) error {
-	host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+func (p *product) companions(k object.Key) error {
+	host := hostname.Host{Namespace: k.Namespace, Name: k.Name}
 	service := p.stored[k]
 	var typed corev1.Service
 	if err := service.into(&typed); err != nil {
@@ -347,8 +349,8 @@ func (p *product) companions(k policy.Key) error {
 	if typed.Spec.Type != corev1.ServiceTypeExternalName {
 		want = inject.CompanionsOf(host, typed.Spec.Ports, view)
 	}
-	for kind, companion := range map[string]*inject.Companion{policy.KindDestinationRule: want.Rule, policy.KindVirtualService: want.Route} {
-		if err := p.align(policy.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}, host.FQDN(domain), companion); err != nil {
+	for kind, companion := range map[string]*inject.Companion{object.KindDestinationRule: want.Rule, object.KindVirtualService: want.Route} {
+		if err := p.align(object.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}, host.FQDN(domain), companion); err != nil {
 			return err
 		}
 	}
@@ -357,7 +359,7 @@ func (p *product) companions(k policy.Key) error {
 
 // align makes one companion equal to what it should be, also where somebody else has taken its name. Where a user's
 // object takes its place there is none.
-func (p *product) align(k policy.Key, fqdn string, want *inject.Companion) error {
+func (p *product) align(k object.Key, fqdn string, want *inject.Companion) error {
 	named, exists := p.stored[k]
 	own := exists && isCompanion(named.Object)
 	for _, other := range p.keys(k.Kind) {
@@ -391,12 +393,12 @@ func isCompanion(o Object) bool { return inject.IsCompanion(o.Name(), o.strings(
 // claims reports whether a user's object takes the place of a companion of a host, as the controller decides it.
 func claims(o Object, fqdn string) bool {
 	spec := o.spec()
-	if o.Kind() == policy.KindDestinationRule {
-		return policy.Resolve(text(spec["host"]), o.Namespace(), domain) == fqdn && spec["workloadSelector"] == nil
+	if o.Kind() == object.KindDestinationRule {
+		return hostname.Resolve(text(spec["host"]), o.Namespace(), domain) == fqdn && spec["workloadSelector"] == nil
 	}
 	gateways, exportTo, hosts := texts(spec["gateways"]), texts(spec["exportTo"]), texts(spec["hosts"])
 	for i, host := range hosts {
-		hosts[i] = strings.ToLower(policy.Resolve(host, o.Namespace(), domain))
+		hosts[i] = strings.ToLower(hostname.Resolve(host, o.Namespace(), domain))
 	}
 	return (len(gateways) == 0 || slices.Contains(gateways, "mesh")) &&
 		(len(exportTo) == 0 || slices.Contains(exportTo, "*")) && slices.Contains(hosts, fqdn)
@@ -414,8 +416,8 @@ func texts(value any) []string {
 // strict lists the hosts of the near cluster that are strict now, with their Services.
 func (p *product) strict() []string {
 	var hosts []string
-	for _, k := range p.keys(policy.KindService) {
-		host := policy.Host{Namespace: k.Namespace, Name: k.Name}
+	for _, k := range p.keys(object.KindService) {
+		host := hostname.Host{Namespace: k.Namespace, Name: k.Name}
 		if p.view().Service(host, p.stored[k].strings("annotations")).Fence == policy.Strict {
 			hosts = append(hosts, host.FQDN(domain))
 		}

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Rate counts, for one rule, the steps that were tried alone among what was accepted before, and what came of them.
@@ -77,11 +78,11 @@ func (s *searcher) tried(r *rand.Rand, w World, d Decided) {
 // asked leaves out what is said of Services that are not strict: nobody asks where their traffic goes.
 func (d Decided) asked(findings []leak.Finding) []leak.Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f leak.Finding) bool {
-		host, ok := policy.ParseHost(f.Host, domain)
+		host, ok := hostname.Parse(f.Host, domain)
 		if !ok {
 			return false
 		}
-		_, exists := d.product.stored[policy.Key{Kind: policy.KindService, Namespace: host.Namespace, Name: host.Name}]
+		_, exists := d.product.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}]
 		return exists && !slices.Contains(d.product.strict(), f.Host)
 	})
 }
@@ -137,7 +138,7 @@ func (e *Evaluator) Try(w World, step int, rule string) (Trial, leak.Finding, er
 	whole := w.clone()
 	whole.Steps = append(whole.Steps, halves...)
 	end := step + 1
-	if w.Steps[step].Object.Kind() == policy.KindWorkloadGroup {
+	if w.Steps[step].Object.Kind() == object.KindWorkloadGroup {
 		end = len(whole.Steps) // istiod makes the WorkloadEntry because of it
 	}
 	if leaks, _, err = e.adds(whole, step, end); err != nil || leaks {

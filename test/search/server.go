@@ -24,6 +24,7 @@ import (
 	"istio.io/istio/pkg/kube/krt"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // State is what istiod reads in the end.
@@ -108,7 +109,7 @@ func madeAt(n int) time.Time { return epoch().Add(time.Duration(n) * time.Second
 type server struct {
 	*istioxds.FakeDiscoveryServer
 	failer *failer
-	has    map[policy.Key]has
+	has    map[object.Key]has
 	turn   int
 }
 
@@ -174,7 +175,7 @@ func newServer(s State, temp func() string) (*server, error) {
 		}
 	}
 	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
-	v := &server{failer: &failer{temp: temp}, has: map[policy.Key]has{}}
+	v := &server{failer: &failer{temp: temp}, has: map[object.Key]has{}}
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
 		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
 	})
@@ -198,9 +199,9 @@ const selectingHost = "selecting." + sentinel + ".svc." + domain
 
 func selecting() []Object {
 	return []Object{
-		toObject(map[string]any{"apiVersion": "v1", "kind": policy.KindNamespace, "metadata": map[string]any{"name": sentinel}}),
+		toObject(map[string]any{"apiVersion": "v1", "kind": object.KindNamespace, "metadata": map[string]any{"name": sentinel}}),
 		toObject(map[string]any{
-			"apiVersion": "v1", "kind": policy.KindService,
+			"apiVersion": "v1", "kind": object.KindService,
 			"metadata": map[string]any{"namespace": sentinel, "name": "selecting", "annotations": map[string]any{"networking.istio.io/exportTo": "."}},
 			"spec":     map[string]any{"clusterIP": "10.96.9.9", "clusterIPs": []any{"10.96.9.9"}, "selector": map[string]any{"app": sentinel}, "ports": []any{map[string]any{"name": "http", "port": 9}}},
 		}),
@@ -214,13 +215,13 @@ func typedOf(o Object, made int) (runtime.Object, error) {
 		SetCreationTimestamp(metav1Time)
 	}
 	switch o.Kind() {
-	case policy.KindNamespace:
+	case object.KindNamespace:
 		typed = &corev1.Namespace{}
-	case policy.KindService:
+	case object.KindService:
 		typed = &corev1.Service{}
-	case policy.KindPod:
+	case object.KindPod:
 		typed = &corev1.Pod{}
-	case policy.KindEndpointSlice:
+	case object.KindEndpointSlice:
 		typed = &discoveryv1.EndpointSlice{}
 	case "Node":
 		typed = &corev1.Node{}
@@ -238,7 +239,7 @@ func typedOf(o Object, made int) (runtime.Object, error) {
 // there.
 func (v *server) give(s State) error {
 	v.turn++
-	wanted := map[policy.Key]madeObject{}
+	wanted := map[object.Key]madeObject{}
 	for _, o := range append(slices.Clone(s.Istio), v.sentinels()...) {
 		wanted[o.Key()] = o
 	}
@@ -273,7 +274,7 @@ func (v *server) set(o madeObject) error {
 	if err != nil {
 		return err
 	}
-	if stands && o.Kind() == policy.KindWorkloadEntry {
+	if stands && o.Kind() == object.KindWorkloadEntry {
 		// A Service of Kubernetes keeps an endpoint of a WorkloadEntry whose labels it selects no more, until istiod
 		// starts again.
 		if err := v.Store().Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
@@ -313,10 +314,10 @@ func (v *server) sentinels() []madeObject {
 	}
 	ports := []any{map[string]any{"number": 10000 + v.turn%40000, "name": "http", "protocol": "HTTP"}}
 	return []madeObject{
-		make(policy.KindServiceEntry, "static", map[string]any{"hosts": []any{"static.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": v.turnAddress()}}}),
-		make(policy.KindServiceEntry, "selecting", map[string]any{"hosts": []any{"selecting.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "workloadSelector": map[string]any{"labels": map[string]any{"app": sentinel}}}),
-		make(policy.KindWorkloadEntry, "workload", map[string]any{"address": v.turnAddress(), "labels": map[string]any{"app": sentinel}}),
-		make(policy.KindVirtualService, "route", map[string]any{"hosts": []any{fmt.Sprintf("v%d.sentinel", v.turn)}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "static.sentinel"}}}}}}),
+		make(object.KindServiceEntry, "static", map[string]any{"hosts": []any{"static.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": v.turnAddress()}}}),
+		make(object.KindServiceEntry, "selecting", map[string]any{"hosts": []any{"selecting.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "workloadSelector": map[string]any{"labels": map[string]any{"app": sentinel}}}),
+		make(object.KindWorkloadEntry, "workload", map[string]any{"address": v.turnAddress(), "labels": map[string]any{"app": sentinel}}),
+		make(object.KindVirtualService, "route", map[string]any{"hosts": []any{fmt.Sprintf("v%d.sentinel", v.turn)}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "static.sentinel"}}}}}}),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Shrink returns the smallest world that it finds in which still holds: without steps, then without fields, then
@@ -54,7 +55,7 @@ func removable(o Object) [][]string {
 		case "metadata":
 			return len(path) < 3
 		}
-		kubernetes := o.Kind() == policy.KindService || o.Kind() == policy.KindPod || o.Kind() == policy.KindEndpointSlice
+		kubernetes := o.Kind() == object.KindService || o.Kind() == object.KindPod || o.Kind() == object.KindEndpointSlice
 		return len(path) < 2 || kubernetes && len(path) < 2
 	})
 }

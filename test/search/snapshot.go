@@ -12,7 +12,7 @@ import (
 	"istio.io/istio/pkg/network"
 
 	"github.com/meshfence/meshfence"
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/xds"
 )
 
@@ -44,7 +44,7 @@ func (v *server) snapshot(p xds.Proxy) *xds.Snapshot {
 	s := &xds.Snapshot{
 		Proxy: p, Listeners: v.Listeners(proxy), Routes: map[string]*routev3.RouteConfiguration{},
 		Clusters: map[string]*clusterv3.Cluster{}, Endpoints: map[string]*endpointv3.ClusterLoadAssignment{},
-		Names: map[string][]string{}, NamedServices: map[string]policy.Host{},
+		Names: map[string][]string{}, NamedServices: map[string]hostname.Host{},
 	}
 	for _, r := range v.RoutesFromListeners(proxy, s.Listeners) {
 		s.Routes[r.GetName()] = r
@@ -65,7 +65,7 @@ func (v *server) snapshot(p xds.Proxy) *xds.Snapshot {
 		for name, info := range v.ConfigGen.BuildNameTable(proxy, push).GetTable() {
 			s.Names[name] = info.GetIps()
 			if info.GetShortname() != "" {
-				s.NamedServices[name] = policy.Host{Namespace: info.GetNamespace(), Name: info.GetShortname()}
+				s.NamedServices[name] = hostname.Host{Namespace: info.GetNamespace(), Name: info.GetShortname()}
 			}
 		}
 	}

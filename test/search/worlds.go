@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -72,7 +72,7 @@ func (w *worlds) set() {
 // later makes up a request that comes after those of a world: an object is changed or deleted, or a Service or a Pod.
 func (w *worlds) later(g *generator, world World) (Step, bool) {
 	if chance(w.Rand, 0.15) {
-		return g.kubernetes(pick(w.Rand, []string{policy.KindService, policy.KindService, policy.KindPod})), true
+		return g.kubernetes(pick(w.Rand, []string{object.KindService, object.KindService, object.KindPod})), true
 	}
 	of := pick(w.Rand, world.Steps)
 	if of.Delete || of.Status {

@@ -11,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fixtures"
 	"github.com/meshfence/meshfence/test/testbed"
 	"github.com/meshfence/meshfence/xds"
@@ -167,8 +169,8 @@ func (s *suite) admit(t *testing.T, manifest string) (mended string, gaps int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := func(object []byte) inject.Plan {
-		decoded, err := policy.Decode(policy.KindVirtualService, object)
+	plan := func(obj []byte) inject.Plan {
+		decoded, err := object.Decode(object.KindVirtualService, obj)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +187,7 @@ func (s *suite) admit(t *testing.T, manifest string) (mended string, gaps int) {
 func (s *suite) companion(t *testing.T) string {
 	t.Helper()
 	ports := []corev1.ServicePort{{Name: "http"}, {Name: "tcp"}, {Name: "tls"}}
-	route := inject.CompanionsOf(policy.Host{Namespace: s.namespace, Name: "reviews"}, ports, s.strictView(t)).Route
+	route := inject.CompanionsOf(hostname.Host{Namespace: s.namespace, Name: "reviews"}, ports, s.strictView(t)).Route
 	object, err := json.Marshal(map[string]any{
 		"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
 		"metadata": map[string]any{"name": inject.CompanionName("reviews")}, "spec": route.Spec,

@@ -1,0 +1,137 @@
+package admit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	kjson "sigs.k8s.io/json"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
+)
+
+// Subject is one object to decide on, wherever it comes from.
+type Request struct {
+	// Kind is one of the kinds that have a view in package policy.
+	Kind string
+	// Namespace counts where the object names none.
+	Namespace string
+	// Raw is the object in JSON.
+	Raw []byte
+	// Old is what it replaces, in JSON; empty on creation.
+	Old []byte
+	// Deleted says that the object goes.
+	Deleted bool
+	// Writer is the name of the user who asks, and Own says that it is meshfence itself.
+	Writer string
+	Own    bool
+}
+
+// BadRequest is an error in what was asked: the object cannot be read, or admission does not take it.
+type BadRequest struct{ Err error }
+
+// Error returns the message of the error inside.
+func (e *BadRequest) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error inside.
+func (e *BadRequest) Unwrap() error { return e.Err }
+
+// Mutate returns the edits that an object needs. The error is a *BadRequest. Where the view is missing
+// something afterwards, the answer counts only once that is loaded and Mutate is called again.
+func Mutate(s Request, view *policy.View) ([]inject.Edit, error) {
+	if s.Kind == object.KindConfigMap {
+		return mutateMeshConfig(s, view)
+	}
+	if untouched(s, view.Config()) {
+		return nil, nil
+	}
+	object, err := s.decode(s.Raw)
+	if err != nil {
+		return nil, err
+	}
+	if record, lost := s.lostRecord(object.Metadata.Annotations, policy.InjectedAnnotation); lost {
+		return inject.Recorded(object, record, view).Edits, nil
+	}
+	return inject.Object(object, view).Edits, nil
+}
+
+// lostRecord returns what an annotation of ours said in the object that is replaced, and reports whether the writer has
+// left the annotation out of those given.
+func (s Request) lostRecord(annotations map[string]string, key string) (record string, lost bool) {
+	if _, kept := annotations[key]; kept || !bytes.Contains(s.Old, []byte(key)) {
+		return "", false
+	}
+	var old struct {
+		Metadata object.Metadata `json:"metadata"`
+	}
+	if kjson.UnmarshalCaseSensitivePreserveInts(s.Old, &old) != nil {
+		return "", false // one that cannot be read has added nothing
+	}
+	record, lost = old.Metadata.Annotations[key]
+	return record, lost
+}
+
+// Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where
+// the view is missing something afterwards, the answer counts only once that is loaded and Validate is called again.
+func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	return s.weigh(guard.Judge, view, now)
+}
+
+// Standing judges the objects that let the traffic of a Service out because of what is written of it.
+func Standing(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	return s.weigh(guard.Standing, view, now)
+}
+
+func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
+	obj, err := s.decode(s.Raw)
+	if err != nil {
+		return leak.Verdict{}, err
+	}
+	if s.Kind == object.KindNamespace {
+		view.LoadNamespace(obj.Metadata.Name, obj.Metadata.Labels) // it may be too new for the index
+	}
+	w := leak.Write{Object: obj, Deleted: s.Deleted, Writer: s.Writer, Own: s.Own}
+	if len(s.Old) > 0 {
+		// An old object that cannot be read excuses nothing.
+		if old, err := s.decode(s.Old); err == nil {
+			w.Old = old
+		}
+	}
+	findings := judge(w, view)
+	if len(findings) == 0 {
+		return leak.Verdict{}, nil
+	}
+	return leak.Weigh(findings, view, now), nil
+}
+
+// untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
+// active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
+// share must then stand in it as it is or with some of its letters escaped.
+func untouched(s Request, config *policy.Config) bool {
+	return s.Kind == object.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
+		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))
+}
+
+func isMapping(raw []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) }
+
+func (s Request) decode(raw []byte) (*object.Object, error) {
+	if !isMapping(raw) {
+		return nil, &BadRequest{fmt.Errorf("decode %s: %w", s.Kind, errors.New("must be a mapping"))}
+	}
+	obj, err := object.Decode(s.Kind, raw)
+	if err != nil {
+		return nil, &BadRequest{err}
+	}
+	if obj.Metadata.Namespace == "" {
+		obj.Metadata.Namespace = s.Namespace
+	}
+	if s.Kind == object.KindNamespace {
+		// As in admission requests, a Namespace lies in itself: its own enforcement and exemptions count.
+		obj.Metadata.Namespace = obj.Metadata.Name
+	}
+	return obj, nil
+}

@@ -1,0 +1,42 @@
+package object
+
+// EndpointSlice is the part of a discovery.k8s.io EndpointSlice that is read.
+type EndpointSlice struct {
+	Endpoints []struct {
+		Addresses []string `json:"addresses"`
+	} `json:"endpoints"`
+}
+
+// Endpoints is the part of a core/v1 Endpoints that is read.
+type Endpoints struct {
+	Subsets []struct {
+		Addresses         []EndpointAddress `json:"addresses"`
+		NotReadyAddresses []EndpointAddress `json:"notReadyAddresses"`
+	} `json:"subsets"`
+}
+
+// EndpointAddress is one address of an Endpoints.
+type EndpointAddress struct {
+	IP string `json:"ip"`
+}
+
+// Addresses lists the addresses of an EndpointSlice or Endpoints, in the order of the object.
+func (o *Object) Addresses() []string {
+	var list []string
+	if o.EndpointSlice != nil {
+		for _, e := range o.EndpointSlice.Endpoints {
+			list = append(list, e.Addresses...)
+		}
+	}
+	if o.Endpoints != nil {
+		for _, s := range o.Endpoints.Subsets {
+			for _, a := range s.Addresses {
+				list = append(list, a.IP)
+			}
+			for _, a := range s.NotReadyAddresses {
+				list = append(list, a.IP)
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,330 @@
+package object
+
+import (
+	"cmp"
+	"encoding/json"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"iter"
+	"slices"
+	"strconv"
+)
+
+// VirtualService is the part of a networking.istio.io VirtualService that is read.
+type VirtualService struct {
+	Hosts    []string    `json:"hosts"`
+	Gateways []string    `json:"gateways"`
+	ExportTo []string    `json:"exportTo"`
+	HTTP     []HTTPRoute `json:"http"`
+	TLS      []TLSRoute  `json:"tls"`
+	TCP      []TCPRoute  `json:"tcp"`
+	// Owner is the one whose controller keeps the VirtualService; nil where none does.
+	Owner *Owner `json:"-"`
+}
+
+// decodeVirtualService fills the metadata of the object and returns its spec.
+func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) {
+	var view struct {
+		Metadata ownedMetadata  `json:"metadata"`
+		Spec     VirtualService `json:"spec"`
+	}
+	if err := read(data, &view); err != nil {
+		return nil, err
+	}
+	object.Metadata, view.Spec.Owner = view.Metadata.Metadata, controllerOf(view.Metadata.OwnerReferences)
+	return &view.Spec, nil
+}
+
+// MeshGateway stands among the gateways of a VirtualService for the sidecars.
+const MeshGateway = "mesh"
+
+// InMesh says that the VirtualService routes what sidecars send.
+func (v *VirtualService) InMesh() bool {
+	return len(v.Gateways) == 0 || slices.Contains(v.Gateways, MeshGateway)
+}
+
+// InMeshAlone says that it routes nothing else.
+func (v *VirtualService) InMeshAlone() bool {
+	return !slices.ContainsFunc(v.Gateways, func(name string) bool { return name != MeshGateway })
+}
+
+// HTTPRoute is one entry of http.
+type HTTPRoute struct {
+	Match    []HTTPMatch           `json:"match"`
+	Route    []WeightedDestination `json:"route"`
+	Mirror   *Destination          `json:"mirror"`
+	Mirrors  []WeightedDestination `json:"mirrors"`
+	Delegate *Delegate             `json:"delegate"`
+	Redirect *HTTPRedirect         `json:"redirect"`
+	Rewrite  *HTTPRewrite          `json:"rewrite"`
+	Headers  *Headers              `json:"headers"`
+}
+
+// Headers changes those of requests.
+type Headers struct {
+	Request *HeaderChanges `json:"request"`
+}
+
+// HeaderChanges are those that are set and added.
+type HeaderChanges struct {
+	Set map[string]string `json:"set"`
+	Add map[string]string `json:"add"`
+}
+
+// HTTPRedirect sends the client elsewhere.
+type HTTPRedirect struct {
+	Authority string `json:"authority"`
+}
+
+// HTTPRewrite changes a request on its way.
+type HTTPRewrite struct {
+	Authority string `json:"authority"`
+}
+
+// ClientMatch is what istiod itself decides of a match, for each client and port. What does not match is not
+// in the config of that client.
+type ClientMatch struct {
+	Gateways        []string          `json:"gateways"`
+	Port            int64             `json:"port"`
+	SourceLabels    map[string]string `json:"sourceLabels"`
+	SourceNamespace string            `json:"sourceNamespace"`
+}
+
+// HTTPMatch is one match of an HTTPRoute.
+type HTTPMatch struct {
+	ClientMatch
+	RequestMatch
+}
+
+// RequestMatch is what the client's Envoy decides of a match, for each request.
+type RequestMatch struct {
+	URI            json.RawMessage `json:"uri"`
+	Scheme         json.RawMessage `json:"scheme"`
+	Method         json.RawMessage `json:"method"`
+	Authority      json.RawMessage `json:"authority"`
+	Headers        json.RawMessage `json:"headers"`
+	WithoutHeaders json.RawMessage `json:"withoutHeaders"`
+	QueryParams    json.RawMessage `json:"queryParams"`
+}
+
+// TLSRoute is one entry of tls.
+type TLSRoute struct {
+	Match []TLSMatch            `json:"match"`
+	Route []WeightedDestination `json:"route"`
+}
+
+// TLSMatch is one match of a TLSRoute.
+type TLSMatch struct {
+	ClientMatch
+	SNIHosts           []string `json:"sniHosts"`
+	DestinationSubnets []string `json:"destinationSubnets"`
+}
+
+// TCPRoute is one entry of tcp.
+type TCPRoute struct {
+	Match []TCPMatch            `json:"match"`
+	Route []WeightedDestination `json:"route"`
+}
+
+// TCPMatch is one match of a TCPRoute.
+type TCPMatch struct {
+	ClientMatch
+	DestinationSubnets []string `json:"destinationSubnets"`
+}
+
+// WeightedDestination is one of several destinations.
+type WeightedDestination struct {
+	Destination *Destination `json:"destination"`
+	Weight      int64        `json:"weight"`
+	Headers     *Headers     `json:"headers"`
+}
+
+// Destination is where a route sends traffic.
+type Destination struct {
+	Host   string `json:"host"`
+	Subset string `json:"subset"`
+}
+
+// Delegate names the VirtualService that carries the routes.
+type Delegate struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+}
+
+// Delegates yields the delegates of a VirtualService in a Namespace, whose own Namespace counts where they name
+// none, with their paths.
+func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegate] {
+	return func(yield func([]string, Delegate) bool) {
+		for i, route := range v.HTTP {
+			if route.Delegate == nil {
+				continue
+			}
+			d := *route.Delegate
+			d.Namespace = cmp.Or(d.Namespace, namespace)
+			if !yield([]string{"spec", "http", strconv.Itoa(i), "delegate"}, d) {
+				return
+			}
+		}
+	}
+}
+
+// ClientMatches returns the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
+// istiod decides them; none where the route is for every client.
+func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
+	var list []ClientMatch
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		for _, m := range v.HTTP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tls":
+		for _, m := range v.TLS[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	case "tcp":
+		for _, m := range v.TCP[i].Match {
+			list = append(list, m.ClientMatch)
+		}
+	}
+	return list
+}
+
+// Weighted returns the destinations among which the route chooses that a path of [VirtualService.Destinations] leads
+// into.
+func (v *VirtualService) Weighted(path []string) []WeightedDestination {
+	switch i, _ := strconv.Atoi(path[2]); path[1] {
+	case "http":
+		return v.HTTP[i].Route
+	case "tls":
+		return v.TLS[i].Route
+	case "tcp":
+		return v.TCP[i].Route
+	}
+	return nil
+}
+
+// Destinations yields every destination with its path below the object, in the order of the object.
+func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
+	return func(yield func([]string, Destination) bool) {
+		for i, route := range v.HTTP {
+			at := []string{"spec", "http", strconv.Itoa(i)}
+			if !yieldEach(yield, at, "route", route.Route) {
+				return
+			}
+			if route.Mirror != nil && !yield(append(at[:3:3], "mirror"), *route.Mirror) {
+				return
+			}
+			if !yieldEach(yield, at, "mirrors", route.Mirrors) {
+				return
+			}
+		}
+		for i, route := range v.TLS {
+			if !yieldEach(yield, []string{"spec", "tls", strconv.Itoa(i)}, "route", route.Route) {
+				return
+			}
+		}
+		for i, route := range v.TCP {
+			if !yieldEach(yield, []string{"spec", "tcp", strconv.Itoa(i)}, "route", route.Route) {
+				return
+			}
+		}
+	}
+}
+
+func yieldEach(yield func([]string, Destination) bool, at []string, field string, list []WeightedDestination) bool {
+	n := len(at)
+	for i, d := range list {
+		if d.Destination != nil && !yield(append(at[:n:n], field, strconv.Itoa(i), "destination"), *d.Destination) {
+			return false
+		}
+	}
+	return true
+}
+
+// SpeaksFor reports whether the routes of tcp and tls are for connections to a host of a ServiceEntry: one of the hosts
+// of the VirtualService is that host, or the one covers the other, whichever is the wildcard (getConfigsForHost in
+// Istio's pilot/pkg/networking/core/tls.go and Name.Matches in its pkg/config/host).
+func (v *VirtualService) SpeaksFor(host string) bool {
+	return slices.ContainsFunc(v.Hosts, func(own string) bool {
+		return own == host || hostname.Covers(own, host) || hostname.Covers(host, own)
+	})
+}
+
+// RoutesConnections reports whether the VirtualService has routes of tcp for sidecars.
+func (v *VirtualService) RoutesConnections() bool { return len(v.TCP) > 0 && v.InMesh() }
+
+// Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
+// is 0 for any.
+func (v *VirtualService) Subnets() iter.Seq2[[]string, Subnet] {
+	return func(yield func([]string, Subnet) bool) {
+		list := func(section string, route, match int, c ClientMatch, subnets []string) bool {
+			for i, text := range subnets {
+				path := []string{"spec", section, strconv.Itoa(route), "match", strconv.Itoa(match), "destinationSubnets", strconv.Itoa(i)}
+				if !yield(path, Subnet{text, c.Port}) {
+					return false
+				}
+			}
+			return true
+		}
+		for i, route := range v.TCP {
+			for j, match := range route.Match {
+				if !list("tcp", i, j, match.ClientMatch, match.DestinationSubnets) {
+					return
+				}
+			}
+		}
+		for i, route := range v.TLS {
+			for j, match := range route.Match {
+				if !list("tls", i, j, match.ClientMatch, match.DestinationSubnets) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Subnet is a network of destinations, on one port or any.
+type Subnet struct {
+	Network string
+	Port    int64
+}
+
+// Claims lists the hosts that a VirtualService speaks for: those that it names, with the ones that server names lead
+// to, and the server names of its TLS routes with those that these cover.
+func (v *VirtualService) Claims() []string {
+	claims := make([]string, 0, len(v.Hosts))
+	add := func(host string) {
+		if inside, ok := hostname.ServerName(host); ok {
+			host = inside
+		}
+		claims = append(claims, host)
+	}
+	for _, host := range v.Hosts {
+		add(host)
+	}
+	for _, host := range v.ServerNames() {
+		add(host)
+	}
+	return append(claims, v.Crossed()...)
+}
+
+// ServerNames lists those of the TLS routes.
+func (v *VirtualService) ServerNames() []string {
+	var names []string
+	for _, route := range v.TLS {
+		for _, match := range route.Match {
+			names = append(names, match.SNIHosts...)
+		}
+	}
+	return names
+}
+
+// ClaimsAddress reports whether a VirtualService speaks for addresses, which may be those of any Service.
+func (v *VirtualService) ClaimsAddress() bool {
+	if slices.ContainsFunc(v.Hosts, hostname.IsAddress) {
+		return true
+	}
+	for range v.Subnets() {
+		return true
+	}
+	return false
+}
