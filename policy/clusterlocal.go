@@ -20,7 +20,7 @@ type ClusterLocalEntry struct {
 // ClusterLocal returns the entries that hold meshConfig needs, wildcards of the domain before those of
 // Namespaces before exact hosts, each group ordered by name. A host is local where its fence is strict;
 // prefer and none are not. An entry stands only where it says something else than the next wider one
-// (Istio lets the most specific entry win: section 1.1 of the catalogue), so an unfenced cluster has none.
+// (Istio lets the most specific entry win: docs/istio.md, section 1.1), so an unfenced cluster has none.
 //
 // Namespaces and Services that the config names count even before they exist here: a strict one is held
 // from its first moment, and a looser one may exist only in another cluster.

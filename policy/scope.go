@@ -144,7 +144,7 @@ func (s NamespaceScope) Floor() Decision {
 	return Decision{Fence: s.floor.fence, By: s.floor.by, Locked: s.floor.locked}
 }
 
-// Service decides the fence of one Service from its annotations (section 3 of the design: the most
+// Service decides the fence of one Service from its annotations (docs/design.md: the most
 // specific input that is present decides, then locked entries are a floor).
 func (s NamespaceScope) Service(name string, annotations map[string]string) Decision {
 	return s.decide(name, ask(annotations))

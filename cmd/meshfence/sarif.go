@@ -9,8 +9,8 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
-// homepage is where the repository is, and its documentation.
-const homepage = "https://github.com/meshfence/meshfence"
+// repository is where the program and its pages are.
+const repository = "https://github.com/meshfence/meshfence"
 
 // The part of SARIF 2.1.0 that is written
 // (https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/sarif-v2.1.0-os.html).
@@ -75,13 +75,13 @@ type (
 // writeSARIF writes the findings for code hosts.
 func writeSARIF(out io.Writer, findings []located) error {
 	rules := leak.Rules()
-	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "meshfence", Version: thisBuild().Version, InformationURI: homepage}}, Results: []sarifResult{}}
+	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "meshfence", Version: thisBuild().Version, InformationURI: repository}}, Results: []sarifResult{}}
 	for _, r := range rules {
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
 			ID:                   r.ID,
-			ShortDescription:     sarifText{sentence(cmp.Or(r.Leaks, r.ID))},
-			Help:                 sarifText{sentence(cmp.Or(r.Mend, r.Leaks, r.ID))},
-			HelpURI:              homepage + "/blob/main/docs/rules/" + r.ID + ".md",
+			ShortDescription:     sarifText{r.Summary},
+			Help:                 sarifText{sentence(cmp.Or(r.Mend, r.Summary))},
+			HelpURI:              rulePage(r.ID),
 			DefaultConfiguration: sarifConfiguration{sarifLevel(r.Severity == leak.Deny)},
 		})
 	}

@@ -33,7 +33,7 @@ type ruleEditor struct {
 }
 
 // destinationRule makes the active holds true at every level of a DestinationRule that would drop them
-// (section 2.2 of the catalogue), and takes back what an earlier admission added and nothing needs now. A
+// (docs/istio.md, section 2.2), and takes back what an earlier admission added and nothing needs now. A
 // rule that covers strict and other hosts is left alone: neither adding nor taking back is right for all.
 func destinationRule(o *object.Object, view *policy.View) Plan {
 	config := view.Config()

@@ -11,7 +11,7 @@ import (
 
 // Distribute returns the distribute list that keeps each cluster's clients in its localities. With one
 // cluster every client of this control plane is in it. With several there is one entry for each locality,
-// and a closing one that gives clients of unknown locality nothing, so that they fail closed (catalogue
+// and a closing one that gives clients of unknown locality nothing, so that they fail closed (docs/istio.md,
 // section 2.2). The error is a *policy.LocalityError.
 func Distribute(config *policy.Config) ([]object.Distribute, error) {
 	var list []object.Distribute

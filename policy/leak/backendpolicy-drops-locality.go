@@ -17,7 +17,13 @@ const ignorePolicy = "istio.io/ignore-policy-attachment"
 // pilot/pkg/config/kube/gateway and mergeBackendPolicyTrafficPolicy in pilot/pkg/model) [B15].
 func backendPolicyDropsLocality() Rule {
 	return Rule{
-		ID:       "backendpolicy-drops-locality",
+		ID:      "backendpolicy-drops-locality",
+		Summary: "A BackendTLSPolicy for one port of a strict Service must not take away what hold locality added.",
+		Why: "Istio turns a BackendTLSPolicy with a sectionName into portLevelSettings of a DestinationRule. " +
+			"Settings of a port replace everything above them, also the distribute that keeps the traffic in " +
+			"this cluster. A policy for the whole Service adds only its tls.",
+		Fix: "Leave sectionName out, so that the policy is for every port, or set tls in portLevelSettings of a " +
+			"DestinationRule of your own.",
 		Rows:     []string{"B15"},
 		Kinds:    []string{object.KindBackendTLSPolicy},
 		Severity: Deny,

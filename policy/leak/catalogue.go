@@ -6,7 +6,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// Row is one row of the catalogue of leaks: a way out of the cluster, what closes it, and what shows that.
+// Row is one row of the catalogue of leaks (docs/catalogue.md): a way out of the cluster, what closes it, and what shows that.
 type Row struct {
 	// ID is that of the catalogue, for example B8.
 	ID string
@@ -26,7 +26,7 @@ type Row struct {
 }
 
 // Catalogue returns every row, in the order of the catalogue. It is the one table of what stops which leak: the
-// guard, `meshfence check --explain-rules` and the ledger read it, and test/conformance holds it against istiod.
+// guard, docs/ledger.md and the pages of the rules read it, and test/conformance holds it against istiod.
 func Catalogue() []Row {
 	return slices.Concat(nothingInjected(), destinationRuleRows(), virtualServiceRows(), serviceEntryRows(),
 		workloadRows(), meshConfigRows(), multiclusterRows(), gatewayRows(), otherRows())

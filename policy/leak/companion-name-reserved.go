@@ -17,7 +17,12 @@ import (
 // for companion-removed.
 func companionNameReserved() Rule {
 	return Rule{
-		ID:       "companion-name-reserved",
+		ID:      "companion-name-reserved",
+		Summary: "Nobody but meshfence makes or changes an object with the name of a companion.",
+		Why: "The controller keeps an object named <service>-meshfence beside a Service that needs one. If " +
+			"another object has that name, the companion cannot be made. If somebody changes the companion, it " +
+			"may hold nothing any more.",
+		Fix:      "Choose another name. To loosen a fence, change the annotation of the Service.",
 		Rows:     []string{"B18"},
 		Kinds:    []string{object.KindDestinationRule, object.KindVirtualService},
 		Severity: Deny,

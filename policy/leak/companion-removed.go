@@ -26,7 +26,13 @@ func deleters() []string {
 // takes the place of the companion of a strict Service: an istiod of another revision would have neither [B14].
 func companionRemoved() Rule {
 	return Rule{
-		ID:        "companion-removed",
+		ID:      "companion-removed",
+		Summary: "The companion of a strict Service must stay, and what takes its place must be read by every istiod.",
+		Why: "Without its companion the host of the Service is one pool over all clusters. An object with the " +
+			"label istio.io/rev is read by the istiod of that revision alone, so that clients of another " +
+			"revision have neither it nor the companion.",
+		Fix: "Leave the companion alone: meshfence removes it when the fence goes. Remove the label istio.io/rev " +
+			"from an object that is for a strict host.",
 		Rows:      []string{"B14"},
 		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
 		Deletions: true,

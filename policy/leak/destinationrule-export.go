@@ -18,7 +18,15 @@ import (
 // merges that into the one with the selector (mergeDestinationRule in pilot/pkg/model/destination_rule.go) [B6].
 func destinationRuleExport() Rule {
 	return Rule{
-		ID:       "destinationrule-export",
+		ID:      "destinationrule-export",
+		Summary: "A DestinationRule for a strict host must not leave some clients without any rule.",
+		Why: "Istio looks for a rule in the client's namespace, then in that of the Service, then in the root " +
+			"namespace, and takes what it finds first. A rule in the namespace of the Service that is not " +
+			"exported to everybody leaves the others with none. In another namespace a rule with a " +
+			"workloadSelector, or with exportTo \".\", hides the companion from the clients that it does not " +
+			"choose.",
+		Fix: "In the namespace of the Service leave exportTo out, or put \"*\" into it. In another namespace keep a " +
+			"rule without a workloadSelector beside the one that has one.",
 		Rows:     []string{"B3", "B5", "B6"},
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,

@@ -12,7 +12,11 @@ import (
 // address and voids every endpoint filter [B12].
 func destinationRulePassthrough() Rule {
 	return Rule{
-		ID:       "destinationrule-passthrough",
+		ID:      "destinationrule-passthrough",
+		Summary: "A DestinationRule for a strict host must not have loadBalancer.simple: PASSTHROUGH.",
+		Why: "With PASSTHROUGH the proxy sends a connection to whatever address the client asks for. Endpoints " +
+			"are not looked at, so that no hold can filter them.",
+		Fix:      "Remove the field, or choose another load balancer.",
 		Rows:     []string{"B12"},
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,

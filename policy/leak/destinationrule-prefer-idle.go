@@ -10,7 +10,12 @@ import (
 // stay, and prefer does nothing.
 func destinationRulePreferIdle() Rule {
 	return Rule{
-		ID:       "destinationrule-prefer-idle",
+		ID:      "destinationrule-prefer-idle",
+		Summary: "A DestinationRule for a prefer host should not have settings that make the fence do nothing.",
+		Why: "Istio takes a distribute, enabled: false, zoneAwareLbSetting or PASSTHROUGH instead of the " +
+			"failoverPriority that admission adds. Clients may then be sent to another cluster although this one " +
+			"has ready endpoints.",
+		Fix:      "Remove the setting, and admission puts this cluster first. Or set the fence to none.",
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Warn,
 		Leaks:    "the fence does nothing here, and clients may be sent to another cluster while this one is ready",

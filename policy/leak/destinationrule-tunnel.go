@@ -11,7 +11,11 @@ import (
 // target [B13].
 func destinationRuleTunnel() Rule {
 	return Rule{
-		ID:       "destinationrule-tunnel",
+		ID:      "destinationrule-tunnel",
+		Summary: "A DestinationRule for a strict host must not tunnel its traffic.",
+		Why: "trafficPolicy.tunnel sends every connection to the targetHost by HTTP CONNECT. No hold covers that " +
+			"target.",
+		Fix:      "Remove the tunnel.",
 		Rows:     []string{"B13"},
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,

@@ -10,7 +10,12 @@ import (
 // mutator took it out again, or admission was not asked [B1, B2, B4, B6, B8 to B10].
 func destinationRuleUnfenced() Rule {
 	return Rule{
-		ID:       "destinationrule-unfenced",
+		ID:      "destinationrule-unfenced",
+		Summary: "A DestinationRule that can match a strict host must have what the active holds add.",
+		Why: "Istio does not merge the rules of different namespaces: the one that it takes must hold by itself. " +
+			"Admission adds what is missing. If it is still missing when the object is validated, another " +
+			"webhook took it out again, or the mutating webhook was not asked.",
+		Fix:      "Let no other webhook take out what admission adds. The controller brings existing rules in line.",
 		Rows:     []string{"B1", "B2", "B4", "B6", "B8", "B9", "B10"},
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,

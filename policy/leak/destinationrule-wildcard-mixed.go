@@ -13,7 +13,12 @@ import (
 // one in its own Namespace, instead (see yields).
 func destinationRuleWildcardMixed() Rule {
 	return Rule{
-		ID:       "destinationrule-wildcard-mixed",
+		ID:      "destinationrule-wildcard-mixed",
+		Summary: "A DestinationRule with a wildcard must not cover strict hosts and other hosts.",
+		Why: "One rule has one set of subsets and one traffic policy. It cannot keep some of its hosts in this " +
+			"cluster and leave the others alone. A wildcard rule in the namespace of the Service passes if the " +
+			"companion's exact host wins over it.",
+		Fix:      "Write one rule for each host, or narrow the wildcard to hosts of one fence.",
 		Rows:     []string{"B7"},
 		Kinds:    []string{object.KindDestinationRule},
 		Severity: Deny,

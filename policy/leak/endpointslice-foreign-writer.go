@@ -42,7 +42,12 @@ const ForeignSlices = discoveryv1.LabelServiceName + "," + discoveryv1.LabelMana
 // what a slice says of its manager counts.
 func endpointSliceForeignWriter() Rule {
 	return Rule{
-		ID:       "endpointslice-foreign-writer",
+		ID: "endpointslice-foreign-writer",
+		Summary: "Endpoints of a strict Service must be written by the controllers of Kubernetes that follow its " +
+			"selector.",
+		Why: "istiod takes every EndpointSlice and Endpoints object of this API server for endpoints of this " +
+			"cluster, whatever their addresses. A hand-written address in another cluster passes every hold.",
+		Fix:      "Let the selector of the Service choose Pods.",
 		Rows:     []string{"E1", "E2"},
 		Kinds:    []string{object.KindEndpointSlice, object.KindEndpoints},
 		Severity: Deny,

@@ -12,7 +12,13 @@ import (
 // clients are kept in, but the name of the fence promises more than that [H2].
 func gatewayExposesFencedHost() Rule {
 	return Rule{
-		ID:       "gateway-exposes-fenced-host",
+		ID:      "gateway-exposes-fenced-host",
+		Summary: "A Gateway for other clusters should not let them in to a strict host.",
+		Why: "A server with tls.mode AUTO_PASSTHROUGH lets clients of other clusters reach every host that it " +
+			"covers. The fence keeps the clients of this cluster in. It does not keep those of other clusters " +
+			"out.",
+		Fix: "List in the Gateway the hosts that other clusters may call. Fence the host in the other clusters " +
+			"too.",
 		Rows:     []string{"H2"},
 		Kinds:    []string{object.KindGateway},
 		Severity: Warn,

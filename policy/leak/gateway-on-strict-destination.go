@@ -15,7 +15,12 @@ import (
 // a Pod that comes later is found by the audit.
 func gatewayOnStrictDestination() Rule {
 	return Rule{
-		ID:       "gateway-on-strict-destination",
+		ID: "gateway-on-strict-destination",
+		Summary: "A Gateway must not choose the Pods of a strict Service to which the requests of another strict host " +
+			"are sent.",
+		Why: "The Pods are then a gateway, and send those requests on by the VirtualServices of that Gateway. No " +
+			"fence is about where they lead.",
+		Fix:      "Choose Pods that no such Service has, or first take the name of that Service out of the routes.",
 		Rows:     []string{"C17"},
 		Kinds:    []string{object.KindGateway},
 		Severity: Deny,

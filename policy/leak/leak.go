@@ -1,6 +1,6 @@
 // Package leak finds what would let the traffic of a strict Service out of its cluster in spite of the
 // active holds. Each rule stands in a file of its own, named like its id; the rows in brackets are those of
-// the catalogue of leaks in the documentation.
+// docs/catalogue.md.
 package leak
 
 import (
@@ -24,6 +24,11 @@ const (
 type Rule struct {
 	// ID is a contract: it never changes and is never used again.
 	ID string
+	// Summary says what the rule is about, in one sentence.
+	Summary string
+	// Why says in whole sentences what happens otherwise, and Fix what to write instead. They are for the page of the
+	// rule; Leaks, Mend and Loosen are the parts of its messages.
+	Why, Fix string
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string

@@ -15,7 +15,14 @@ import (
 // shared one included, is judged by itself. Its deletion is only warned of, so that Istio can be uninstalled.
 func meshConfigClusterLocalRemoved() Rule {
 	return Rule{
-		ID:        "meshconfig-cluster-local-removed",
+		ID:      "meshconfig-cluster-local-removed",
+		Summary: "A mesh ConfigMap must keep every strict host in the client's cluster.",
+		Why: "Hold meshConfig rests on clusterLocal entries in serviceSettings. Admission adds those that are " +
+			"missing. It cannot do so if the text cannot be edited, and another webhook may take them out again. " +
+			"A later or more specific entry with clusterLocal: false opens the host to every cluster. Deleting " +
+			"the ConfigMap is only warned of, so that Istio can be uninstalled.",
+		Fix: "Keep what meshfence writes into serviceSettings, and list no fenced host there with clusterLocal: " +
+			"false.",
 		Rows:      []string{"F1", "F2"},
 		Guards:    policy.MeshConfig,
 		Kinds:     []string{object.KindConfigMap},

@@ -22,7 +22,12 @@ const clusterVariable = "ISTIO_META_CLUSTER_ID"
 // A proxy that asks another istiod is warned of: the fences of that one's cluster count for it, and not those of this.
 func podForeignCluster() Rule {
 	return Rule{
-		ID:       "pod-foreign-cluster",
+		ID:      "pod-foreign-cluster",
+		Summary: "A Pod must not have its proxy say that it is in another cluster.",
+		Why: "istiod sends a proxy that claims another cluster the endpoints of that cluster as local ones. The " +
+			"claim can come from a variable or from an annotation where the injector does not overwrite it. A " +
+			"proxy that asks another istiod has the fences of that one's cluster, and is warned of.",
+		Fix:      "Remove the claim, and leave it to the injector.",
 		Rows:     []string{"K1"},
 		Kinds:    []string{object.KindPod},
 		Severity: Deny,

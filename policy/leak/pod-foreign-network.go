@@ -12,7 +12,13 @@ import (
 // FenceConfig names no network, it can only warn: in a mesh of several networks the injector labels every Pod.
 func podForeignNetwork() Rule {
 	return Rule{
-		ID:       "pod-foreign-network",
+		ID:      "pod-foreign-network",
+		Summary: "A Pod of a strict Service must not say that it is in another network.",
+		Why: "istiod puts a gateway of that network in the place of the Pod. The gateway counts as local wherever " +
+			"it is. If the FenceConfig names no network, this is a warning, because in a mesh of several " +
+			"networks the injector labels every Pod.",
+		Fix: "Remove the label topology.istio.io/network, or set controlPlane.network of the FenceConfig if it is " +
+			"wrong.",
 		Rows:     []string{"E6", "E18"},
 		Kinds:    []string{object.KindPod},
 		Severity: Deny,

@@ -11,7 +11,12 @@ import (
 // cluster's: the clients there take it for one of theirs [E7, D7].
 func podLocality() Rule {
 	return Rule{
-		ID:       "pod-locality",
+		ID:      "pod-locality",
+		Summary: "A Pod of a strict Service must not say that it is in a locality of another cluster.",
+		Why: "Hold locality tells clusters apart by their localities. A label on the Pod replaces the labels of " +
+			"its Node. The Pod then counts as one of the other cluster, and gets the traffic of the clients " +
+			"there.",
+		Fix:      "Remove the label, so that the labels of the Node count.",
 		Rows:     []string{"E7", "D7"},
 		Kinds:    []string{object.KindPod},
 		Severity: Deny,

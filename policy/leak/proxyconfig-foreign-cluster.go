@@ -12,7 +12,11 @@ import (
 // hands its variables to the injector), as pod-foreign-cluster does for one Pod [K1].
 func proxyConfigForeignCluster() Rule {
 	return Rule{
-		ID:       "proxyconfig-foreign-cluster",
+		ID:      "proxyconfig-foreign-cluster",
+		Summary: "A ProxyConfig must not have proxies say that they are in another cluster.",
+		Why: "Its variables reach every proxy of the namespace, or of the Pods that it selects. istiod then sends " +
+			"those proxies the endpoints of the other cluster as local ones.",
+		Fix:      "Remove the variable, and leave it to the injector.",
 		Rows:     []string{"K1"},
 		Kinds:    []string{object.KindProxyConfig},
 		Severity: Deny,

@@ -14,7 +14,11 @@ import (
 // another controller than Istio reads is none of the mesh's.
 func routeBypassesSubset() Rule {
 	return Rule{
-		ID:       "route-bypasses-subset",
+		ID:      "route-bypasses-subset",
+		Summary: "An Ingress or a Gateway API route must not lead to a strict Service where subset is the only hold.",
+		Why: "Such a route can name no subset, and admission cannot give it one. It leads to the Pods of the " +
+			"Service in every cluster. A route that another controller than Istio reads passes.",
+		Fix:      "Route by a VirtualService, or add hold meshConfig or locality.",
 		Rows:     []string{"A5"},
 		Kinds:    append(routeKinds(), object.KindIngress),
 		Severity: Deny,

@@ -14,7 +14,12 @@ import (
 // deletes the whole Namespace has said enough.
 func serviceDeleted() Rule {
 	return Rule{
-		ID:        "service-deleted",
+		ID:      "service-deleted",
+		Summary: "A strict Service should not be deleted while another cluster still has it.",
+		Why: "Its companions go with it, and so does its own entry in the mesh config. istiod then gives clients " +
+			"here the endpoints of the other clusters, if they find the name by DNS capture or by a route.",
+		Fix: "Delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it " +
+			"without Pods, or use hold meshConfig and make its namespace strict.",
 		Rows:      []string{"E17"},
 		Kinds:     []string{object.KindService},
 		Deletions: true,

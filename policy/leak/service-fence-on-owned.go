@@ -15,7 +15,12 @@ import (
 // leave only what its own object says, and the fence is gone.
 func serviceFenceOnOwned() Rule {
 	return Rule{
-		ID:       "service-fence-on-owned",
+		ID:      "service-fence-on-owned",
+		Summary: "A fence should not be an annotation on a Service that another controller keeps.",
+		Why: "Controllers such as those of Flagger, Knative and KServe write their Services again from their own " +
+			"objects. What their object does not say, they take away, and the fence is gone.",
+		Fix: "Put the fence into that controller's own object, on the Namespace, or into scope.services of the " +
+			"FenceConfig.",
 		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		check: func(o Write, view *policy.View) []breach {

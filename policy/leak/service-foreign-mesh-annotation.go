@@ -33,7 +33,11 @@ func foreignMeshAnnotations() []foreignMeshAnnotation {
 // clusters [E15].
 func serviceForeignMeshAnnotation() Rule {
 	return Rule{
-		ID:       "service-foreign-mesh-annotation",
+		ID:      "service-foreign-mesh-annotation",
+		Summary: "A strict Service must not be joined with those of other clusters by a network below Istio.",
+		Why: "A network such as Cilium's cluster mesh sends the traffic of a global Service to the Pods of other " +
+			"clusters. Istio does not see that, and no hold reaches it.",
+		Fix:      "Remove the annotation, or loosen the fence.",
 		Rows:     []string{"E15"},
 		Kinds:    []string{object.KindService},
 		Severity: Deny,

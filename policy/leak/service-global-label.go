@@ -13,7 +13,11 @@ const globalLabel = "istio.io/global"
 // [E12a, E12b, E12c].
 func serviceGlobalLabel() Rule {
 	return Rule{
-		ID:       "service-global-label",
+		ID:      "service-global-label",
+		Summary: "A strict Service must not be global for ambient mode.",
+		Why: "ztunnel and waypoints send the traffic of a Service with the label istio.io/global to the Pods of " +
+			"every cluster. That holds for a local Service behind a global waypoint too.",
+		Fix:      "Remove the label, or loosen the fence.",
 		Rows:     []string{"E12a", "E12b", "E12c"},
 		Kinds:    []string{object.KindService},
 		Severity: Deny,

@@ -11,7 +11,11 @@ import (
 // themselves [E4, F8].
 func serviceHeadless() Rule {
 	return Rule{
-		ID:       "service-headless",
+		ID:      "service-headless",
+		Summary: "A strict Service should have an address of its own.",
+		Why: "Clients of a headless Service choose a Pod themselves. Sidecars know its Pods in every cluster, and " +
+			"pass on whatever address the client asks for. No hold can change that.",
+		Fix:      "Give the Service a ClusterIP, or keep clients from the Pods of other clusters by a NetworkPolicy.",
 		Rows:     []string{"E4", "F8"},
 		Kinds:    []string{object.KindService},
 		Severity: Warn,

@@ -15,7 +15,11 @@ const ingressWaypointLabel = "istio.io/ingress-use-waypoint"
 // label on the Service or on its Namespace [E11].
 func serviceIngressWaypoint() Rule {
 	return Rule{
-		ID:       "service-ingress-waypoint",
+		ID:      "service-ingress-waypoint",
+		Summary: "Ingress gateways must not send the traffic of a strict Service to a waypoint.",
+		Why: "With the label istio.io/ingress-use-waypoint, istiod gives gateways the waypoints of every cluster. " +
+			"It does so before any subset or locality counts. Hold meshConfig keeps waypoints to their cluster.",
+		Fix:      "Remove the label, or add hold meshConfig.",
 		Rows:     []string{"E11"},
 		Kinds:    []string{object.KindService, object.KindNamespace},
 		Severity: Deny,

@@ -13,7 +13,11 @@ import (
 // leaks, and so no row of the catalogue is covered. Clients of a Service without a ClusterIP choose by themselves.
 func serviceWithoutLocality() Rule {
 	return Rule{
-		ID:       "service-without-locality",
+		ID:      "service-without-locality",
+		Summary: "A strict Service should have a selector while hold locality is active.",
+		Why: "istiod takes the locality of an endpoint from its Pod. Endpoints without a Pod have none, and the " +
+			"distribute drops them. Nothing leaks, but calls fail.",
+		Fix:      "Let a selector choose its Pods, or loosen the fence.",
 		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		Leaks:    "clients are sent to none of its endpoints, and calls fail",

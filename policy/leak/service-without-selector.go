@@ -10,7 +10,11 @@ import (
 // serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
 func serviceWithoutSelector() Rule {
 	return Rule{
-		ID:       "service-without-selector",
+		ID:      "service-without-selector",
+		Summary: "A strict Service must have a selector.",
+		Why: "Without one, users write its endpoints by hand. istiod takes them for endpoints of this cluster, " +
+			"whatever their addresses. Hold locality drops them, because they have no locality.",
+		Fix:      "Let a selector choose the Pods of the Service, or loosen the fence.",
 		Rows:     []string{"E1"},
 		Kinds:    []string{object.KindService},
 		Severity: Deny,

@@ -12,7 +12,13 @@ import (
 // one that only lets go on what it takes passes.
 func serviceEntryFencedHost() Rule {
 	return Rule{
-		ID:       "serviceentry-fenced-host",
+		ID:      "serviceentry-fenced-host",
+		Summary: "A ServiceEntry must not claim a strict host.",
+		Why: "In the namespace of the Service its endpoints join those of the Service. In another namespace it " +
+			"takes the place of the Service for the clients there. Either way istiod gives its endpoints the id " +
+			"of this cluster, whatever their address, and they pass every hold. A name to which the DNS search " +
+			"list of clients comes first does the same.",
+		Fix:      "Choose another host, or a narrower wildcard.",
 		Rows:     []string{"D1", "D2", "D3", "D9", "D15"},
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,

@@ -12,7 +12,11 @@ import (
 // person has accepted the claim by an exemption.
 func serviceEntryForeignNetwork() Rule {
 	return Rule{
-		ID:       "serviceentry-foreign-network",
+		ID:      "serviceentry-foreign-network",
+		Summary: "A ServiceEntry that claims a strict host must not have an endpoint in another network.",
+		Why: "istiod puts a gateway of that network in the place of the endpoint. The gateway may be in another " +
+			"cluster. This is refused even if an exemption accepts the claim itself.",
+		Fix:      "Leave the network out, or name that of this cluster.",
 		Rows:     []string{"D6"},
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,

@@ -14,7 +14,11 @@ import (
 // to the Service.
 func serviceEntryPreferHost() Rule {
 	return Rule{
-		ID:       "serviceentry-prefer-host",
+		ID:      "serviceentry-prefer-host",
+		Summary: "A ServiceEntry should not claim a prefer host.",
+		Why: "istiod gives its endpoints the id of this cluster, whatever their address. failoverPriority cannot " +
+			"tell them from local ones, so that they get traffic while local Pods are ready.",
+		Fix:      "Choose another host, or set the fence to none.",
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Warn,
 		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",

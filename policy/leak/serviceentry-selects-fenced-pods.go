@@ -20,7 +20,11 @@ import (
 // serviceentry-fenced-host.
 func serviceEntrySelectsFencedPods() Rule {
 	return Rule{
-		ID:       "serviceentry-selects-fenced-pods",
+		ID:      "serviceentry-selects-fenced-pods",
+		Summary: "A ServiceEntry must not give the Pods of a strict Service another host.",
+		Why: "A workloadSelector chooses Pods of all clusters. The host of the ServiceEntry leads to all of them, " +
+			"and no hold knows that host. A selector that shares only some labels with the Service is warned of.",
+		Fix:      "Call the Service by its own name, or select by a label that its Pods do not have.",
 		Rows:     []string{"D4"},
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,

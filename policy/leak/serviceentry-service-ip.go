@@ -16,7 +16,11 @@ import (
 // to where they were going.
 func serviceEntryServiceIP() Rule {
 	return Rule{
-		ID:       "serviceentry-service-ip",
+		ID:      "serviceentry-service-ip",
+		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service on one of its ports.",
+		Why: "Sidecars have one listener for an address and a port. Of two objects that claim it, the older one " +
+			"gets what is sent there. The address may come from spec.addresses or from the status.",
+		Fix:      "Leave the address out, list narrower networks, or take another port.",
 		Rows:     []string{"D8", "D13", "D14"},
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Deny,

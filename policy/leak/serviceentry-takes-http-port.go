@@ -9,7 +9,11 @@ import (
 // a strict host: what is sent there and is no HTTP goes to the ServiceEntry [D12].
 func serviceEntryTakesHTTPPort() Rule {
 	return Rule{
-		ID:       "serviceentry-takes-http-port",
+		ID:      "serviceentry-takes-http-port",
+		Summary: "A ServiceEntry without an address should not share a port number with an HTTP port of a strict host.",
+		Why: "What clients send there that is not HTTP, such as TLS, matches no route of the host. The TCP " +
+			"listener of the ServiceEntry takes it.",
+		Fix:      "Give the ServiceEntry an address, or take another port.",
 		Rows:     []string{"D12"},
 		Kinds:    []string{object.KindServiceEntry},
 		Severity: Warn,

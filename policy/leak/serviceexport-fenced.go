@@ -10,7 +10,11 @@ import (
 // itself where it is told to [G1, F10].
 func serviceExportFenced() Rule {
 	return Rule{
-		ID:       "serviceexport-fenced",
+		ID:      "serviceexport-fenced",
+		Summary: "A strict Service must not be exported to other clusters.",
+		Why: "With a ServiceExport, every cluster finds the endpoints of the Service, also under its name in " +
+			"clusterset.local. No fence covers that name.",
+		Fix:      "Do not export the Service, or loosen its fence.",
 		Rows:     []string{"G1", "F10"},
 		Kinds:    []string{object.KindServiceExport},
 		Severity: Deny,

@@ -15,7 +15,11 @@ import (
 // pilot/pkg/networking/core/listener.go).
 func sidecarBindTakesServiceIP() Rule {
 	return Rule{
-		ID:       "sidecar-bind-takes-service-ip",
+		ID:      "sidecar-bind-takes-service-ip",
+		Summary: "A listener of a Sidecar on the ClusterIP of a strict Service must have strict hosts alone.",
+		Why: "The listener takes what clients send to that address, and sends it to its own hosts. One on every " +
+			"address takes what no listener of the Service takes.",
+		Fix:      "Bind to another address, or let the listener have strict hosts alone.",
 		Rows:     []string{"I10"},
 		Kinds:    []string{object.KindSidecar},
 		Severity: Deny,

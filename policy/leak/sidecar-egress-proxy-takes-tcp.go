@@ -11,7 +11,13 @@ import (
 // pilot/pkg/networking/core/httproute.go), or TLS that no route has, where a VirtualService routes by server names [I7].
 func sidecarEgressProxyTakesTCP() Rule {
 	return Rule{
-		ID:       "sidecar-egress-proxy-takes-tcp",
+		ID:      "sidecar-egress-proxy-takes-tcp",
+		Summary: "The egress proxy of a Sidecar should be a strict host.",
+		Why: "What is sent to an HTTP port of a strict host and is not HTTP counts as unknown, and goes to the " +
+			"egressProxy. So does a request that calls the host by none of its names, and TLS for a name that no " +
+			"route has.",
+		Fix: "Name a strict host as the proxy, or send nothing but HTTP to those ports, to a name such as " +
+			"<name>.<namespace>.",
 		Rows:     []string{"I7"},
 		Kinds:    []string{object.KindSidecar},
 		Severity: Warn,

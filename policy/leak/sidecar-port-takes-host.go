@@ -13,7 +13,13 @@ import (
 // HTTP where the Sidecar has an egress proxy: what is no TLS has no filter chain of the host there, and goes to the proxy.
 func sidecarPortTakesHost() Rule {
 	return Rule{
-		ID:       "sidecar-port-takes-host",
+		ID:      "sidecar-port-takes-host",
+		Summary: "A listener of a Sidecar must not take a port of a strict host for a ServiceEntry without an address.",
+		Why: "The Sidecar has a listener of its own for the port, and knows the ServiceEntry there and not the " +
+			"host. That listener takes every address of the port, also the ClusterIP of the host. With an egress " +
+			"proxy, so does a TLS listener on an HTTP port: what is not TLS goes to the proxy. Whichever of the " +
+			"two objects comes second is refused.",
+		Fix:      "Import the host on that port too, leave the port out, or give the ServiceEntry an address.",
 		Rows:     []string{"I11"},
 		Kinds:    []string{object.KindSidecar, object.KindServiceEntry},
 		Severity: Deny,

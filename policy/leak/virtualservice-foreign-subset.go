@@ -16,7 +16,11 @@ import (
 // its DestinationRule, and what no client of this cluster is sent to is for those of others.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
-		ID:       "virtualservice-foreign-subset",
+		ID:      "virtualservice-foreign-subset",
+		Summary: "A destination that is a strict host must name a fenced subset where subset is the only hold.",
+		Why: "A destination without a subset is the pool over all clusters. Admission adds meshfence-local to it. " +
+			"The reserved subset of another cluster leads there.",
+		Fix:      "Name a subset of this cluster, and let no other webhook take out what admission adds.",
 		Rows:     []string{"A2", "C1", "C2", "C6", "C13"},
 		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,

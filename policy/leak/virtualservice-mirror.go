@@ -9,7 +9,11 @@ import (
 // host that is not strict, by itself or through a delegate, and a delegate that does [C4, C5].
 func virtualServiceMirror() Rule {
 	return Rule{
-		ID:       "virtualservice-mirror",
+		ID:      "virtualservice-mirror",
+		Summary: "A VirtualService for a strict host must copy its requests to strict hosts alone.",
+		Why: "A mirror sends a copy of every request to another host. A copy that leaves the cluster is a leak " +
+			"like the request itself.",
+		Fix:      "Fence that destination too, or name another one.",
 		Rows:     []string{"C4", "C5"},
 		Kinds:    []string{object.KindVirtualService},
 		Severity: Deny,

@@ -14,7 +14,11 @@ import (
 // requests to it [C11].
 func virtualServiceRedirect() Rule {
 	return Rule{
-		ID:       "virtualservice-redirect",
+		ID:      "virtualservice-redirect",
+		Summary: "A VirtualService for a strict host should not send its clients to a host that is not strict.",
+		Why: "A redirect has the client ask another host. A rewritten authority, or a header beyond a gateway, " +
+			"does the same on the way.",
+		Fix:      "Name a strict host.",
 		Rows:     []string{"C11"},
 		Kinds:    []string{object.KindVirtualService},
 		Severity: Warn,

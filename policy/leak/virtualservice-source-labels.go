@@ -13,7 +13,11 @@ import (
 // pilot/pkg/networking/core/route) [C8, C9].
 func virtualServiceSourceLabels() Rule {
 	return Rule{
-		ID:       "virtualservice-source-labels",
+		ID:      "virtualservice-source-labels",
+		Summary: "A match in a VirtualService of a strict host should not have both sourceLabels and gateways.",
+		Why: "For HTTP, Istio looks at the gateways alone where both are there. The route is then for every " +
+			"client of those gateways, and for the whole mesh if that is one of them.",
+		Fix:      "Remove gateways from the match, or write a VirtualService for those gateways alone.",
 		Rows:     []string{"C8", "C9"},
 		Kinds:    []string{object.KindVirtualService},
 		Severity: Warn,

@@ -18,7 +18,12 @@ import (
 // for wildcard-takes-hidden-host.
 func wildcardTakesShortName() Rule {
 	return Rule{
-		ID:       "wildcard-takes-short-name",
+		ID:      "wildcard-takes-short-name",
+		Summary: "A wildcard should not cover a short name of a strict host.",
+		Why: "Clients who know the host have routes for its short names. These lack the name with a closing dot, " +
+			"and server names of TLS on an HTTP port. A wildcard such as *.<namespace> or *.svc takes such " +
+			"requests.",
+		Fix:      "Choose another wildcard.",
 		Rows:     []string{"D16"},
 		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService},
 		Severity: Warn,

@@ -27,7 +27,13 @@ const groupAnnotation = "istio.io/autoRegistrationGroup"
 // what istiod makes for it.
 func workloadEntryJoinsFencedService() Rule {
 	return Rule{
-		ID:       "workloadentry-joins-fenced-service",
+		ID:      "workloadentry-joins-fenced-service",
+		Summary: "A WorkloadEntry or WorkloadGroup must not join a strict Service.",
+		Why: "A workload with the labels that a Service selects becomes one of its endpoints. istiod gives it the " +
+			"id of this cluster, whatever its address, network and locality are. Hold locality keeps out one " +
+			"without a locality.",
+		Fix: "Change a label that the Service selects. For a workload of this cluster add an exemption to the " +
+			"FenceConfig.",
 		Rows:     []string{"D5", "D6", "D7", "D14"},
 		Kinds:    []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
 		Severity: Deny,

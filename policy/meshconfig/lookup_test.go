@@ -145,7 +145,7 @@ func stays(contradictions []meshconfig.Contradiction, host string) bool {
 }
 
 // TestEffectiveClusterLocal holds the cases of Istio's own test (pilot/pkg/model/cluster_local_test.go) and
-// those of section 1.1 of the catalogue.
+// those of docs/istio.md, section 1.1.
 func TestEffectiveClusterLocal(t *testing.T) {
 	t.Parallel()
 	entry := func(local, hosts string) string {

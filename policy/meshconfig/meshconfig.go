@@ -90,8 +90,8 @@ func (e *TooLarge) Error() string {
 // agrees is left alone, and we add none for that host; of hosts that share a list with a person's only ours
 // are taken out. Without Want the text is, byte for byte, what it was before the first entry.
 //
-// Where a person's entry is more specific than ours and looser (Istio lets it win: section 1.1 of the
-// catalogue), ours gets one for the same host. An entry inside kube-system stays unless Want speaks of
+// Where a person's entry is more specific than ours and looser (Istio lets it win: docs/istio.md, section
+// 1.1), ours gets one for the same host. An entry inside kube-system stays unless Want speaks of
 // kube-system itself, because that Namespace is Istio's own affair.
 //
 // Applying it to its own result changes nothing, and applying it to a text that an installer has reset

@@ -1,4 +1,4 @@
-// Package conformance_test holds the catalogue of leaks against istiod: every row that can be built leaks under a hold
+// Package conformance_test holds docs/catalogue.md against istiod: every row that can be built leaks under a hold
 // just where the catalogue says so, and the guard refuses it there and nothing else.
 package conformance_test
 
