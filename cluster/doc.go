@@ -1,2 +1,3 @@
-// Package cluster asks the API server of a cluster what the index does not hold, for admission and for the controller.
+// Package cluster keeps an index equal to a cluster: Services, Namespaces and what rules relate, by informers; the FenceConfig,
+// completed with the Nodes and mesh ConfigMaps that this replica sees; and what the index does not know yet, read live.
 package cluster

@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"net/netip"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // chunkSize is how many addresses stand together at most, so that a change moves few of them.

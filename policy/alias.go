@@ -4,9 +4,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // aliasOf returns the host for which a Service is but another name, as Istio and DNS compare names; empty for any other

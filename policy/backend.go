@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // backend is what relates a Service to other objects than by its name.

@@ -1,12 +1,13 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The names under which objects stand that catch what is for a Service without a host that names it. No host looks

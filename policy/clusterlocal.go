@@ -1,10 +1,11 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // ClusterLocalEntry is one host of serviceSettings in Istio's mesh config and the value of

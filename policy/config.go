@@ -3,8 +3,9 @@ package policy
 import (
 	"time"
 
-	"github.com/meshfence/meshfence/policy/object"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The names of the ConfigMap that holds the FenceConfig, and of the type in it.

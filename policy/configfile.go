@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/meshfence/meshfence/policy/hostname"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // configFile is the FenceConfig as it is written.

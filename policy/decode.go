@@ -11,10 +11,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/meshfence/meshfence/policy/jsonerr"
 	"go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy/jsonerr"
 )
 
 // Problem is one thing that is wrong with a FenceConfig.

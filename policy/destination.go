@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // leadsName stands among the names of a VirtualService that sends requests for a Service to another host. No host

@@ -1,8 +1,9 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Fenced lists the Services of a Namespace, or of all where it is empty, that have one of the fences, by Namespace and

@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Index joins a Config with the Namespaces and Services of the cluster. An exact host is answered in

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"sync"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
-	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // inventory holds the objects that can let the traffic of a Service out, by the hosts that they name, so that
@@ -199,7 +200,7 @@ func (v *View) knownBackend(h hostname.Host) (b backend, known bool) {
 	return b, known
 }
 
-// Covering returns the objects of the inventory that name a host, as [Resolve] returns it, or a wildcard that
+// Covering returns the objects of the inventory that name a host, as [hostname.Resolve] returns it, or a wildcard that
 // covers it, sorted by key.
 func (v *View) Covering(host string) []*object.Object {
 	return v.index.inventory.find([]string{strings.ToLower(strings.TrimSuffix(host, "."))})

@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Match says which fences the hosts have that one host of an Istio object stands for.

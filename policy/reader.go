@@ -3,11 +3,13 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"github.com/meshfence/meshfence/policy/object"
-	"k8s.io/utils/ptr"
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The annotations by which an Ingress names its class, and an IngressClass is that of what names none.

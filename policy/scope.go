@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // scope is the part of a FenceConfig that decides fences.

@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // tier is what makes strict Services tighter than others. Of each tier some are found, so that Services that are there

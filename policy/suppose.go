@@ -2,10 +2,11 @@ package policy
 
 import (
 	"fmt"
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Suppose makes the view take every Service that is absent for a strict one, and every class and Gateway that is absent

@@ -2,9 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // maxHosts is how many hosts a FencedHost names at most, itself included.

@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // View answers the questions of one request, and notes what the index does not know yet, so that a Service
@@ -130,7 +131,7 @@ func (v *View) Enforcement(namespace string, locked bool) Enforcement {
 	return v.scope(namespace).enforcement
 }
 
-// Match answers for a host as [Resolve] returns it. A host outside the cluster domain matches nothing.
+// Match answers for a host as [hostname.Resolve] returns it. A host outside the cluster domain matches nothing.
 // Case and a closing dot do not matter, as they do not to Envoy, which would serve such a host of a
 // ServiceEntry in place of the Service.
 func (v *View) Match(host string) Match {

@@ -2,10 +2,11 @@ package policy
 
 import (
 	"cmp"
-	"github.com/meshfence/meshfence/policy/hostname"
-	"github.com/meshfence/meshfence/policy/object"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Clients are the workloads of one Namespace whose sidecars have the same Sidecar, or none.

@@ -169,15 +169,6 @@ func (m *model) spaces() map[string]bool {
 	return spaces
 }
 
-func sorted(set map[string]bool) []string {
-	var list []string
-	for item := range set {
-		list = append(list, item)
-	}
-	slices.Sort(list)
-	return list
-}
-
 var (
 	someNamespaces = []string{"shop", "prod", "myprod", "kube-system", "a"}
 	someServices   = []string{"a", "b", "a-db", "b-db", "prod"}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -21,34 +21,22 @@ import (
 
 // Options are what admission needs.
 type Options struct {
-	// Index answers for hosts; its config is the one in force at the start.
+	// Index answers for hosts.
 	Index *policy.Index
 	// Rules are those that the guard applies and that exemptions may name.
 	Rules []leak.Rule
 	// InstallNamespace is where the ConfigMap with the FenceConfig stands.
 	InstallNamespace string
-	// Replica is the name of the Pod that this replica is, which it gives in Events that every replica makes; empty where
-	// it is none.
-	Replica string
 	// Metrics count what is decided.
 	Metrics *Metrics
 	// Now returns the time; nil means time.Now.
 	Now func() time.Time
-	// Reader reads Services and Namespaces that the index does not know yet, past any cache. Setup takes the
-	// manager's where it is nil.
+	// Reader reads Services and Namespaces that the index does not know yet, past any cache.
 	Reader client.Reader
-	// Nodes lists and watches the metadata of the Nodes, while the FenceConfig needs their localities. Setup takes
-	// those of the manager's cluster where it is nil.
-	Nodes toolscache.ListerWatcher
-	// MeshConfigMaps lists and watches one mesh ConfigMap, while the FenceConfig names it for hold meshConfig. Setup
-	// takes those of the manager's cluster where it is nil.
-	MeshConfigMaps func(client.ObjectKey) toolscache.ListerWatcher
 	// BytesInFlight is how much of the bodies of requests is held at once; 0 means DefaultBytesInFlight. What does not
 	// find room is refused, and may be sent again.
 	BytesInFlight int64
-	// Stale says why the config at the start is the last good one and not the one in the cluster; nil where it is.
-	Stale error
-	// Synced says that the index holds the whole cluster. Setup sets it.
+	// Synced reports whether the index holds the whole cluster. Before that nothing is decided.
 	Synced func() bool
 }
 
@@ -130,22 +118,12 @@ func (a *Admission) checked(ctx context.Context, path string, req admission.Requ
 	return h(ctx, req)
 }
 
-var errNotReady = errors.New("not ready: the Services and Namespaces of the cluster are still being read")
-
 // decide repeats pass until its view is missing nothing. Nothing is decided on an index that is not full.
 func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() error) error {
 	if !a.Synced() {
-		return errNotReady
+		return cluster.ErrNotSynced
 	}
-	l := newLoader(a.Reader, view)
-	for {
-		if err := pass(); err != nil {
-			return err
-		}
-		if more, err := l.load(ctx); err != nil || !more {
-			return err
-		}
-	}
+	return cluster.Complete(ctx, a.Reader, view, pass)
 }
 
 // serviceAccount is the one of the manifests, in the install namespace.

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -347,31 +346,6 @@ meshfence_findings_total{outcome="denied",rule="destinationrule-passthrough"} 2
 	}
 	if n, err := testutil.GatherAndCount(c.registry, "meshfence_admission_duration_seconds"); err != nil || n != 3 {
 		t.Errorf("%d duration series (%v), want 3", n, err)
-	}
-}
-
-func TestRegisterServices(t *testing.T) {
-	t.Parallel()
-	registry := prometheus.NewPedanticRegistry()
-	count := func() map[string]int { return map[string]int{"strict": 2, "none": 100} }
-	metrics, err := webhook.NewMetrics(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := metrics.RegisterServices(count); err != nil {
-		t.Fatal(err)
-	}
-	const want = `
-# HELP meshfence_services Services by fence.
-# TYPE meshfence_services gauge
-meshfence_services{fence="none"} 100
-meshfence_services{fence="strict"} 2
-`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "meshfence_services"); err != nil {
-		t.Error(err)
-	}
-	if err := metrics.RegisterServices(count); err == nil {
-		t.Error("registered twice")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -19,7 +20,7 @@ func (a *Admission) bound(ctx context.Context, s admit.Request, name string) (_ 
 		}
 	}
 	key := client.ObjectKey{Namespace: s.Namespace, Name: name}
-	pod := metadataOf(object.KindPod)
+	pod := cluster.MetadataOf(object.KindPod)
 	if err := a.Reader.Get(ctx, key, pod); apierrors.IsNotFound(err) {
 		return admit.Request{}, false, nil
 	} else if err != nil {

@@ -12,10 +12,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // configMap returns the ConfigMap of that name with a key config.yaml; empty text leaves the key out.
@@ -126,13 +126,13 @@ func TestValidateConfigMapOfWrongType(t *testing.T) {
 
 func TestLoadConfig(t *testing.T) {
 	t.Parallel()
-	source := webhook.ConfigSource(install, leak.Rules())
+	source := policy.ConfigMapSource(install, leak.IDs(leak.Rules()))
 	object := func(data map[string]string) client.Reader {
 		return fake.NewClientBuilder().WithObjects(&corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: policy.ConfigMapName}, Data: data,
 		}).Build()
 	}
-	config, err := webhook.LoadConfig(t.Context(), object(map[string]string{"config.yaml": fenced}), source)
+	config, err := cluster.LoadConfig(t.Context(), object(map[string]string{"config.yaml": fenced}), source)
 	if err != nil || !config.Holds.Only(policy.Subset) {
 		t.Errorf("LoadConfig = %+v, %v", config, err)
 	}
@@ -148,7 +148,7 @@ func TestLoadConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := webhook.LoadConfig(t.Context(), test.reader, source)
+			_, err := cluster.LoadConfig(t.Context(), test.reader, source)
 			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 				t.Errorf("error = %v, want %s", err, test.want)
 			}

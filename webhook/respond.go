@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -42,7 +43,7 @@ func failure(err error) answer {
 	status, outcome := apierrors.NewInternalError(err).Status(), outcomeError
 	if bad, ok := errors.AsType[*admit.BadRequest](err); ok {
 		status, outcome = apierrors.NewBadRequest(bad.Error()).Status(), outcomeBadRequest
-	} else if errors.Is(err, errNotReady) {
+	} else if errors.Is(err, cluster.ErrNotSynced) {
 		outcome = outcomeNotReady
 	}
 	return refused(status, outcome)

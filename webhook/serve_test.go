@@ -65,7 +65,7 @@ func serve(t *testing.T, config string) *server {
 func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
 	t.Helper()
 	rules := leak.Rules()
-	parsed, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(config))
+	parsed, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(rules)), []byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}

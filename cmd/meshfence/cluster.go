@@ -10,10 +10,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // clusterFlags say which cluster a command looks at, and where its FenceConfig is.
@@ -57,10 +57,10 @@ func (f *clusterFlags) scope(ctx context.Context) (*audit.Auditor, client.Client
 		}
 	}
 	a := &audit.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
-	if err := webhook.ReadScope(ctx, api, a.Index); err != nil {
+	if err := cluster.ReadScope(ctx, api, a.Index); err != nil {
 		return nil, nil, err
 	}
-	return a, api, webhook.ReadMeshConfig(ctx, api, a.Index)
+	return a, api, cluster.ReadMeshConfig(ctx, api, a.Index)
 }
 
 // auditor reads what there is besides.
@@ -69,14 +69,14 @@ func (f *clusterFlags) auditor(ctx context.Context) (*audit.Auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a, webhook.ReadObjects(ctx, api, api.RESTMapper(), a.Index)
+	return a, cluster.ReadObjects(ctx, api, api.RESTMapper(), a.Index)
 }
 
 func (f *clusterFlags) readConfig(ctx context.Context, reader client.Reader) (*policy.Config, error) {
 	rules := leak.Rules()
 	if f.config == "" {
 		// What a replica that starts now would have in force.
-		config, stale, err := webhook.StartConfig(ctx, reader, webhook.ConfigSource(f.installNamespace, rules))
+		config, stale, err := cluster.StartConfig(ctx, reader, policy.ConfigMapSource(f.installNamespace, leak.IDs(rules)))
 		if stale != nil {
 			fmt.Fprintf(os.Stderr, "meshfence: %v\n", stale)
 		}

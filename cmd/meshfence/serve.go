@@ -29,6 +29,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/controller/election"
 	"github.com/meshfence/meshfence/controller/notice"
@@ -120,7 +121,7 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	if err := probes.start(serving, f.healthAddress); err != nil {
 		return err
 	}
-	config, stale, err := f.awaitConfig(ctx, restConfig, webhook.ConfigSource(f.namespace, rules), probes)
+	config, stale, err := f.awaitConfig(ctx, restConfig, policy.ConfigMapSource(f.namespace, leak.IDs(rules)), probes)
 	if err != nil {
 		return untilStopped(ctx, err)
 	}
@@ -150,10 +151,10 @@ func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, s
 		return nil, nil, fmt.Errorf("client: %w", err)
 	}
 	var bad *policy.ConfigError
-	err = webhook.Persist(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
+	err = cluster.Persist(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
 		reading, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
-		config, stale, err = webhook.StartConfig(reading, api, source)
+		config, stale, err = cluster.StartConfig(reading, api, source)
 		if errors.As(err, &bad) {
 			return nil
 		}
@@ -183,7 +184,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		return nil, fmt.Errorf("register a metric: %w", err)
 	}
 	var tenant certificate.Tenant // a mounted certificate comes without a look at the webhook configurations
-	err = webhook.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
+	err = cluster.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
 	})
@@ -191,13 +192,28 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		return nil, err
 	}
 	index := policy.NewIndex(config)
-	state, err := webhook.Setup(ctx, mgr, webhook.Options{
+	inForce, err := cluster.NewMetrics(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	state, err := cluster.Setup(ctx, mgr, cluster.Options{
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Replica:          os.Getenv("POD_NAME"),
-		Metrics:          counts,
+		Metrics:          inForce,
 		Stale:            stale,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = webhook.Setup(mgr.GetWebhookServer(), webhook.Options{
+		Index:            index,
+		Rules:            rules,
+		InstallNamespace: f.namespace,
+		Metrics:          counts,
+		Reader:           mgr.GetAPIReader(),
+		Synced:           state.Synced,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
 	if err != nil {
@@ -223,10 +239,10 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, co
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
 	}
-	err = webhook.Persist(ctx, ctrl.Log, "make the manager", func() (err error) {
+	err = cluster.Persist(ctx, ctrl.Log, "make the manager", func() (err error) {
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
-			Cache:                   webhook.CacheOptions(f.namespace),
+			Cache:                   cluster.CacheOptions(f.namespace),
 			Metrics:                 metricsserver.Options{BindAddress: f.metricsAddress},
 			GracefulShutdownTimeout: new(shutdownGrace),
 			WebhookServer:           webhook.NewServer(host, port, configureTLS),

@@ -14,7 +14,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// Subject is one object to decide on, wherever it comes from.
+// Request is one object to decide on, wherever it comes from.
 type Request struct {
 	// Kind is one of the kinds that have a view in package policy.
 	Kind string

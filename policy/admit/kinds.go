@@ -96,7 +96,7 @@ func (k Kind) Selector() labels.Selector {
 	return selector
 }
 
-// Routes returns the routing table. The slices in it are the caller's own.
+// Kinds returns the routing table. The slices in it are the caller's own.
 func Kinds() Table {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
 	return Table{
@@ -200,7 +200,7 @@ func quoted(list []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// RouteFor returns the entry of a kind; ok is false for a kind that has none.
+// KindFor returns the entry of a kind; ok is false for a kind that has none.
 func KindFor(group, kind string) (entry Kind, ok bool) { return Kinds().Find(group, kind) }
 
 // Find returns the entry of a kind; ok is false for a kind that has none.

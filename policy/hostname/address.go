@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// isAddress reports whether a host is an IP address.
+// IsAddress reports whether a host is an IP address.
 func IsAddress(host string) bool {
 	_, ok := Address(host)
 	return ok

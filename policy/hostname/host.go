@@ -18,7 +18,7 @@ func (h Host) FQDN(domain string) string {
 	return h.Name + "." + h.Namespace + ".svc." + domain
 }
 
-// apiServer is the host of the API server's own Service, which every cluster has.
+// APIServer is the host of the API server's own Service, which every cluster has.
 func APIServer() Host { return Host{Namespace: "default", Name: "kubernetes"} }
 
 // IsAPIServer reports whether the host is the API server's. Its Service has no selector, the API server writes its
@@ -45,7 +45,7 @@ func Resolve(host, namespace, domain string) string {
 	return Host{Namespace: namespace, Name: host}.FQDN(domain)
 }
 
-// ParseHost splits <name>.<namespace>.svc.<domain>; ok is false for every other name, and where a part is
+// Parse splits <name>.<namespace>.svc.<domain>; ok is false for every other name, and where a part is
 // no DNS label and so cannot be the name of a Service or Namespace.
 func Parse(fqdn, domain string) (host Host, ok bool) {
 	rest, inDomain := strings.CutSuffix(fqdn, ".svc."+domain)
@@ -56,7 +56,7 @@ func Parse(fqdn, domain string) (host Host, ok bool) {
 	return Host{Namespace: namespace, Name: name}, true
 }
 
-// isLabel is validation.IsDNS1123Label without its regular expression, which took a tenth of the time of a
+// IsLabel is validation.IsDNS1123Label without its regular expression, which took a tenth of the time of a
 // request.
 func IsLabel(s string) bool {
 	if s == "" || len(s) > validation.DNS1123LabelMaxLength || s[0] == '-' || s[len(s)-1] == '-' {

@@ -16,7 +16,7 @@ func ShortWildcard(host string) (suffix string, ok bool) {
 	return suffix, true
 }
 
-// cutLast cuts off what follows the last dot.
+// CutLast cuts off what follows the last dot.
 func CutLast(text string) (rest, last string) {
 	dot := strings.LastIndexByte(text, '.')
 	return text[:max(dot, 0)], text[dot+1:]

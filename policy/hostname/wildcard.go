@@ -2,12 +2,12 @@ package hostname
 
 import "strings"
 
-// within reports whether a host or wildcard is covered by the wildcard of that suffix.
+// Within reports whether a host or wildcard is covered by the wildcard of that suffix.
 func Within(host, suffix string) bool {
 	return strings.HasSuffix(strings.TrimPrefix(host, "*"), suffix)
 }
 
-// covers reports whether a host is a wildcard that another one is covered by.
+// Covers reports whether a host is a wildcard that another one is covered by.
 func Covers(wildcard, host string) bool {
 	suffix, ok := Wildcard(wildcard)
 	return ok && Within(host, suffix)

@@ -15,7 +15,7 @@ import (
 const ClusterLocalHostsAnnotation = "meshfence.io/cluster-local-hosts"
 
 const (
-	// MeshConfigLimit is what the API server lets all values of one ConfigMap take, in bytes.
+	// Limit is what the API server lets all values of one ConfigMap take, in bytes.
 	Limit = 1 << 20
 	// annotationLimit leaves others a part of the 256 KiB that all annotations of an object may take.
 	annotationLimit = 224 << 10

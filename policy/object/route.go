@@ -2,12 +2,14 @@ package object
 
 import (
 	"cmp"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"iter"
-	"k8s.io/utils/ptr"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Route is the part of a Gateway API HTTPRoute, GRPCRoute, TCPRoute or TLSRoute that is read.

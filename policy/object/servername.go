@@ -1,9 +1,10 @@
 package object
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // EastWestPort is where gateways take what clients of other networks and clusters ask for by server name (the default of
@@ -38,7 +39,7 @@ func (v *VirtualService) eastWest(m TLSMatch) []string {
 }
 
 // Crossed lists the hosts for which TLS routes take what comes from other clusters by a wildcard that covers none of the
-// hosts itself: *.<host>, and *._.<host> or such, cover the server name that sidecars give; see [ServerName].
+// hosts itself: *.<host>, and *._.<host> or such, cover the server name that sidecars give; see [hostname.ServerName].
 func (v *VirtualService) Crossed() []string {
 	var hosts []string
 	for _, route := range v.TLS {

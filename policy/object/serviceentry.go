@@ -1,10 +1,11 @@
 package object
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // ServiceEntry is the part of a networking.istio.io ServiceEntry that is read.

@@ -1,8 +1,9 @@
 package object
 
 import (
-	"github.com/meshfence/meshfence/policy/hostname"
 	"slices"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // Sidecar is the part of a networking.istio.io Sidecar that is read.

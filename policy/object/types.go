@@ -20,6 +20,8 @@ type Type struct {
 
 // types is the table of all kinds. A further kind is an entry here, a view beside it, and an entry in package admit, which
 // says what is asked of it.
+//
+//nolint:gochecknoglobals // a table that nothing writes
 var types = func() map[string]Type {
 	v1, alpha := []string{"v1"}, []string{"v1alpha1"}
 	istio := []string{"v1", "v1beta1", "v1alpha3"}

@@ -3,10 +3,11 @@ package object
 import (
 	"cmp"
 	"encoding/json"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"iter"
 	"slices"
 	"strconv"
+
+	"github.com/meshfence/meshfence/policy/hostname"
 )
 
 // VirtualService is the part of a networking.istio.io VirtualService that is read.

@@ -51,7 +51,7 @@ func newTarget(tb testing.TB, services int) *target {
 	const text = `{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [m1c1]}, holds: [subset],
 		scope: {default: strict, services: [{namespace: open, name: web, fence: none}]}}`
 	rules := leak.Rules()
-	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(text))
+	config, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(rules)), []byte(text))
 	if err != nil {
 		tb.Fatal(err)
 	}

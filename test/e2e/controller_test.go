@@ -28,6 +28,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -212,7 +213,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	mgr, err := ctrl.NewManager(b.As("system:serviceaccount:fence-system:meshfence"), ctrl.Options{
 		Logger:                        funcr.New(l.write, funcr.Options{}),
 		Scheme:                        scheme.Scheme,
-		Cache:                         webhook.CacheOptions(leaderNamespace),
+		Cache:                         cluster.CacheOptions(leaderNamespace),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		Controller:                    config.Controller{SkipNameValidation: new(true)},
 		LeaderElection:                true,
@@ -230,7 +231,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 		t.Fatal(err)
 	}
 	rules := leak.Rules()
-	fences, err := webhook.LoadConfig(t.Context(), mgr.GetAPIReader(), webhook.ConfigSource(leaderNamespace, rules))
+	fences, err := cluster.LoadConfig(t.Context(), mgr.GetAPIReader(), policy.ConfigMapSource(leaderNamespace, leak.IDs(rules)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,8 +240,19 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 		t.Fatal(err)
 	}
 	o.Index, o.Rules, o.Registerer = policy.NewIndex(fences), rules, l.registry
-	state, err := webhook.Setup(t.Context(), mgr, webhook.Options{
+	inForce, err := cluster.NewMetrics(l.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := cluster.Setup(t.Context(), mgr, cluster.Options{
+		Index: o.Index, Rules: rules, InstallNamespace: leaderNamespace, Metrics: inForce,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = webhook.Setup(mgr.GetWebhookServer(), webhook.Options{
 		Index: o.Index, Rules: rules, InstallNamespace: leaderNamespace, Metrics: counts,
+		Reader: mgr.GetAPIReader(), Synced: state.Synced,
 	})
 	if err != nil {
 		t.Fatal(err)

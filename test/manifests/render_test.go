@@ -23,10 +23,10 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/test/testbed"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 func folder(overlay string) string {
@@ -170,7 +170,7 @@ func TestFenceConfig(t *testing.T) {
 	if err := yaml.UnmarshalStrict(raw, &object); err != nil {
 		t.Fatal(err)
 	}
-	source := webhook.ConfigSource(object.Namespace, leak.Rules())
+	source := policy.ConfigMapSource(object.Namespace, leak.IDs(leak.Rules()))
 	example := object.Data[policy.ConfigMapKey]
 	if _, err := policy.ParseConfig(source, []byte(example)); err == nil || !strings.Contains(err.Error(), policy.Placeholder) {
 		t.Errorf("as it is shipped it is refused with %v", err)
@@ -196,7 +196,7 @@ controlPlane: {clusters: [m1c1]}, holds: [meshConfig, subset], localities: {}}`)
 		t.Errorf("FenceConfig (-want +got):\n%s", diff)
 	}
 	for _, overlay := range overlays() {
-		if kept := one[*corev1.ConfigMap](t, overlay); kept.Name != webhook.LastGoodName || len(kept.Data) > 0 {
+		if kept := one[*corev1.ConfigMap](t, overlay); kept.Name != cluster.LastGoodName || len(kept.Data) > 0 {
 			t.Errorf("overlay %s has ConfigMap %s with %v", overlay, kept.Name, kept.Data)
 		}
 	}

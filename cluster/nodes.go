@@ -1,4 +1,4 @@
-package webhook
+package cluster
 
 import (
 	"context"
@@ -60,7 +60,7 @@ func (c *completion) followNodes(ctx context.Context) error {
 	if !c.needsNodes() {
 		return nil
 	}
-	informer := toolscache.NewSharedIndexInformer(observed(c.localities.source, c.nodesAnswered), metadataOf(kindNode), 0, nil)
+	informer := toolscache.NewSharedIndexInformer(observed(c.localities.source, c.nodesAnswered), MetadataOf(kindNode), 0, nil)
 	if err := informer.SetTransform(stripNode); err != nil {
 		return fmt.Errorf("watch Nodes: %w", err)
 	}

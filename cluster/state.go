@@ -1,4 +1,4 @@
-package webhook
+package cluster
 
 import (
 	"context"
@@ -23,6 +23,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -40,7 +41,7 @@ type State struct {
 	registrations []toolscache.ResourceEventHandlerRegistration
 
 	mu   sync.Mutex
-	seen *configMap // the last FenceConfig that was looked at, good or bad
+	seen map[string]string // the data of the last FenceConfig that was looked at, good or bad; nil for none
 }
 
 // CacheOptions says what a manager's cache must hold for the state: stripped Services and metadata of Namespaces,
@@ -117,7 +118,7 @@ func fenceOnly(annotations map[string]string) map[string]string {
 func NewState(ctx context.Context, informers cache.Informers, o Options, recorder events.EventRecorder, log logr.Logger) (*State, error) {
 	s := &State{
 		index:    o.Index,
-		source:   ConfigSource(o.InstallNamespace, o.Rules),
+		source:   policy.ConfigMapSource(o.InstallNamespace, leak.IDs(o.Rules)),
 		metrics:  o.Metrics,
 		recorder: recorder,
 		log:      log,
@@ -130,7 +131,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		object  client.Object
 		handler toolscache.ResourceEventHandler
 	}{
-		{metadataOf(object.KindNamespace), s.namespaces()},
+		{MetadataOf(object.KindNamespace), s.namespaces()},
 		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
@@ -180,10 +181,13 @@ func (s *State) filled() bool {
 	return true
 }
 
+// ErrNotSynced says that the index does not hold the whole cluster yet.
+var ErrNotSynced = errors.New("not ready: the Services and Namespaces of the cluster are still being read")
+
 // Check is a readyz check: it fails until Synced.
 func (s *State) Check(*http.Request) error {
 	if !s.Synced() {
-		return errNotReady
+		return ErrNotSynced
 	}
 	return nil
 }
@@ -243,12 +247,13 @@ func (s *State) reload(object *corev1.ConfigMap) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := configMap{Data: object.Data}
-	if s.seen != nil && s.seen.sameConfig(now) {
+	if s.seen != nil && policy.SameConfig(s.seen, object.Data) {
 		return
 	}
-	s.seen = &now
-	config, err := parseConfig(object.Data, s.source)
+	if s.seen = object.Data; s.seen == nil {
+		s.seen = map[string]string{}
+	}
+	config, err := policy.ParseConfigMap(s.source, object.Data)
 	if err != nil {
 		s.completion.outdated()
 		s.metrics.configReloaded(reloadInvalid)

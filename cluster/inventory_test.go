@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"context"
@@ -17,10 +17,10 @@ import (
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // patchyMapper has every kind but one, which the API server lacks, and cannot tell of any while it is away.
@@ -56,7 +56,7 @@ func TestLookForKinds(t *testing.T) {
 				ended := make(chan struct{})
 				go func() {
 					defer close(ended)
-					first, last = webhook.LookForKinds(ctx, kinds, mapper)
+					first, last = cluster.LookForKinds(ctx, kinds, mapper)
 				}()
 				synctest.Wait()
 				mapper.away.Store(true)
@@ -100,7 +100,7 @@ func TestStoredObjectsAreTrimmed(t *testing.T) {
 	index := policy.NewIndex(&policy.Config{ClusterDomain: "cluster.local"})
 	// The fake client adds the kinds of unstructured objects to its scheme.
 	reader := fake.NewClientBuilder().WithScheme(runtime.NewScheme()).WithRuntimeObjects(rule).Build()
-	if err := webhook.ReadObjects(t.Context(), reader, &patchyMapper{}, index); err != nil {
+	if err := cluster.ReadObjects(t.Context(), reader, &patchyMapper{}, index); err != nil {
 		t.Fatal(err)
 	}
 	kept, ok := index.View().Object(object.Key{Kind: object.KindDestinationRule, Namespace: "shop", Name: "cart"})

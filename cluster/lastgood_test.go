@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"context"
@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 func configMapOf(name, text string) *corev1.ConfigMap {
@@ -34,7 +34,7 @@ func TestStartConfig(t *testing.T) {
 	prefer := strings.Replace(fenced, "strict", "prefer", 1)
 	bad := strings.Replace(fenced, "strict", "tight", 1)
 	const none, away = `configmaps "meshfence" not found`, "the API server is away"
-	empty := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: webhook.LastGoodName}}
+	empty := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: cluster.LastGoodName}}
 	for name, test := range map[string]struct {
 		objects []client.Object
 		away    string // the ConfigMap that cannot be read
@@ -64,7 +64,7 @@ func TestStartConfig(t *testing.T) {
 					return c.Get(ctx, key, o, opts...)
 				},
 			}).Build()
-			config, stale, err := webhook.StartConfig(t.Context(), reader, webhook.ConfigSource(install, leak.Rules()))
+			config, stale, err := cluster.StartConfig(t.Context(), reader, policy.ConfigMapSource(install, leak.IDs(leak.Rules())))
 			for what, pair := range map[string]struct {
 				got  error
 				want string
@@ -99,13 +99,13 @@ func TestLastGood(t *testing.T) {
 				return c.Patch(ctx, o, p, opts...)
 			},
 		}).Build()
-		put, start := webhook.KeepLastGood(api, install, logr.Discard())
+		put, start := cluster.KeepLastGood(api, install, logr.Discard())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- start(ctx) }()
 		read := func() string {
 			time.Sleep(time.Minute)
-			object := configMapOf(webhook.LastGoodName, "")
+			object := configMapOf(cluster.LastGoodName, "")
 			if err := api.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil && !apierrors.IsNotFound(err) {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestLastGood(t *testing.T) {
 		got := []string{read()}
 		put("first")
 		got = append(got, read())
-		if err := api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: webhook.LastGoodName}}); err != nil {
+		if err := api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: install, Name: cluster.LastGoodName}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, text := range []string{"first", "second", "second"} {

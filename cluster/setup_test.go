@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"net/http"
@@ -14,11 +14,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // TestSetupCountsServices: what the index holds shows in the metrics. The manager does not start, and so asks
@@ -26,7 +26,7 @@ import (
 func TestSetupCountsServices(t *testing.T) {
 	t.Parallel()
 	mgr, err := ctrl.NewManager(&rest.Config{Host: "https://unused.invalid"}, ctrl.Options{
-		Cache:          webhook.CacheOptions(install),
+		Cache:          cluster.CacheOptions(install),
 		Metrics:        metricsserver.Options{BindAddress: "0"},
 		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return coreKinds(), nil },
 	})
@@ -34,18 +34,18 @@ func TestSetupCountsServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := leak.Rules()
-	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(fenced))
+	config, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(rules)), []byte(fenced))
 	if err != nil {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewPedanticRegistry()
-	metrics, err := webhook.NewMetrics(registry)
+	metrics, err := cluster.NewMetrics(registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	index := policy.NewIndex(config)
-	o := webhook.Options{Index: index, Rules: rules, InstallNamespace: install, Metrics: metrics}
-	if _, err := webhook.Setup(t.Context(), mgr, o); err != nil {
+	o := cluster.Options{Index: index, Rules: rules, InstallNamespace: install, Metrics: metrics}
+	if _, err := cluster.Setup(t.Context(), mgr, o); err != nil {
 		t.Fatal(err)
 	}
 	index.SetService(hostname.Host{Namespace: "shop", Name: "reviews"}, nil)
@@ -69,4 +69,29 @@ func coreKinds() meta.RESTMapper {
 	mapper.Add(corev1.SchemeGroupVersion.WithKind(object.KindNamespace), meta.RESTScopeRoot)
 	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind(object.KindEndpointSlice), meta.RESTScopeNamespace)
 	return mapper
+}
+
+func TestRegisterServices(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	count := func() map[string]int { return map[string]int{"strict": 2, "none": 100} }
+	metrics, err := cluster.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := metrics.RegisterServices(count); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+# HELP meshfence_services Services by fence.
+# TYPE meshfence_services gauge
+meshfence_services{fence="none"} 100
+meshfence_services{fence="strict"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "meshfence_services"); err != nil {
+		t.Error(err)
+	}
+	if err := metrics.RegisterServices(count); err == nil {
+		t.Error("registered twice")
+	}
 }

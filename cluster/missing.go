@@ -1,4 +1,4 @@
-package webhook
+package cluster
 
 import (
 	"context"
@@ -12,13 +12,25 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
 // maxLoads bounds what one request may ask of the API server.
 const maxLoads = 128
+
+// Complete repeats pass, which asks a view, until the view is missing nothing. The reader must be past any cache.
+func Complete(ctx context.Context, reader client.Reader, view *policy.View, pass func() error) error {
+	l := newLoader(reader, view)
+	for {
+		if err := pass(); err != nil {
+			return err
+		}
+		if more, err := l.load(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
 
 // loader fetches what a view is missing: objects that the informers have not seen yet, and whether there are Pods.
 type loader struct {
@@ -58,7 +70,7 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		l.view.LoadService(host, object.Annotations)
 	}
 	for _, question := range pods {
-		exists, err := cluster.HasPod(ctx, l.reader, question)
+		exists, err := HasPod(ctx, l.reader, question)
 		if err != nil {
 			return false, err
 		}
@@ -95,10 +107,10 @@ func (l *loader) object(ctx context.Context, key object.Key) (*object.Object, er
 
 // get fetches the metadata of an object; they are empty where there is none.
 func (l *loader) get(ctx context.Context, kind string, key client.ObjectKey) (*metav1.PartialObjectMetadata, error) {
-	object := metadataOf(kind)
+	object := MetadataOf(kind)
 	err := l.reader.Get(ctx, key, object)
 	if apierrors.IsNotFound(err) {
-		return metadataOf(kind), nil
+		return MetadataOf(kind), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s %s: %w", kind, key, err)
@@ -106,8 +118,8 @@ func (l *loader) get(ctx context.Context, kind string, key client.ObjectKey) (*m
 	return object, nil
 }
 
-// metadataOf returns an empty core/v1 object of that kind.
-func metadataOf(kind string) *metav1.PartialObjectMetadata {
+// MetadataOf returns an empty core/v1 object of that kind.
+func MetadataOf(kind string) *metav1.PartialObjectMetadata {
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
 	return object

@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"errors"
@@ -14,10 +14,10 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // byMesh is a FenceConfig that needs mesh ConfigMaps.
@@ -65,7 +65,7 @@ func TestStateWeighsMeshConfigMaps(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		maps := map[string]*fickleSource{"istio": newFickleSource(t), "istio-canary": newFickleSource(t)}
-		w := newWatchedWith(t, byMesh("istio"), webhook.Options{
+		w := newWatchedWith(t, byMesh("istio"), cluster.Options{
 			MeshConfigMaps: func(key client.ObjectKey) toolscache.ListerWatcher { return maps[key.Name] },
 		})
 		configs, istio, services := w.sources[object.KindConfigMap], maps["istio"], w.sources[object.KindService]
@@ -171,7 +171,7 @@ func TestStateReadsIngressMode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		istio := newFickleSource(t)
-		w := newWatchedWith(t, fenced, webhook.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
+		w := newWatchedWith(t, fenced, cluster.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
 		w.sources[object.KindConfigMap].Add(fenceConfig(fenced))
 		w.sources[object.KindNamespace].Add(namespace("shop", nil))
 		w.runAll(t)
@@ -209,7 +209,7 @@ func TestStateTakesItsTimePerHost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		istio := newFickleSource(t)
-		w := newWatchedWith(t, byMesh("istio"), webhook.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
+		w := newWatchedWith(t, byMesh("istio"), cluster.Options{MeshConfigMaps: func(client.ObjectKey) toolscache.ListerWatcher { return istio }})
 		w.sources[object.KindConfigMap].Add(fenceConfig(byMesh("istio")))
 		w.sources[object.KindNamespace].Add(namespace("shop", map[string]string{policy.FenceKey: "none"}))
 		istio.Add(meshMap("istio", "{}"))

@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"context"
@@ -22,11 +22,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
+
+const install = "meshfence-system"
+
+// fenced fences namespace shop, where a Service reviews is; default/web is not fenced.
+const fenced = `
+apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [subset]
+scope: {namespaces: [{name: shop, fence: strict}]}
+`
 
 // informers are real informers on sources that a test fills.
 type informers struct {
@@ -45,7 +56,7 @@ func (i *informers) GetInformer(_ context.Context, obj client.Object, _ ...cache
 		kind = object.KindService
 	}
 	informer := toolscache.NewSharedIndexInformer(i.sources[kind], obj, 0, nil)
-	for cached, by := range webhook.CacheOptions(install).ByObject {
+	for cached, by := range cluster.CacheOptions(install).ByObject {
 		if reflect.TypeOf(cached) == reflect.TypeOf(obj) {
 			if err := informer.SetTransform(by.Transform); err != nil {
 				return nil, err
@@ -58,7 +69,7 @@ func (i *informers) GetInformer(_ context.Context, obj client.Object, _ ...cache
 
 // watched is a state on such informers.
 type watched struct {
-	*webhook.State
+	*cluster.State
 	*informers
 	index    *policy.Index
 	registry *prometheus.Registry
@@ -67,11 +78,11 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	return newWatchedWith(t, fenced, webhook.Options{})
+	return newWatchedWith(t, fenced, cluster.Options{})
 }
 
 // newWatchedWith has another FenceConfig, and the sources of the options.
-func newWatchedWith(t *testing.T, text string, o webhook.Options) *watched {
+func newWatchedWith(t *testing.T, text string, o cluster.Options) *watched {
 	t.Helper()
 	w := &watched{
 		informers: &informers{sources: map[string]*fcache.FakeControllerSource{
@@ -87,17 +98,17 @@ func newWatchedWith(t *testing.T, text string, o webhook.Options) *watched {
 		}
 	})
 	rules := leak.Rules()
-	config, err := policy.ParseConfig(webhook.ConfigSource(install, rules), []byte(text))
+	config, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(rules)), []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics, err := webhook.NewMetrics(w.registry)
+	metrics, err := cluster.NewMetrics(w.registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.index = policy.NewIndex(config)
 	o.Index, o.Rules, o.InstallNamespace, o.Metrics = w.index, rules, install, metrics
-	if w.State, err = webhook.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
+	if w.State, err = cluster.NewState(t.Context(), w.informers, o, w.recorder, logr.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -315,7 +326,7 @@ func TestCacheKeepsLittle(t *testing.T) {
 	namespace.Labels = full.Labels
 	wants[object.KindService], wants[object.KindNamespace] = service, namespace
 	found := 0
-	for obj, by := range webhook.CacheOptions(install).ByObject {
+	for obj, by := range cluster.CacheOptions(install).ByObject {
 		var kind string
 		switch obj.(type) {
 		case *corev1.Service:
@@ -356,7 +367,7 @@ func TestCacheKeepsLittle(t *testing.T) {
 func TestStateStartsStale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWatchedWith(t, fenced, webhook.Options{Stale: errors.New("get FenceConfig: not found; the last good one is in force")})
+		w := newWatchedWith(t, fenced, cluster.Options{Stale: errors.New("get FenceConfig: not found; the last good one is in force")})
 		w.run(t)
 		assertReloads(t, w.registry, "at the start", 0, map[string]float64{"deleted": 1})
 		const want = "Warning StaleFenceConfig get FenceConfig: not found; the last good one is in force"

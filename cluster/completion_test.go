@@ -1,4 +1,4 @@
-package webhook_test
+package cluster_test
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/webhook"
 )
 
 // byNodes is a FenceConfig that needs Nodes, with the localities of other clusters.
@@ -181,7 +181,7 @@ func TestStateReadsNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		nodes := newFickleSource(t)
-		w := newWatchedWith(t, byNodes("m1c2: [r2]"), webhook.Options{Nodes: nodes})
+		w := newWatchedWith(t, byNodes("m1c2: [r2]"), cluster.Options{Nodes: nodes})
 		configs := w.sources[object.KindConfigMap]
 		configs.Add(fenceConfig(byNodes("m1c2: [r2]")))
 		nodes.Add(node("a", "r1/z1"))
@@ -280,7 +280,7 @@ func TestStateWithoutNodes(t *testing.T) {
 				nodes := newFickleSource(t)
 				nodes.refuse(test.err)
 				nodes.Add(node("a", "r1"))
-				w := newWatchedWith(t, byNodes(""), webhook.Options{Nodes: nodes})
+				w := newWatchedWith(t, byNodes(""), cluster.Options{Nodes: nodes})
 				w.sources[object.KindConfigMap].Add(fenceConfig(byNodes("")))
 				w.runAll(t)
 				if w.Synced() != test.synced || w.shares() != test.shares {
@@ -305,7 +305,7 @@ func TestStateReloadsWithNodes(t *testing.T) {
 		nodes := newFickleSource(t)
 		nodes.refuse(errors.New("connection refused"))
 		nodes.Add(node("a", "r1/z/s"))
-		w := newWatchedWith(t, fenced, webhook.Options{Nodes: nodes})
+		w := newWatchedWith(t, fenced, cluster.Options{Nodes: nodes})
 		configs := w.sources[object.KindConfigMap]
 		configs.Add(fenceConfig(fenced))
 		w.runAll(t)

@@ -1,0 +1,25 @@
+package cluster
+
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy"
+)
+
+// LookForKinds looks for the stored kinds once, as Setup does, and then until the context ends or all are there.
+func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RESTMapper) (first, last error) {
+	o := newObjects(informers, mapper, policy.NewIndex(&policy.Config{}), logr.Discard())
+	_, first = o.watch(ctx)
+	return first, o.Start(ctx)
+}
+
+// KeepLastGood returns what takes a config and what writes it.
+func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put func(string), start func(context.Context) error) {
+	g := newLastGood(api, api, namespace, log)
+	return g.put, g.Start
+}
