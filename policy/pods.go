@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // PodQuestion asks whether a Namespace has a Pod with some labels. No index holds Pods: a view asks, and whoever has it
@@ -40,4 +42,15 @@ func (v *View) MissingPods() []PodQuestion {
 func (v *View) LoadPods(q PodQuestion, exists bool) {
 	put(&v.pods, q, exists)
 	delete(v.missingPods, q)
+}
+
+// AnswerPods answers every question by the labels of Pods, which are given by their namespaces, and reports whether there
+// was one.
+func (v *View) AnswerPods(pods map[string][]labels.Set) bool {
+	questions := v.MissingPods()
+	for _, q := range questions {
+		selector, err := labels.Parse(q.Selector)
+		v.LoadPods(q, err == nil && slices.ContainsFunc(pods[q.Namespace], func(set labels.Set) bool { return selector.Matches(set) }))
+	}
+	return len(questions) > 0
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/meshfence/meshfence/policy"
@@ -26,6 +27,8 @@ type scene struct {
 	input
 	index *policy.Index
 	rules []leak.Rule
+	// pods are the labels of the Pods among them, by their namespaces.
+	pods map[string][]labels.Set
 }
 
 // sceneFlags are the flags that render and check share.
@@ -71,7 +74,13 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &scene{input: read, index: index, rules: rules}, nil
+	pods := map[string][]labels.Set{}
+	for _, m := range manifests {
+		if m.groupKind() == (schema.GroupKind{Kind: object.KindPod}) {
+			pods[m.Namespace] = append(pods[m.Namespace], m.Labels)
+		}
+	}
+	return &scene{input: read, index: index, rules: rules, pods: pods}, nil
 }
 
 // indexOf returns an index that knows the manifests as a cluster would that has them all.
@@ -292,7 +301,11 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	if !route.Validate {
 		return r, nil
 	}
-	verdict, err := admit.Validate(subject, guard, s.index.View(), now)
+	view := s.index.View()
+	verdict, err := admit.Validate(subject, guard, view, now)
+	for err == nil && view.AnswerPods(s.pods) {
+		verdict, err = admit.Validate(subject, guard, view, now)
+	}
 	if err != nil {
 		return r, err
 	}

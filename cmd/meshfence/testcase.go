@@ -51,7 +51,7 @@ func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (
 	validate := func() (leak.Verdict, error) {
 		view := index.View()
 		verdict, err := admit.Validate(request, guard, view, now)
-		for err == nil && c.LoadPods(view) {
+		for err == nil && c.AnswerPods(view) {
 			verdict, err = admit.Validate(request, guard, view, now)
 		}
 		return verdict, err

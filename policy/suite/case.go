@@ -2,7 +2,6 @@ package suite
 
 import (
 	"path"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -93,14 +92,13 @@ func (c Case) Index() (*policy.Index, error) {
 	return Index(config, known)
 }
 
-// LoadPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
-func (c Case) LoadPods(view *policy.View) bool {
-	questions := view.MissingPods()
-	for _, q := range questions {
-		selector, err := labels.Parse(q.Selector)
-		view.LoadPods(q, err == nil && slices.ContainsFunc(c.Scene, func(d Document) bool {
-			return d.Kind == object.KindPod && d.Namespace == q.Namespace && selector.Matches(labels.Set(d.Labels))
-		}))
+// AnswerPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
+func (c Case) AnswerPods(view *policy.View) bool {
+	pods := map[string][]labels.Set{}
+	for _, d := range c.Scene {
+		if d.Kind == object.KindPod {
+			pods[d.Namespace] = append(pods[d.Namespace], d.Labels)
+		}
 	}
-	return len(questions) > 0
+	return view.AnswerPods(pods)
 }
