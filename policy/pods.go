@@ -44,9 +44,11 @@ func (v *View) LoadPods(q PodQuestion, exists bool) {
 	delete(v.missingPods, q)
 }
 
-// AnswerPods answers every question by the labels of Pods, which are given by their namespaces, and reports whether there
-// was one.
-func (v *View) AnswerPods(pods map[string][]labels.Set) bool {
+// Pods are the labels of Pods, by their namespaces.
+type Pods map[string][]labels.Set
+
+// AnswerPods answers every question by Pods, which are all that exist, and reports whether there was one.
+func (v *View) AnswerPods(pods Pods) bool {
 	questions := v.MissingPods()
 	for _, q := range questions {
 		selector, err := labels.Parse(q.Selector)

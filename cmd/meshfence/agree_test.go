@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/suite"
 )
 
@@ -37,11 +36,11 @@ func TestCheckAgrees(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := suite.Expectation{Outcome: c.Expect.Outcome, Rules: c.Expect.Rules, Fixed: c.Expect.Fixed}
-			for _, f := range judged.results[len(judged.results)-1].findings {
-				if f.Severity == leak.Deny {
-					got.Denied = append(got.Denied, suite.Text(f.Field, f.Message))
+			for _, f := range judged.findingsOf(judged.results[len(judged.results)-1]) {
+				if f.denies() {
+					got.Denied = append(got.Denied, suite.Text(f.Field(), f.Message()))
 				} else {
-					got.Warned = append(got.Warned, suite.Text(f.Field, f.Message))
+					got.Warned = append(got.Warned, suite.Text(f.Field(), f.Message()))
 				}
 			}
 			if diff := cmp.Diff(c.Expect, got); diff != "" {

@@ -103,7 +103,7 @@ func (r *caseResult) take(before, after leak.Verdict) {
 func texts(findings []leak.Finding) []string {
 	var list []string
 	for _, f := range findings {
-		list = append(list, suite.Text(f.Field, f.Message))
+		list = append(list, suite.Text(f.Field(), f.Message()))
 	}
 	return list
 }

@@ -145,7 +145,7 @@ func refuseNone(t *testing.T, when string, findings []leak.Finding) {
 func describe(findings []leak.Finding) []string {
 	var list []string
 	for _, f := range findings {
-		list = append(list, suite.Text(f.Field, f.Message))
+		list = append(list, suite.Text(f.Field(), f.Message()))
 	}
 	return list
 }

@@ -4,8 +4,6 @@ import (
 	"path"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
-
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -94,7 +92,7 @@ func (c Case) Index() (*policy.Index, error) {
 
 // AnswerPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
 func (c Case) AnswerPods(view *policy.View) bool {
-	pods := map[string][]labels.Set{}
+	pods := policy.Pods{}
 	for _, d := range c.Scene {
 		if d.Kind == object.KindPod {
 			pods[d.Namespace] = append(pods[d.Namespace], d.Labels)
