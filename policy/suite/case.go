@@ -16,6 +16,8 @@ const (
 	Denied Outcome = "denied"
 	// Warned means that validation accepts the object after mutation, and warns of it.
 	Warned Outcome = "warned"
+	// Audited means that validation accepts the object after mutation, and only records what it finds.
+	Audited Outcome = "audited"
 	// Fixed means that validation finds something in the object as it is, and nothing in what mutation makes of it.
 	Fixed Outcome = "fixed"
 	// Passes means that validation finds nothing, before and after mutation.
@@ -58,13 +60,13 @@ type Case struct {
 
 // Expectation is what must become of the object of a case.
 type Expectation struct {
-	// Outcome is empty where only what is stored counts.
+	// Outcome is the worst of those that the case names; empty where only what is stored counts.
 	Outcome Outcome
 	// Rules are ids of rules that must be among those that find something.
 	Rules []string
-	// Denied and Warned are all findings of either severity, and Fixed those in an object before it is fixed, as Text writes
-	// them; all are nil where the case names none.
-	Denied, Warned, Fixed []string
+	// Denied, Warned and Audited are all findings of such an outcome, and Fixed those in an object before it is fixed, as Text
+	// writes them; all are nil where the case names none.
+	Denied, Warned, Audited, Fixed []string
 }
 
 // Text is one finding as a case has it.
