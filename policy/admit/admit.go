@@ -100,9 +100,9 @@ type Created struct {
 	leak.Verdict
 }
 
-// Create mutates and validates the creation of an object. A kind that admission does not take stays as it is. The error is
-// a *BadRequest.
-func Create(s Request, guard *leak.Guard, index *policy.Index, now time.Time) (Created, error) {
+// Create mutates and validates the creation of an object, beside what the index knows and these Pods. A kind that admission
+// does not take stays as it is. The error is a *BadRequest.
+func Create(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, now time.Time) (Created, error) {
 	created := Created{Stored: s.Raw}
 	kind, _ := KindFor(object.GroupOf(s.Kind), object.APIKind(s.Kind))
 	if kind.Mutate {
@@ -118,8 +118,12 @@ func Create(s Request, guard *leak.Guard, index *policy.Index, now time.Time) (C
 		return created, nil
 	}
 	s.Raw = created.Stored
-	var err error
-	created.Verdict, err = Validate(s, guard, index.View(), now)
+	view := index.View()
+	verdict, err := Validate(s, guard, view, now)
+	for err == nil && view.AnswerPods(pods) {
+		verdict, err = Validate(s, guard, view, now)
+	}
+	created.Verdict = verdict
 	return created, err
 }
 
