@@ -107,7 +107,7 @@ func TestAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range about.Denied {
-		got = append(got, f.Rule+" "+f.Field)
+		got = append(got, f.Rule+" "+f.Field())
 	}
 	if diff := cmp.Diff([]string{"serviceentry-fenced-host spec.hosts[77]"}, got); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)

@@ -136,6 +136,8 @@ type standing struct {
 	rule, route *unstructured.Unstructured
 	// userRule and userRoute say that a person's object takes the place of a companion.
 	userRule, userRoute bool
+	// userSections are the sections in which such VirtualServices have routes of their own.
+	userSections []string
 	// userRules are the DestinationRules that do, as they are stored.
 	userRules []storedRule
 	// taken lists the kinds in which somebody else's object has the companion's name and another host.
@@ -174,6 +176,8 @@ func (c *companions) standing(ctx context.Context, host hostname.Host, domain st
 			*kind.user = true
 			if kind.gvk == c.rule {
 				s.userRules = append(s.userRules, storedRule{objects[i].GetName(), c.hasReserved(&objects[i])})
+			} else {
+				s.userSections = append(s.userSections, values(&objects[i], sectionsField)...)
 			}
 		}
 	}
@@ -188,8 +192,8 @@ func (c *companions) align(ctx context.Context, service *corev1.Service, stands 
 	if stands.userRule {
 		want.Rule = nil
 	}
-	if stands.userRoute {
-		want.Route = nil
+	if stands.userRoute && want.Route != nil {
+		want.Route = want.Route.Beside(stands.userSections, service.Spec.Ports)
 	}
 	c.report(ctx, service, stands, want)
 	past := c.history.of(host)

@@ -74,7 +74,7 @@ func inspect(o client.Object, index *policy.Index) (*job, error) {
 	switch decoded.Kind {
 	case object.KindDestinationRule:
 		j.rule = strings.ToLower(hostname.Resolve(decoded.DestinationRule.Host, o.GetNamespace(), view.Config().ClusterDomain))
-		if dropsSubset(plan) {
+		if len(plan.Dropped) > 0 {
 			j.step = loosen
 		}
 	case object.KindVirtualService:
@@ -86,16 +86,6 @@ func inspect(o client.Object, index *policy.Index) (*job, error) {
 		j.step = label
 	}
 	return j, nil
-}
-
-// dropsSubset says that a plan takes a whole subset away, which only a reserved one can be.
-func dropsSubset(plan inject.Plan) bool {
-	for _, e := range plan.Edits {
-		if e.Value == nil && len(e.Path) == 3 && e.Path[1] == "subsets" {
-			return true
-		}
-	}
-	return false
 }
 
 func decode(o client.Object) (*object.Object, error) {

@@ -67,13 +67,14 @@ func listOf(gvk schema.GroupVersionKind) *unstructured.UnstructuredList {
 	return list
 }
 
-// The fields of slim objects. The last three are our own.
+// The fields of slim objects. The last four are our own.
 const (
 	hostField         = "host"
 	hostsField        = "hosts"
 	destinationsField = "meshfenceDestinations"
 	reservedField     = "meshfenceReserved"
 	unlikeField       = "meshfenceUnlike"
+	sectionsField     = "meshfenceSections"
 )
 
 // byName is the index of objects by the name of the Service, whatever its namespace, that they speak of.
@@ -143,25 +144,26 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 			spec[field] = value
 		}
 	}
-	spec[destinationsField], spec[reservedField] = reservedBy(full, index.Config())
+	spec[destinationsField], spec[reservedField], spec[sectionsField] = routing(full, index.Config())
 	j, err := inspect(full, index)
 	spec[unlikeField] = j != nil && err == nil
 	kept.Object["spec"] = spec
 	return kept
 }
 
-// reservedBy lists the hosts that a VirtualService sends traffic to, and those whose reserved subset it names, or a
-// DestinationRule has. What cannot be read, which Istio's schema rules out, has none.
-func reservedBy(full *unstructured.Unstructured, config *policy.Config) (destinations, reserved []any) {
+// routing lists the hosts that a VirtualService sends traffic to, those whose reserved subset it names, or a
+// DestinationRule has, and the sections that hold routes of the VirtualService's own. What cannot be read, which Istio's
+// schema rules out, has none.
+func routing(full *unstructured.Unstructured, config *policy.Config) (destinations, reserved, sections []any) {
 	decoded, err := decode(full)
 	if err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if decoded.DestinationRule != nil {
 		if inject.HasReserved(decoded.DestinationRule, config) {
 			reserved = []any{decoded.DestinationRule.Host}
 		}
-		return nil, reserved
+		return nil, reserved, nil
 	}
 	for _, d := range decoded.VirtualService.Destinations() {
 		if !slices.Contains(destinations, any(d.Host)) {
@@ -171,7 +173,10 @@ func reservedBy(full *unstructured.Unstructured, config *policy.Config) (destina
 			reserved = append(reserved, d.Host)
 		}
 	}
-	return destinations, reserved
+	for _, section := range inject.OwnSections(decoded) {
+		sections = append(sections, section)
+	}
+	return destinations, reserved, sections
 }
 
 // isCompanion says that an object is one of ours; any other of such a name is a person's.

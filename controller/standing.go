@@ -180,11 +180,11 @@ func (a *audit) tell(s Standing) {
 	// The message is part of it: an Event must not go on stating a reason that has changed.
 	stood := map[[4]string]bool{}
 	for _, f := range old.findings() {
-		stood[[4]string{f.Rule, f.Field, f.Host, f.Message}] = true
+		stood[[4]string{f.Rule, f.Field(), f.Host.Host, f.Message()}] = true
 	}
 	for _, f := range s.findings() {
-		if !stood[[4]string{f.Rule, f.Field, f.Host, f.Message}] {
-			a.event(s.Key, s.UID, "Leak", f.Field+": "+f.Message)
+		if !stood[[4]string{f.Rule, f.Field(), f.Host.Host, f.Message()}] {
+			a.event(s.Key, s.UID, "Leak", f.Field()+": "+f.Message())
 		}
 	}
 }

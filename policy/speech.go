@@ -33,6 +33,19 @@ func (b backend) speaksOn(some func(backendPort) bool) Speech {
 	return s
 }
 
+// SpeechOf returns what ports carry; everything where there are none.
+func SpeechOf(ports []object.ServicePort) Speech {
+	return newBackend(object.ServiceSpec{Ports: ports}).speech()
+}
+
+// speech returns what all ports carry; everything where there are none.
+func (b backend) speech() Speech {
+	if len(b.ports) == 0 {
+		return Speech{HTTP: true, Bytes: true}
+	}
+	return b.speaks()
+}
+
 // Speaks returns what the ports of a Service carry; everything where they are not known.
 func (v *View) Speaks(h hostname.Host) Speech {
 	return v.speaks(h, func(backendPort) bool { return true })

@@ -175,6 +175,16 @@ func (v *View) Exists(h hostname.Host) bool {
 	return v.index.has(h)
 }
 
+// Serves reports whether there is a Service of that name, by the index or by what the view was told, that is more than
+// another name for a host.
+func (v *View) Serves(h hostname.Host) bool {
+	if b, known := v.knownBackend(h); known {
+		return !b.external
+	}
+	_, told := v.services[h]
+	return told && !v.absent[h] || v.Exists(h)
+}
+
 func (v *View) scope(namespace string) NamespaceScope {
 	if s, ok := v.namespaces[namespace]; ok {
 		return s

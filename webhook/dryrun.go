@@ -30,7 +30,7 @@ func (a *Admission) dryRun(ctx context.Context, req admission.Request, verdict l
 	}
 	waits := func(f leak.Finding) bool {
 		return !slices.ContainsFunc(hopeful.Denied, func(left leak.Finding) bool {
-			return left.Rule == f.Rule && (left.Field == f.Field || f.More > 0)
+			return left.Rule == f.Rule && (left.Field() == f.Field() || f.More > 0)
 		})
 	}
 	judged := verdict
@@ -40,7 +40,7 @@ func (a *Admission) dryRun(ctx context.Context, req admission.Request, verdict l
 			judged.Denied = append(judged.Denied, f)
 			continue
 		}
-		judged.Warned = append(judged.Warned, f.Adding("this dry run is not refused for it, because there is no "+absent(view)+" yet"))
+		judged.Warned = append(judged.Warned, f.Noting("this dry run is not refused for it, because there is no "+absent(view)+" yet"))
 	}
 	return judged, nil
 }

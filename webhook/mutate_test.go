@@ -113,7 +113,11 @@ spec:
 		},
 		"VirtualService with routes of one protocol": {
 			object: httpRoute("", ""),
-			want:   httpRoute(restRecord, restRoutes),
+			want:   httpRoute(besideRecord, ""),
+		},
+		"VirtualService with routes that the companion has": {
+			object: httpRoute(restRecord, restRoutes),
+			want:   httpRoute(besideRecord, ""),
 		},
 		"VirtualService with routes that nothing needs any more": {
 			config: strings.Replace(fenced, "[subset]", "[meshConfig]", 1),
@@ -257,6 +261,7 @@ func httpRoute(annotations, more string) string {
 
 // The annotations and the routes that an httpRoute is given.
 const (
+	besideRecord = `, annotations: {galley.istio.io/analyze-suppress: IST0109, meshfence.io/injected: '{"analyzeSuppressBeside":true}'}`
 	restRecord = `, annotations: {galley.istio.io/analyze-suppress: IST0112, meshfence.io/injected: ` +
 		`'{"routes":{"tcp":[{"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}],` +
 		`"tls":[{"match":[{"sniHosts":["reviews"]}],"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}]},"analyzeSuppress":true}'}`

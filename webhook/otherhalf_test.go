@@ -59,6 +59,11 @@ func TestOtherHalf(t *testing.T) {
 			change: func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Delete },
 			warned: "[service-deleted]",
 		},
+		"it goes, and with it what it asks for": {
+			path: admit.ValidatePath, object: written(", annotations: {meshfence.io/fence: none}", plain), old: written(", annotations: {meshfence.io/fence: none}", plain),
+			change: func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Delete },
+			warned: "[service-deleted]",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

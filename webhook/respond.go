@@ -68,14 +68,11 @@ func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption,
 		ans.outcome = outcomeWarned
 	}
 	warnings := make([]string, 0, len(v.Warned))
-	for _, f := range inFieldOrder(v.Warned) {
-		warnings = append(warnings, f.Field+": "+f.Message)
+	for _, f := range inOrder(v.Warned) {
+		warnings = append(warnings, f.Field()+": "+f.Message())
 	}
-	for _, f := range inFieldOrder(v.Exempted) {
-		if e := longest(f, exemptions, now); e.EndsSoon(now) {
-			warnings = append(warnings, fmt.Sprintf("%s: %s; accepted by an exemption until %s",
-				f.Field, f.Message, e.Until.Format(time.DateOnly)))
-		}
+	for _, f := range inOrder(v.Ending(exemptions, now)) {
+		warnings = append(warnings, f.Field()+": "+f.Message())
 	}
 	ans.Warnings = shorten(warnings)
 	ans.AuditAnnotations = annotations(v)
@@ -84,12 +81,12 @@ func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption,
 
 func fieldErrors(findings []leak.Finding) field.ErrorList {
 	errs := make(field.ErrorList, 0, len(findings))
-	for _, f := range inFieldOrder(findings) {
+	for _, f := range inOrder(findings) {
 		kind := field.ErrorTypeInvalid
 		if f.Value == nil || f.Value == "" {
 			kind = field.ErrorTypeRequired
 		}
-		errs = append(errs, &field.Error{Type: kind, Field: f.Field, BadValue: f.Value, Detail: f.Message})
+		errs = append(errs, &field.Error{Type: kind, Field: f.Field(), BadValue: f.Value, Detail: f.Message()})
 	}
 	return errs
 }
@@ -106,23 +103,12 @@ func annotations(v leak.Verdict) map[string]string {
 			set = map[string]string{}
 		}
 		places := make([]string, 0, len(group.Findings))
-		for _, f := range inFieldOrder(group.Findings) {
-			places = append(places, f.Rule+" "+f.Field)
+		for _, f := range inOrder(group.Findings) {
+			places = append(places, f.Rule+" "+f.Field())
 		}
 		set[group.Outcome] = strings.Join(places, ", ")
 	}
 	return set
-}
-
-// longest returns the exemption that covers a finding the longest.
-func longest(f leak.Finding, exemptions []policy.Exemption, now time.Time) policy.Exemption {
-	var last policy.Exemption
-	for _, e := range exemptions {
-		if f.ExemptedBy(e, now) && e.Until.After(last.Until) {
-			last = e
-		}
-	}
-	return last
 }
 
 // shorten keeps as many warnings as the API server passes on and says how many more there are.
@@ -136,34 +122,15 @@ func shorten(warnings []string) []string {
 	return warnings
 }
 
-func inFieldOrder(findings []leak.Finding) []leak.Finding {
-	return slices.SortedStableFunc(slices.Values(findings), func(a, b leak.Finding) int { return compareFields(a.Field, b.Field) })
-}
-
-// compareFields orders paths, list indexes by number.
-func compareFields(a, b string) int {
-	for a != "" && b != "" {
-		x, y := digits(a), digits(b)
-		if x > 0 && y > 0 {
-			// Indexes have no leading zeros, so the longer one is the larger.
-			if c := cmp.Or(cmp.Compare(x, y), cmp.Compare(a[:x], b[:y])); c != 0 {
-				return c
-			}
-			a, b = a[x:], b[y:]
-			continue
+// inOrder returns findings by the paths of their fields, those of other objects last.
+func inOrder(findings []leak.Finding) []leak.Finding {
+	return slices.SortedStableFunc(slices.Values(findings), func(a, b leak.Finding) int {
+		switch {
+		case a.Elsewhere == b.Elsewhere:
+			return cmp.Or(a.Object.Compare(b.Object), a.Path.Compare(b.Path))
+		case a.Elsewhere:
+			return 1
 		}
-		if a[0] != b[0] {
-			return cmp.Compare(a[0], b[0])
-		}
-		a, b = a[1:], b[1:]
-	}
-	return cmp.Compare(len(a), len(b))
-}
-
-// digits returns the length of the number that s starts with.
-func digits(s string) int {
-	if i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
-		return i
-	}
-	return len(s)
+		return -1
+	})
 }

@@ -28,14 +28,7 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 		s = bound
 	}
 	now := a.Now()
-	weigh := func() (leak.Verdict, error) {
-		verdict, err := admit.Validate(s, a.guard, view, now)
-		if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
-			return verdict, err
-		}
-		standing, err := admit.Standing(s, a.guard, view, now)
-		return verdict.And(standing), err
-	}
+	weigh := func() (leak.Verdict, error) { return admit.Judge(s, a.guard, view, now) }
 	var verdict leak.Verdict
 	err := a.decide(ctx, view, func() (err error) {
 		verdict, err = weigh()

@@ -47,7 +47,7 @@ func messages(t *testing.T, config, obj string) []string {
 	}
 	var list []string
 	for _, f := range leak.NewGuard(leak.Rules()).Check(decoded, c.index.View()) {
-		list = append(list, f.Message)
+		list = append(list, f.Message())
 	}
 	return list
 }
@@ -65,8 +65,9 @@ func TestValidate(t *testing.T) {
 		"spec.trafficPolicy.portLevelSettings[1].loadBalancer.simple: " + passthroughMessage,
 	}
 	ended := func(until string) []string {
-		suffix := "; accepted by an exemption until " + until
-		return []string{warnings[0] + suffix, warnings[1] + suffix}
+		const id = " [destinationrule-passthrough]"
+		note := "; accepted by an exemption until " + until + id
+		return []string{strings.TrimSuffix(warnings[0], id) + note, strings.TrimSuffix(warnings[1], id) + note}
 	}
 	invalid := func(field, value, message string) metav1.StatusCause {
 		return metav1.StatusCause{Type: "FieldValueInvalid", Field: field, Message: fmt.Sprintf("Invalid value: %q: %s", value, message)}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 func newAudit() *cobra.Command {
@@ -117,7 +115,7 @@ func heldBy(s controller.FencedService) string {
 func writeStanding(out io.Writer, s controller.Standing) error {
 	for _, group := range s.ByOutcome() {
 		for _, f := range group.Findings {
-			_, err := fmt.Fprintf(out, "%s: %s %s/%s: %s: %s\n", group.Outcome, f.Kind, f.Namespace, f.Name, f.Field, f.Message)
+			_, err := fmt.Fprintf(out, "%s: %s %s/%s: %s: %s\n", group.Outcome, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field(), f.Message())
 			if err != nil {
 				return err
 			}
@@ -130,25 +128,17 @@ func writeStanding(out io.Writer, s controller.Standing) error {
 type auditJSON struct {
 	Holds    []controller.HoldReport    `json:"holds"`
 	Services []controller.FencedService `json:"services"`
-	Leaks    []outcomeJSON              `json:"leaks"`
-}
-
-// outcomeJSON is a finding and what admission would do about it.
-type outcomeJSON struct {
-	Outcome string `json:"outcome"`
-	leak.Finding
+	Leaks    []findingJSON              `json:"leaks"`
 }
 
 func writeAuditJSON(out io.Writer, report controller.Report) error {
-	j := auditJSON{Holds: report.Holds, Services: append([]controller.FencedService{}, report.Services...), Leaks: []outcomeJSON{}}
+	j := auditJSON{Holds: report.Holds, Services: append([]controller.FencedService{}, report.Services...), Leaks: []findingJSON{}}
 	for _, s := range report.Standing {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {
-				j.Leaks = append(j.Leaks, outcomeJSON{group.Outcome, f})
+				j.Leaks = append(j.Leaks, newFindingJSON(f, group.Outcome))
 			}
 		}
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(j)
+	return encode(out, j)
 }

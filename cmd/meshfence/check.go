@@ -1,13 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 func newCheck() *cobra.Command {
@@ -49,38 +46,4 @@ Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unr
 		panic(err) // the flag is defined above
 	}
 	return command
-}
-
-// located is a finding and where its field stands in the input.
-type located struct {
-	leak.Finding
-	place
-}
-
-// writeText writes a line for each finding, in colour on a terminal.
-func writeText(out io.Writer, findings []located) error {
-	paint := paintFor(out)
-	for _, f := range findings {
-		color := red
-		if f.Severity == leak.Warn {
-			color = yellow
-		}
-		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", paint(bold, f.place.String()), paint(color, string(f.Severity)),
-			f.Kind, f.Namespace, f.Name, paint(bold, f.Field), f.Message)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeJSON writes an array of findings; an empty one where there are none.
-func writeJSON(out io.Writer, findings []located) error {
-	list := make([]leak.Finding, len(findings))
-	for i, f := range findings {
-		list[i] = f.Finding
-	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(list)
 }

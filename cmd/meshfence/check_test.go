@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/meshfence/meshfence/policy/leak"
 )
 
 const (
@@ -82,6 +85,7 @@ func TestCheck(t *testing.T) {
 	list := `{"apiVersion": "v1", "kind": "List", "items": [
 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"meshfence.io/fence": "strict"}}},
 {"apiVersion": "networking.istio.io/v1beta1", "kind": "ServiceEntry", "metadata": {"name": "it"}, "spec": {"hosts": ["reviews.default.svc.cluster.local"]}}]}`
+	soon := time.Now().Add(48 * time.Hour).Format(time.DateOnly)
 	byMesh := strings.Replace(fenceConfig, "[subset]", "[meshConfig]", 1)
 	mesh := func(text string) string {
 		return fmt.Sprintf("---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: %q}}\n", text)
@@ -101,25 +105,29 @@ func TestCheck(t *testing.T) {
 		"order does not count":             {stdin: leakyRule + "---\n" + fencedService, code: 1, want: "-:1: deny"},
 		"a List in JSON":                   {stdin: list, code: 1, want: "-:3: items[1]: deny: ServiceEntry default/it: spec.hosts[0]"},
 		"warn":                             {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: warn\n", want: "-:3: warn: DestinationRule"},
-		"audit":                            {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-:3: warn: DestinationRule"},
-		"other kinds":                      {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
-		"localities of Nodes":              {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
-		"shared localities":                {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
-		"unknown localities":               {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
-		"JSON objects in a row":            {stdin: asJSONStream, code: 1, want: "-:2: deny: ServiceEntry default/it"},
-		"JSON escapes":                     {stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","annotations":{"a":"\ud83d\ude00","b":"a\/b"}}}`},
-		"JSON that breaks off":             {stdin: asJSONStream + `{"kind":`, code: 2, want: "line 3: must be JSON"},
-		"duplicate key in JSON":            {stdin: `{"apiVersion":"v1","kind":"Pod","kind":"Pod","metadata":{"name":"n"}}`, code: 2, want: "-:1: "},
-		"behind a document end":            {stdin: fencedService + "...\n" + leakyRule, code: 1, want: "-:3: deny"},
-		"a directive":                      {stdin: "%YAML 1.1\n---\n" + fencedService},
-		"a kind of lists":                  {stdin: "{apiVersion: a.example.com/v1, kind: AllowList, metadata: {name: a}, items: {a: b}}"},
-		"a generated name":                 {stdin: fencedService + "---\n" + strings.ReplaceAll(leakyRule, "name: leaky", "generateName: leaky-"), code: 1, want: "DestinationRule default/leaky-: "},
-		"a mesh ConfigMap":                 {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
-		"bad YAML":                         {stdin: "a: [", code: 2, want: "-:1: "},
-		"duplicate key":                    {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
-		"no object":                        {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
-		"a field of a wrong type":          {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
-		"bad config":                       {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
+		"an exemption that ends soon": {
+			stdin: fencedService + "---\n" + leakyRule, want: "; accepted by an exemption until " + soon + " [destinationrule-tunnel]",
+			config: fenceConfig + "exemptions: [{rule: destinationrule-tunnel, namespace: default, name: leaky, reason: test, until: " + soon + "}]\n",
+		},
+		"audit":                   {stdin: fencedService + "---\n" + leakyRule, config: fenceConfig + "enforcement: audit\n", want: "-:3: audit: DestinationRule"},
+		"other kinds":             {stdin: "{apiVersion: apps/v1, kind: Deployment, metadata: {name: any}}\n---\n# nothing\n---\n"},
+		"localities of Nodes":     {stdin: fencedService + "---\n" + plainRule + "---\n" + labelledNode, config: nodesConfig},
+		"shared localities":       {stdin: fencedService + "---\n" + labelledNode, config: nodesConfig + "localities: {m1c2: [eu/a]}\n", code: 2, want: `it has Nodes in "eu/a/*", which overlaps "eu/a" of cluster m1c2`},
+		"unknown localities":      {stdin: fencedService + "---\n" + plainRule, config: nodesConfig, code: 1, want: "its Nodes have not been read"},
+		"JSON objects in a row":   {stdin: asJSONStream, code: 1, want: "-:2: deny: ServiceEntry default/it"},
+		"JSON escapes":            {stdin: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"n","annotations":{"a":"\ud83d\ude00","b":"a\/b"}}}`},
+		"JSON that breaks off":    {stdin: asJSONStream + `{"kind":`, code: 2, want: "line 3: must be JSON"},
+		"duplicate key in JSON":   {stdin: `{"apiVersion":"v1","kind":"Pod","kind":"Pod","metadata":{"name":"n"}}`, code: 2, want: "-:1: "},
+		"behind a document end":   {stdin: fencedService + "...\n" + leakyRule, code: 1, want: "-:3: deny"},
+		"a directive":             {stdin: "%YAML 1.1\n---\n" + fencedService},
+		"a kind of lists":         {stdin: "{apiVersion: a.example.com/v1, kind: AllowList, metadata: {name: a}, items: {a: b}}"},
+		"a generated name":        {stdin: fencedService + "---\n" + strings.ReplaceAll(leakyRule, "name: leaky", "generateName: leaky-"), code: 1, want: "DestinationRule default/leaky-: "},
+		"a mesh ConfigMap":        {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
+		"bad YAML":                {stdin: "a: [", code: 2, want: "-:1: "},
+		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
+		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
+		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
+		"bad config":              {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +165,9 @@ func TestCheckJSON(t *testing.T) {
 	want := map[string]any{
 		"rule": "destinationrule-tunnel", "severity": "deny", "kind": "DestinationRule", "namespace": "default", "name": "leaky",
 		"field": "spec.trafficPolicy.tunnel", "host": "reviews.default.svc.cluster.local",
-		"hosts": []any{"reviews.default.svc.cluster.local"},
+		"hosts":   []any{"reviews.default.svc.cluster.local"},
+		"outcome": "denied", "must": "not be set", "why": "the host's traffic is tunnelled to a target that no hold covers",
+		"fix": "remove the tunnel", "place": map[string]any{"file": "-", "line": 3.0},
 	}
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Errorf("finding (-want +got):\n%s", diff)
@@ -222,7 +232,7 @@ func TestCheckFolder(t *testing.T) {
 	for _, want := range []string{
 		"skipped " + template + ":1: is a template, render it first: helm template . | meshfence check -f -",
 		"values.yaml:1: must have apiVersion and kind", "package.json:1: must have apiVersion and kind", "apps/mixed.yaml:3: must have apiVersion and kind",
-		"read 2 objects, judged 2; Services that are strict: 1, prefer: 0; denials: 1, warnings: 0; files skipped: 4",
+		"read 2 objects, judged 2; Services that are strict: 1, prefer: 0; denials: 1, warnings: 0, recorded for the audit: 0; files skipped: 4",
 	} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("stderr lacks %q:\n%s", want, stderr)
@@ -305,9 +315,25 @@ func TestCheckSARIF(t *testing.T) {
 	var log struct {
 		Version string
 		Runs    []struct {
+			Tool struct {
+				Driver struct {
+					Version string
+					Rules   []struct {
+						ID, HelpURI            string
+						ShortDescription, Help struct{ Text string }
+					}
+				}
+			}
 			Results []struct {
 				RuleID, Level string
+				RuleIndex     int
 				Message       struct{ Text string }
+				Locations     []struct {
+					PhysicalLocation struct {
+						ArtifactLocation struct{ URI string }
+						Region           struct{ StartLine int }
+					}
+				}
 			}
 		}
 	}
@@ -319,5 +345,17 @@ func TestCheckSARIF(t *testing.T) {
 	}
 	if r := log.Runs[0].Results[0]; r.RuleID != "destinationrule-tunnel" || r.Level != "error" || !strings.HasPrefix(r.Message.Text, "spec.trafficPolicy.tunnel: must") {
 		t.Errorf("got %+v", r)
+	}
+	driver, result := log.Runs[0].Tool.Driver, log.Runs[0].Results[0]
+	if driver.Version == "" || len(driver.Rules) != len(leak.Rules()) || driver.Rules[result.RuleIndex].ID != result.RuleID {
+		t.Errorf("version %q and %d rules, the one of the result is %+v", driver.Version, len(driver.Rules), driver.Rules[result.RuleIndex])
+	}
+	for _, r := range driver.Rules {
+		if !strings.HasSuffix(r.HelpURI, "/docs/rules/"+r.ID+".md") || !strings.HasSuffix(r.ShortDescription.Text, ".") {
+			t.Errorf("rule %+v", r)
+		}
+	}
+	if at := result.Locations[0].PhysicalLocation; at.ArtifactLocation.URI != "-" || at.Region.StartLine != 3 {
+		t.Errorf("found at %+v", at)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // writeGitHub writes a workflow command for each finding, which GitHub Actions shows beside its line.
@@ -15,11 +13,10 @@ func writeGitHub(out io.Writer, findings []located) error {
 	message := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	for _, f := range findings {
 		level := "error"
-		if f.Severity == leak.Warn {
+		if !f.denies() {
 			level = "warning"
 		}
-		text := fmt.Sprintf("%s %s/%s: %s: %s", f.Kind, f.Namespace, f.Name, f.Field, f.Message)
-		_, err := fmt.Fprintf(out, "::%s file=%s,line=%d,title=%s::%s\n", level, property.Replace(f.File), f.Line, property.Replace(f.Rule), message.Replace(text))
+		_, err := fmt.Fprintf(out, "::%s file=%s,line=%d,title=%s::%s\n", level, property.Replace(f.File), f.Line, property.Replace(f.Rule), message.Replace(f.about()))
 		if err != nil {
 			return err
 		}
@@ -55,9 +52,9 @@ type junitFailure struct {
 func writeJUnit(out io.Writer, findings []located) error {
 	suite := junitSuite{Name: "meshfence check", Tests: len(findings)}
 	for _, f := range findings {
-		text := f.Field + ": " + f.Message
-		c := junitCase{Class: f.Rule, Name: fmt.Sprintf("%s %s/%s", f.Kind, f.Namespace, f.Name), File: f.File, Line: f.Line}
-		if f.Severity == leak.Warn {
+		text := f.Field() + ": " + f.Message()
+		c := junitCase{Class: f.Rule, Name: fmt.Sprintf("%s %s/%s", f.Object.Kind, f.Object.Namespace, f.Object.Name), File: f.File, Line: f.Line}
+		if !f.denies() {
 			c.Output = text
 		} else {
 			suite.Failures++

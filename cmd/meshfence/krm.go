@@ -14,7 +14,6 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/splice"
 )
@@ -141,13 +140,13 @@ func (f *sceneFlags) useFunctionConfig(raw json.RawMessage) error {
 func (j judged) krmResults() []krmResult {
 	results := []krmResult{}
 	for _, r := range j.results {
-		for _, f := range r.findings {
-			result := krmResult{Message: f.Message, Severity: "error", Tags: map[string]string{"rule": f.Rule}}
-			if f.Severity == leak.Warn {
+		for _, f := range j.findingsOf(r) {
+			result := krmResult{Message: f.Message(), Severity: "error", Tags: map[string]string{"rule": f.Rule}}
+			if !f.denies() {
 				result.Severity = "warning"
 			}
-			result.Field.Path = f.Field
-			result.ResourceRef = krmRef{r.APIVersion, r.Kind, f.Name, r.Namespace}
+			result.Field.Path = f.Field()
+			result.ResourceRef = krmRef{r.APIVersion, r.Kind, f.Object.Name, r.Namespace}
 			if path := r.Annotations[pathAnnotation]; path != "" {
 				index, _ := strconv.Atoi(r.Annotations[indexAnnotation]) // 0 where it is absent
 				result.File = &krmFile{path, index}

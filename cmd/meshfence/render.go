@@ -6,8 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	sigsyaml "sigs.k8s.io/yaml"
-
-	"github.com/meshfence/meshfence/policy/leak"
 )
 
 func newRender() *cobra.Command {
@@ -76,7 +74,7 @@ func writeYAML(out io.Writer, results []result) error {
 // denied is errDenied when a finding denies.
 func denied(findings []located) error {
 	for _, f := range findings {
-		if f.Severity == leak.Deny {
+		if f.denies() {
 			return errDenied
 		}
 	}

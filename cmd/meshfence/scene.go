@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -191,28 +190,28 @@ func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*poli
 		policy.ConfigMapName, policy.ConfigMapKey)
 }
 
-// result is one manifest as admission would store it, and what admission finds in it.
+// result is one manifest, and what admission makes of it.
 type result struct {
 	manifest
-	stored   []byte
-	findings []leak.Finding
+	stored  []byte // as admission would store it
+	verdict leak.Verdict
 }
 
 // judged is a scene and what admission makes of its manifests.
 type judged struct {
 	*scene
 	results []result
+	now     time.Time
 }
 
-// judge treats every manifest as admission would treat its creation. Findings come out with the severity that
-// enforcement gives them.
+// judge treats every manifest as admission would treat its creation.
 func (f *sceneFlags) judge(in io.Reader) (judged, error) {
 	scene, err := f.load(in)
 	if err != nil {
 		return judged{}, err
 	}
 	guard, now := leak.NewGuard(scene.rules), time.Now()
-	j := judged{scene, make([]result, len(scene.manifests))}
+	j := judged{scene, make([]result, len(scene.manifests)), now}
 	for i, m := range scene.manifests {
 		if j.results[i], err = scene.judge(m, guard, now); err != nil {
 			return judged{}, fmt.Errorf("%s: %w", m.place, err)
@@ -225,13 +224,27 @@ func (f *sceneFlags) judge(in io.Reader) (judged, error) {
 func (j judged) findings() []located {
 	var all []located
 	for _, r := range j.results {
-		for _, f := range r.findings {
-			at := r.place
-			at.Line = r.line(f.Path)
-			all = append(all, located{f, at})
-		}
+		all = append(all, j.findingsOf(r)...)
 	}
 	return all
+}
+
+// findingsOf returns what admission would refuse, warn of or record in a manifest, and what an exemption accepts that ends
+// soon.
+func (j judged) findingsOf(r result) []located {
+	var list []located
+	for _, group := range r.verdict.ByOutcome() {
+		if group.Outcome == leak.OutcomeExempted {
+			group.Findings = r.verdict.Ending(j.index.Config().Exemptions, j.now)
+		}
+		for _, f := range group.Findings {
+			at := r.place
+			at.Line = r.line(f.Path)
+			f.Object.Name = cmp.Or(r.Name, r.GenerateName)
+			list = append(list, located{f, group.Outcome, at})
+		}
+	}
+	return list
 }
 
 // summarize says what was read and what came of it, so that an empty scope or a file that was passed over is seen.
@@ -245,15 +258,13 @@ func (j judged) summarize(out io.Writer, findings []located) {
 			taken++
 		}
 	}
-	denials := 0
+	verbs := map[string]int{}
 	for _, f := range findings {
-		if f.Severity == leak.Deny {
-			denials++
-		}
+		verbs[f.verb()]++
 	}
 	counts := j.index.Count()
-	fmt.Fprintf(out, "meshfence: read %d objects, judged %d; Services that are strict: %d, prefer: %d; denials: %d, warnings: %d; files skipped: %d\n",
-		len(j.manifests), taken, counts[policy.Strict.String()], counts[policy.Prefer.String()], denials, len(findings)-denials, len(j.skipped))
+	fmt.Fprintf(out, "meshfence: read %d objects, judged %d; Services that are strict: %d, prefer: %d; denials: %d, warnings: %d, recorded for the audit: %d; files skipped: %d\n",
+		len(j.manifests), taken, counts[policy.Strict.String()], counts[policy.Prefer.String()], verbs["deny"], verbs["warn"], verbs["audit"], len(j.skipped))
 }
 
 func isTaken(gk schema.GroupKind) bool {
@@ -262,37 +273,11 @@ func isTaken(gk schema.GroupKind) bool {
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {
-	r := result{manifest: m, stored: m.json}
 	gk := m.groupKind()
-	route, ok := admit.KindFor(gk.Group, gk.Kind)
-	if !ok || route.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
-		return r, nil
+	kind, ok := admit.KindFor(gk.Group, gk.Kind)
+	if !ok || kind.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
+		return result{manifest: m, stored: m.json}, nil
 	}
-	subject := admit.Request{Kind: route.Kind, Namespace: m.Namespace, Raw: m.json}
-	if route.Mutate {
-		edits, err := admit.Mutate(subject, s.index.View())
-		if err != nil {
-			return r, err
-		}
-		if r.stored, err = admit.Apply(m.json, edits); err != nil {
-			return r, err
-		}
-		subject.Raw = r.stored
-	}
-	if !route.Validate {
-		return r, nil
-	}
-	verdict, err := admit.Validate(subject, guard, s.index.View(), now)
-	if err != nil {
-		return r, err
-	}
-	r.findings = verdict.Denied
-	for _, finding := range slices.Concat(verdict.Warned, verdict.Audited) {
-		finding.Severity = leak.Warn
-		r.findings = append(r.findings, finding)
-	}
-	for i := range r.findings {
-		r.findings[i].Name = cmp.Or(m.Name, m.GenerateName)
-	}
-	return r, nil
+	created, err := admit.Create(admit.Request{Kind: kind.Kind, Namespace: m.Namespace, Raw: m.json}, guard, s.index, now)
+	return result{m, created.Stored, created.Verdict}, err
 }

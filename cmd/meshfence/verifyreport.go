@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -100,7 +99,5 @@ func writeLeak(out io.Writer, title string, r xds.Report, leak xds.Leak) {
 
 // writeReportsJSON writes an array with one report for each host and client.
 func writeReportsJSON(out io.Writer, reports []xds.Report) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(reports)
+	return encode(out, reports)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -76,9 +75,7 @@ func newVersion() *cobra.Command {
 				_, err := fmt.Fprintln(command.OutOrStdout(), thisBuild())
 				return err
 			case "json":
-				encoder := json.NewEncoder(command.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(thisBuild())
+				return encode(command.OutOrStdout(), thisBuild())
 			}
 			return fmt.Errorf("--output %q must be text or json", output)
 		},

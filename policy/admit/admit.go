@@ -75,15 +75,52 @@ func (s Request) lostRecord(annotations map[string]string, key string) (record s
 	return record, lost
 }
 
-// Validate judges an object. Findings that the old object had too do not count. The error is a *BadRequest. Where
-// the view is missing something afterwards, the answer counts only once that is loaded and Validate is called again.
+// Judge returns what the guard finds in a write: in the object, and for a Service or Namespace in the existing objects that
+// let traffic out because of what is written. Findings that the old object had too do not count. The error is a
+// *BadRequest. Where the view is missing something afterwards, the answer counts only once that is loaded and Judge is
+// called again.
+func Judge(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
+	verdict, err := Validate(s, guard, view, now)
+	if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
+		return verdict, err
+	}
+	existing, err := s.weigh(guard.Existing, view, now)
+	return verdict.And(existing), err
+}
+
+// Validate does the same for the object alone, where all others are judged as well.
 func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
 	return s.weigh(guard.Judge, view, now)
 }
 
-// Standing judges the objects that let the traffic of a Service out because of what is written of it.
-func Standing(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
-	return s.weigh(guard.Standing, view, now)
+// Created is what admission makes of the creation of an object.
+type Created struct {
+	// Stored is the object in JSON as it is stored.
+	Stored []byte
+	leak.Verdict
+}
+
+// Create mutates and validates the creation of an object. A kind that admission does not take stays as it is. The error is
+// a *BadRequest.
+func Create(s Request, guard *leak.Guard, index *policy.Index, now time.Time) (Created, error) {
+	created := Created{Stored: s.Raw}
+	kind, _ := KindFor(object.GroupOf(s.Kind), object.APIKind(s.Kind))
+	if kind.Mutate {
+		edits, err := Mutate(s, index.View())
+		if err != nil {
+			return Created{}, err
+		}
+		if created.Stored, err = Apply(s.Raw, edits); err != nil {
+			return Created{}, &BadRequest{err}
+		}
+	}
+	if !kind.Validate {
+		return created, nil
+	}
+	s.Raw = created.Stored
+	var err error
+	created.Verdict, err = Validate(s, guard, index.View(), now)
+	return created, err
 }
 
 func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {

@@ -91,6 +91,8 @@ func TestConditions(t *testing.T) {
 		"a Sidecar with a selector":          {sidecars, "", "{metadata: {name: it}, spec: {workloadSelector: {labels: {app: a}}}}", false},
 		"a strict Service":                   {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: strict}}", true},
 		"a Service that is preferred":        {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: prefer}}", false},
+		"a Service that asks for no fence":   {services, "", "metadata: {name: it, annotations: {meshfence.io/fence: none}}", true},
+		"a Service that asks for less":       {services, "", "metadata: {name: it, labels: {meshfence.io/fenced: prefer}, annotations: {meshfence.io/fence: prefer}}", true},
 		"a Service without labels":           {services, "", "metadata: {name: it}", false},
 		"a Pod gets ready":                   {podStatuses, "", multiNetworkPod + `, status: {phase: Running}}` + became + multiNetworkPod + `, status: {phase: Running, podIP: 10.1.0.1}}`, false},
 		"a Pod changes its network":          {podStatuses, "", "metadata: {name: it}" + became + multiNetworkPod + "}", true},

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // edited makes edits in the plainest way: it decodes everything and follows the words of inject.Edit.
@@ -29,7 +30,7 @@ func edited(t *testing.T, root any, edits []inject.Edit) any {
 	return root
 }
 
-func with(t *testing.T, at any, path []string, value any) any {
+func with(t *testing.T, at any, path object.Path, value any) any {
 	t.Helper()
 	if len(path) == 0 {
 		return value
@@ -64,7 +65,7 @@ func with(t *testing.T, at any, path []string, value any) any {
 }
 
 // without also returns how many parents may still go; it is negative once one has stayed.
-func without(at any, path []string, prune int) (any, int) {
+func without(at any, path object.Path, prune int) (any, int) {
 	emptied := func(child any, left int) bool { return left > 0 && (isEmpty(child)) }
 	switch at := at.(type) {
 	case map[string]any:

@@ -101,7 +101,7 @@ func Kinds() Table {
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
 	return Table{
 		{Type: typeOf(object.KindService), Mutate: true, Validate: true,
-			DeleteIf: fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q", policy.FencedLabel, policy.Strict),
+			DeleteIf: strictOnceGone(),
 			StatusIf: changedService(),
 		},
 		{Type: typeOf(object.KindNamespace), Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
@@ -165,6 +165,13 @@ func claimsCluster() string {
 func movesPod() string {
 	return fmt.Sprintf("object.metadata.?labels.orValue({}).exists(l, !(l in [%s])) || %s",
 		quoted([]string{corev1.LabelTopologyRegion, corev1.LabelTopologyZone}), claimsCluster())
+}
+
+// strictOnceGone is the condition that a Service is strict, or that it may be because of its annotation alone that its
+// host is not.
+func strictOnceGone() string {
+	return fmt.Sprintf("oldObject.metadata.?labels[?%q].orValue('') == %q || oldObject.metadata.?annotations[?%q].orValue('') in [%s]",
+		policy.FencedLabel, policy.Strict, policy.FenceKey, quoted([]string{policy.None.String(), policy.Prefer.String()}))
 }
 
 // changedLabels is the condition that labels change.

@@ -11,6 +11,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The operations of JSON Patch that are used: the others differ between libraries or fail on what is absent.
@@ -77,7 +78,7 @@ func Apply(object []byte, edits []inject.Edit) ([]byte, error) {
 var errNoPlace = errors.New("must lead through mappings and lists")
 
 // add puts a value at the path. It creates absent parents together with the value, in one operation.
-func (n *node) add(path []string, value any) ([]Operation, error) {
+func (n *node) add(path object.Path, value any) ([]Operation, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("encode value: %w", err)
@@ -108,7 +109,7 @@ func (n *node) add(path []string, value any) ([]Operation, error) {
 
 // remove takes away what stands at the path, if anything does, and the parents that this leaves empty, up
 // to prune of them.
-func (n *node) remove(path []string, prune int) ([]Operation, error) {
+func (n *node) remove(path object.Path, prune int) ([]Operation, error) {
 	if len(path) == 0 {
 		return nil, errNoPlace
 	}
@@ -136,7 +137,7 @@ func (n *node) remove(path []string, prune int) ([]Operation, error) {
 
 // wrap puts a value into the mappings and lists that the path names: a list where the element is the first
 // or the next item, a mapping otherwise.
-func wrap(path []string, value json.RawMessage) json.RawMessage {
+func wrap(path object.Path, value json.RawMessage) json.RawMessage {
 	for _, name := range slices.Backward(path) {
 		if name == "-" || name == "0" {
 			value = slices.Concat([]byte("["), value, []byte("]"))
@@ -148,7 +149,7 @@ func wrap(path []string, value json.RawMessage) json.RawMessage {
 }
 
 // pointer writes a path as a JSON Pointer (RFC 6901).
-func pointer(path []string) string {
+func pointer(path object.Path) string {
 	var b strings.Builder
 	for _, name := range path {
 		b.WriteByte('/')

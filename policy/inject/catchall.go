@@ -18,7 +18,8 @@ const notFound = 404
 // lacking returns the routes to the reserved subset without which Istio would send some client's traffic for
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
 // it makes one of its own that names no subset (rows A3 and C9). What the Services have no port for
-// needs no route, and tools that own the VirtualService would take one for theirs. What cannot be mended is only a gap.
+// needs no route, and tools that own the VirtualService would take one for theirs: so a section of which it has no route
+// is left to the companions beside it, see [Companion.Beside]. What cannot be mended is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
 	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
@@ -36,14 +37,20 @@ func (e *routeEditor) lacking() (takeover, appended) {
 	wanted := appended{}
 	for _, section := range []struct {
 		name   string
+		needed bool
+		own    int
 		covers bool
 		routes func() []any
 	}{
-		{sectionHTTP, !t.speaks.HTTP || slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
-		{sectionTLS, !t.speaks.Bytes || slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
-		{sectionTCP, !t.speaks.Bytes || slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
+		{sectionHTTP, t.speaks.HTTP, len(own.HTTP), slices.ContainsFunc(own.HTTP, httpCovers), func() []any { return c.http(own.HTTP) }},
+		{sectionTLS, t.speaks.Bytes, len(own.TLS), slices.ContainsFunc(own.TLS, tlsCovers), func() []any { return c.tls(own.TLS) }},
+		{sectionTCP, t.speaks.Bytes, len(own.TCP), slices.ContainsFunc(own.TCP, tcpCovers), c.tcp},
 	} {
-		if section.covers {
+		if !section.needed || section.covers {
+			continue
+		}
+		if t.shared && section.own == 0 {
+			e.beside = !e.byFlagger()
 			continue
 		}
 		routes := section.routes()
@@ -72,9 +79,11 @@ type takeover struct {
 	speaks policy.Speech
 	// sole says that the host is the only Service.
 	sole bool
-	// alone says that no companion stands beside the VirtualService. Beside any other there is one, or a
+	// alone says that no whole companion stands beside the VirtualService. Beside any other there is one, or a
 	// VirtualService that this holds for, and Istio takes from it what the first one lacks.
 	alone bool
+	// shared says that companions stand beside it all the same, with the sections of which it has no route.
+	shared bool
 }
 
 // takeover returns the tightest strict host that the VirtualService takes over, of those that no companion stands
@@ -87,7 +96,7 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
 	services := map[hostname.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
-	others := false
+	others, accompanied := false, true
 	for _, name := range e.route.Hosts {
 		name = strings.ToLower(hostname.Resolve(name, e.metadata.Namespace, domain))
 		if suffix, wildcard := hostname.Wildcard(name); wildcard {
@@ -111,10 +120,11 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 		default:
 			beside = append(beside, match.Host(policy.Strict))
 		}
+		accompanied = accompanied && (e.view.Serves(service) || e.config.Names(service))
 	}
 	t.host, t.sole = policy.Together(beside...), len(services) == 1 && !others
 	if len(unaccompanied) > 0 {
-		t.host, t.alone = policy.Together(unaccompanied...), true
+		t.host, t.alone, t.shared = policy.Together(unaccompanied...), true, accompanied
 	}
 	return t, len(beside)+len(unaccompanied) > 0
 }

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -110,7 +111,7 @@ func HasReserved(rule *object.DestinationRule, config *policy.Config) bool {
 }
 
 // put adds a value to an object that has no lists but those that put made.
-func put(object map[string]any, path []string, value any) {
+func put(object map[string]any, path object.Path, value any) {
 	field, rest := path[0], path[1:]
 	switch {
 	case len(rest) == 0:
@@ -131,6 +132,54 @@ func put(object map[string]any, path []string, value any) {
 // ist0112 is the message about destinations without a port of Services that have several, of which Istio
 // takes the port that the client chose (GetDestinationCluster in pilot/pkg/networking/core/route).
 const ist0112 = "IST0112"
+
+// ist0109 is the message about several VirtualServices of the mesh for one host, which add up as [Companion.Beside] says.
+const ist0109 = "IST0109"
+
+// Beside returns what stays of a companion VirtualService beside those that users wrote for the host: the sections of
+// which these have no route, as far as a port of the Service needs them; nil where that is none. What istiod reads of a
+// section is that of the first VirtualService which has a route there for the client (getConfigsForHost and what uses it
+// in Istio's pilot/pkg/networking/core/tls.go, buildSidecarVirtualHostsForVirtualService in
+// pilot/pkg/networking/core/route). Without known ports all are needed.
+func (c *Companion) Beside(sections []string, ports []corev1.ServicePort) *Companion {
+	speaks := speechOf(ports)
+	rest := &Companion{Annotations: map[string]string{analyzeSuppress: ist0109 + "," + ist0112}, Spec: maps.Clone(c.Spec)}
+	left := false
+	for section, needed := range map[string]bool{sectionHTTP: speaks.HTTP, sectionTLS: speaks.Bytes, sectionTCP: speaks.Bytes} {
+		if !needed || slices.Contains(sections, section) {
+			delete(rest.Spec, section)
+			continue
+		}
+		left = true
+	}
+	if !left {
+		return nil
+	}
+	return rest
+}
+
+// speechOf returns what ports carry; everything where there are none.
+func speechOf(ports []corev1.ServicePort) policy.Speech {
+	var known []object.ServicePort
+	for _, p := range ports {
+		known = append(known, object.ServicePort{Port: int64(p.Port), Name: p.Name, Protocol: string(p.Protocol), AppProtocol: p.AppProtocol})
+	}
+	return policy.SpeechOf(known)
+}
+
+// OwnSections lists the sections of which a VirtualService has a route that admission did not append.
+func OwnSections(o *object.Object) []string {
+	recorded := parseRoutes(o.Metadata.Annotations[policy.InjectedAnnotation]).Routes
+	own := standingRoutes(o.VirtualService, &recorded).without(o.VirtualService)
+	var names []string
+	for section, routes := range map[string]int{sectionHTTP: len(own.HTTP), sectionTLS: len(own.TLS), sectionTCP: len(own.TCP)} {
+		if routes > 0 {
+			names = append(names, section)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // companionRoute sends all traffic for a Service to the reserved subset. No route names a port, so that one
 // that is new to the Service is held from its first moment. Each protocol needs a route of its own (rows A3

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -76,7 +77,7 @@ func TestCompanions(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, finding := range guard.Judge(leak.Write{Object: decoded, Own: true}, index.View()) {
-					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field, finding.Message)
+					t.Errorf("the guard must take the %s, got %s: %s", c.kind, finding.Field(), finding.Message())
 				}
 				if own := inject.OwnAnnotations(); !contains(own, slices.Collect(maps.Keys(c.Annotations))) {
 					t.Errorf("annotations of the %s: %v are not among %v", c.kind, c.Annotations, own)
@@ -153,6 +154,85 @@ func TestCompanionRouteTakesTLS(t *testing.T) {
 			}
 			if got := slices.Contains(hosts, any("reviews")); got != test.want {
 				t.Errorf("hosts %v: want short names to be %v", hosts, test.want)
+			}
+		})
+	}
+}
+
+// TestCompanionBeside: beside users' routes a companion keeps the protocols that these have none for and a port may speak.
+func TestCompanionBeside(t *testing.T) {
+	t.Parallel()
+	web, db, auto := corev1.ServicePort{Name: "http"}, corev1.ServicePort{Name: "tcp-db"}, corev1.ServicePort{Name: "it"}
+	tests := map[string]struct {
+		ports       []corev1.ServicePort
+		taken, want []string
+	}{
+		"a port of HTTP":               {[]corev1.ServicePort{web}, []string{"http"}, nil},
+		"a port of HTTP, routes of it": {[]corev1.ServicePort{web}, []string{"tcp"}, []string{"http"}},
+		"a TCP port beside":            {[]corev1.ServicePort{web, db}, []string{"http"}, []string{"tcp", "tls"}},
+		"a TCP port, with routes":      {[]corev1.ServicePort{web, db}, []string{"tcp", "http"}, []string{"tls"}},
+		"everything has routes":        {[]corev1.ServicePort{web, db}, []string{"tls", "http", "tcp"}, nil},
+		"a TCP port alone":             {[]corev1.ServicePort{db}, []string{"http"}, []string{"tcp", "tls"}},
+		"a port of any protocol":       {[]corev1.ServicePort{auto}, []string{"tcp"}, []string{"http", "tls"}},
+		"ports that nobody knows":      {nil, []string{"http"}, []string{"tcp", "tls"}},
+	}
+	config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [subset]\nscope: {default: strict}\n")
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole := inject.CompanionsOf(reviews, test.ports, policy.NewIndex(config).View()).Route
+			rest := whole.Beside(test.taken, test.ports)
+			if rest == nil {
+				if test.want != nil {
+					t.Errorf("nothing is left, want %v", test.want)
+				}
+				return
+			}
+			var got []string
+			for _, section := range []string{"http", "tcp", "tls"} {
+				if routes, ok := rest.Spec[section]; ok {
+					got = append(got, section)
+					if diff := cmp.Diff(whole.Spec[section], routes); diff != "" {
+						t.Errorf("%s (-want +got):\n%s", section, diff)
+					}
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("sections (-want +got):\n%s", diff)
+			}
+			if len(whole.Spec) != 5 {
+				t.Errorf("the whole companion has changed: %v", whole.Spec)
+			}
+		})
+	}
+}
+
+// TestOwnSections: a section counts for a user's where one of its routes is not what admission appended.
+func TestOwnSections(t *testing.T) {
+	t.Parallel()
+	const (
+		added  = `{"route": [{"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "meshfence-local"}}]}`
+		record = `"annotations": {"meshfence.io/injected": "{\"routes\":{\"tcp\":[{\"route\":[{\"destination\":{\"host\":\"reviews.shop.svc.cluster.local\",\"subset\":\"meshfence-local\"}}]}]}}"}`
+	)
+	tests := map[string]struct {
+		metadata, spec string
+		want           []string
+	}{
+		"nothing":          {``, ``, nil},
+		"two":              {``, `"http": [{}], "tls": [{}]`, []string{"http", "tls"}},
+		"as it is added":   {``, `"http": [{}], "tcp": [` + added + `]`, []string{"http", "tcp"}},
+		"added":            {record, `"http": [{}], "tcp": [` + added + `]`, []string{"http"}},
+		"added beside own": {record, `"tcp": [{}, ` + added + `]`, []string{"tcp"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, err := object.Decode(object.KindVirtualService, []byte(`{"metadata": {`+test.metadata+`}, "spec": {`+test.spec+`}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, inject.OwnSections(o)); diff != "" {
+				t.Errorf("sections (-want +got):\n%s", diff)
 			}
 		})
 	}

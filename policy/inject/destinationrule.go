@@ -70,8 +70,14 @@ func destinationRule(o *object.Object, view *policy.View) Plan {
 		reserved = neededSubsets(e.rule.Host, o.Metadata.Namespace, view)
 	}
 	e.reservedSubsets(reserved)
-	list, wanted := o.Metadata.Annotations[analyzeSuppress], len(e.has.Labels) > 0 || len(reserved) > 0
-	e.has.Suppress = e.suppress(list, ist0173, wanted, e.had.Suppress)
+	message := func(is bool) string {
+		if is {
+			return ist0173
+		}
+		return ""
+	}
+	wanted := message(len(e.has.Labels) > 0 || len(reserved) > 0)
+	e.has.Suppress = e.suppress(o.Metadata.Annotations[analyzeSuppress], wanted, message(e.had.Suppress)) != ""
 	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, o.Metadata.Annotations, e.has.String())
 	return e.Plan
 }
@@ -162,6 +168,7 @@ func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 		found[s.Name] = true
 		switch reserved := isReserved(s) && !e.labelled(i); {
 		case reserved && !ok:
+			e.Dropped = append(e.Dropped, s.Name)
 			e.remove([]string{"spec", "subsets", strconv.Itoa(i)}, 1)
 		case reserved && s.Labels[policy.ClusterLabel] != cluster:
 			e.add(subsetLabel(i), cluster)
@@ -185,6 +192,11 @@ func isReserved(s object.RuleSubset) bool {
 	return policy.IsReservedSubset(s.Name) && labelled && len(s.Labels) == 1 && s.TrafficPolicy == nil
 }
 
-func (e *ruleEditor) gap(hold policy.Hold, path []string, value any, at, must string) {
-	e.Gaps = append(e.Gaps, Gap{Hold: hold, Path: path, Value: value, At: at, Host: e.host, Must: must})
+// gap reports what hold subset or locality lacks.
+func (e *ruleEditor) gap(hold policy.Hold, path object.Path, value any, at, must string) {
+	lacking := LacksSubset
+	if hold == policy.Locality {
+		lacking = LacksDistribution
+	}
+	e.Gaps = append(e.Gaps, Gap{Lacking: lacking, Hold: hold, Path: path, Value: value, At: at, Host: e.host, Must: must})
 }

@@ -12,8 +12,7 @@ import (
 
 // Edit changes one place of an object.
 type Edit struct {
-	// Path leads from the object's root; a list index is a decimal number.
-	Path []string
+	Path object.Path
 	// Value is added at Path: it replaces the member of a mapping, and is inserted before the item of a
 	// list ("-" appends). Parents that are absent are created. Nil removes what stands at Path.
 	Value any
@@ -30,18 +29,20 @@ type Plan struct {
 	// Idle are the settings beside which prefer does nothing for a prefer host, and which admission leaves to whoever
 	// set them.
 	Idle []Gap
+	// Dropped are the reserved subsets that the edits take away. Nothing may route to one by then.
+	Dropped []string
 }
 
-func (p *Plan) add(path []string, value any) {
+func (p *Plan) add(path object.Path, value any) {
 	p.Edits = append(p.Edits, Edit{Path: path, Value: value})
 }
 
-func (p *Plan) remove(path []string, prune int) {
+func (p *Plan) remove(path object.Path, prune int) {
 	p.Edits = append(p.Edits, Edit{Path: path, Prune: prune})
 }
 
 // setString gives a label or annotation a value; empty removes it.
-func (p *Plan) setString(parent []string, key string, have map[string]string, want string) {
+func (p *Plan) setString(parent object.Path, key string, have map[string]string, want string) {
 	value, present := have[key]
 	path := slices.Concat(parent, []string{key})
 	switch {
@@ -55,33 +56,51 @@ func (p *Plan) setString(parent []string, key string, have map[string]string, wa
 // analyzeSuppress is the annotation that silences istioctl analyze.
 const analyzeSuppress = "galley.istio.io/analyze-suppress"
 
-// suppress keeps a message in the list of suppressed ones while that is wanted, and takes it out again if an
-// earlier admission put it in. It returns whether it stands there because of ours. A list that a user wrote stays as
-// it is, because tools compare it as one value. Istio splits the list at commas and does not trim
+// suppress keeps a message, where one is wanted, in the list of suppressed ones, and takes the one out again that an
+// earlier admission put in. It returns the one that stands there because of ours; empty says none. A list that a user
+// wrote stays as it is, because tools compare it as one value. Istio splits the list at commas and does not trim
 // (pkg/config/analysis/local).
-func (p *Plan) suppress(list, message string, wanted, had bool) (has bool) {
+func (p *Plan) suppress(list, wanted, had string) (has string) {
 	path := []string{"metadata", "annotations", analyzeSuppress}
 	codes := strings.Split(list, ",")
-	i := slices.Index(codes, message)
-	switch {
-	case wanted && list == "":
-		p.add(path, message)
-		return true
-	case wanted:
-		return had && i >= 0
-	case had && len(codes) == 1 && i == 0:
-		p.remove(path, 1)
-	case had && i >= 0:
+	i := slices.Index(codes, had)
+	switch ours := had != "" && i >= 0; {
+	case ours && wanted == had:
+		return had
+	case ours && len(codes) > 1:
 		p.add(path, strings.Join(slices.Delete(codes, i, i+1), ","))
+		return ""
+	case ours && wanted == "":
+		p.remove(path, 1)
+	case wanted != "" && (ours || list == ""):
+		p.add(path, wanted)
+		return wanted
 	}
-	return false
+	return ""
 }
+
+// Lacking says what is missing in a gap.
+type Lacking uint8
+
+const (
+	// LacksSubset is a subset, or its label.
+	LacksSubset Lacking = iota
+	// LacksDistribution is what sends the clients of each cluster to its own localities.
+	LacksDistribution
+	// LacksDestinationSubset is the subset of a destination.
+	LacksDestinationSubset
+	// LacksRoutes is routes of a whole section of a VirtualService.
+	LacksRoutes
+	// LacksFailover is what has prefer look at localities.
+	LacksFailover
+)
 
 // Gap is one place where an active hold is not true, or where prefer does nothing.
 type Gap struct {
+	Lacking Lacking
 	// Hold is 0 for prefer.
 	Hold  policy.Hold
-	Path  []string
+	Path  object.Path
 	Value any
 	// At names the place by names and ports instead of list indexes, so that it stays the same when a list
 	// is reordered.

@@ -11,7 +11,7 @@ import (
 type level struct {
 	// id names the level by subset and port, for the record.
 	id   string
-	path []string
+	path object.Path
 	// absent says that the rule has no trafficPolicy at this level.
 	absent   bool
 	settings object.PolicySettings

@@ -58,7 +58,7 @@ func (e *ruleEditor) idle(l level, own []object.Distribute) bool {
 	add := func(set bool, value any, must string, fields ...string) {
 		if set {
 			e.Idle = append(e.Idle, Gap{
-				Path: l.at(append([]string{"loadBalancer"}, fields...)...), Value: value,
+				Lacking: LacksFailover, Path: l.at(append([]string{"loadBalancer"}, fields...)...), Value: value,
 				At: l.id + " " + fields[len(fields)-1], Host: e.preferred, Must: must, Blocked: true,
 			})
 		}

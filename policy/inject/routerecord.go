@@ -25,8 +25,14 @@ var sections = [...]string{sectionHTTP, sectionTLS, sectionTCP}
 type routeRecord struct {
 	// Routes are what was appended to each section.
 	Routes appended `json:"routes,omitempty"`
-	// Suppress says that IST0112 was added to the suppressed messages.
+	// Suppress says that IST0112 was added to the suppressed messages, and Beside that IST0109 was.
 	Suppress bool `json:"analyzeSuppress,omitempty"`
+	Beside   bool `json:"analyzeSuppressBeside,omitempty"`
+}
+
+// note keeps which message was added to the suppressed ones.
+func (r *routeRecord) note(message string) {
+	r.Suppress, r.Beside = message == ist0112, message == ist0109
 }
 
 type appended map[string][]any
@@ -44,6 +50,18 @@ func (r routeRecord) String() string {
 type readRecord struct {
 	Routes   object.VirtualService `json:"routes"`
 	Suppress bool                  `json:"analyzeSuppress"`
+	Beside   bool                  `json:"analyzeSuppressBeside"`
+}
+
+// message returns the suppressed message that was added; empty where none was.
+func (r readRecord) message() string {
+	switch {
+	case r.Suppress:
+		return ist0112
+	case r.Beside:
+		return ist0109
+	}
+	return ""
 }
 
 func parseRoutes(value string) readRecord {
@@ -97,7 +115,7 @@ func find[Route any](routes, recorded []Route) (found []int) {
 func route(section string, i int) []string { return []string{"spec", section, strconv.Itoa(i)} }
 
 // holds says that a path leads into one of the routes.
-func (s standing) holds(path []string) bool {
+func (s standing) holds(path object.Path) bool {
 	i, err := strconv.Atoi(path[2])
 	return err == nil && among(s[path[1]], i)
 }

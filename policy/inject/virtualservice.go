@@ -19,6 +19,8 @@ type routeEditor struct {
 	config   *policy.Config
 	// ours are the routes that an earlier admission appended and that stand as it did.
 	ours standing
+	// beside says that a companion has the sections of which the VirtualService has no route.
+	beside bool
 }
 
 // virtualService sends the destinations of strict hosts that name no subset to the reserved one, where
@@ -39,7 +41,7 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, standingRoutes(e.route, &want.Routes), slices.Equal) {
 		e.replace(wanted, t)
 	}
-	has.Suppress = e.suppress(annotations[analyzeSuppress], ist0112, len(wanted) > 0, had.Suppress)
+	has.note(e.suppress(annotations[analyzeSuppress], e.message(len(wanted) > 0), had.message()))
 	e.setString([]string{"metadata", "annotations"}, policy.InjectedAnnotation, annotations, has.String())
 	return e.Plan
 }
@@ -60,7 +62,7 @@ func (e *routeEditor) destinations() {
 				e.add(subset, policy.ReservedSubset)
 			}
 			e.Gaps = append(e.Gaps, Gap{
-				Hold:  policy.Subset,
+				Lacking: LacksDestinationSubset, Hold: policy.Subset,
 				Path:  subset,
 				Value: "",
 				At:    fmt.Sprintf("destination %s", host),
@@ -72,6 +74,17 @@ func (e *routeEditor) destinations() {
 			e.remove(slices.Concat(path, []string{"subset"}), 0)
 		}
 	}
+}
+
+// message returns the one of istioctl analyze that what admission does brings with it; empty where there is none.
+func (e *routeEditor) message(appends bool) string {
+	switch {
+	case appends:
+		return ist0112
+	case e.beside:
+		return ist0109
+	}
+	return ""
 }
 
 // byFlagger says that Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
@@ -108,7 +121,7 @@ func (e *routeEditor) replace(wanted appended, t takeover) {
 
 func (e *routeEditor) lacks(section string, host policy.FencedHost, how string) {
 	e.Gaps = append(e.Gaps, Gap{
-		Hold: policy.Subset,
+		Lacking: LacksRoutes, Hold: policy.Subset,
 		Path: []string{"spec", section},
 		At:   "the rest of " + section,
 		Host: host,

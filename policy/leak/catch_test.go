@@ -121,7 +121,7 @@ func judgeLast(t *testing.T, last part, others []part) []leak.Finding {
 	}
 	guard, w := leak.NewGuard(leak.Rules()), leak.Write{Object: fromYAML(t, last.kind, last.object)}
 	if w.Service != nil {
-		return guard.Standing(w, index.View())
+		return guard.Existing(w, index.View())
 	}
 	return guard.Judge(w, index.View())
 }

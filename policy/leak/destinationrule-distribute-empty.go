@@ -33,7 +33,7 @@ func destinationRuleDistributeEmpty() Rule {
 				return nil
 			}
 			var found []breach
-			judge := func(lb *object.LoadBalancer, path []string, at string) {
+			judge := func(lb *object.LoadBalancer, path object.Path, at string) {
 				for _, i := range emptyDistributes(lb, config) {
 					found = append(found, breach{
 						path: append(slices.Clone(path), "localityLbSetting", "distribute", strconv.Itoa(i), "to"),

@@ -28,7 +28,7 @@ func destinationRulePassthrough() Rule {
 				return nil
 			}
 			var found []breach
-			add := func(lb *object.LoadBalancer, path []string, at string) {
+			add := func(lb *object.LoadBalancer, path object.Path, at string) {
 				if lb != nil && lb.Simple == "PASSTHROUGH" {
 					found = append(found, breach{path: path, value: lb.Simple, at: at, host: host, must: "not be PASSTHROUGH"})
 				}

@@ -24,7 +24,7 @@ func inNamespace(o *object.Object, view *policy.View) bool {
 
 // trafficPolicy is one trafficPolicy of a DestinationRule: the top one, or that of a subset.
 type trafficPolicy struct {
-	path []string
+	path object.Path
 	// at names it by its subset.
 	at string
 	*object.TrafficPolicy

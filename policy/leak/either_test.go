@@ -137,7 +137,7 @@ func (in world) finds(guard *leak.Guard, w leak.Write, rule string) bool {
 	for {
 		found := guard.Judge(w, view)
 		if w.Kind == object.KindService {
-			found = append(found, guard.Standing(w, view)...)
+			found = append(found, guard.Existing(w, view)...)
 		}
 		if !in.LoadPods(view) {
 			return slices.ContainsFunc(found, func(f leak.Finding) bool { return rule == "" || f.Rule == rule })

@@ -83,7 +83,7 @@ func endpointSliceForeignWriter() Rule {
 }
 
 // endpointsOf returns the Service that a slice or Endpoints is for, and where that is said.
-func endpointsOf(o *object.Object) (path []string, host hostname.Host) {
+func endpointsOf(o *object.Object) (path object.Path, host hostname.Host) {
 	if o.EndpointSlice == nil {
 		return []string{"metadata", "name"}, hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	}

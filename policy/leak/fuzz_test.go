@@ -101,7 +101,7 @@ func FuzzGuard(f *testing.F) {
 			t.Errorf("nothing is new in:\n%s", describe(again))
 		}
 		if o.Service != nil {
-			for _, finding := range guard.Standing(w, view()) {
+			for _, finding := range guard.Existing(w, view()) {
 				if finding.Severity != leak.Warn && w.Old == nil {
 					t.Errorf("%s refuses what a Service is not to blame for", finding.Rule)
 				}
@@ -118,7 +118,7 @@ func wellFormed(t *testing.T, w leak.Write, findings []leak.Finding, view *polic
 		known := slices.ContainsFunc(leak.Rules(), func(r leak.Rule) bool {
 			return r.ID == f.Rule && (f.Severity == r.Severity || f.Severity == leak.Warn) && slices.Contains(r.Kinds, w.Kind) && (r.Deletions || !w.Deleted)
 		})
-		if !known || f.Field == "" || !strings.HasPrefix(f.Message, "must ") || f.Kind != w.Kind || f.Name != w.Metadata.Name {
+		if !known || f.Field() == "" || !strings.HasPrefix(f.Message(), "must ") || f.Object.Kind != w.Kind || f.Object.Name != w.Metadata.Name {
 			t.Errorf("finding %+v", f)
 		}
 	}

@@ -212,9 +212,9 @@ func TestStanding(t *testing.T) {
 				index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, w.Old.Metadata.Annotations)
 			}
 			var got []string
-			for _, f := range leak.NewGuard(leak.Rules()).Standing(w, index.View()) {
-				got = append(got, f.Rule+" "+f.Field)
-				if f.Severity != leak.Warn || f.Host != "cart.shop.svc.cluster.local" || !strings.HasPrefix(f.Message, "must ") {
+			for _, f := range leak.NewGuard(leak.Rules()).Existing(w, index.View()) {
+				got = append(got, f.Rule+" "+f.Field())
+				if f.Severity != leak.Warn || f.Host.Host != "cart.shop.svc.cluster.local" || !strings.HasPrefix(f.Message(), "must ") {
 					t.Errorf("finding %+v", f)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -150,19 +149,9 @@ func (c *collector) findings() []Finding {
 		if more <= 0 {
 			continue
 		}
-		c.list[i].leaveOut(more)
+		c.list[i].More += more
 	}
 	return c.list
-}
-
-// leaveOut counts findings that are left out after this one, and says so in its message.
-func (f *Finding) leaveOut(more int) {
-	said := func() string { return "and " + count(f.More) + " more" }
-	if f.More > 0 {
-		f.Message = strings.Replace(f.Message, "; "+said(), "", 1)
-	}
-	f.More += more
-	*f = f.Adding(said())
 }
 
 // count writes a number with a comma between thousands.

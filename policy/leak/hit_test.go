@@ -39,12 +39,12 @@ func TestFindingsAreCapped(t *testing.T) {
 		t.Errorf("%d findings", len(findings))
 	}
 	verdict := leak.Weigh(findings, view, time.Now())
-	if len(verdict.Audited) != 10 || verdict.Audited[9].More != 4990 || !strings.Contains(verdict.Audited[9].Message, "; and 4,990 more [serviceentry-fenced-host]") {
+	if len(verdict.Audited) != 10 || verdict.Audited[9].More != 4990 || !strings.Contains(verdict.Audited[9].Message(), "; and 4,990 more [serviceentry-fenced-host]") {
 		t.Errorf("%d are audited, the last is %+v", len(verdict.Audited), verdict.Audited[len(verdict.Audited)-1])
 	}
 	var denied []string
 	for _, f := range verdict.Denied {
-		denied = append(denied, f.Host)
+		denied = append(denied, f.Host.Host)
 	}
 	if want := []string{"safe.bank.svc.cluster.local", "plain.shop.svc.cluster.local"}; !slices.Equal(denied, want) {
 		t.Errorf("denied are %q, want %q", denied, want)
@@ -67,7 +67,7 @@ func TestCappedUpdate(t *testing.T) {
 	} {
 		var got []string
 		for _, f := range guard.Judge(leak.Write{Object: test.now, Old: entryFor(5000, "shop")}, index.View()) {
-			got = append(got, f.Host)
+			got = append(got, f.Host.Host)
 		}
 		if !slices.Equal(got, test.want) {
 			t.Errorf("%s: introduced are %q, want %q", name, got, test.want)

@@ -39,7 +39,7 @@ func injectionTakenOut() Rule {
 }
 
 // place returns a path without the end that appends to a list.
-func place(path []string) []string {
+func place(path object.Path) []string {
 	if last := len(path) - 1; path[last] == "-" {
 		return path[:last]
 	}

@@ -4,11 +4,7 @@
 package leak
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -71,7 +67,7 @@ type Write struct {
 // breach is what the check of a rule reports: where, on which host, and what must be there instead.
 type breach struct {
 	// path leads to the field.
-	path []string
+	path object.Path
 	// value is what stands there.
 	value any
 	// at names the place by names instead of list indexes. Together with the value it tells an old breach
@@ -90,43 +86,6 @@ type breach struct {
 	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
 	// itself; none where no other object is in it.
 	excuses []excuse
-}
-
-// Finding is one leak in one object.
-type Finding struct {
-	Rule     string   `json:"rule"`
-	Severity Severity `json:"severity"`
-	// Kind, Namespace and Name are those of the object.
-	Kind      string `json:"kind"`
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	// Field is the path of the field, for example spec.subsets[1].labels[topology.istio.io/cluster].
-	Field string `json:"field"`
-	// Host is the tightest of the fenced hosts.
-	Host string `json:"host"`
-	// Hosts lists the fenced hosts that it touches, the tightest first, and MoreHosts says how many there are beyond
-	// those.
-	Hosts     []string `json:"hosts,omitempty"`
-	MoreHosts int      `json:"moreHosts,omitempty"`
-	// MoreHostsAtLeast says that there may be more than MoreHosts.
-	MoreHostsAtLeast bool `json:"moreHostsAtLeast,omitempty"`
-	// More says how many findings like this one are left out after it.
-	More int `json:"more,omitempty"`
-	// Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
-	Message string `json:"message"`
-
-	// Labels are those of the object.
-	Labels map[string]string `json:"-"`
-	// Path leads to the field; a list index is a decimal number.
-	Path []string `json:"-"`
-	// Value is what stands in the field.
-	Value any `json:"-"`
-	// Locked says that a locked entry of the FenceConfig fences one of the hosts.
-	Locked bool `json:"-"`
-
-	// enforcement is the hardest of those of the hosts; empty where that of the object's Namespace counts.
-	enforcement policy.Enforcement
-	excuses     []excuse
 }
 
 // Guard judges objects with a set of rules.
@@ -176,78 +135,4 @@ func (g *Guard) Check(o *object.Object, view *policy.View) []Finding {
 // About returns the findings for an object that stands which touch a host, or none in particular.
 func (g *Guard) About(o *object.Object, fqdn string, view *policy.View) []Finding {
 	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool { return !h.about(fqdn) }))
-}
-
-func (r Rule) finding(o *object.Object, b breach) Finding {
-	f := Finding{
-		Rule:      r.ID,
-		Severity:  r.Severity,
-		Kind:      o.Kind,
-		Namespace: o.Metadata.Namespace,
-		Name:      o.Metadata.Name,
-		Labels:    o.Metadata.Labels,
-		Field:     fieldPath(b.path),
-		Path:      b.path,
-		Host:      b.host.Host,
-		Hosts:     b.host.Hosts(),
-		MoreHosts: b.host.More,
-		Value:     b.value,
-		Locked:    b.host.Locked,
-
-		MoreHostsAtLeast: b.host.AtLeast,
-
-		enforcement: b.host.Enforcement,
-		excuses:     b.excuses,
-	}
-	if b.unsure {
-		f.Severity = Warn
-	}
-	f.Message = "must " + b.must
-	if b.host.Host != "" {
-		f.Message += fmt.Sprintf(": %s is %s (%s)", b.host.Host, b.host.Fence, b.host.By)
-		switch others := len(b.host.Also) + b.host.More; {
-		case others == 0:
-		case b.host.AtLeast:
-			f.Message += fmt.Sprintf(", and at least %d more hosts are", others)
-		case others == 1:
-			f.Message += ", and one more host is"
-		default:
-			f.Message += fmt.Sprintf(", and %d more hosts are", others)
-		}
-	}
-	if leaks := cmp.Or(b.leaks, r.Leaks); leaks != "" {
-		f.Message += "; otherwise " + leaks
-	}
-	if mend := cmp.Or(b.mend, r.Mend); mend != "" {
-		f.Message += "; " + mend
-	}
-	if r.Loosen != "" && !b.host.Locked {
-		f.Message += ", or " + r.Loosen
-	}
-	f.Message += " [" + r.ID + "]"
-	return f
-}
-
-// Adding returns the finding with more at the end of its message.
-func (f Finding) Adding(text string) Finding {
-	suffix := " [" + f.Rule + "]"
-	f.Message = strings.TrimSuffix(f.Message, suffix) + "; " + text + suffix
-	return f
-}
-
-// fieldPath writes a path as Kubernetes does: list indexes and keys that are no plain words in brackets.
-func fieldPath(path []string) string {
-	var b strings.Builder
-	for _, p := range path {
-		_, err := strconv.Atoi(p)
-		switch {
-		case err == nil || strings.ContainsAny(p, "./"):
-			b.WriteString("[" + p + "]")
-		case b.Len() > 0:
-			b.WriteString("." + p)
-		default:
-			b.WriteString(p)
-		}
-	}
-	return b.String()
 }

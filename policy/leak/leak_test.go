@@ -91,7 +91,7 @@ func refuseNone(t *testing.T, when string, findings []leak.Finding) {
 func describe(findings []leak.Finding) string {
 	var b strings.Builder
 	for _, f := range findings {
-		fmt.Fprintf(&b, "%s\n  %s: %s\n", f.Rule, f.Field, f.Message)
+		fmt.Fprintf(&b, "%s\n  %s: %s\n", f.Rule, f.Field(), f.Message())
 	}
 	return b.String()
 }

@@ -66,8 +66,8 @@ type namedBackend struct {
 }
 
 // backends yields the backends of an Ingress or a Route with the paths of their names.
-func backends(o *object.Object, view *policy.View) iter.Seq2[[]string, namedBackend] {
-	return func(yield func([]string, namedBackend) bool) {
+func backends(o *object.Object, view *policy.View) iter.Seq2[object.Path, namedBackend] {
+	return func(yield func(object.Path, namedBackend) bool) {
 		if o.Ingress != nil {
 			for path, name := range o.Ingress.Backends() {
 				service := hostname.Host{Namespace: o.Metadata.Namespace, Name: name}

@@ -74,9 +74,9 @@ func (e *emptied) routes(o *object.Object) []breach {
 
 // here yields the destinations of a VirtualService that name a subset of their own and that clients of this control
 // plane may come to, with their paths.
-func (e *emptied) here(o *object.Object) iter.Seq2[[]string, object.Destination] {
+func (e *emptied) here(o *object.Object) iter.Seq2[object.Path, object.Destination] {
 	routes := newRoutes(o.VirtualService, e.config)
-	return func(yield func([]string, object.Destination) bool) {
+	return func(yield func(object.Path, object.Destination) bool) {
 		for path, d := range o.VirtualService.Destinations() {
 			if d.Subset != "" && !policy.IsReservedSubset(d.Subset) && routes.used(path) && !yield(path, d) {
 				return

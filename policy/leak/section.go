@@ -21,7 +21,7 @@ const (
 )
 
 // sectionOf returns that of the route that a path leads into.
-func sectionOf(path []string) sections {
+func sectionOf(path object.Path) sections {
 	switch path[1] {
 	case "tls":
 		return sectionTLS
@@ -108,7 +108,7 @@ func newTakeovers(taken []takenHost) *takeovers {
 }
 
 // by returns what the route that a path leads into takes over; nil where that is nothing.
-func (t *takeovers) by(path []string) *takeover {
+func (t *takeovers) by(path object.Path) *takeover {
 	section := sectionOf(path)
 	if t.alike {
 		section = sectionsAll

@@ -95,14 +95,14 @@ func TestTightestHost(t *testing.T) {
 					t.Fatalf("found:\n%s", describe(findings))
 				}
 				f := findings[i]
-				state := map[bool]string{true: "locked", false: "free"}[f.Locked]
+				state := map[bool]string{true: "locked", false: "free"}[f.Host.Locked]
 				softened := len(leak.Weigh([]leak.Finding{f}, view, time.Now()).Audited) > 0
-				name, _, _ := cutHost(f.Host)
+				name, _, _ := cutHost(f.Host.Host)
 				if diff := cmp.Diff(want, fmt.Sprintf("%s, %s, softened: %t", name, state, softened)); diff != "" {
 					t.Errorf("tightest (-want +got):\n%s", diff)
 				}
-				if len(f.Hosts)+f.MoreHosts != 3 || f.Hosts[0] != f.Host {
-					t.Errorf("hosts %v and %d more, want all three", f.Hosts, f.MoreHosts)
+				if len(f.Host.Hosts())+f.Host.More != 3 || f.Host.Hosts()[0] != f.Host.Host {
+					t.Errorf("hosts %v and %d more, want all three", f.Host.Hosts(), f.Host.More)
 				}
 			})
 		}

@@ -56,7 +56,7 @@ func (v Verdict) And(other Verdict) Verdict {
 func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
-		switch enforcement := cmp.Or(f.enforcement, view.Enforcement(f.Namespace, f.Locked)); {
+		switch enforcement := cmp.Or(f.Host.Enforcement, view.Enforcement(f.Object.Namespace, f.Host.Locked)); {
 		case exempted(f, view.Config().Exemptions, now), excused(f, view.Config().Exemptions, now):
 			v.Exempted = append(v.Exempted, f)
 		case enforcement == policy.Audit:
@@ -73,7 +73,7 @@ func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
 // excused reports whether exemptions accept every other object that a finding is because of.
 func excused(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 	for _, e := range f.excuses {
-		if !exempted(Finding{Rule: e.rule, Namespace: e.namespace, Name: e.name, Labels: e.labels}, exemptions, now) {
+		if !exempted(Finding{Rule: e.rule, Object: object.Key{Namespace: e.namespace, Name: e.name}, Labels: e.labels}, exemptions, now) {
 			return false
 		}
 	}
@@ -91,5 +91,23 @@ func exempted(f Finding, exemptions []policy.Exemption, now time.Time) bool {
 
 // ExemptedBy reports whether an exemption accepts the finding at that moment.
 func (f Finding) ExemptedBy(e policy.Exemption, now time.Time) bool {
-	return e.Covers(f.Rule, object.Metadata{Namespace: f.Namespace, Name: f.Name, Labels: f.Labels}, now)
+	return e.Covers(f.Rule, object.Metadata{Namespace: f.Object.Namespace, Name: f.Object.Name, Labels: f.Labels}, now)
+}
+
+// Ending returns the exempted findings whose exemption ends soon, with a note of when: of several exemptions the one that
+// lasts the longest counts.
+func (v Verdict) Ending(exemptions []policy.Exemption, now time.Time) []Finding {
+	var ending []Finding
+	for _, f := range v.Exempted {
+		var last policy.Exemption
+		for _, e := range exemptions {
+			if f.ExemptedBy(e, now) && e.Until.After(last.Until) {
+				last = e
+			}
+		}
+		if last.EndsSoon(now) {
+			ending = append(ending, f.Noting("accepted by an exemption until "+last.Until.Format(time.DateOnly)))
+		}
+	}
+	return ending
 }

@@ -28,4 +28,4 @@ func virtualServiceShadowsFence() Rule {
 }
 
 // lacksRoutes tells a whole section of a VirtualService that lacks routes from a destination that lacks a subset.
-func lacksRoutes(g inject.Gap) bool { return g.Hold == policy.Subset && len(g.Path) == 2 }
+func lacksRoutes(g inject.Gap) bool { return g.Lacking == inject.LacksRoutes }

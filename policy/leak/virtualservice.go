@@ -35,7 +35,7 @@ func foreignFrom(o *object.Object, taken []takenHost, by string, others bool, to
 	}
 	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, to.view.Config())
 	var found []breach
-	add := func(b breach, path []string) {
+	add := func(b breach, path object.Path) {
 		b.path, b.at = path, b.at+by
 		found = append(found, b)
 	}
@@ -156,7 +156,7 @@ func newRoutes(v *object.VirtualService, config *policy.Config) *routes {
 }
 
 // read reads the route that a path leads into.
-func (r *routes) read(path []string) {
+func (r *routes) read(path object.Path) {
 	if path[1] == r.section && path[2] == r.index {
 		return
 	}
@@ -179,7 +179,7 @@ func (r *routes) read(path []string) {
 // destinations one without weight gets nothing (TranslateRoute in Istio's pilot/pkg/networking/core/route and
 // buildOutboundNetworkFilters in pilot/pkg/networking/core), and a match by the cluster of the client is decided by
 // istiod, unless it names gateways, of which Istio looks at nothing else (row C8).
-func (r *routes) used(path []string) bool {
+func (r *routes) used(path object.Path) bool {
 	r.read(path)
 	if r.weights != nil && len(path) > 4 && path[3] == "route" {
 		if i, err := strconv.Atoi(path[4]); err == nil && r.weights[i].Weight <= 0 {
@@ -190,7 +190,7 @@ func (r *routes) used(path []string) bool {
 }
 
 // forGateways reports whether the route that a path leads into is for gateways alone.
-func (r *routes) forGateways(path []string) bool {
+func (r *routes) forGateways(path object.Path) bool {
 	r.read(path)
 	return r.gateways
 }
@@ -203,7 +203,7 @@ func sees(root, delegate *object.Object) bool {
 }
 
 // delegable says that a destination is one of an http route: the others of a delegate have no meaning.
-func delegable(path []string) bool { return path[1] == "http" }
+func delegable(path object.Path) bool { return path[1] == "http" }
 
 // mirrored says that a destination is one of a mirror.
-func mirrored(path []string) bool { return delegable(path) && strings.HasPrefix(path[3], "mirror") }
+func mirrored(path object.Path) bool { return delegable(path) && strings.HasPrefix(path[3], "mirror") }

@@ -10,8 +10,8 @@ import (
 
 // Authorities yields the hosts that http routes have requests ask for further on, with their paths: those of redirects,
 // of rewrites and of the headers that say it (isAuthorityHeader in Istio's pilot/pkg/networking/core/route).
-func (v *VirtualService) Authorities() iter.Seq2[[]string, string] {
-	return func(yield func([]string, string) bool) {
+func (v *VirtualService) Authorities() iter.Seq2[Path, string] {
+	return func(yield func(Path, string) bool) {
 		for i, route := range v.HTTP {
 			at := []string{"spec", "http", strconv.Itoa(i)}
 			if r := route.Redirect; r != nil && r.Authority != "" && !yield(append(at[:3:3], "redirect", "authority"), r.Authority) {
@@ -33,7 +33,7 @@ func (v *VirtualService) Authorities() iter.Seq2[[]string, string] {
 }
 
 // authorities yields what the changes say of the authority, and reports whether to go on.
-func (h *Headers) authorities(at []string, yield func([]string, string) bool) bool {
+func (h *Headers) authorities(at Path, yield func(Path, string) bool) bool {
 	if h == nil || h.Request == nil {
 		return true
 	}

@@ -27,8 +27,8 @@ type IngressBackend struct {
 
 // Backends yields the names of the Services that an Ingress sends requests to, all of its own Namespace, with
 // the paths of the names.
-func (i *Ingress) Backends() iter.Seq2[[]string, string] {
-	return func(yield func([]string, string) bool) {
+func (i *Ingress) Backends() iter.Seq2[Path, string] {
+	return func(yield func(Path, string) bool) {
 		if b := i.DefaultBackend; b != nil && b.Service != nil &&
 			!yield([]string{"spec", "defaultBackend", "service", "name"}, b.Service.Name) {
 			return

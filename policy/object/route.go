@@ -96,8 +96,8 @@ func (r Reference) Hostname() (host string, ok bool) { return r.Name, r.Is(Istio
 
 // Parents yields the Services that a Route of the mesh speaks for (GAMMA: a parentRef to a Service), with the
 // paths of the references.
-func (o *Object) Parents() iter.Seq2[[]string, hostname.Host] {
-	return func(yield func([]string, hostname.Host) bool) {
+func (o *Object) Parents() iter.Seq2[Path, hostname.Host] {
+	return func(yield func(Path, hostname.Host) bool) {
 		for i, parent := range o.Route.ParentRefs {
 			if ptr.Deref(parent.Kind, KindGateway) != KindService || ptr.Deref(parent.Group, GatewayGroup) != "" {
 				continue
@@ -112,8 +112,8 @@ func (o *Object) Parents() iter.Seq2[[]string, hostname.Host] {
 
 // Backends yields every reference that a Route sends requests to, mirrors included, with its path, in the order
 // of the object.
-func (r *Route) Backends() iter.Seq2[[]string, Reference] {
-	return func(yield func([]string, Reference) bool) {
+func (r *Route) Backends() iter.Seq2[Path, Reference] {
+	return func(yield func(Path, Reference) bool) {
 		for i, rule := range r.Rules {
 			at := []string{"spec", "rules", strconv.Itoa(i)}
 			if !yieldMirrors(yield, at, rule.Filters) {
@@ -129,7 +129,7 @@ func (r *Route) Backends() iter.Seq2[[]string, Reference] {
 	}
 }
 
-func yieldMirrors(yield func([]string, Reference) bool, at []string, filters []RouteFilter) bool {
+func yieldMirrors(yield func(Path, Reference) bool, at Path, filters []RouteFilter) bool {
 	for i, filter := range filters {
 		mirror := slices.Concat(at, []string{"filters", strconv.Itoa(i), "requestMirror", "backendRef"})
 		if filter.RequestMirror != nil && !yield(mirror, filter.RequestMirror.BackendRef) {

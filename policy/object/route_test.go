@@ -18,7 +18,7 @@ func TestListed(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		kind, object string
-		list         func(*object.Object) iter.Seq2[[]string, string]
+		list         func(*object.Object) iter.Seq2[object.Path, string]
 		want         []string
 	}{
 		"Parents": {
@@ -26,7 +26,7 @@ func TestListed(t *testing.T) {
 			`{"metadata": {"namespace": "shop"}, "spec": {"parentRefs": [null, {"name": "front"}, {"kind": "Service", "name": "gateway group"},
 				{"group": "", "kind": "Service", "name": "cart"}, {"group": "", "kind": "Gateway", "name": "core group"},
 				{"group": "", "kind": "Service", "name": "till", "namespace": "prod"}]}}`,
-			func(o *object.Object) iter.Seq2[[]string, string] {
+			func(o *object.Object) iter.Seq2[object.Path, string] {
 				return texts(o.Parents(), func(h hostname.Host) string { return h.FQDN("cluster.local") })
 			},
 			[]string{"spec/parentRefs/3 cart.shop" + ".svc.cluster.local", "spec/parentRefs/5 till.prod" + ".svc.cluster.local"},
@@ -35,7 +35,7 @@ func TestListed(t *testing.T) {
 			object.KindGRPCRoute,
 			`{"spec": {"rules": [null, {"backendRefs": [{"name": "a"}, {"name": "b", "filters": [{}, {"requestMirror": {"backendRef": {"name": "c"}}}]}],
 				"filters": [{"requestMirror": {"backendRef": {"name": "d"}}}, null]}, {"backendRefs": [{"name": "e"}]}]}}`,
-			func(o *object.Object) iter.Seq2[[]string, string] {
+			func(o *object.Object) iter.Seq2[object.Path, string] {
 				return texts(o.Route.Backends(), func(r object.Reference) string { return r.Name })
 			},
 			[]string{
@@ -50,7 +50,9 @@ func TestListed(t *testing.T) {
 			object.KindIngress,
 			`{"spec": {"defaultBackend": {"service": {"name": "a"}}, "rules": [{}, {"http": {"paths": [{"backend": {"resource": {}}},
 				{"backend": {"service": {"name": "b"}}}]}}, {"http": {"paths": [{"backend": {"service": {"name": "c"}}}]}}]}}`,
-			func(o *object.Object) iter.Seq2[[]string, string] { return texts(o.Ingress.Backends(), strings.Clone) },
+			func(o *object.Object) iter.Seq2[object.Path, string] {
+				return texts(o.Ingress.Backends(), strings.Clone)
+			},
 			[]string{
 				"spec/defaultBackend/service/name a",
 				"spec/rules/1/http/paths/1/backend/service/name b",
@@ -60,7 +62,7 @@ func TestListed(t *testing.T) {
 		"Delegates": {
 			object.KindVirtualService,
 			`{"spec": {"http": [{}, {"delegate": {"name": "a"}}, {"delegate": {"name": "b", "namespace": "prod"}}]}}`,
-			func(o *object.Object) iter.Seq2[[]string, string] {
+			func(o *object.Object) iter.Seq2[object.Path, string] {
 				return texts(o.VirtualService.Delegates("shop"), func(d object.Delegate) string { return d.Namespace + "/" + d.Name })
 			},
 			[]string{"spec/http/1/delegate shop/a", "spec/http/2/delegate prod/b"},
@@ -100,8 +102,8 @@ func TestListed(t *testing.T) {
 	}
 }
 
-func texts[V any](list iter.Seq2[[]string, V], text func(V) string) iter.Seq2[[]string, string] {
-	return func(yield func([]string, string) bool) {
+func texts[V any](list iter.Seq2[object.Path, V], text func(V) string) iter.Seq2[object.Path, string] {
+	return func(yield func(object.Path, string) bool) {
 		for path, v := range list {
 			if !yield(path, text(v)) {
 				return

@@ -153,8 +153,8 @@ type Delegate struct {
 
 // Delegates yields the delegates of a VirtualService in a Namespace, whose own Namespace counts where they name
 // none, with their paths.
-func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegate] {
-	return func(yield func([]string, Delegate) bool) {
+func (v *VirtualService) Delegates(namespace string) iter.Seq2[Path, Delegate] {
+	return func(yield func(Path, Delegate) bool) {
 		for i, route := range v.HTTP {
 			if route.Delegate == nil {
 				continue
@@ -170,7 +170,7 @@ func (v *VirtualService) Delegates(namespace string) iter.Seq2[[]string, Delegat
 
 // ClientMatches returns the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
 // istiod decides them; none where the route is for every client.
-func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
+func (v *VirtualService) ClientMatches(path Path) []ClientMatch {
 	var list []ClientMatch
 	switch i, _ := strconv.Atoi(path[2]); path[1] {
 	case "http":
@@ -191,7 +191,7 @@ func (v *VirtualService) ClientMatches(path []string) []ClientMatch {
 
 // Weighted returns the destinations among which the route chooses that a path of [VirtualService.Destinations] leads
 // into.
-func (v *VirtualService) Weighted(path []string) []WeightedDestination {
+func (v *VirtualService) Weighted(path Path) []WeightedDestination {
 	switch i, _ := strconv.Atoi(path[2]); path[1] {
 	case "http":
 		return v.HTTP[i].Route
@@ -204,8 +204,8 @@ func (v *VirtualService) Weighted(path []string) []WeightedDestination {
 }
 
 // Destinations yields every destination with its path below the object, in the order of the object.
-func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
-	return func(yield func([]string, Destination) bool) {
+func (v *VirtualService) Destinations() iter.Seq2[Path, Destination] {
+	return func(yield func(Path, Destination) bool) {
 		for i, route := range v.HTTP {
 			at := []string{"spec", "http", strconv.Itoa(i)}
 			if !yieldEach(yield, at, "route", route.Route) {
@@ -231,7 +231,7 @@ func (v *VirtualService) Destinations() iter.Seq2[[]string, Destination] {
 	}
 }
 
-func yieldEach(yield func([]string, Destination) bool, at []string, field string, list []WeightedDestination) bool {
+func yieldEach(yield func(Path, Destination) bool, at Path, field string, list []WeightedDestination) bool {
 	n := len(at)
 	for i, d := range list {
 		if d.Destination != nil && !yield(append(at[:n:n], field, strconv.Itoa(i), "destination"), *d.Destination) {
@@ -255,8 +255,8 @@ func (v *VirtualService) RoutesConnections() bool { return len(v.TCP) > 0 && v.I
 
 // Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
 // is 0 for any.
-func (v *VirtualService) Subnets() iter.Seq2[[]string, Subnet] {
-	return func(yield func([]string, Subnet) bool) {
+func (v *VirtualService) Subnets() iter.Seq2[Path, Subnet] {
+	return func(yield func(Path, Subnet) bool) {
 		list := func(section string, route, match int, c ClientMatch, subnets []string) bool {
 			for i, text := range subnets {
 				path := []string{"spec", section, strconv.Itoa(route), "match", strconv.Itoa(match), "destinationSubnets", strconv.Itoa(i)}

@@ -160,6 +160,7 @@ func TestInterception(t *testing.T) {
 	}
 	for _, object := range []string{
 		"{apiVersion: v1, kind: Service, metadata: {name: kept, labels: {meshfence.io/fenced: strict}}, spec: {ports: [{port: 80}]}}",
+		"{apiVersion: v1, kind: Service, metadata: {name: loosened, annotations: {meshfence.io/fence: none}}, spec: {ports: [{port: 80}]}}",
 		"{apiVersion: v1, kind: Pod, metadata: {name: unbound}, spec: {containers: [{name: a, image: none}]}}",
 		"{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: kept}, spec: {hosts: [a.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}}",
 	} {
@@ -242,8 +243,9 @@ func TestInterception(t *testing.T) {
 			args:  "replace -f - --raw /api/v1/namespaces/" + plain + "/finalize?dryRun=All",
 			stdin: `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + plain + `", "labels": {"a": "b"}}, "spec": {"finalizers": ["kubernetes"]}}`,
 		}.calls("namespaces-status.validate"),
-		"Service deleted":         {args: "delete service kubernetes -n default"},
-		"Service deleted, strict": attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
+		"Service deleted":           {args: "delete service kubernetes -n default"},
+		"Service deleted, strict":   attempt{args: "delete service kept -n " + plain}.calls("deleted-services.validate"),
+		"Service deleted, loosened": attempt{args: "delete service loosened -n " + plain}.calls("deleted-services.validate"),
 		"Service deleted, by the garbage collector": attempt{args: "delete service kept -n " + plain}.
 			as("system:serviceaccount:kube-system:generic-garbage-collector"),
 		"Pod of another cluster":   create(strict, "v1", "Pod", "a", `, annotations: {proxy.istio.io/config: "proxyMetadata: {ISTIO_META_CLUSTER_ID: m1c2}"}`+pod).calls("pods.validate"),

@@ -217,13 +217,13 @@ func (s sample) pass(t *testing.T, index *policy.Index, guard *leak.Guard, when 
 	}
 	for _, f := range verdict.Denied {
 		if strings.HasSuffix(when, "none") || !s.everything() {
-			t.Errorf("%s is refused: %s: %s", at, f.Field, f.Message)
+			t.Errorf("%s is refused: %s: %s", at, f.Field(), f.Message())
 		}
 	}
 	for _, f := range verdict.Warned {
 		// What is in the root namespace is about every Service.
 		if strings.HasSuffix(when, "none") || !s.everything() && subject.Namespace != "istio-system" {
-			t.Errorf("%s is warned of: %s: %s", at, f.Field, f.Message)
+			t.Errorf("%s is warned of: %s: %s", at, f.Field(), f.Message())
 		}
 	}
 }

@@ -208,15 +208,15 @@ func (d Decided) told(w World) map[string]bool {
 	hosts := map[string]bool{}
 	for i, a := range d.Answers {
 		for _, f := range a.Warned {
-			if (object.Key{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}) == w.Steps[i].Object.Key() {
+			if f.Object == w.Steps[i].Object.Key() {
 				continue
 			}
-			for _, host := range append(f.Hosts, f.Host) {
+			for _, host := range append(f.Host.Hosts(), f.Host.Host) {
 				hosts[host] = true
 			}
 		}
 		for _, f := range a.Audited {
-			for _, host := range append(f.Hosts, f.Host) {
+			for _, host := range append(f.Host.Hosts(), f.Host.Host) {
 				hosts[host] = hosts[host] || d.product.labelled(host)
 			}
 		}

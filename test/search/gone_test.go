@@ -7,13 +7,9 @@ import (
 	"github.com/meshfence/meshfence/test/search"
 )
 
-// Who deletes a Service that is strict leaves its name to the other cluster; who has loosened it before has said that it
-// may be answered there.
+// Who deletes a Service that is strict, or whose annotation alone keeps it from being so, leaves its name to the other
+// cluster. Of a host that nothing makes strict it may be answered there.
 func TestEvaluatorAsksForWhatIsGone(t *testing.T) {
-	base := search.Base{
-		Holds: policy.HoldsOf(policy.Locality), Default: policy.Strict, Namespaces: []string{"shop", "web"},
-		Services: []search.Service{{Namespace: "shop", Name: "reviews", Ports: []search.Port{{Name: "http", Number: 9080}}}},
-	}
 	of := `{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: reviews, annotations: {meshfence.io/fence: none}},
   spec: {clusterIP: 10.96.0.5, clusterIPs: [10.96.0.5], selector: {app: reviews}, ports: [{name: http, port: 9080}]}}`
 	loosened, deleted := step(t, of), step(t, of)
@@ -21,9 +17,20 @@ func TestEvaluatorAsksForWhatIsGone(t *testing.T) {
 	evaluator := &search.Evaluator{Temp: t.TempDir}
 	defer evaluator.Close()
 	for name, tc := range map[string]struct {
+		scope policy.Fence
 		steps []search.Step
 		want  bool
-	}{"strict": {[]search.Step{deleted}, true}, "loosened": {[]search.Step{loosened, deleted}, false}} {
+	}{
+		"strict":           {policy.Strict, []search.Step{deleted}, true},
+		"loosened":         {policy.Strict, []search.Step{loosened, deleted}, true},
+		"not strict":       {policy.None, []search.Step{deleted}, false},
+		"loosened, stays":  {policy.Strict, []search.Step{loosened}, false},
+		"nothing loosened": {policy.None, []search.Step{loosened, deleted}, false},
+	} {
+		base := search.Base{
+			Holds: policy.HoldsOf(policy.Locality), Default: tc.scope, Namespaces: []string{"shop", "web"},
+			Services: []search.Service{{Namespace: "shop", Name: "reviews", Ports: []search.Port{{Name: "http", Number: 9080}}}},
+		}
 		decided, err := search.Decide(search.World{Base: base, Steps: tc.steps})
 		if err != nil {
 			t.Fatal(err)
@@ -34,6 +41,9 @@ func TestEvaluatorAsksForWhatIsGone(t *testing.T) {
 		}
 		if (len(leaks) > 0) != tc.want {
 			t.Errorf("%s: %v", name, leaks)
+		}
+		if decided.Warned() != tc.want {
+			t.Errorf("%s: warned: %t", name, decided.Warned())
 		}
 	}
 }

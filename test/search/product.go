@@ -45,7 +45,8 @@ type product struct {
 	guard  *leak.Guard
 	stored map[object.Key]stored
 	writes int
-	// gone are the Services that were strict when they were deleted, and that nobody has made again.
+	// gone are the Services that were strict when they were deleted, or whose host is strict since, and that nobody has
+	// made again.
 	gone map[hostname.Host]bool
 }
 
@@ -142,7 +143,8 @@ func statusRoute(r admit.Kind) bool { return r.StatusIf != "" }
 func deletionJudged(kind string, old Object) bool {
 	switch kind {
 	case object.KindService:
-		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String()
+		asked, ok := policy.ParseFence(old.strings("annotations")[policy.FenceKey])
+		return old.strings("labels")[policy.FencedLabel] == policy.Strict.String() || ok && asked != policy.Strict
 	case object.KindSidecar:
 		return old.spec()["workloadSelector"] == nil
 	}
@@ -217,7 +219,7 @@ func (p *product) load(view *policy.View) bool {
 		view.LoadNamespace(name, nil)
 	}
 	for _, host := range services {
-		view.LoadService(host, nil)
+		view.LoadAbsent(host)
 	}
 	return len(namespaces)+len(services) > 0
 }
@@ -230,11 +232,7 @@ func (p *product) judge(s admit.Request, view *policy.View) (Answer, error) {
 	var verdict leak.Verdict
 	_, err := p.complete(view, func() ([]inject.Edit, error) {
 		var err error
-		if verdict, err = admit.Validate(s, p.guard, view, now); err != nil || s.Kind != object.KindService {
-			return nil, err
-		}
-		standing, err := admit.Standing(s, p.guard, view, now)
-		verdict = verdict.And(standing)
+		verdict, err = admit.Judge(s, p.guard, view, now)
 		return nil, err
 	})
 	return Answer{Refused: verdict.Denied, Warned: verdict.Warned, Audited: verdict.Audited}, err
@@ -288,7 +286,8 @@ func (p *product) remove(k object.Key) {
 	switch k.Kind {
 	case object.KindService:
 		host := hostname.Host{Namespace: k.Namespace, Name: k.Name}
-		p.gone[host] = p.view().Service(host, annotations).Fence == policy.Strict
+		view := p.view()
+		p.gone[host] = view.Service(host, annotations).Fence == policy.Strict || view.Service(host, nil).Fence == policy.Strict
 		p.index.DeleteService(host)
 		for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 			own := object.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}
@@ -349,6 +348,11 @@ func (p *product) companions(k object.Key) error {
 	if typed.Spec.Type != corev1.ServiceTypeExternalName {
 		want = inject.CompanionsOf(host, typed.Spec.Ports, view)
 	}
+	if want.Route != nil {
+		if sections, replaced := p.routed(k, host.FQDN(domain)); replaced {
+			want.Route = want.Route.Beside(sections, typed.Spec.Ports)
+		}
+	}
 	for kind, companion := range map[string]*inject.Companion{object.KindDestinationRule: want.Rule, object.KindVirtualService: want.Route} {
 		if err := p.align(object.Key{Kind: kind, Namespace: k.Namespace, Name: inject.CompanionName(k.Name)}, host.FQDN(domain), companion); err != nil {
 			return err
@@ -357,13 +361,30 @@ func (p *product) companions(k object.Key) error {
 	return nil
 }
 
+// routed reports whether users' VirtualServices take the place of a companion of a host, and lists the sections in which
+// they have routes of their own.
+func (p *product) routed(service object.Key, fqdn string) (sections []string, replaced bool) {
+	for _, k := range p.keys(object.KindVirtualService) {
+		o := p.stored[k].Object
+		own := k.Name == inject.CompanionName(service.Name) && isCompanion(o)
+		if k.Namespace != service.Namespace || own || !claims(o, fqdn) {
+			continue
+		}
+		replaced = true
+		if decoded, err := object.Decode(k.Kind, o.raw()); err == nil {
+			sections = append(sections, inject.OwnSections(decoded)...)
+		}
+	}
+	return sections, replaced
+}
+
 // align makes one companion equal to what it should be, also where somebody else has taken its name. Where a user's
 // object takes its place there is none.
 func (p *product) align(k object.Key, fqdn string, want *inject.Companion) error {
 	named, exists := p.stored[k]
 	own := exists && isCompanion(named.Object)
 	for _, other := range p.keys(k.Kind) {
-		if o := p.stored[other].Object; other.Namespace == k.Namespace && !(other == k && own) && claims(o, fqdn) {
+		if o := p.stored[other].Object; k.Kind == object.KindDestinationRule && other.Namespace == k.Namespace && !(other == k && own) && claims(o, fqdn) {
 			want = nil
 		}
 	}

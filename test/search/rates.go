@@ -78,12 +78,12 @@ func (s *searcher) tried(r *rand.Rand, w World, d Decided) {
 // asked leaves out what is said of Services that are not strict: nobody asks where their traffic goes.
 func (d Decided) asked(findings []leak.Finding) []leak.Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f leak.Finding) bool {
-		host, ok := hostname.Parse(f.Host, domain)
+		host, ok := hostname.Parse(f.Host.Host, domain)
 		if !ok {
 			return false
 		}
 		_, exists := d.product.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}]
-		return exists && !slices.Contains(d.product.strict(), f.Host)
+		return exists && !slices.Contains(d.product.strict(), f.Host.Host)
 	})
 }
 
@@ -103,7 +103,7 @@ func (s *searcher) try(w World, rule string, among map[string]*Rate) {
 		return
 	}
 	of := func(w World, f leak.Finding) Finding {
-		return Finding{World: w, Rule: rule, Refused: len(w.Steps) - 1, Message: f.Field + ": " + f.Message}
+		return Finding{World: w, Rule: rule, Refused: len(w.Steps) - 1, Message: f.Field() + ": " + f.Message()}
 	}
 	key := w.Steps[last].Object.Key()
 	s.found(of(w, finding), s.report.Harmless, func(w World) (Finding, bool) {

@@ -1,7 +1,6 @@
 package leak
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 
@@ -10,13 +9,13 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// Standing returns the findings for the objects that let the traffic of a Service out because of this write: the
+// Existing returns the findings for the existing objects that let the traffic of a Service out because of this write: the
 // Service comes second. Where its fence is what changes they are warnings, because nothing is mended by refusing that.
 // Where a strict one changes so that an object joins it or catches what is for it, which did neither before, they are
 // what they would be if that object came second [D14].
 //
 // Of a Namespace it returns what a label brings in that makes its Services strict; see fenced.
-func (g *Guard) Standing(w Write, view *policy.View) []Finding {
+func (g *Guard) Existing(w Write, view *policy.View) []Finding {
 	if w.Kind == object.KindNamespace {
 		return g.fenced(w, view)
 	}
@@ -75,7 +74,8 @@ func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *
 		})
 		for _, f := range findings(o, counts) {
 			f.Severity = Warn
-			list = append(list, f.elsewhere())
+			f.Elsewhere = true
+			list = append(list, f)
 		}
 	}
 	return list
@@ -109,15 +109,10 @@ func (g *Guard) caught(w Write, host hostname.Host, view *policy.View) []Finding
 		}
 		fresh := slices.DeleteFunc(introduced(now[i], g.hits(Write{Object: o}, view)), func(h hit) bool { return h.repaired })
 		for _, f := range findings(o, fresh) {
-			list = append(list, f.elsewhere())
+			f.Elsewhere = true
+			list = append(list, f)
 		}
 	}
 	tell(view, host, w.Object)
 	return list
-}
-
-// elsewhere returns the finding with the object in its field, for who writes another one.
-func (f Finding) elsewhere() Finding {
-	f.Field = fmt.Sprintf("%s %s/%s: %s", f.Kind, f.Namespace, f.Name, f.Field)
-	return f
 }

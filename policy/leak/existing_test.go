@@ -56,7 +56,7 @@ func TestStandingRelations(t *testing.T) {
 			index.SetNamespace("shop", nil)
 			service := fromYAML(t, object.KindService, "metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}\n"+
 				"spec: {selector: {app: reviews}, clusterIP: 10.1.2.3, ports: [{name: http, port: 9080}]}")
-			findings := leak.NewGuard(leak.Rules()).Standing(leak.Write{Object: service}, index.View())
+			findings := leak.NewGuard(leak.Rules()).Existing(leak.Write{Object: service}, index.View())
 			if !slices.ContainsFunc(findings, func(f leak.Finding) bool { return f.Rule == test.want }) {
 				t.Errorf("must be found by %s, found:\n%s", test.want, describe(findings))
 			}

@@ -46,7 +46,8 @@ func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 		fresh := slices.DeleteFunc(introduced(now[i], g.hits(Write{Object: o}, view)), func(h hit) bool { return h.repaired })
 		for _, f := range findings(o, fresh) {
 			f.Severity = Warn
-			list = append(list, f.elsewhere())
+			f.Elsewhere = true
+			list = append(list, f)
 		}
 	}
 	view.LoadNamespace(name, after)
@@ -66,7 +67,7 @@ func firstOfEach(list []Finding) []Finding {
 			last[f.Rule] = len(kept)
 			kept = append(kept, f)
 		} else {
-			kept[last[f.Rule]].leaveOut(1 + f.More)
+			kept[last[f.Rule]].More += 1 + f.More
 		}
 	}
 	return kept
@@ -75,11 +76,10 @@ func firstOfEach(list []Finding) []Finding {
 // unjudged is the finding that objects of a Namespace have not been looked at.
 func unjudged(o *object.Object, more int) Finding {
 	rule := routeWithoutEndpoint()
-	path := []string{"metadata", "labels", policy.FenceKey}
 	return Finding{
-		Rule: rule.ID, Severity: Warn, Kind: o.Kind, Namespace: o.Metadata.Name, Name: o.Metadata.Name,
-		Field: fieldPath(path), Path: path, Value: labels.Set(o.Metadata.Labels).String(), More: more,
-		Message: fmt.Sprintf("must be followed by a look at meshfence audit: %s more objects that route to its Services have not been judged here [%s]",
-			count(more), rule.ID),
+		Rule: rule.ID, Severity: Warn,
+		Object: object.Key{Kind: o.Kind, Namespace: o.Metadata.Name, Name: o.Metadata.Name}, Labels: o.Metadata.Labels,
+		Path: object.Path{"metadata", "labels", policy.FenceKey}, Value: labels.Set(o.Metadata.Labels).String(),
+		Must: fmt.Sprintf("be followed by a look at meshfence audit: %s more objects that route to its Services have not been judged here", count(more)),
 	}
 }
