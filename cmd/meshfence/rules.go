@@ -90,4 +90,4 @@ func writeRulesJSON(out io.Writer, rules []leak.Rule) error {
 }
 
 // rulePage is the address of the page of a rule.
-func rulePage(id string) string { return repository + "/blob/main/docs/rules/" + id + ".md" }
+func rulePage(id string) string { return homepage + "/blob/main/docs/rules/" + id + ".md" }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -9,8 +8,8 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
-// repository is where the program and its pages are.
-const repository = "https://github.com/meshfence/meshfence"
+// homepage is where the repository is, and its documentation.
+const homepage = "https://github.com/meshfence/meshfence"
 
 // The part of SARIF 2.1.0 that is written
 // (https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/sarif-v2.1.0-os.html).
@@ -75,12 +74,12 @@ type (
 // writeSARIF writes the findings for code hosts.
 func writeSARIF(out io.Writer, findings []located) error {
 	rules := leak.Rules()
-	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "meshfence", Version: thisBuild().Version, InformationURI: repository}}, Results: []sarifResult{}}
+	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "meshfence", Version: thisBuild().Version, InformationURI: homepage}}, Results: []sarifResult{}}
 	for _, r := range rules {
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
 			ID:                   r.ID,
 			ShortDescription:     sarifText{r.Summary},
-			Help:                 sarifText{sentence(cmp.Or(r.Mend, r.Summary))},
+			Help:                 sarifText{r.Why + " " + r.Fix},
 			HelpURI:              rulePage(r.ID),
 			DefaultConfiguration: sarifConfiguration{sarifLevel(r.Severity == leak.Deny)},
 		})
@@ -105,16 +104,4 @@ func sarifLevel(denies bool) string {
 		return "error"
 	}
 	return "warning"
-}
-
-// sentence makes one of a part of one.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	first := text[:1]
-	if first >= "a" && first <= "z" {
-		first = string(first[0] - 'a' + 'A')
-	}
-	return first + text[1:] + "."
 }
