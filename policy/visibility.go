@@ -220,6 +220,19 @@ func (c *Clients) Listen(entry *object.Object, host string, port object.EntryPor
 	return listen
 }
 
+// Answered reports whether the DNS proxies of the clients answer for a host of a ServiceEntry: for those that any listener
+// imports, on whatever address it listens, and one of a port for those with that port (BuildNameTable in Istio's
+// pkg/dns/server/name_table.go, serviceMatchingListenerPort in pilot/pkg/model/sidecar.go).
+func (c *Clients) Answered(entry *object.Object, host string) bool {
+	if !object.Exported(entry.ServiceEntry.ExportTo, entry.Metadata.Namespace, c.Namespace) {
+		return false
+	}
+	return slices.ContainsFunc(c.listeners, func(l listener) bool {
+		_, has := entry.ServiceEntry.Port(l.port)
+		return (l.port == 0 || has) && l.imports(entry.Metadata.Namespace, host)
+	})
+}
+
 // OpenPorts lists the ports for which the clients have a listener of its own that takes whatever comes to it, sorted.
 func (c *Clients) OpenPorts() []int64 {
 	if c.Sidecar == nil {

@@ -25,7 +25,7 @@ func (v verifier) probed(host Host, report *Report, found *verdict) {
 			if len(outcome.Endpoints) > 0 {
 				way.first = outcome.Endpoints[0].Address
 			}
-			if seen[way] || v.anybodys(outcome) && !betweenClusters(probe.Probe) {
+			if seen[way] || v.judge.snapshot.Proxy.Kind == Gateway && probe.Anybodys(outcome) {
 				continue
 			}
 			seen[way] = true
@@ -38,16 +38,12 @@ func (v verifier) probed(host Host, report *Report, found *verdict) {
 	}
 }
 
-// anybodys reports whether a gateway takes a request whatever it asks for: those for the host have nothing to do
-// there, unless something sends them, and then that path leaves.
-func (v verifier) anybodys(outcome Outcome) bool {
-	return v.judge.snapshot.Proxy.Kind == Gateway && outcome.AnyName
-}
-
-// betweenClusters reports whether a connection is one that proxies of other networks and clusters send to a gateway for a
-// host: by its server name, to the port for that.
-func betweenClusters(p Probe) bool {
-	return p.Address.Port() == object.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
+// Anybodys reports whether a gateway would do the same with whatever asks it: the connections for a host have nothing to
+// do there, unless something sends them, and then that path leaves. Not so those that proxies of other networks and
+// clusters send it for a host, by its server name, to the port for that.
+func (p Probe) Anybodys(outcome Outcome) bool {
+	between := p.Address.Port() == object.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
+	return outcome.AnyName && !between
 }
 
 // follow adds one outcome to what was found.

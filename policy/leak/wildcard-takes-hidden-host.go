@@ -186,14 +186,8 @@ func hiddenUnder(c *policy.Clients, o *object.Object, name string, view *policy.
 		}
 		return view.StrictHiddenName(c, policy.Ports{}, suffix)
 	}
-	namespace, search := searchDomain(name, o, view)
-	switch {
-	case search && c.Namespace != "" && c.Namespace != namespace, len(listening(c, o, name, anyTransport)) == 0:
-		return policy.FencedHost{}, false
-	case search:
-		return view.StrictHidden(c, policy.Ports{})
-	case addressed(o):
-		return view.StrictHiddenName(c, policy.Ports{}, suffix)
+	if addressed(o) {
+		return hiddenByAddress(c, o, name, suffix, view)
 	}
 	numbers := listening(c, o, name, object.Transport.Named)
 	if len(numbers) == 0 {
@@ -202,7 +196,18 @@ func hiddenUnder(c *policy.Clients, o *object.Object, name string, view *policy.
 	return view.StrictHiddenName(c, policy.Ports{Numbers: numbers}, suffix)
 }
 
-func anyTransport(object.Transport) bool { return true }
+// hiddenByAddress does so where names under the wildcard of a ServiceEntry lead to an address of it, also where it has no
+// port: what clients then send to that address goes there.
+func hiddenByAddress(c *policy.Clients, o *object.Object, name, suffix string, view *policy.View) (policy.FencedHost, bool) {
+	namespace, search := searchDomain(name, o, view)
+	switch {
+	case search && c.Namespace != "" && c.Namespace != namespace, !c.Answered(o, name):
+		return policy.FencedHost{}, false
+	case search:
+		return view.StrictHidden(c, policy.Ports{})
+	}
+	return view.StrictHiddenName(c, policy.Ports{}, suffix)
+}
 
 // listening lists the ports, sorted, on which clients listen for a host of a ServiceEntry by such a transport.
 func listening(c *policy.Clients, o *object.Object, host string, such func(object.Transport) bool) []int64 {

@@ -201,7 +201,12 @@ type judgement struct {
 }
 
 func (j *judgement) probe(t target, asked string, soft bool, p xds.Probe) {
-	for _, o := range j.resolver.Resolve(p) {
+	j.follow(t, asked, soft, j.resolver.Resolve(p))
+}
+
+// follow judges what becomes of a connection.
+func (j *judgement) follow(t target, asked string, soft bool, outcomes []xds.Outcome) {
+	for _, o := range outcomes {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
 			h, hops := hopOf(t.fqdn, o)
 			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by]
@@ -300,7 +305,7 @@ func speaks(p corev1.ServicePort) protocol {
 }
 
 // gateway asks the listeners of a gateway for what leads to a host by its clusters: every cluster of the host that
-// something uses, and the SNI by which an east-west gateway finds it.
+// something uses, and the SNI by which an east-west gateway finds it, where the gateway goes by that.
 func (j *judgement) gateway(t target) {
 	report := xds.Verify(j.snapshot, []xds.Host{{FQDN: t.fqdn, Fence: policy.Strict}}, xds.Rules{Addresses: addresses()})[0]
 	for _, l := range report.Leaks {
@@ -317,7 +322,8 @@ func (j *judgement) gateway(t target) {
 		}
 		for _, port := range t.ports {
 			sni := fmt.Sprintf("outbound_.%d_._.%s", port.Port, t.fqdn)
-			j.probe(t, "sni "+sni, false, xds.Probe{Address: netip.AddrPortFrom(ip, uint16(at.GetPortValue())), Protocol: xds.TLS, SNI: sni, ALPN: []string{"istio"}})
+			p := xds.Probe{Address: netip.AddrPortFrom(ip, uint16(at.GetPortValue())), Protocol: xds.TLS, SNI: sni, ALPN: []string{"istio"}}
+			j.follow(t, "sni "+sni, false, slices.DeleteFunc(j.resolver.Resolve(p), p.Anybodys))
 		}
 	}
 }
