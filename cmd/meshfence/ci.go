@@ -33,7 +33,7 @@ type junitSuite struct {
 	Cases    []junitCase `xml:"testcase"`
 }
 
-// junitCase is one finding. A warning is a case that passes, with a text.
+// junitCase is one finding, or one case of a suite. A warning is a case that passes, with a text.
 type junitCase struct {
 	Class   string        `xml:"classname,attr"`
 	Name    string        `xml:"name,attr"`
@@ -62,12 +62,16 @@ func writeJUnit(out io.Writer, findings []located) error {
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
+	return suite.write(out)
+}
+
+func (s junitSuite) write(out io.Writer) error {
 	encoder := xml.NewEncoder(out)
 	encoder.Indent("", "  ")
 	if _, err := io.WriteString(out, xml.Header); err != nil {
 		return err
 	}
-	if err := encoder.Encode(suite); err != nil {
+	if err := encoder.Encode(s); err != nil {
 		return err
 	}
 	_, err := io.WriteString(out, "\n")

@@ -66,6 +66,15 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
+	index, err := indexOf(manifests, config)
+	if err != nil {
+		return nil, err
+	}
+	return &scene{input: read, index: index, rules: rules}, nil
+}
+
+// indexOf returns an index that knows the manifests as a cluster would that has them all.
+func indexOf(manifests []manifest, config *policy.Config) (*policy.Index, error) {
 	var nodes []map[string]string
 	for _, m := range manifests {
 		if m.groupKind() == (schema.GroupKind{Kind: "Node"}) {
@@ -74,6 +83,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	// Without any Node a config that needs them stays without localities, so that hold locality holds nothing.
 	if len(nodes) > 0 {
+		var err error
 		if config, err = withNodes(config, nodes); err != nil {
 			return nil, err
 		}
@@ -93,7 +103,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err := weighMeshConfig(manifests, index); err != nil {
 		return nil, err
 	}
-	return &scene{input: read, index: index, rules: rules}, nil
+	return index, nil
 }
 
 // weighMeshConfig completes the config of an index, which must hold the scope, with what the mesh ConfigMaps among

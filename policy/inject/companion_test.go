@@ -18,6 +18,7 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -106,7 +107,7 @@ func companionCase(t *testing.T, file string) (*policy.Index, *corev1.Service) {
 	if err := json.Unmarshal(c.Object.JSON, &service); err != nil {
 		t.Fatal(err)
 	}
-	index, err := fixtures.Index(config, append(c.Scene, c.Object))
+	index, err := suite.Index(config, append(c.Scene, c.Object))
 	if err != nil {
 		t.Fatal(err)
 	}

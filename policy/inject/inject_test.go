@@ -21,6 +21,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
@@ -111,14 +112,14 @@ func without(value any, field string) any {
 
 // untouched says that no admission has changed the object of a case, and that an API server would store it:
 // it has no null items.
-func untouched(c fixtures.Case) bool {
+func untouched(c suite.Case) bool {
 	return !bytes.Contains(c.Object.JSON, []byte("meshfence")) && !bytes.Contains(c.Object.JSON, []byte("[null"))
 }
 
 // unfenced returns the index of a case in which nothing is fenced.
-func unfenced(t *testing.T, c fixtures.Case) *policy.Index {
+func unfenced(t *testing.T, c suite.Case) *policy.Index {
 	t.Helper()
-	var free []fixtures.Document
+	var free []suite.Document
 	for _, d := range c.Scene {
 		d.Labels, d.Annotations = nil, nil
 		free = append(free, d)
@@ -187,14 +188,14 @@ func TestGoldensAreUsed(t *testing.T) {
 	}
 }
 
-func load(t *testing.T) map[string]fixtures.Case {
+func load(t *testing.T) map[string]suite.Case {
 	t.Helper()
 	root := os.DirFS("testdata")
 	files, err := fs.Glob(root, "*/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := map[string]fixtures.Case{}
+	cases := map[string]suite.Case{}
 	for _, file := range files {
 		kind := filepath.Dir(file)
 		if kind != "destinationrule" && kind != "service" && kind != "virtualservice" {

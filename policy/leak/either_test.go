@@ -10,7 +10,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/test/fixtures"
+	"github.com/meshfence/meshfence/policy/suite"
 )
 
 // notSecond says of pairs of a rule and a kind why nothing is found when an object of that kind comes second: the audit
@@ -39,23 +39,23 @@ func TestEitherComesSecond(t *testing.T) {
 	unused := notSecond()
 	pairs := 0
 	for _, c := range load(t) {
-		if c.Outcome != fixtures.Fail || c.Deleted || c.Standing || c.Old != nil {
+		if c.Expect.Outcome != suite.Denied && c.Expect.Outcome != suite.Warned || c.Operation != "" || c.Old != nil {
 			continue
 		}
-		name := c.Rule + "/" + c.Name
+		rule, name := c.Suite(), place(c)
 		obj := leak.Write{Object: decode(t, c.Object.Kind, c.Object.JSON), Writer: c.Writer}
 		updated := obj
 		updated.Old = silent(t, c.Object)
-		if in := worldOf(t, c, c.Scene); !in.finds(guard, updated, c.Rule) && !in.finds(guard, leak.Write{Object: updated.Old}, c.Rule) {
+		if in := worldOf(t, c, c.Scene); !in.finds(guard, updated, rule) && !in.finds(guard, leak.Write{Object: updated.Old}, rule) {
 			t.Errorf("%s: nothing is found when the object is updated", name)
 		}
 		for i, other := range c.Scene {
 			rest := slices.Delete(slices.Clone(c.Scene), i, i+1)
-			if other.Kind == object.KindNamespace || worldOf(t, c, rest).finds(guard, obj, c.Rule) {
+			if other.Kind == object.KindNamespace || worldOf(t, c, rest).finds(guard, obj, rule) {
 				continue // the labels of Namespaces are for namespace-fence-loosened
 			}
 			pairs++
-			pair := c.Rule + " " + other.Kind
+			pair := rule + " " + other.Kind
 			if _, excused := notSecond()[pair]; excused {
 				delete(unused, pair)
 				continue
@@ -67,7 +67,7 @@ func TestEitherComesSecond(t *testing.T) {
 					scene, w.Old = append(scene[:len(scene):len(scene)], *old), decode(t, old.Kind, old.JSON)
 				}
 				in := worldOf(t, c, scene)
-				if w.Old != nil && in.finds(guard, obj, c.Rule) {
+				if w.Old != nil && in.finds(guard, obj, rule) {
 					continue // it was so before
 				}
 				if !in.finds(guard, w, "") {
@@ -83,14 +83,14 @@ func TestEitherComesSecond(t *testing.T) {
 }
 
 // olds returns what an object may have been before, by how it comes to be what it is; nil where it was not there.
-func olds(t *testing.T, d fixtures.Document) map[string]*fixtures.Document {
+func olds(t *testing.T, d suite.Document) map[string]*suite.Document {
 	t.Helper()
-	bare := func(annotations map[string]string) *fixtures.Document {
+	bare := func(annotations map[string]string) *suite.Document {
 		old := d
 		old.Annotations, old.JSON = annotations, bareJSON(t, d, annotations)
 		return &old
 	}
-	list := map[string]*fixtures.Document{"is created": nil, "is updated": bare(nil)}
+	list := map[string]*suite.Document{"is created": nil, "is updated": bare(nil)}
 	if d.Kind == object.KindService {
 		list["is updated"] = bare(map[string]string{policy.FenceKey: "none"})
 		list["changes with its fence"] = bare(d.Annotations)
@@ -99,12 +99,12 @@ func olds(t *testing.T, d fixtures.Document) map[string]*fixtures.Document {
 }
 
 // silent is the object before anybody has said anything in it.
-func silent(t *testing.T, d fixtures.Document) *object.Object {
+func silent(t *testing.T, d suite.Document) *object.Object {
 	t.Helper()
 	return decode(t, d.Kind, bareJSON(t, d, nil))
 }
 
-func bareJSON(t *testing.T, d fixtures.Document, annotations map[string]string) []byte {
+func bareJSON(t *testing.T, d suite.Document, annotations map[string]string) []byte {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{"apiVersion": d.APIVersion, "kind": d.Kind, "metadata": map[string]any{
 		"name": d.Name, "namespace": d.Namespace, "annotations": annotations,
@@ -117,16 +117,16 @@ func bareJSON(t *testing.T, d fixtures.Document, annotations map[string]string) 
 
 // world is a case with another scene.
 type world struct {
-	fixtures.Case
+	suite.Case
 	*policy.Index
 }
 
-func worldOf(t *testing.T, c fixtures.Case, scene []fixtures.Document) world {
+func worldOf(t *testing.T, c suite.Case, scene []suite.Document) world {
 	t.Helper()
 	c.Scene, c.Old = scene, nil
 	index, err := c.Index()
 	if err != nil {
-		t.Fatal(fmt.Errorf("%s: %w", c.File, err))
+		t.Fatal(fmt.Errorf("%s: %w", place(c), err))
 	}
 	return world{c, index}
 }

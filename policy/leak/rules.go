@@ -1,7 +1,7 @@
 package leak
 
-// Rules returns every rule, one constructor a line. A new rule is a file with its constructor, a folder of
-// fixtures of the same name, and a line here.
+// Rules returns every rule, one constructor a line. A new rule is a file with its constructor, a file of
+// cases of the same name in testdata, and a line here.
 func Rules() []Rule {
 	return []Rule{
 		serviceInvalidFence(),

@@ -19,7 +19,7 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
-// files are the cases: <row>.yaml, or <row>-<variant>.yaml where a row has several.
+// files are the cases, each named for what happens in it.
 //
 //go:embed testdata
 var files embed.FS
@@ -27,6 +27,8 @@ var files embed.FS
 // row is one case of a row of the catalogue. Every list holds objects as people write them. One without a namespace
 // goes into that of the Service reviews, and the words of [scene.words] may stand anywhere, such as $HOST.
 type row struct {
+	// In is the id of its row.
+	In string `json:"row"`
 	// Mesh is the kind of mesh that it needs, see [meshes].
 	Mesh string `json:"mesh"`
 	// As is the client that is asked for: sidecar unless set, ingress or east-west.
@@ -93,7 +95,7 @@ const (
 	subresource = "conformance/subresource"
 )
 
-// rows returns the cases in the order of their names.
+// rows returns the cases in the order of the catalogue, and those of a row in that of their names.
 func rows(t *testing.T) []row {
 	t.Helper()
 	paths, err := fs.Glob(files, "testdata/*.yaml")
@@ -112,13 +114,15 @@ func rows(t *testing.T) []row {
 			t.Fatalf("%s: %v", file, err)
 		}
 		r.name = strings.TrimSuffix(path.Base(file), ".yaml")
-		id, _, _ := strings.Cut(r.name, "-")
-		n := slices.IndexFunc(catalogue, func(row leak.Row) bool { return row.ID == id })
+		n := slices.IndexFunc(catalogue, func(row leak.Row) bool { return row.ID == r.In })
 		if n < 0 {
-			t.Fatalf("%s: the catalogue has no row %s", file, id)
+			t.Fatalf("%s: the catalogue has no row %q", file, r.In)
 		}
 		r.Row = catalogue[n]
 	}
+	slices.SortStableFunc(cases, func(a, b row) int {
+		return slices.IndexFunc(catalogue, func(r leak.Row) bool { return r.ID == a.ID }) - slices.IndexFunc(catalogue, func(r leak.Row) bool { return r.ID == b.ID })
+	})
 	return cases
 }
 

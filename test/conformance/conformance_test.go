@@ -19,7 +19,7 @@ import (
 
 var (
 	full = flag.Bool("full", false, "go through every hold, and not only through one")
-	only = flag.String("rows", "", "the rows or cases to go through, such as B1,B8-foreign; all unless set")
+	only = flag.String("rows", "", "the rows or cases to go through, such as B1,subset-without-cluster; all unless set")
 )
 
 // holds returns the holds that a run goes through.

@@ -57,7 +57,7 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	t.Helper()
 	n := int(b.scenes.Add(1))
 	s := &scene{
-		bed: b, row: r, namespace: fmt.Sprintf("%s-%d", strings.ToLower(r.name), n),
+		bed: b, row: r, namespace: fmt.Sprintf("%s-%d", strings.ToLower(r.ID), n),
 		clients: map[*testbed.Cluster]dynamic.Interface{}, warnings: &warnings{},
 	}
 	first, second := b.Clusters[0], b.Clusters[1]

@@ -22,9 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/test/fixtures"
+	cases "github.com/meshfence/meshfence/policy/suite"
 )
 
 var full = flag.Bool("full", false, "send every fixture to the API server, and not only the first of each rule and outcome")
@@ -32,33 +31,39 @@ var full = flag.Bool("full", false, "send every fixture to the API server, and n
 // companionNameReserved is the rule about objects that the controller writes as well.
 const companionNameReserved = "companion-name-reserved"
 
+// Titles of cases whose answer comes from elsewhere.
+const (
+	takenBack        = "A user may label a rule of the reserved name that existed before."
+	coversEverything = "A ServiceEntry for every host takes a strict one."
+)
+
 // The fixtures of every rule get from the real API server the answer that their folder names. make e2e sends all of
 // them; that the guard alone judges all of them so is tested with it.
 func TestRules(t *testing.T) {
 	s := shared(t)
-	cases, err := fixtures.Load(os.DirFS("../../policy/leak/testdata"))
+	all, err := cases.Load(os.DirFS("../../policy/leak/testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases = slices.DeleteFunc(cases, func(c fixtures.Case) bool {
+	all = slices.DeleteFunc(all, func(c cases.Case) bool {
 		// For the audit alone, or what the controller takes back before it can be written again (TestCompanionNameIsTaken).
-		return c.Standing || c.File == "companion-name-reserved/pass/update-one-that-stood-untouched.yaml"
+		return c.Operation == cases.Audit || c.Suite() == companionNameReserved && c.Title == takenBack
 	})
 	if !*full {
 		sent := map[string]bool{}
-		cases = slices.DeleteFunc(cases, func(c fixtures.Case) bool {
-			folder := c.Rule + "/" + string(c.Outcome)
-			again := sent[folder]
-			sent[folder] = true
+		all = slices.DeleteFunc(all, func(c cases.Case) bool {
+			kind := c.Suite() + " " + string(c.Expect.Outcome)
+			again := sent[kind]
+			sent[kind] = true
 			return again
 		})
 	}
 	// The FenceConfig is reloaded only where it changes.
-	slices.SortStableFunc(cases, func(a, b fixtures.Case) int { return bytes.Compare(a.Config, b.Config) })
+	slices.SortStableFunc(all, func(a, b cases.Case) int { return bytes.Compare(a.Config, b.Config) })
 	api := newAPI(t, s)
 	owner := api.as(t, "system:kube-controller-manager") // who may remove companions
-	for _, c := range cases {
-		t.Run(c.File, func(t *testing.T) {
+	for _, c := range all {
+		t.Run(c.Suite()+"/"+strings.TrimSuffix(c.Title, "."), func(t *testing.T) {
 			for _, d := range append(c.Scene, c.Object) {
 				api.put(t, namespace(d.Namespace))
 			}
@@ -66,7 +71,7 @@ func TestRules(t *testing.T) {
 			if c.Old != nil {
 				stands = append(stands, *c.Old)
 			}
-			if c.Deleted {
+			if c.Deleted() {
 				stands = append(stands, c.Object)
 			}
 			for _, d := range stands {
@@ -82,8 +87,8 @@ func TestRules(t *testing.T) {
 			}
 			api.putMeshConfigs(t, c, stands)
 			s.configure(t, string(c.Config))
-			eventually(t, fmt.Sprintf("the outcome is %s", c.Outcome), func(ctx context.Context) error {
-				if c.Outcome == fixtures.Fail && c.Old == nil && !c.Deleted && c.Rule == companionNameReserved {
+			eventually(t, fmt.Sprintf("the outcome is %s", c.Expect.Outcome), func(ctx context.Context) error {
+				if found(c) && c.Old == nil && !c.Deleted() && c.Suite() == companionNameReserved {
 					owner.remove(t, c.Object) // the controller makes it, too
 				}
 				return api.as(t, c.Writer).outcome(ctx, c)
@@ -92,26 +97,31 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// found reports whether something must be found in the object of a case even after mutation.
+func found(c cases.Case) bool {
+	return c.Expect.Outcome == cases.Denied || c.Expect.Outcome == cases.Warned
+}
+
 // putMeshConfigs puts up the mesh ConfigMaps that the config of a case names for hold meshConfig, but for those that are
 // part of the case, so that the hold is active.
-func (a *api) putMeshConfigs(t *testing.T, c fixtures.Case, stands []fixtures.Document) {
+func (a *api) putMeshConfigs(t *testing.T, c cases.Case, stands []cases.Document) {
 	t.Helper()
 	config, err := policy.ParseConfig(policy.Source{}, c.Config)
 	if err != nil || !config.Holds.Has(policy.MeshConfig) {
 		return // what is wrong with it is for others to say
 	}
 	for _, name := range config.MeshConfigMaps {
-		if slices.ContainsFunc(append(stands, c.Object), func(d fixtures.Document) bool { return d.Kind == object.KindConfigMap && d.Name == name }) {
+		if slices.ContainsFunc(append(stands, c.Object), func(d cases.Document) bool { return d.Kind == object.KindConfigMap && d.Name == name }) {
 			continue
 		}
 		a.put(t, namespace(config.IstioNamespace))
-		a.put(t, fixtures.Document{Kind: object.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
+		a.put(t, cases.Document{Kind: object.KindConfigMap, Namespace: config.IstioNamespace, Name: name, JSON: fmt.Appendf(nil,
 			`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": %q, "name": %q}, "data": {"mesh": "{}"}}`, config.IstioNamespace, name)})
 	}
 }
 
-func namespace(name string) fixtures.Document {
-	return fixtures.Document{APIVersion: "v1", Kind: "Namespace", Name: name, JSON: fmt.Appendf(nil,
+func namespace(name string) cases.Document {
+	return cases.Document{APIVersion: "v1", Kind: "Namespace", Name: name, JSON: fmt.Appendf(nil,
 		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": %q}}`, name)}
 }
 
@@ -171,7 +181,7 @@ func (a *api) resource(object *unstructured.Unstructured) (dynamic.ResourceInter
 
 // write creates or replaces an object, and returns what is stored. A status takes a request of its own, which in a dry
 // run is the only one where there was none before: the object stands then, and but its status comes.
-func (a *api) write(ctx context.Context, d fixtures.Document, dryRun ...string) (*unstructured.Unstructured, error) {
+func (a *api) write(ctx context.Context, d cases.Document, dryRun ...string) (*unstructured.Unstructured, error) {
 	a.warnings.texts = nil
 	object := &unstructured.Unstructured{}
 	if err := json.Unmarshal(d.JSON, &object.Object); err != nil {
@@ -208,7 +218,7 @@ func reported(o *unstructured.Unstructured) bool {
 	return len(ingress)+len(addresses) > 0
 }
 
-func (a *api) put(t *testing.T, d fixtures.Document) {
+func (a *api) put(t *testing.T, d cases.Document) {
 	t.Helper()
 	if d.Kind == "Namespace" && d.Name == "" {
 		return
@@ -220,7 +230,7 @@ func (a *api) put(t *testing.T, d fixtures.Document) {
 	})
 }
 
-func (a *api) remove(t *testing.T, d fixtures.Document) {
+func (a *api) remove(t *testing.T, d cases.Document) {
 	t.Helper()
 	object := &unstructured.Unstructured{}
 	if err := json.Unmarshal(d.JSON, &object.Object); err != nil {
@@ -236,8 +246,8 @@ func (a *api) remove(t *testing.T, d fixtures.Document) {
 }
 
 // try writes or deletes the object of a case in a dry run.
-func (a *api) try(ctx context.Context, c fixtures.Case) (*unstructured.Unstructured, error) {
-	if !c.Deleted {
+func (a *api) try(ctx context.Context, c cases.Case) (*unstructured.Unstructured, error) {
+	if !c.Deleted() {
 		return a.write(ctx, c.Object, metav1.DryRunAll)
 	}
 	a.warnings.texts = nil
@@ -253,21 +263,18 @@ func (a *api) try(ctx context.Context, c fixtures.Case) (*unstructured.Unstructu
 }
 
 // outcome says how the API server's answer differs from what the case wants.
-func (a *api) outcome(ctx context.Context, c fixtures.Case) error {
+func (a *api) outcome(ctx context.Context, c cases.Case) error {
 	stored, err := a.try(ctx, c)
-	if c.Outcome == fixtures.Fail {
-		refusal := "[" + c.Rule + "]"
+	if found(c) {
+		refusal := "[" + c.Suite() + "]"
 		warned := strings.Contains(strings.Join(a.warnings.texts, "\n"), refusal)
-		mends := c.Object.Kind == object.KindConfigMap // admission mends a mesh config before it is judged
-		severity, unknown := severity(c)
+		waits := warned && strings.Contains(strings.Join(a.warnings.texts, "\n"), "this dry run is not refused for it")
 		switch {
-		case unknown != nil:
-			return unknown
-		case err == nil && severity == leak.Warn && warned, err == nil && mends:
+		case err == nil && (c.Expect.Outcome == cases.Warned && warned || waits):
 			return nil
 		case err == nil:
 			return fmt.Errorf("accepted with the warnings %q", a.warnings.texts)
-		case c.File == "serviceentry-fenced-host/fail/everything.yaml":
+		case c.Suite() == "serviceentry-fenced-host" && c.Title == coversEverything:
 			refusal = "hostname cannot be wildcard" // Istio's schema is faster
 		}
 		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), refusal) {
@@ -279,31 +286,13 @@ func (a *api) outcome(ctx context.Context, c fixtures.Case) error {
 		return err
 	}
 	mended := !bytes.Equal(specOf(stored.Object), specOf(c.Object.JSON))
-	if c.Outcome == fixtures.Mended && !mended {
+	if c.Expect.Outcome == cases.Fixed && !mended {
 		return fmt.Errorf("stored as it was")
 	}
 	return nil
 }
 
-// severity is that of what the rule of a case finds.
-func severity(c fixtures.Case) (leak.Severity, error) {
-	index, err := c.Index()
-	if err != nil {
-		return "", err
-	}
-	w := leak.Write{Deleted: c.Deleted, Writer: c.Writer}
-	if w.Object, err = object.Decode(c.Object.Kind, c.Object.JSON); err != nil {
-		return "", err
-	}
-	for _, f := range leak.NewGuard(leak.Rules()).Judge(w, index.View()) {
-		if f.Rule == c.Rule {
-			return f.Severity, nil
-		}
-	}
-	return leak.Deny, nil
-}
-
-// specOf returns the spec of an object, decoded or in JSON, as canonical JSON.
+// specOf returns the spec of an object or the data of a ConfigMap, decoded or in JSON, as canonical JSON.
 func specOf(object any) []byte {
 	if raw, ok := object.([]byte); ok {
 		var decoded map[string]any
@@ -312,7 +301,8 @@ func specOf(object any) []byte {
 		}
 		object = decoded
 	}
-	data, err := json.Marshal(object.(map[string]any)["spec"])
+	root := object.(map[string]any)
+	data, err := json.Marshal([]any{root["spec"], root["data"]})
 	if err != nil {
 		return nil
 	}

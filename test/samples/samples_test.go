@@ -20,7 +20,7 @@ import (
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/test/fixtures"
+	"github.com/meshfence/meshfence/policy/suite"
 )
 
 // corpora are folders of modules that hold manifests, and how many guarded objects each must yield at least.
@@ -63,7 +63,7 @@ func (c corpus) dir(t *testing.T) string {
 type sample struct {
 	file  string
 	route admit.Kind
-	fixtures.Document
+	suite.Document
 }
 
 // read returns the guarded objects of a corpus. Templates and files that are broken on purpose are no manifests.
@@ -80,7 +80,7 @@ func (c corpus) read(t *testing.T) []sample {
 			return err
 		}
 		for part := range bytes.SplitSeq(data, []byte("\n---")) {
-			documents, err := fixtures.Documents(part)
+			documents, err := suite.Documents(part)
 			if err != nil {
 				continue
 			}

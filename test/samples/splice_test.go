@@ -12,8 +12,8 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/splice"
-	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 // TestSplice fences everything, and has every sample written as admission would store it. Only text is added, so that
@@ -90,7 +90,7 @@ func writeSample(t *testing.T, text []byte, index *policy.Index) bool {
 // original returns the one object of a document.
 func original(t *testing.T, text []byte) []byte {
 	t.Helper()
-	documents, err := fixtures.Documents(text)
+	documents, err := suite.Documents(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func original(t *testing.T, text []byte) []byte {
 // store returns what admission would store of the object in a document; false where it holds none that is changed.
 func store(t *testing.T, text []byte, index *policy.Index) ([]byte, bool) {
 	t.Helper()
-	documents, err := fixtures.Documents(text)
+	documents, err := suite.Documents(text)
 	if err != nil || len(documents) != 1 || documents[0].Kind == "List" {
 		return nil, false
 	}

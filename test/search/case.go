@@ -9,7 +9,7 @@ import (
 )
 
 // Case prints a leak in the format of test/conformance/testdata: the words of a scene stand in the place of names and
-// addresses. Its neighbour is left to write.
+// addresses. Its row and its neighbour are left to write.
 func (f Found) Case() (string, error) {
 	base := f.World.Base
 	var before, leak []any
@@ -40,7 +40,7 @@ func (f Found) Case() (string, error) {
 		}
 		leak = append(leak, map[string]any(o))
 	}
-	data, err := yaml.Marshal(map[string]any{"from": "web", "before": before, "leak": leak, "neighbour": []any{}})
+	data, err := yaml.Marshal(map[string]any{"row": "", "from": "web", "before": before, "leak": leak, "neighbour": []any{}})
 	if err != nil {
 		return "", fmt.Errorf("print case: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -165,7 +166,7 @@ func (s *suite) strictView(t *testing.T) *policy.View {
 // admit returns a VirtualService as admission stores it, and how many gaps are left.
 func (s *suite) admit(t *testing.T, manifest string) (mended string, gaps int) {
 	t.Helper()
-	documents, err := fixtures.Documents([]byte(strings.ReplaceAll(manifest, "NAMESPACE", s.namespace)))
+	written, err := yaml.YAMLToJSON([]byte(strings.ReplaceAll(manifest, "NAMESPACE", s.namespace)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func (s *suite) admit(t *testing.T, manifest string) (mended string, gaps int) {
 		}
 		return inject.Object(decoded, s.strictView(t))
 	}
-	object, err := fixtures.Apply(documents[0].JSON, plan(documents[0].JSON).Edits)
+	object, err := fixtures.Apply(written, plan(written).Edits)
 	if err != nil {
 		t.Fatal(err)
 	}

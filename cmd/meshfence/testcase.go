@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/policy/suite"
+)
+
+// caseResult is what admission makes of the object of a case.
+type caseResult struct {
+	outcome        suite.Outcome
+	denied, warned []string
+	// fixed are the findings in the object before it was fixed.
+	fixed []string
+	// rules are those that find something: in what is stored, or in the object as it is where it is fixed.
+	rules  []string
+	stored []byte
+}
+
+// judgeCase treats the object of a case as admission would treat the request. The error says where it is.
+func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (caseResult, error) {
+	index, err := caseIndex(c, rules)
+	if err != nil {
+		return caseResult{}, err
+	}
+	result := caseResult{outcome: suite.Passes, stored: c.Object.JSON}
+	m, err := manifestOf(c, c.Object)
+	if err != nil {
+		return caseResult{}, err
+	}
+	kind, ok := admit.KindFor(m.groupKind().Group, m.groupKind().Kind)
+	if !ok {
+		return result, nil // admission does not see it
+	}
+	request := admit.Request{
+		Kind: kind.Kind, Namespace: m.Namespace, Raw: c.Object.JSON, Deleted: c.Deleted(), Writer: c.Writer,
+		Own: c.Writer == "system:serviceaccount:"+policy.InstallNamespace+":meshfence",
+	}
+	if c.Old != nil {
+		request.Old = c.Old.JSON
+	}
+	validate := func() (leak.Verdict, error) {
+		view := index.View()
+		verdict, err := admit.Validate(request, guard, view, now)
+		for err == nil && c.LoadPods(view) {
+			verdict, err = admit.Validate(request, guard, view, now)
+		}
+		return verdict, err
+	}
+	before, err := validate()
+	if err != nil {
+		return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
+	}
+	if kind.Mutate && !c.Deleted() {
+		edits, err := admit.Mutate(request, index.View())
+		if err != nil {
+			return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
+		}
+		if result.stored, err = admit.Apply(c.Object.JSON, edits); err != nil {
+			return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
+		}
+		request.Raw = result.stored
+	}
+	after, err := validate()
+	if err != nil {
+		return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
+	}
+	result.take(before, after)
+	return result, nil
+}
+
+// take works out the outcome from what is found before and after mutation.
+func (r *caseResult) take(before, after leak.Verdict) {
+	warned := slices.Concat(after.Warned, after.Audited)
+	r.denied, r.warned = texts(after.Denied), texts(warned)
+	found := slices.Concat(after.Denied, warned)
+	switch {
+	case len(after.Denied) > 0:
+		r.outcome = suite.Denied
+	case len(warned) > 0:
+		r.outcome = suite.Warned
+	default:
+		if found = slices.Concat(before.Denied, before.Warned, before.Audited); len(found) > 0 {
+			r.outcome, r.fixed = suite.Fixed, texts(found)
+		}
+	}
+	for _, f := range found {
+		if !slices.Contains(r.rules, f.Rule) {
+			r.rules = append(r.rules, f.Rule)
+		}
+	}
+}
+
+func texts(findings []leak.Finding) []string {
+	var list []string
+	for _, f := range findings {
+		list = append(list, suite.Text(f.Field(), f.Message()))
+	}
+	return list
+}
+
+// differs says what is not as the case expects, and names the findings that are missing and those that it does not expect.
+func (r caseResult) differs(c suite.Case) (text string, details []string) {
+	want, got := c.Expect, describeOutcome(r.outcome, r.rules)
+	missing := slices.DeleteFunc(slices.Clone(want.Rules), func(id string) bool { return slices.Contains(r.rules, id) })
+	if want.Outcome != "" && (want.Outcome != r.outcome || len(missing) > 0) {
+		return fmt.Sprintf("want %s, got %s", describeOutcome(want.Outcome, want.Rules), got), nil
+	}
+	if len(want.Denied)+len(want.Warned)+len(want.Fixed) > 0 {
+		details = slices.Concat(changes(want.Denied, r.denied), changes(want.Warned, r.warned), changes(want.Fixed, r.fixed))
+		if len(details) > 0 {
+			return fmt.Sprintf("want other findings (-want +got), got %s", got), details
+		}
+	}
+	if c.Stored != nil && !sameJSON(c.Stored.JSON, r.stored) {
+		return "want another object stored (-want +got)", []string{"- " + string(c.Stored.JSON), "+ " + string(r.stored)}
+	}
+	return "", nil
+}
+
+func describeOutcome(outcome suite.Outcome, rules []string) string {
+	if len(rules) == 0 {
+		return string(outcome)
+	}
+	return string(outcome) + " by " + strings.Join(rules, ", ")
+}
+
+// changes returns what is in one list alone, marked by - and +.
+func changes(want, got []string) []string {
+	var list []string
+	for _, text := range want {
+		if !slices.Contains(got, text) {
+			list = append(list, "- "+text)
+		}
+	}
+	for _, text := range got {
+		if !slices.Contains(want, text) {
+			list = append(list, "+ "+text)
+		}
+	}
+	return list
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// caseIndex returns an index that knows the scene of a case and the object as it was.
+func caseIndex(c suite.Case, rules []string) (*policy.Index, error) {
+	config, err := policy.ParseConfig(policy.Source{File: "FenceConfig", Rules: rules}, c.Config)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: %w", c.File, c.Line, err)
+	}
+	known := c.Scene
+	if c.Old != nil {
+		known = append(known[:len(known):len(known)], *c.Old)
+	}
+	manifests := make([]manifest, len(known))
+	for i, d := range known {
+		if manifests[i], err = manifestOf(c, d); err != nil {
+			return nil, err
+		}
+	}
+	return indexOf(manifests, config)
+}
+
+func manifestOf(c suite.Case, d suite.Document) (manifest, error) {
+	m := manifest{place: place{File: c.File, Line: d.Line}, json: d.JSON}
+	if err := json.Unmarshal(d.JSON, &m.PartialObjectMetadata); err != nil {
+		return manifest{}, fmt.Errorf("%s: %s must be a Kubernetes object: %w", m.place, d.Title(), err)
+	}
+	if m.Namespace == "" && !object.ClusterScoped(m.Kind) {
+		m.Namespace = "default"
+	}
+	return m, nil
+}
