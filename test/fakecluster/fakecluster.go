@@ -161,7 +161,8 @@ func (c *Cluster) Get(t testing.TB, gvk schema.GroupVersionKind, namespace, name
 	return u
 }
 
-// Writes returns what was written since it was called last: when, since the cluster is there, how, and what.
+// Writes returns what was written since it was called last: when, by the age of the cluster to a tenth of a second, how, and
+// what.
 func (c *Cluster) Writes() []string {
 	writes := c.writes
 	c.writes = nil
@@ -186,7 +187,7 @@ func (c *Cluster) log(verb string, o client.Object) {
 	if _, ok := o.(*corev1.ConfigMap); ok {
 		kind = object.KindConfigMap
 	}
-	c.writes = append(c.writes, fmt.Sprintf("%v %s %s %s/%s", time.Since(c.start), verb, kind, o.GetNamespace(), o.GetName()))
+	c.writes = append(c.writes, fmt.Sprintf("%v %s %s %s/%s", time.Since(c.start).Round(100*time.Millisecond), verb, kind, o.GetNamespace(), o.GetName()))
 }
 
 func (c *Cluster) stamp(o client.Object) {
