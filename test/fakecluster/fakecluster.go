@@ -31,6 +31,7 @@ import (
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -71,7 +72,7 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 		t.Fatal(err)
 	}
 	kinds, builder := Kinds(), fake.NewClientBuilder()
-	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{kinds.Rule.GroupVersion(), corev1.SchemeGroupVersion})
 	mapper.Add(kinds.Rule, meta.RESTScopeNamespace)
 	mapper.Add(kinds.Route, meta.RESTScopeNamespace)
 	for _, kind := range []string{object.KindService, object.KindNamespace, object.KindConfigMap, object.KindPod} {
@@ -97,7 +98,7 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 // Config parses a FenceConfig of which everything but apiVersion and kind is given.
 func Config(t testing.TB, text string) *policy.Config {
 	t.Helper()
-	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+text))
+	config, err := policy.ParseConfig(policy.Source{Rules: leak.IDs(leak.Rules())}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,14 +311,18 @@ func (c *Cluster) take(u *unstructured.Unstructured) {
 	switch u.GetKind() {
 	case object.KindNamespace:
 		c.Index.SetNamespace(u.GetName(), u.GetLabels())
-	case object.KindService:
-		c.Index.SetService(host, u.GetAnnotations())
-	case object.KindDestinationRule, object.KindVirtualService:
+	case object.KindService, object.KindDestinationRule, object.KindVirtualService:
 		raw, err := json.Marshal(u.Object)
 		if err != nil {
 			return
 		}
-		if o, err := object.Decode(u.GetKind(), raw); err == nil {
+		o, err := object.Decode(u.GetKind(), raw)
+		switch {
+		case err != nil:
+		case o.Service != nil:
+			c.Index.SetService(host, u.GetAnnotations())
+			c.Index.SetServiceSpec(host, *o.Service)
+		default:
 			c.Index.SetObject(o)
 		}
 	}
