@@ -6,6 +6,7 @@ package fakecluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,7 +73,11 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 	if c.Metrics, err = metric.New(c.Registry); err != nil {
 		t.Fatal(err)
 	}
-	kinds, builder := Kinds(), fake.NewClientBuilder()
+	scheme := runtime.NewScheme() // of its own, because the client adds Istio's kinds to it
+	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	kinds, builder := Kinds(), fake.NewClientBuilder().WithScheme(scheme)
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{kinds.Rule.GroupVersion(), corev1.SchemeGroupVersion})
 	mapper.Add(kinds.Rule, meta.RESTScopeNamespace)
 	mapper.Add(kinds.Route, meta.RESTScopeNamespace)
