@@ -24,9 +24,9 @@ type Request struct {
 	Raw []byte
 	// Old is what it replaces, in JSON; empty on creation.
 	Old []byte
-	// Deleted says that the object goes.
+	// Deleted reports whether the object goes.
 	Deleted bool
-	// Writer is the name of the user who asks, and Own says that it is meshfence itself.
+	// Writer is the name of the user who asks, and Own reports whether it is meshfence itself.
 	Writer string
 	Own    bool
 }
@@ -149,9 +149,9 @@ func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 	return leak.Weigh(findings, view, now), nil
 }
 
-// untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
+// untouched reports whether mutation changes nothing, where that shows without decoding: unless subset is the only
 // active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
-// share must then stand in it as it is or with some of its letters escaped.
+// share must then be in it as it is or with some of its letters escaped.
 func untouched(s Request, config *policy.Config) bool {
 	return s.Kind == object.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))

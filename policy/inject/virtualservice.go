@@ -17,9 +17,9 @@ type routeEditor struct {
 	route    *object.VirtualService
 	view     *policy.View
 	config   *policy.Config
-	// ours are the routes that an earlier admission appended and that stand as it did.
+	// ours are the routes that an earlier admission appended and that are still as it left them.
 	ours standing
-	// beside says that a companion has the sections of which the VirtualService has no route.
+	// beside reports whether a companion has the sections of which the VirtualService has no route.
 	beside bool
 }
 
@@ -46,7 +46,7 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 	return e.Plan
 }
 
-// destinations gives the destinations of a person's routes the reserved subset, or takes it from them.
+// destinations gives the destinations of a user's routes the reserved subset, or takes it from them.
 func (e *routeEditor) destinations() {
 	for path, destination := range e.route.Destinations() {
 		if destination.Subset != "" && destination.Subset != policy.ReservedSubset || e.ours.holds(path) {
@@ -87,7 +87,7 @@ func (e *routeEditor) message(appends bool) string {
 	return ""
 }
 
-// byFlagger says that Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
+// byFlagger reports whether Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
 // differs writes it again with its first weights (reconcileVirtualService in its pkg/router/istio.go): every canary
 // would be back at 100 and 0 at every tick.
 func (e *routeEditor) byFlagger() bool {

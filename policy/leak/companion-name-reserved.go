@@ -35,7 +35,7 @@ func companionNameReserved() Rule {
 			case !named, o.Own, slices.Contains(deleters(), o.Writer), exempt(host.Namespace, view.Config()):
 				return nil
 			case o.Writer == "" && inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels):
-				return nil // one that stands
+				return nil // one that exists
 			}
 			return []breach{{
 				path:  []string{"metadata", "name"},

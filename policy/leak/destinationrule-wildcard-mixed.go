@@ -44,7 +44,7 @@ func destinationRuleWildcardMixed() Rule {
 	}
 }
 
-// yields reports whether the rule for the exact host, of a person or the companion, wins against a wildcard for every
+// yields reports whether the rule for the exact host, of a user or the companion, wins against a wildcard for every
 // client: in the Namespace of the Services the more specific host does, and Istio looks into its root Namespace last,
 // at those that other Namespaces see (destinationRule and setDestinationRules in Istio's pilot/pkg/model/push_context.go).
 func yields(o *object.Object, view *policy.View) bool {

@@ -108,7 +108,7 @@ func newAddresses(o Write) []string {
 	return slices.DeleteFunc(addresses, func(address string) bool { return old[address] })
 }
 
-// keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
+// keptByController reports whether what is says that a controller of Kubernetes wrote it. The controllers mirror
 // no Endpoints but those of a Service without selector.
 func keptByController(o *object.Object, host hostname.Host, view *policy.View) bool {
 	switch manager := o.Metadata.Labels[discoveryv1.LabelManagedBy]; {

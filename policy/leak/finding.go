@@ -18,7 +18,7 @@ type Finding struct {
 	// Object is where it was found, and Labels are its labels.
 	Object object.Key
 	Labels map[string]string
-	// Elsewhere says that another object is written than that in which it was found.
+	// Elsewhere reports whether another object is written than that in which it was found.
 	Elsewhere bool
 	// Path leads to the field.
 	Path object.Path

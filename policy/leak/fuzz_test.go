@@ -51,7 +51,7 @@ func populated(t testing.TB) []*policy.Index {
 }
 
 // FuzzGuard: no rule panics, whatever the object, what it replaces and who writes; the same request gets the same
-// findings, each of which can be answered with; and who writes again what stands is told nothing.
+// findings, each of which can be answered with; and who writes again what exists is told nothing.
 func FuzzGuard(f *testing.F) {
 	kinds := viewKinds()
 	for i, c := range load(f) {

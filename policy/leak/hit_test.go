@@ -51,7 +51,7 @@ func TestFindingsAreCapped(t *testing.T) {
 	}
 }
 
-// TestCappedUpdate: what stood before is told from what comes in whatever their number.
+// TestCappedUpdate: what was there before is told from what comes in whatever their number.
 func TestCappedUpdate(t *testing.T) {
 	t.Parallel()
 	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")

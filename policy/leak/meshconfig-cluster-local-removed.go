@@ -10,7 +10,7 @@ import (
 )
 
 // meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
-// although admission has mended what it could: another mutator took it out again, or the text cannot be edited
+// although admission has fixed what it could: another mutator took it out again, or the text cannot be edited
 // [F1, F2]. Every ConfigMap that the FenceConfig lists holds all entries, so whichever of them istiod prefers, the
 // shared one included, is judged by itself. Its deletion is only warned of, so that Istio can be uninstalled.
 func meshConfigClusterLocalRemoved() Rule {
@@ -78,7 +78,7 @@ func deletedMeshConfig(o *object.Object, view *policy.View) []breach {
 // unheldHosts are the strict hosts and wildcards that a mesh config does not keep in the client's cluster.
 type unheldHosts struct {
 	hosts []string
-	// reason says why admission cannot mend it; nil where it can.
+	// reason says why admission cannot fix it; nil where it can.
 	reason error
 }
 

@@ -11,7 +11,7 @@ import (
 // same name in other clusters.
 type foreignMeshAnnotation struct {
 	key string
-	// joins says whether it does so with that value.
+	// joins reports whether it does so with that value.
 	joins func(value string) bool
 }
 

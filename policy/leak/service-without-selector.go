@@ -7,7 +7,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// serviceWithoutSelector refuses a strict Service whose endpoints nobody but people writes [E1].
+// serviceWithoutSelector refuses a strict Service whose endpoints nobody but users writes [E1].
 func serviceWithoutSelector() Rule {
 	return Rule{
 		ID:      "service-without-selector",

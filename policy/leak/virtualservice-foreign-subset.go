@@ -62,7 +62,7 @@ func newForeignSubsets(view *policy.View) *foreignSubsets {
 }
 
 // of says what is wrong with a subset of a host that is of another cluster; empty for any other. One without a cluster
-// label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
+// label is fixed in its DestinationRule, and one that is nowhere defined reaches nothing.
 func (f *foreignSubsets) of(host, subset string) string {
 	if policy.IsReservedSubset(subset) {
 		return fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset)

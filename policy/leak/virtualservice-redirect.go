@@ -73,7 +73,7 @@ func sentOnByDelegates(o *object.Object, host policy.FencedHost, view *policy.Vi
 	return found
 }
 
-// authorityIsStrict says that a name with or without a port is one by which a strict Service is asked for.
+// authorityIsStrict reports whether a name with or without a port is one by which a strict Service is asked for.
 func authorityIsStrict(authority, namespace string, view *policy.View) bool {
 	if host, _, err := net.SplitHostPort(authority); err == nil {
 		authority = host

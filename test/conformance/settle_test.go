@@ -129,7 +129,7 @@ func (s *scene) readEndpoints(ctx context.Context, o *unstructured.Unstructured)
 	return nil
 }
 
-// replaced says which companion still stands beside a person's object of its kind for the host.
+// replaced says which companion still is beside a user's object of its kind for the host.
 func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructured) error {
 	for _, o := range stored {
 		hosts, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hosts")

@@ -64,12 +64,12 @@ func startCompanions(t *testing.T, config, service string, o controller.Options)
 	return c
 }
 
-// both returns nil where both companions stand.
+// both returns nil where both companions are.
 func (c *companions) both(ctx context.Context) error {
 	return errors.Join(c.read(ctx, c.rule), c.read(ctx, c.route))
 }
 
-// none returns nil where neither stands.
+// none returns nil where neither is.
 func (c *companions) none(ctx context.Context) error {
 	return errors.Join(c.gone(ctx, c.rule), c.gone(ctx, c.route))
 }
@@ -360,7 +360,7 @@ func TestCompanionNameIsTaken(t *testing.T) {
 	})
 }
 
-// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which another policy
+// TestCompanionRouteWaits has a rule without the reserved subset, which was before meshfence and which another policy
 // keeps as it is: a route to the subset would end every call with 503.
 func TestCompanionRouteWaits(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
@@ -434,7 +434,7 @@ func TestCompanionsGoWithTheService(t *testing.T) {
 	}
 }
 
-// TestCompanionRuleOutlastsRoutes loosens a fence while a person's route leads to the reserved subset.
+// TestCompanionRuleOutlastsRoutes loosens a fence while a user's route leads to the reserved subset.
 func TestCompanionRuleOutlastsRoutes(t *testing.T) {
 	for fence, after := range map[string]func(*companions, context.Context) error{
 		"none": (*companions).none,
