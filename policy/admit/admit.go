@@ -84,13 +84,13 @@ func Judge(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak
 	if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
 		return verdict, err
 	}
-	existing, err := s.weigh(guard.Existing, view, now)
+	existing, err := s.judge(guard.Existing, view, now)
 	return verdict.And(existing), err
 }
 
 // Validate does the same for the object alone, where all others are judged as well.
 func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
-	return s.weigh(guard.Judge, view, now)
+	return s.judge(guard.Judge, view, now)
 }
 
 // Created is what admission makes of the creation of an object.
@@ -127,7 +127,7 @@ func Create(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods,
 	return created, err
 }
 
-func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
+func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
 	obj, err := s.decode(s.Raw)
 	if err != nil {
 		return leak.Verdict{}, err
@@ -146,7 +146,7 @@ func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 	if len(findings) == 0 {
 		return leak.Verdict{}, nil
 	}
-	return leak.Weigh(findings, view, now), nil
+	return leak.Sort(findings, view, now), nil
 }
 
 // untouched reports whether mutation changes nothing, where that shows without decoding: unless subset is the only

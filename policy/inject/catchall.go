@@ -57,16 +57,16 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		switch {
 		case e.byFlagger() && t.alone:
 			e.lacks(section.name, t.host, "which admission adds to nothing that Flagger keeps")
-			e.Gaps[len(e.Gaps)-1].Mend = e.mend()
+			e.Gaps[len(e.Gaps)-1].Fix = e.fix()
 		case e.byFlagger():
 		case t.sole && routes != nil:
 			wanted[section.name] = routes
 		case t.alone && t.sole:
 			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
-			e.Gaps[len(e.Gaps)-1].Mend = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
+			e.Gaps[len(e.Gaps)-1].Fix = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
 		case t.alone:
 			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service")
-			e.Gaps[len(e.Gaps)-1].Mend = "write one VirtualService for each"
+			e.Gaps[len(e.Gaps)-1].Fix = "write one VirtualService for each"
 		}
 	}
 	return t, wanted

@@ -170,7 +170,7 @@ func speechOf(ports []corev1.ServicePort) policy.Speech {
 // OwnSections lists the sections of which a VirtualService has a route that admission did not append.
 func OwnSections(o *object.Object) []string {
 	recorded := parseRoutes(o.Metadata.Annotations[policy.InjectedAnnotation]).Routes
-	own := standingRoutes(o.VirtualService, &recorded).without(o.VirtualService)
+	own := presentRoutes(o.VirtualService, &recorded).without(o.VirtualService)
 	var names []string
 	for section, routes := range map[string]int{sectionHTTP: len(own.HTTP), sectionTLS: len(own.TLS), sectionTCP: len(own.TCP)} {
 		if routes > 0 {

@@ -109,7 +109,7 @@ type Gap struct {
 	// Must completes the sentence "<field> must ...".
 	Must string
 	// Fix says what helps, where it is not to send the object through admission again.
-	Mend string
+	Fix string
 	// Repaired reports whether an edit closes it.
 	Repaired bool
 	// Blocked reports whether a user's setting is in the way, which admission leaves to that user.

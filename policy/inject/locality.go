@@ -87,7 +87,7 @@ func (e *ruleEditor) leave(l level, had added, has *added) {
 	}
 	path := l.at("loadBalancer", "localityLbSetting", "distribute")
 	e.gap(policy.Locality, path, value, l.id, fmt.Sprintf("%s, but %s", toOwn, e.unknown))
-	e.Gaps[len(e.Gaps)-1].Mend = "apply the object again once they are known"
+	e.Gaps[len(e.Gaps)-1].Fix = "apply the object again once they are known"
 }
 
 // ours reports whether the level holds the distribute that an earlier admission put there.

@@ -72,12 +72,12 @@ func parseRoutes(value string) readRecord {
 	return r
 }
 
-// standing lists the indexes of appended routes in each section, the last one first.
-type standing map[string][]int
+// present lists the indexes of appended routes in each section, the last one first.
+type present map[string][]int
 
-// standingRoutes finds recorded routes.
-func standingRoutes(vs, recorded *object.VirtualService) standing {
-	return standing{
+// presentRoutes finds recorded routes.
+func presentRoutes(vs, recorded *object.VirtualService) present {
+	return present{
 		sectionHTTP: find(vs.HTTP, recorded.HTTP),
 		sectionTLS:  find(vs.TLS, recorded.TLS),
 		sectionTCP:  find(vs.TCP, recorded.TCP),
@@ -115,7 +115,7 @@ func find[Route any](routes, recorded []Route) (found []int) {
 func route(section string, i int) []string { return []string{"spec", section, strconv.Itoa(i)} }
 
 // holds reports whether a path leads into one of the routes.
-func (s standing) holds(path object.Path) bool {
+func (s present) holds(path object.Path) bool {
 	i, err := strconv.Atoi(path[2])
 	return err == nil && among(s[path[1]], i)
 }
@@ -127,7 +127,7 @@ func among(list []int, i int) bool {
 }
 
 // end reports whether the sections end with the routes, as many as are wanted.
-func (s standing) end(vs *object.VirtualService, wanted appended) bool {
+func (s present) end(vs *object.VirtualService, wanted appended) bool {
 	for section, length := range map[string]int{sectionHTTP: len(vs.HTTP), sectionTLS: len(vs.TLS), sectionTCP: len(vs.TCP)} {
 		ours := s[section]
 		if len(ours) != len(wanted[section]) || len(ours) > 0 && ours[len(ours)-1] != length-len(ours) {
@@ -138,7 +138,7 @@ func (s standing) end(vs *object.VirtualService, wanted appended) bool {
 }
 
 // without returns a VirtualService as a user wrote it.
-func (s standing) without(vs *object.VirtualService) *object.VirtualService {
+func (s present) without(vs *object.VirtualService) *object.VirtualService {
 	own := *vs
 	own.HTTP, own.TLS, own.TCP = except(vs.HTTP, s[sectionHTTP]), except(vs.TLS, s[sectionTLS]), except(vs.TCP, s[sectionTCP])
 	return &own

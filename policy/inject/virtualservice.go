@@ -18,7 +18,7 @@ type routeEditor struct {
 	view     *policy.View
 	config   *policy.Config
 	// ours are the routes that an earlier admission appended and that are still as it left them.
-	ours standing
+	ours present
 	// beside reports whether a companion has the sections of which the VirtualService has no route.
 	beside bool
 }
@@ -32,13 +32,13 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 	had := parseRoutes(annotations[policy.InjectedAnnotation])
 	e := routeEditor{
 		metadata: o.Metadata, route: o.VirtualService, view: view, config: view.Config(),
-		ours: standingRoutes(o.VirtualService, &had.Routes),
+		ours: presentRoutes(o.VirtualService, &had.Routes),
 	}
 	e.destinations()
 	t, wanted := e.lacking()
 	has := routeRecord{Routes: wanted}
 	want := parseRoutes(has.String())
-	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, standingRoutes(e.route, &want.Routes), slices.Equal) {
+	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, presentRoutes(e.route, &want.Routes), slices.Equal) {
 		e.replace(wanted, t)
 	}
 	has.note(e.suppress(annotations[analyzeSuppress], e.message(len(wanted) > 0), had.message()))
@@ -68,7 +68,7 @@ func (e *routeEditor) destinations() {
 				At:    fmt.Sprintf("destination %s", host),
 				Host:  match.Host(policy.Strict),
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
-				Mend:  e.mend(),
+				Fix:   e.fix(),
 			})
 		case !wanted && destination.Subset != "":
 			e.remove(slices.Concat(path, []string{"subset"}), 0)
@@ -94,8 +94,8 @@ func (e *routeEditor) byFlagger() bool {
 	return e.route.Owner != nil && e.route.Owner.Group() == object.GroupFlagger
 }
 
-// mend is what helps where admission adds nothing; empty where it does.
-func (e *routeEditor) mend() string {
+// fix is what helps where admission adds nothing; empty where it does.
+func (e *routeEditor) fix() string {
 	if !e.byFlagger() {
 		return ""
 	}

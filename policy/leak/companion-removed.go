@@ -37,7 +37,7 @@ func companionRemoved() Rule {
 		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "the host's clients are sent to every cluster",
+		Otherwise: "the host's clients are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
 			switch {
 			case o.Own:

@@ -27,10 +27,10 @@ func destinationRuleExport() Rule {
 			"choose.",
 		Fix: "In the namespace of the Service leave exportTo out, or put \"*\" into it. In another namespace keep a " +
 			"rule without a workloadSelector beside the one that has one.",
-		Rows:     []string{"B3", "B5", "B6"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "clients that no rule applies to are sent to every cluster",
+		Rows:      []string{"B3", "B5", "B6"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "clients that no rule applies to are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {

@@ -47,8 +47,8 @@ func (r Rule) finding(o *object.Object, b breach) Finding {
 		Value:    b.value,
 		Host:     b.host,
 		Must:     b.must,
-		Why:      cmp.Or(b.leaks, r.Leaks),
-		Fix:      cmp.Or(b.mend, r.Mend),
+		Why:      cmp.Or(b.otherwise, r.Otherwise),
+		Fix:      cmp.Or(b.instead, r.Instead),
 		excuses:  b.excuses,
 	}
 	if b.unsure {

@@ -122,7 +122,7 @@ func wellFormed(t *testing.T, w leak.Write, findings []leak.Finding, view *polic
 			t.Errorf("finding %+v", f)
 		}
 	}
-	v := leak.Weigh(findings, view, time.Unix(0, 0))
+	v := leak.Sort(findings, view, time.Unix(0, 0))
 	if got := len(v.Denied) + len(v.Warned) + len(v.Audited) + len(v.Exempted); got != len(findings) {
 		t.Errorf("%d findings get %d verdicts", len(findings), got)
 	}

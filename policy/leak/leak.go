@@ -27,7 +27,7 @@ type Rule struct {
 	// Summary says what the rule is about, in one sentence.
 	Summary string
 	// Why says in whole sentences what happens otherwise, and Fix what to write instead. They are for the page of the
-	// rule; Leaks, Fix and Loosen are the parts of its messages.
+	// rule; Otherwise, Instead and Loosen are the parts of its messages.
 	Why, Fix string
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
@@ -42,9 +42,9 @@ type Rule struct {
 	// Severity is that of its findings.
 	Severity Severity
 	// Leaks says what gets out, as the end of the sentence "otherwise ...".
-	Leaks string
+	Otherwise string
 	// Fix says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
-	Mend, Loosen string
+	Instead, Loosen string
 
 	check func(Write, *policy.View) []breach
 }
@@ -77,8 +77,8 @@ type breach struct {
 	host policy.FencedHost
 	// must completes the sentence "<field> must ...".
 	must string
-	// leaks and fix replace what the rule says, where that would not be true of this breach.
-	leaks, mend string
+	// otherwise and instead replace what the rule says, where that would not be true of this breach.
+	otherwise, instead string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
 	// repaired reports whether admission closes it when the object is written, and so the backfill without that.

@@ -28,8 +28,8 @@ func meshConfigClusterLocalRemoved() Rule {
 		Kinds:     []string{object.KindConfigMap},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "clients in this cluster are sent to other clusters",
-		Mend:      "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
+		Otherwise: "clients in this cluster are sent to other clusters",
+		Instead:   "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			if !config.Holds.Has(policy.MeshConfig) || o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {

@@ -34,11 +34,11 @@ func workloadEntryJoinsFencedService() Rule {
 			"without a locality.",
 		Fix: "Change a label that the Service selects. For a workload of this cluster add an exemption to the " +
 			"FenceConfig.",
-		Rows:     []string{"D5", "D6", "D7", "D14"},
-		Kinds:    []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
-		Severity: Deny,
-		Leaks:    "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
-		Mend:     "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
+		Rows:      []string{"D5", "D6", "D7", "D14"},
+		Kinds:     []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
+		Severity:  Deny,
+		Otherwise: "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
+		Instead:   "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
 		check: func(o Write, view *policy.View) []breach {
 			b, joins := joining(o.Object, view)
 			if !joins || keptOut(o.Object, view) || registered(o, b, view) {
