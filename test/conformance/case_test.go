@@ -53,9 +53,9 @@ type row struct {
 	// Spared are the holds under which the row leaks but not this variant of it. The guard may refuse it.
 	Spared []string `json:"spared"`
 	// Before are the objects that are already, with which the host is held.
-	Before []object `json:"before"`
+	Before []manifest `json:"before"`
 	// Leak are the objects that let the traffic out.
-	Leak []object `json:"leak"`
+	Leak []manifest `json:"leak"`
 	// AnyOrder reports whether each of them alone is harmless, and that the guard refuses the one that comes last, whichever
 	// that is.
 	AnyOrder bool `json:"anyOrder"`
@@ -64,7 +64,7 @@ type row struct {
 	// Rules are the ids of rules that judge it beside those of the row.
 	Rules []string `json:"rules"`
 	// Neighbour are objects of the same shape that let nothing out.
-	Neighbour []object `json:"neighbour"`
+	Neighbour []manifest `json:"neighbour"`
 
 	name string
 	leak.Row
@@ -80,14 +80,14 @@ type probe struct {
 	SNI string `json:"sni"`
 }
 
-// object is one object.
-type object map[string]any
+// manifest is one object.
+type manifest map[string]any
 
 // The annotations of an object.
 const (
 	// inCluster is the cluster that it goes into: the first unless set.
 	inCluster = "conformance/cluster"
-	// deleted has it deleted, if it is.
+	// deleted has it deleted, if it exists.
 	deleted = "conformance/deleted"
 	// replaced has it written over the one that exists, by a client that does not apply.
 	replaced = "conformance/replaced"
@@ -175,7 +175,7 @@ func TestRows(t *testing.T) {
 }
 
 // expand returns objects with words in the place of $NAME. Every word must be known.
-func expand(objects []object, namespace string, word func(string) (string, bool)) ([]*unstructured.Unstructured, error) {
+func expand(objects []manifest, namespace string, word func(string) (string, bool)) ([]*unstructured.Unstructured, error) {
 	expanded := make([]*unstructured.Unstructured, len(objects))
 	for i, o := range objects {
 		var encoded bytes.Buffer

@@ -122,7 +122,7 @@ func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 // ground returns what stands in every scene, in both clusters.
 func (s *scene) ground(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	var objects []object
+	var objects []manifest
 	if err := yaml.UnmarshalStrict([]byte(ground), &objects); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func (s *scene) text(text string) string {
 
 func (s *scene) host() string { return "reviews." + s.namespace + ".svc.cluster.local" }
 
-func (s *scene) expand(t *testing.T, objects []object) []*unstructured.Unstructured {
+func (s *scene) expand(t *testing.T, objects []manifest) []*unstructured.Unstructured {
 	t.Helper()
 	expanded, err := expand(objects, s.namespace, func(word string) (string, bool) {
 		value, ok := s.words[word]

@@ -172,7 +172,7 @@ func apply(ctx context.Context, resource dynamic.ResourceInterface, o *unstructu
 	return resource.ApplyStatus(ctx, o.GetName(), o, options)
 }
 
-// remove deletes an object, if it is.
+// remove deletes an object, if it exists.
 func remove(ctx context.Context, resource dynamic.ResourceInterface, o *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	err := resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: dryRun})
 	if apierrors.IsNotFound(err) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -266,6 +267,53 @@ spec: {hosts: [%s], http: [{route: [{destination: {host: reviews}}]}]}
 		}
 	}
 	eventually(t, "the companions return", c.both)
+}
+
+// TestCompanionsShareWithRoutes has a VirtualService that takes the place of a companion for requests alone: nothing is put
+// into it, and the companion has what it has no routes for.
+func TestCompanionsShareWithRoutes(t *testing.T) {
+	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "9080}", "9080}, {name: tcp, port: 9090}", 1), quickly)
+	eventually(t, "the companions stand", c.both)
+	routes := func(sections string) {
+		c.apply(t, c.namespace, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mine}
+spec: {hosts: [%s], %s}
+`, c.host(), sections))
+	}
+	companion := func(want ...string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if err := c.read(ctx, c.route); err != nil {
+				return err
+			}
+			spec, _, _ := unstructured.NestedMap(c.route.Object, "spec")
+			got := slices.DeleteFunc(slices.Sorted(maps.Keys(spec)), func(field string) bool { return field == "hosts" || field == "exportTo" })
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("sections %v, want %v", got, want)
+			}
+			return nil
+		}
+	}
+	const (
+		http = "http: [{route: [{destination: {host: reviews}}]}]"
+		tcp  = "tcp: [{route: [{destination: {host: reviews}}]}]"
+	)
+	routes(http)
+	eventually(t, "the companion leaves the requests alone", companion("tcp", "tls"))
+	mine := istio(object.KindVirtualService, c.namespace, "mine")
+	if err := c.read(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	if spec, _, _ := unstructured.NestedMap(mine.Object, "spec"); len(spec) != 2 {
+		t.Errorf("something is put into the VirtualService: %v", spec)
+	}
+	routes(http + ", " + tcp)
+	eventually(t, "the companion leaves TCP alone, too", companion("tls"))
+	if err := c.Delete(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the companion takes everything", companion("http", "tcp", "tls"))
 }
 
 // TestCompanionsStayBeside has objects in the namespace that do not take the place of a companion.
