@@ -6,6 +6,7 @@ package fakecluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -31,6 +33,7 @@ import (
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -70,8 +73,12 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 	if c.Metrics, err = metric.New(c.Registry); err != nil {
 		t.Fatal(err)
 	}
-	kinds, builder := Kinds(), fake.NewClientBuilder()
-	mapper := meta.NewDefaultRESTMapper(nil)
+	scheme := runtime.NewScheme() // of its own, because the client adds Istio's kinds to it
+	if err := errors.Join(corev1.AddToScheme(scheme), discoveryv1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	kinds, builder := Kinds(), fake.NewClientBuilder().WithScheme(scheme)
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{kinds.Rule.GroupVersion(), corev1.SchemeGroupVersion})
 	mapper.Add(kinds.Rule, meta.RESTScopeNamespace)
 	mapper.Add(kinds.Route, meta.RESTScopeNamespace)
 	for _, kind := range []string{object.KindService, object.KindNamespace, object.KindConfigMap, object.KindPod} {
@@ -97,7 +104,7 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 // Config parses a FenceConfig of which everything but apiVersion and kind is given.
 func Config(t testing.TB, text string) *policy.Config {
 	t.Helper()
-	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+text))
+	config, err := policy.ParseConfig(policy.Source{Rules: leak.IDs(leak.Rules())}, []byte("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\n"+text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +168,8 @@ func (c *Cluster) Get(t testing.TB, gvk schema.GroupVersionKind, namespace, name
 	return u
 }
 
-// Writes returns what was written since it was called last: when, since the cluster is there, how, and what.
+// Writes returns what was written since it was called last: when, by the age of the cluster to a tenth of a second, how, and
+// what.
 func (c *Cluster) Writes() []string {
 	writes := c.writes
 	c.writes = nil
@@ -186,7 +194,7 @@ func (c *Cluster) log(verb string, o client.Object) {
 	if _, ok := o.(*corev1.ConfigMap); ok {
 		kind = object.KindConfigMap
 	}
-	c.writes = append(c.writes, fmt.Sprintf("%v %s %s %s/%s", time.Since(c.start), verb, kind, o.GetNamespace(), o.GetName()))
+	c.writes = append(c.writes, fmt.Sprintf("%v %s %s %s/%s", time.Since(c.start).Round(100*time.Millisecond), verb, kind, o.GetNamespace(), o.GetName()))
 }
 
 func (c *Cluster) stamp(o client.Object) {
@@ -309,14 +317,18 @@ func (c *Cluster) take(u *unstructured.Unstructured) {
 	switch u.GetKind() {
 	case object.KindNamespace:
 		c.Index.SetNamespace(u.GetName(), u.GetLabels())
-	case object.KindService:
-		c.Index.SetService(host, u.GetAnnotations())
-	case object.KindDestinationRule, object.KindVirtualService:
+	case object.KindService, object.KindDestinationRule, object.KindVirtualService:
 		raw, err := json.Marshal(u.Object)
 		if err != nil {
 			return
 		}
-		if o, err := object.Decode(u.GetKind(), raw); err == nil {
+		o, err := object.Decode(u.GetKind(), raw)
+		switch {
+		case err != nil:
+		case o.Service != nil:
+			c.Index.SetService(host, u.GetAnnotations())
+			c.Index.SetServiceSpec(host, *o.Service)
+		default:
 			c.Index.SetObject(o)
 		}
 	}
