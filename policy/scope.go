@@ -52,7 +52,7 @@ func (l namespaceLabels) Lookup(key string) (string, bool) {
 	return value, ok
 }
 
-// Has says whether there is such a label.
+// Has reports whether there is such a label.
 func (l namespaceLabels) Has(key string) bool {
 	_, ok := l.Lookup(key)
 	return ok

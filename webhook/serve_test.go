@@ -37,7 +37,7 @@ var today = time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC)
 
 const install = "meshfence-system"
 
-// fenced fences namespace shop, where a Service reviews stands; default/web is not fenced.
+// fenced fences namespace shop, where a Service reviews is; default/web is not fenced.
 const fenced = `
 apiVersion: config.meshfence.io/v1alpha1
 kind: FenceConfig

@@ -34,7 +34,7 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
-	// inline is a FenceConfig that counts before all others, and inlineSource says where it stands.
+	// inline is a FenceConfig that counts before all others, and inlineSource says where it is.
 	inline       []byte
 	inlineSource string
 }

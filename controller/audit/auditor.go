@@ -155,7 +155,7 @@ func (a *Auditor) Service(service *corev1.Service) (Result, error) {
 func (a *Auditor) weigh(o *object.Object, findings []leak.Finding, view *policy.View) Result {
 	s := Result{Key: o.Key(), UID: o.Metadata.UID}
 	if len(findings) > 0 {
-		s.Verdict = leak.Weigh(findings, view, a.Now())
+		s.Verdict = leak.Sort(findings, view, a.Now())
 	}
 	return s
 }

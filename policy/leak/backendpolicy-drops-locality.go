@@ -24,11 +24,11 @@ func backendPolicyDropsLocality() Rule {
 			"this cluster. A policy for the whole Service adds only its tls.",
 		Fix: "Leave sectionName out, so that the policy is for every port, or set tls in portLevelSettings of a " +
 			"DestinationRule of your own.",
-		Rows:     []string{"B15"},
-		Kinds:    []string{object.KindBackendTLSPolicy},
-		Severity: Deny,
-		Leaks:    "clients of that port are sent to every cluster",
-		Mend:     "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",
+		Rows:      []string{"B15"},
+		Kinds:     []string{object.KindBackendTLSPolicy},
+		Severity:  Deny,
+		Otherwise: "clients of that port are sent to every cluster",
+		Instead:   "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",
 		check: func(o Write, view *policy.View) []breach {
 			if strings.EqualFold(o.Metadata.Annotations[ignorePolicy], "true") {
 				return nil

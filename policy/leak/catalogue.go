@@ -15,11 +15,11 @@ type Row struct {
 	// Stops are the holds that keep the traffic in whatever the object says. A rule is silent where they stop all
 	// of its rows.
 	Stops policy.Holds
-	// Repairs are the holds that keep it in because admission or the controller mends the object.
+	// Repairs are the holds that keep it in because admission or the controller fixes the object.
 	Repairs policy.Holds
 	// Reason says why nothing more is needed or possible; empty where holds and rules close the row.
 	Reason string
-	// Harmless says that nothing gets out, for the Reason given.
+	// Harmless reports whether nothing gets out, for the Reason given.
 	Harmless bool
 	// Shown names the tests, as package and function, beside the case of the row in test/conformance.
 	Shown []string

@@ -37,7 +37,7 @@ func companionRemoved() Rule {
 		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "the host's clients are sent to every cluster",
+		Otherwise: "the host's clients are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
 			switch {
 			case o.Own:
@@ -83,7 +83,7 @@ func deletedCompanion(o Write, view *policy.View) []breach {
 	}}
 }
 
-// needsCompanion says that a Service has a companion of that kind where nobody wrote such an object for it.
+// needsCompanion reports whether a Service has a companion of that kind where nobody wrote such an object for it.
 func needsCompanion(kind string, host hostname.Host, view *policy.View) bool {
 	companions := inject.CompanionsOf(host, nil, view)
 	if kind == object.KindVirtualService {

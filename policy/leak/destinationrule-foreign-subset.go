@@ -22,12 +22,12 @@ func destinationRuleForeignSubset() Rule {
 		Why: "The label topology.istio.io/cluster chooses endpoints by their cluster. A route to the subset then " +
 			"sends every request to that other cluster. A subset that no client of this cluster is sent to " +
 			"passes.",
-		Fix:      "Remove the label. Admission adds the label of this cluster.",
-		Rows:     []string{"B8"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "routes to the subset send traffic to another cluster",
-		Mend:     "remove the label, and admission adds the right one",
+		Fix:       "Remove the label. Admission adds the label of this cluster.",
+		Rows:      []string{"B8"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "routes to the subset send traffic to another cluster",
+		Instead:   "remove the label, and admission adds the right one",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {

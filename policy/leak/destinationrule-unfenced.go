@@ -15,12 +15,12 @@ func destinationRuleUnfenced() Rule {
 		Why: "Istio does not merge the rules of different namespaces: the one that it takes must hold by itself. " +
 			"Admission adds what is missing. If it is still missing when the object is validated, another " +
 			"webhook took it out again, or the mutating webhook was not asked.",
-		Fix:      "Let no other webhook take out what admission adds. The controller brings existing rules in line.",
-		Rows:     []string{"B1", "B2", "B4", "B6", "B8", "B9", "B10"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "clients that this rule applies to are sent to every cluster",
-		Mend:     "let no other webhook take out what admission adds; what stands without it is brought in line by the controller",
+		Fix:       "Let no other webhook take out what admission adds. The controller brings existing rules in line.",
+		Rows:      []string{"B1", "B2", "B4", "B6", "B8", "B9", "B10"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "clients that this rule applies to are sent to every cluster",
+		Instead:   "let no other webhook take out what admission adds; what stands without it is brought in line by the controller",
 		check: func(o Write, view *policy.View) []breach {
 			hold, config := policy.Subset, view.Config()
 			if config.Holds.Has(policy.Locality) && !config.Active().Only(policy.Subset) {

@@ -18,11 +18,11 @@ func extensionInFencedNamespace() Rule {
 			"nothing.",
 		Fix: "See that it changes no authority and no header that routes match, or have it match mode SERVER " +
 			"alone.",
-		Rows:     []string{"J"},
-		Kinds:    []string{object.KindWasmPlugin, object.KindTrafficExtension},
-		Severity: Warn,
-		Leaks:    "its code may send that host's requests to any other that the client knows, without being noticed",
-		Mend:     "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",
+		Rows:      []string{"J"},
+		Kinds:     []string{object.KindWasmPlugin, object.KindTrafficExtension},
+		Severity:  Warn,
+		Otherwise: "its code may send that host's requests to any other that the client knows, without being noticed",
+		Instead:   "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",
 		check: func(o Write, view *policy.View) []breach {
 			if !o.Extension.Outbound() {
 				return nil

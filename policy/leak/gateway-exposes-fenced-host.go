@@ -19,11 +19,11 @@ func gatewayExposesFencedHost() Rule {
 			"out.",
 		Fix: "List in the Gateway the hosts that other clusters may call. Fence the host in the other clusters " +
 			"too.",
-		Rows:     []string{"H2"},
-		Kinds:    []string{object.KindGateway},
-		Severity: Warn,
-		Leaks:    "clients of other clusters reach its Pods here, unless a fence there keeps them in",
-		Mend:     "list the hosts that other clusters may call",
+		Rows:      []string{"H2"},
+		Kinds:     []string{object.KindGateway},
+		Severity:  Warn,
+		Otherwise: "clients of other clusters reach its Pods here, unless a fence there keeps them in",
+		Instead:   "list the hosts that other clusters may call",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, server := range o.Gateway.Servers {

@@ -22,12 +22,12 @@ func networkOfTLSHidesHost() Rule {
 		Why: "Envoy chooses a filter chain by the network before it looks for TLS. Plain requests for the host " +
 			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar. Whichever " +
 			"of the two objects comes second is refused.",
-		Fix:      "List narrower networks, take another port, or have the Sidecar name a strict host.",
-		Rows:     []string{"D8", "I5"},
-		Kinds:    []string{object.KindServiceEntry, object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "the requests of the Sidecar's clients for the host go to its egress proxy",
-		Mend:     "list narrower networks, take another port, or have the Sidecar name a strict host",
+		Fix:       "List narrower networks, take another port, or have the Sidecar name a strict host.",
+		Rows:      []string{"D8", "I5"},
+		Kinds:     []string{object.KindServiceEntry, object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "the requests of the Sidecar's clients for the host go to its egress proxy",
+		Instead:   "list narrower networks, take another port, or have the Sidecar name a strict host",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Sidecar != nil {
 				return hiddenByNetworks(o.Object, view)

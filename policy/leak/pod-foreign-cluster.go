@@ -27,12 +27,12 @@ func podForeignCluster() Rule {
 		Why: "istiod sends a proxy that claims another cluster the endpoints of that cluster as local ones. The " +
 			"claim can come from a variable or from an annotation where the injector does not overwrite it. A " +
 			"proxy that asks another istiod has the fences of that one's cluster, and is warned of.",
-		Fix:      "Remove the claim, and leave it to the injector.",
-		Rows:     []string{"K1"},
-		Kinds:    []string{object.KindPod},
-		Severity: Deny,
-		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
-		Mend:     "leave it to the injector",
+		Fix:       "Remove the claim, and leave it to the injector.",
+		Rows:      []string{"K1"},
+		Kinds:     []string{object.KindPod},
+		Severity:  Deny,
+		Otherwise: "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
+		Instead:   "leave it to the injector",
 		check: func(o Write, view *policy.View) []breach {
 			host, judged := claimable(o, view)
 			if !judged {
@@ -47,7 +47,7 @@ func podForeignCluster() Rule {
 					breaches = append(breaches, b)
 				}
 				if claim.istiod != "" && !inIstioNamespace(claim.istiod, view.Config()) {
-					b.value, b.unsure, b.leaks = claim.istiod, true, "the fences of that one's cluster count for its proxy, and not those of this one"
+					b.value, b.unsure, b.otherwise = claim.istiod, true, "the fences of that one's cluster count for its proxy, and not those of this one"
 					b.must = fmt.Sprintf("name no istiod but one of this cluster, in namespace %s", view.Config().IstioNamespace)
 					breaches = append(breaches, b)
 				}

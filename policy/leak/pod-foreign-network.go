@@ -19,11 +19,11 @@ func podForeignNetwork() Rule {
 			"networks the injector labels every Pod.",
 		Fix: "Remove the label topology.istio.io/network, or set controlPlane.network of the FenceConfig if it is " +
 			"wrong.",
-		Rows:     []string{"E6", "E18"},
-		Kinds:    []string{object.KindPod},
-		Severity: Deny,
-		Leaks:    "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
-		Mend:     "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",
+		Rows:      []string{"E6", "E18"},
+		Kinds:     []string{object.KindPod},
+		Severity:  Deny,
+		Otherwise: "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
+		Instead:   "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",
 		check: func(o Write, view *policy.View) []breach {
 			network, own := o.Metadata.Labels[NetworkLabel], view.Config().Network
 			if network == "" || network == own {

@@ -24,9 +24,9 @@ func serviceDeleted() Rule {
 		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Warn,
-		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
+		Otherwise: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
 			"because its companion, and its own entry in the mesh config, go with the Service",
-		Mend: "delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it without Pods, or have hold meshConfig and make its namespace strict",
+		Instead: "delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it without Pods, or have hold meshConfig and make its namespace strict",
 		check: func(o Write, view *policy.View) []breach {
 			if !o.Deleted || o.Own || slices.Contains(deleters(), o.Writer) || stays(o.Object, view) {
 				return nil
@@ -40,9 +40,9 @@ func serviceDeleted() Rule {
 				return nil
 			}
 			b.must += ", because its host is strict without the annotation that goes with it"
-			b.leaks = "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are still sent there, " +
+			b.otherwise = "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are still sent there, " +
 				"because nothing fences a host that has no Service here and no name in the FenceConfig"
-			b.mend = "delete it in the other clusters first, name it in scope.services of the FenceConfig with the fence that it is to have, or have hold meshConfig"
+			b.instead = "delete it in the other clusters first, name it in scope.services of the FenceConfig with the fence that it is to have, or have hold meshConfig"
 			return []breach{b}
 		},
 	}

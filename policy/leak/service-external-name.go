@@ -21,12 +21,12 @@ func serviceExternalName() Rule {
 			"holds.",
 		Fix: "Use a Service with a selector, or the full name of a strict host of this cluster, or loosen the " +
 			"fence.",
-		Rows:     []string{"E3"},
-		Kinds:    []string{object.KindService},
-		Severity: Deny,
-		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
-		Mend:     "use a Service with a selector, or the full name of a strict host of this cluster",
-		Loosen:   "loosen its fence",
+		Rows:      []string{"E3"},
+		Kinds:     []string{object.KindService},
+		Severity:  Deny,
+		Otherwise: "the host's traffic follows a name that may resolve outside the cluster",
+		Instead:   "use a Service with a selector, or the full name of a strict host of this cluster",
+		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict || o.Service.Type != string(corev1.ServiceTypeExternalName) || namesStrict(o.Service.ExternalName, o.Metadata.Namespace, view) {

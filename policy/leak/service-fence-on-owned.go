@@ -37,13 +37,13 @@ func serviceFenceOnOwned() Rule {
 			}
 			name := fmt.Sprintf("%s %s/%s", owner.Kind, host.Namespace, owner.Name)
 			return []breach{{
-				path:  []string{"metadata", "annotations", policy.FenceKey},
-				value: o.Metadata.Annotations[policy.FenceKey],
-				at:    name,
-				host:  policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision},
-				must:  fmt.Sprintf("not depend on an annotation that the controller of %s, which keeps the Service, may take away", name),
-				leaks: "the fence is gone when it writes the Service again",
-				mend: fmt.Sprintf("write the annotation %s, label the namespace with %s=%s, or name the Service in scope.services of the FenceConfig",
+				path:      []string{"metadata", "annotations", policy.FenceKey},
+				value:     o.Metadata.Annotations[policy.FenceKey],
+				at:        name,
+				host:      policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision},
+				must:      fmt.Sprintf("not depend on an annotation that the controller of %s, which keeps the Service, may take away", name),
+				otherwise: "the fence is gone when it writes the Service again",
+				instead: fmt.Sprintf("write the annotation %s, label the namespace with %s=%s, or name the Service in scope.services of the FenceConfig",
 					template(*owner, host.Name), policy.FenceKey, decision.Fence),
 			}}
 		},

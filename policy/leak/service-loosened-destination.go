@@ -21,8 +21,8 @@ func serviceLoosenedDestination() Rule {
 		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "those requests go where no fence keeps them in this cluster",
-		Mend:      "take its name out of that object first",
+		Otherwise: "those requests go where no fence keeps them in this cluster",
+		Instead:   "take its name out of that object first",
 		check: func(o Write, view *policy.View) []breach {
 			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			fence := view.Service(host, o.Metadata.Annotations).Fence

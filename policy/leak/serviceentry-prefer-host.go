@@ -18,12 +18,12 @@ func serviceEntryPreferHost() Rule {
 		Summary: "A ServiceEntry should not claim a prefer host.",
 		Why: "istiod gives its endpoints the id of this cluster, whatever their address. failoverPriority cannot " +
 			"tell them from local ones, so that they get traffic while local Pods are ready.",
-		Fix:      "Choose another host, or set the fence to none.",
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Warn,
-		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
-		Mend:     "choose another host",
-		Loosen:   "set the fence to none",
+		Fix:       "Choose another host, or set the fence to none.",
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Warn,
+		Otherwise: "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
+		Instead:   "choose another host",
+		Loosen:    "set the fence to none",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {

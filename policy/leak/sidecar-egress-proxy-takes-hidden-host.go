@@ -14,12 +14,12 @@ func sidecarEgressProxyTakesHiddenHost() Rule {
 		Why: "What is for unknown hosts goes to the egressProxy. A strict host that the Sidecar does not import, " +
 			"or whose Service is not exported to these clients, is unknown to them. All its traffic goes to the " +
 			"proxy, wherever that is.",
-		Fix:      "Import every strict host, export its Service to these clients, or name a strict host as the proxy.",
-		Rows:     []string{"I5", "I6"},
-		Kinds:    []string{object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "all that those clients send to the host goes there, wherever that is",
-		Mend:     "import every strict host, export its Service to these clients, or name a strict host",
+		Fix:       "Import every strict host, export its Service to these clients, or name a strict host as the proxy.",
+		Rows:      []string{"I5", "I6"},
+		Kinds:     []string{object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "all that those clients send to the host goes there, wherever that is",
+		Instead:   "import every strict host, export its Service to these clients, or name a strict host",
 		check: func(o Write, view *policy.View) []breach {
 			var hosts []policy.FencedHost
 			for _, c := range view.ClientsOf(o.Object) {

@@ -16,12 +16,12 @@ func sidecarEgressProxy() Rule {
 			"hold.",
 		Why: "What is for unknown hosts goes to the egressProxy. Without a subset that means its Pods in every " +
 			"cluster.",
-		Fix:      "Name the subset meshfence-local.",
-		Rows:     []string{"I3"},
-		Kinds:    []string{object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "what is for unknown hosts goes to that host's Pods in every cluster",
-		Mend:     fmt.Sprintf("name subset %s", policy.ReservedSubset),
+		Fix:       "Name the subset meshfence-local.",
+		Rows:      []string{"I3"},
+		Kinds:     []string{object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "what is for unknown hosts goes to that host's Pods in every cluster",
+		Instead:   fmt.Sprintf("name subset %s", policy.ReservedSubset),
 		check: func(o Write, view *policy.View) []breach {
 			outbound := o.Sidecar.OutboundTrafficPolicy
 			if outbound == nil || outbound.EgressProxy == nil {

@@ -21,8 +21,8 @@ func sidecarRemovedHidesHost() Rule {
 		Kinds:     []string{object.KindSidecar},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "what those clients send to the host goes there",
-		Mend:      "remove that first, or let the other Sidecar import the host",
+		Otherwise: "what those clients send to the host goes there",
+		Instead:   "remove that first, or let the other Sidecar import the host",
 		check: func(o Write, view *policy.View) []breach {
 			path := []string{"spec", "workloadSelector"}
 			switch {

@@ -14,12 +14,12 @@ func virtualServiceForeignHost() Rule {
 		Why: "Whatever the destination is, the hold of the first host ends there. A ServiceEntry, a Service that " +
 			"is not strict, and one that is strict in name alone because other workloads join it, lead out of " +
 			"the cluster. A delegate counts as the VirtualService that uses it.",
-		Fix:      "Fence that destination too, or name another one.",
-		Rows:     []string{"C3", "C5", "C14", "C15", "C17", "H5"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Deny,
-		Leaks:    "the host's traffic goes where no fence keeps it in this cluster",
-		Mend:     "fence that destination too, or name another one",
+		Fix:       "Fence that destination too, or name another one.",
+		Rows:      []string{"C3", "C5", "C14", "C15", "C17", "H5"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "the host's traffic goes where no fence keeps it in this cluster",
+		Instead:   "fence that destination too, or name another one",
 		check: func(o Write, view *policy.View) []breach {
 			return foreignDestinations(o, view, false)
 		},

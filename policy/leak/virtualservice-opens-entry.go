@@ -18,12 +18,12 @@ func virtualServiceOpensEntry() Rule {
 		Why: "A ServiceEntry that resolves nothing lets connections go on to where they were going, which is " +
 			"harmless. A VirtualService for its host sends them elsewhere. The ServiceEntry is refused instead " +
 			"if it comes second.",
-		Fix:      "Name a strict host, or give the ServiceEntry an address of its own.",
-		Rows:     []string{"D8", "I8", "I11"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Deny,
-		Leaks:    "what clients send to the host's address goes to that destination",
-		Mend:     "name a strict host, or give the ServiceEntry an address of its own",
+		Fix:       "Name a strict host, or give the ServiceEntry an address of its own.",
+		Rows:      []string{"D8", "I8", "I11"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "what clients send to the host's address goes to that destination",
+		Instead:   "name a strict host, or give the ServiceEntry an address of its own",
 		check: func(o Write, view *policy.View) []breach {
 			if !redirectsTCP(o.Object, view) {
 				return nil

@@ -21,12 +21,12 @@ func virtualServiceTakesServerNames() Rule {
 		Why: "Other clusters ask for a strict host by a server name on that port. A route for any name, or for a " +
 			"wildcard that covers it, takes those connections. Whichever of the VirtualService and the Gateway " +
 			"comes second is refused.",
-		Fix:      "Name the server names that the route is for, or take another port.",
-		Rows:     []string{"H5"},
-		Kinds:    []string{object.KindVirtualService, object.KindGateway},
-		Severity: Deny,
-		Leaks:    "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
-		Mend:     "name the server names that the route is for, or another port",
+		Fix:       "Name the server names that the route is for, or take another port.",
+		Rows:      []string{"H5"},
+		Kinds:     []string{object.KindVirtualService, object.KindGateway},
+		Severity:  Deny,
+		Otherwise: "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
+		Instead:   "name the server names that the route is for, or another port",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := anyStrict(view)
 			if !strict {

@@ -27,7 +27,7 @@ func wildcardTakesShortName() Rule {
 		Rows:     []string{"D16"},
 		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService},
 		Severity: Warn,
-		Mend:     "choose another wildcard",
+		Instead:  "choose another wildcard",
 		check: func(o Write, view *policy.View) []breach {
 			if !takesNames(o.Object, view) {
 				return nil
@@ -42,8 +42,8 @@ func wildcardTakesShortName() Rule {
 					if host, strict := view.StrictName(n.ports, suffix); strict {
 						found = append(found, breach{
 							path: []string{"spec", "hosts", strconv.Itoa(i)}, value: name, at: n.what, host: host,
-							must:  "not cover a short name of a strict host",
-							leaks: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
+							must:      "not cover a short name of a strict host",
+							otherwise: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
 						})
 					}
 				}

@@ -134,7 +134,7 @@ func wantedLocal(want []policy.ClusterLocalEntry, host string) (local bool, by s
 	return local, by, ok
 }
 
-// stays says whether a person's stricter entry covers the host.
+// stays reports whether a user's stricter entry covers the host.
 func stays(contradictions []meshconfig.Contradiction, host string) bool {
 	for _, c := range contradictions {
 		if suffix, wildcard := strings.CutPrefix(c.Host, "*"); !c.Overridden && (c.Host == host || wildcard && strings.HasSuffix(host, suffix)) {

@@ -168,5 +168,5 @@ func (s *scene) judged(t *testing.T, done change) string {
 	return ""
 }
 
-// mentions says that a message of meshfence is that of a rule.
+// mentions reports whether a message of meshfence is that of a rule.
 func mentions(message, rule string) bool { return strings.Contains(message, "["+rule+"]") }

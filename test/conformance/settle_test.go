@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
@@ -49,7 +50,7 @@ func (s *scene) mark(t *testing.T) {
 	t.Helper()
 	s.markers++
 	marker := fmt.Sprintf("marker-%d", s.markers)
-	objects := s.expand(t, []object{{
+	objects := s.expand(t, []manifest{{
 		"apiVersion": "v1", "kind": "Service",
 		"metadata": map[string]any{"name": marker, "annotations": map[string]any{policy.FenceKey: "none"}},
 		"spec":     map[string]any{"ports": []any{map[string]any{"name": "http", "port": 80}}},
@@ -129,7 +130,7 @@ func (s *scene) readEndpoints(ctx context.Context, o *unstructured.Unstructured)
 	return nil
 }
 
-// replaced says which companion still stands beside a person's object of its kind for the host.
+// replaced says which companion still does for the host what a user's object of its kind does.
 func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructured) error {
 	for _, o := range stored {
 		hosts, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hosts")
@@ -142,9 +143,38 @@ func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructure
 			if err != nil {
 				return err
 			}
-			if _, err = resource.Get(ctx, inject.CompanionName("reviews"), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the companion beside %s %s: %w", o.GetKind(), o.GetName(), err)
+			companion, err := resource.Get(ctx, inject.CompanionName("reviews"), metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				continue
 			}
+			if err != nil {
+				return fmt.Errorf("get the companion beside %s %s: %w", o.GetKind(), o.GetName(), err)
+			}
+			if err := beside(o, companion); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// beside reports whether a companion leaves alone what a user's object of its kind does: everything, or of a VirtualService
+// the sections in which that has routes.
+func beside(o, companion *unstructured.Unstructured) error {
+	if o.GetKind() != object.KindVirtualService {
+		return fmt.Errorf("there is a companion beside %s %s", o.GetKind(), o.GetName())
+	}
+	raw, err := o.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	decoded, err := object.Decode(object.KindVirtualService, raw)
+	if err != nil {
+		return err
+	}
+	for _, section := range inject.OwnSections(decoded) {
+		if _, both, _ := unstructured.NestedSlice(companion.Object, "spec", section); both {
+			return fmt.Errorf("the companion beside VirtualService %s has routes of %s, too", o.GetName(), section)
 		}
 	}
 	return nil
