@@ -15,7 +15,7 @@ import (
 
 // The exit codes, which are a contract.
 const (
-	exitDenied = 1 // at least one finding denies, or one case differs
+	exitDenied = 1 // at least one finding denies
 	exitError  = 2 // bad usage, bad config, unreadable input
 )
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/suite"
 )
 
 // rulesFolder holds a page for each rule, one that lists them, and nothing else.
@@ -27,10 +28,18 @@ traffic in whatever the object says. Hold ` + "`subset`" + ` counts if it is the
 | rule | severity | kinds | what it is about | rows | silent under |
 |---|---|---|---|---|---|
 `)
+	cases, err := examples()
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range leak.Rules() {
 		fmt.Fprintf(&list, "| [%[1]s](%[1]s.md) | %[2]s | %[3]s | %[4]s | %[5]s | %[6]s |\n",
 			r.ID, r.Severity, strings.Join(r.Kinds, ", "), r.Summary, rowLinks("../", r.Rows), r.Silence())
-		page, err := rulePage(r)
+		example, ok := cases[r.ID]
+		if !ok {
+			return nil, fmt.Errorf("%s/%s%s has no case that the rule finds", casesFolder, r.ID, suite.Extension)
+		}
+		page, err := rulePage(r, example)
 		if err != nil {
 			return nil, err
 		}
@@ -40,12 +49,15 @@ traffic in whatever the object says. Hold ` + "`subset`" + ` counts if it is the
 	return made, nil
 }
 
-func rulePage(r leak.Rule) ([]byte, error) {
+func rulePage(r leak.Rule, example suite.Case) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, r.Summary)
 	fmt.Fprintf(&b, "- Severity: %s\n- Kinds: %s\n", severity(r), strings.Join(r.Kinds, ", "))
 	fmt.Fprintf(&b, "- Silent while one of these holds is active: %s\n", cmp.Or(r.Silence(), "none"))
 	fmt.Fprintf(&b, "\n## Why it matters\n\n%s\n\n## What to write instead\n\n%s\n", wrap(r.Why), wrap(r.Fix))
+	if err := writeExample(&b, example); err != nil {
+		return nil, err
+	}
 	if len(r.Rows) > 0 {
 		b.WriteString("\n## Rows of the catalogue\n\n")
 		for _, row := range leak.Catalogue() {
