@@ -83,8 +83,8 @@ neighbours: ## Run the real code of Argo CD, Flux, Helm, Rollouts and Flagger be
 	$(NEIGHBOURS) test -vet=off -count=1 -v -timeout 20m .
 
 .PHONY: generate
-generate: ## Write LEDGER.md from the rules and the catalogue
-	go run ./hack/ledger
+generate: ## Write the pages under docs that say what the code says: the ledger, the rules, the reference
+	go run ./hack/generate
 
 .PHONY: lint
 lint: ## Run the linters

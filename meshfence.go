@@ -1,8 +1,9 @@
-// Package meshfence knows what go.mod says, so that no other place repeats it.
+// Package meshfence holds what files of the repository say, so that no other place repeats it: go.mod, and the pages of
+// the rules.
 package meshfence
 
 import (
-	_ "embed"
+	"embed"
 	"strings"
 )
 
@@ -21,4 +22,16 @@ func IstioVersion() string {
 		}
 	}
 	return ""
+}
+
+//go:embed docs/rules/*.md
+var rulePages embed.FS
+
+// RulePage returns the page of a rule, in Markdown; empty where no rule has that id.
+func RulePage(id string) string {
+	page, err := rulePages.ReadFile("docs/rules/" + id + ".md")
+	if err != nil {
+		return ""
+	}
+	return string(page)
 }

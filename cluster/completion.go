@@ -35,7 +35,7 @@ type completion struct {
 
 	localities localities
 	meshes     meshes
-	// filled reports whether the index holds the whole cluster, and confirmed says that the mesh ConfigMaps have been
+	// filled reports whether the index holds the whole cluster, and confirmed reports whether the mesh ConfigMaps have been
 	// weighed since it does.
 	filled    func() bool
 	confirmed bool
@@ -75,14 +75,14 @@ func (c *completion) use(config *policy.Config, object *corev1.ConfigMap) {
 	}
 }
 
-// outdated says that the ConfigMap holds another config by now, which cannot be used.
+// outdated reports whether the ConfigMap holds another config by now, which cannot be used.
 func (c *completion) outdated() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh = false
 }
 
-// settled says that a config is in force with what it needs, as far as that can be had. A later one that
+// settled reports whether a config is in force with what it needs, as far as that can be had. A later one that
 // waits for an answer does not count, because the one before it stays in force.
 func (c *completion) settled() bool {
 	c.mu.Lock()
@@ -90,7 +90,7 @@ func (c *completion) settled() bool {
 	return c.written != nil && (c.confirmed || !c.written.Holds.Has(policy.MeshConfig))
 }
 
-// asked says that the API server has answered for all that the config needs, be it that it cannot be read.
+// asked reports whether the API server has answered for all that the config needs, be it that it cannot be read.
 func (c *completion) asked() bool {
 	return (!c.config.NeedsNodes() || c.localities.asked()) && c.meshes.asked(c.config)
 }
@@ -112,7 +112,7 @@ func put(wake chan<- struct{}) {
 // answered applies the config where all that it needs has been asked for, and reports whether that is another one.
 func (c *completion) answered() (changed bool) { return c.asked() && c.apply() }
 
-// apply puts the config in force with what is known, and says whether that is another one.
+// apply puts the config in force with what is known, and reports whether that is another one.
 func (c *completion) apply() (changed bool) {
 	config, problem := c.complete()
 	if changed = c.config != c.written || !c.standing(config); changed {
@@ -142,7 +142,7 @@ func (c *completion) complete() (config *policy.Config, problem error) {
 	return config.WithMeshConfigFault(c.meshes.fault).WithIngressReading(c.meshes.ingress), problem
 }
 
-// standing says whether the index has the same localities, faults and readings already.
+// standing reports whether the index has the same localities, faults and readings already.
 func (c *completion) standing(config *policy.Config) bool {
 	cluster, stands := config.Clusters[0], c.index.Config()
 	has, hasError := stands.Shares(cluster)

@@ -126,7 +126,7 @@ func (o *objects) watchKind(ctx context.Context, r admit.Kind) (toolscache.Resou
 	))
 }
 
-// NeedLeaderElection says that every replica watches.
+// NeedLeaderElection reports whether every replica watches.
 func (o *objects) NeedLeaderElection() bool { return false }
 
 // Start looks for the missing kinds until there are none or the context ends. That the API server cannot tell is no

@@ -41,7 +41,7 @@ func StartConfig(ctx context.Context, reader client.Reader, source policy.Source
 }
 
 // lastGood writes the FenceConfig that is in force into a ConfigMap of its own, from which a replica starts when the
-// one that people write is gone. Only the leader writes.
+// one that users write is gone. Only the leader writes.
 type lastGood struct {
 	reader client.Reader // past any cache
 	writer client.Writer
@@ -72,7 +72,7 @@ func (g *lastGood) put(text string) {
 	}
 }
 
-// NeedLeaderElection says that only the leader writes.
+// NeedLeaderElection reports whether only the leader writes.
 func (g *lastGood) NeedLeaderElection() bool { return true }
 
 // Start writes whenever there is another config, until the context ends.

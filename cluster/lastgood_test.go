@@ -88,7 +88,7 @@ func TestStartConfig(t *testing.T) {
 	}
 }
 
-// The last good config is what was put last; what stands is not written again, and a missing ConfigMap is waited for.
+// The last good config is what was put last; what is already written is not written again, and a missing ConfigMap is waited for.
 func TestLastGood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

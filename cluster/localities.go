@@ -17,7 +17,7 @@ type localities struct {
 	last   policy.Shares
 }
 
-// asked says that the API server has answered, be it that the Nodes cannot be read.
+// asked reports whether the API server has answered, be it that the Nodes cannot be read.
 func (l *localities) asked() bool { return l.counts != nil || l.failed != nil }
 
 // complete returns a config with the localities of the Nodes, or else with the last good ones, unless they

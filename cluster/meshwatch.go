@@ -37,10 +37,10 @@ type meshWatch struct {
 
 // meshSeen is what the API server says of a mesh ConfigMap.
 type meshSeen struct {
-	// known says that it has said whether there is one.
+	// known reports whether it has said whether there is one.
 	known  bool
 	object *corev1.ConfigMap // nil where there is none
-	// refused says that a right is missing, and failed that nothing has been read since then for another reason.
+	// refused reports whether a right is missing, and failed that nothing has been read since then for another reason.
 	refused, failed error
 	since           time.Time
 }

@@ -44,7 +44,7 @@ func newLoader(reader client.Reader, view *policy.View) *loader {
 	return &loader{reader: reader, view: view, left: maxLoads}
 }
 
-// load fetches everything that the view is missing, and says whether there was anything.
+// load fetches everything that the view is missing, and reports whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	namespaces, services := l.view.Missing()
 	pods, objects := l.view.MissingPods(), l.view.MissingObjects()

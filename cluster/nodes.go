@@ -117,7 +117,7 @@ func (c *completion) gatherNodes(ctx context.Context, store toolscache.Store, sy
 	}
 }
 
-// countNodes says whether other localities are in force now.
+// countNodes reports whether other localities are in force now.
 func (c *completion) countNodes(store toolscache.Store) (changed bool) {
 	counts := policy.NodeLocalities{}
 	for _, object := range store.List() {
@@ -156,7 +156,7 @@ func (c *completion) nodesAnswered(err error) {
 	}
 }
 
-// refusal says that an answer of the API server is that a right is missing.
+// refusal reports whether an answer of the API server is that a right is missing.
 func refusal(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 func (c *completion) retrying(_ context.Context, _ *toolscache.Reflector, err error) {
@@ -191,7 +191,7 @@ func nodesOf(client metadata.Interface) toolscache.ListerWatcher {
 	}, client)
 }
 
-// stripNode keeps of a Node its name and the labels that say where it stands.
+// stripNode keeps of a Node its name and the labels that say where it is.
 func stripNode(object any) (any, error) {
 	full, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {

@@ -168,7 +168,7 @@ func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
 	return mgr.Add(o)
 }
 
-// Synced says that everything that stood in the cluster when the caches were filled is in the index, and so is
+// Synced reports whether everything that was in the cluster when the caches were filled is in the index, and so is
 // what completes the FenceConfig, as far as it can be read.
 func (s *State) Synced() bool { return s.filled() && s.completion.settled() }
 
@@ -181,7 +181,7 @@ func (s *State) filled() bool {
 	return true
 }
 
-// ErrNotSynced says that the index does not hold the whole cluster yet.
+// ErrNotSynced reports whether the index does not hold the whole cluster yet.
 var ErrNotSynced = errors.New("not ready: the Services and Namespaces of the cluster are still being read")
 
 // Check is a readyz check: it fails until Synced.

@@ -1,6 +1,6 @@
 // Package controller keeps the objects of the cluster as the scope wants them, outside of admission: the mesh
-// ConfigMaps, the companions of fenced Services, and the objects that stood before their fence did. And it audits
-// what stands. Only the leader among the replicas runs it.
+// ConfigMaps (package meshconfig), the companions of fenced Services (companion), and the objects that are older than their
+// fence (backfill). And it audits what is stored (audit). Only the leader among the replicas runs it.
 package controller
 
 import (
@@ -19,6 +19,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/meshfence/meshfence/controller/audit"
+	"github.com/meshfence/meshfence/controller/backfill"
+	"github.com/meshfence/meshfence/controller/companion"
+	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/controller/meshconfig"
+	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -37,7 +43,7 @@ const (
 type Options struct {
 	// Index answers for hosts and tells of changes.
 	Index *policy.Index
-	// Synced says that the index holds the whole cluster; nothing is written before.
+	// Synced reports whether the index holds the whole cluster; nothing is written before.
 	Synced func() bool
 	// Rules are those that the audit judges by.
 	Rules []leak.Rule
@@ -97,7 +103,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("controller options: %w", err)
 	}
-	m, err := newMetrics(o.Registerer)
+	m, err := metric.New(o.Registerer)
 	if err != nil {
 		return err
 	}
@@ -116,7 +122,7 @@ type runner struct {
 	Options
 
 	mgr      ctrl.Manager
-	metrics  *metrics
+	metrics  *metric.Set
 	writer   client.Client
 	recorder events.EventRecorder
 }
@@ -127,35 +133,50 @@ func (r *runner) NeedLeaderElection() bool { return true }
 // Start runs for a term of leadership, until the context ends or a part fails. It may be called again.
 func (r *runner) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, r.mgr.GetLogger().WithName("controller"))
-	defer r.metrics.forget() // who does not lead says nothing of the cluster
+	defer r.metrics.Forget() // who does not lead says nothing of the cluster
 	synced := func(context.Context) (bool, error) { return r.Synced(), nil }
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, together(ctx, newMeshConfigs(r).run, newAudit(r).run, newUnheld(r).run, newLost(r).run, r.keepObjects))
+	live := r.mgr.GetAPIReader()
+	meshConfigs := meshconfig.New(meshconfig.Options{
+		Index: r.Index, Reader: live, Writer: r.writer, FieldOwner: fieldOwner, Recorder: r.recorder, Metrics: r.metrics,
+		Watch: meshconfig.Watch(r.mgr), Resync: r.Resync,
+	})
+	audits := audit.New(audit.Options{
+		Auditor: audit.Auditor{Index: r.Index, Guard: leak.NewGuard(r.Rules), Reader: live, Now: time.Now},
+		Mapper:  r.mgr.GetRESTMapper(), Recorder: r.recorder, Metrics: r.metrics, Resync: r.Resync,
+	})
+	unheld, lost := audit.NewUnheld(r.Index, r.recorder, r.metrics), audit.NewLost(r.Index, live, r.recorder)
+	return ended(ctx, together(ctx, meshConfigs.Run, audits.Run, unheld.Run, lost.Run, r.keepObjects))
 }
 
 // keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.
 func (r *runner) keepObjects(ctx context.Context) error {
-	k, err := findKinds(ctx, r.mgr.GetRESTMapper())
+	kinds, err := mesh.FindKinds(ctx, r.mgr.GetRESTMapper())
 	if err != nil {
 		return ended(ctx, err)
 	}
-	objects, err := newCache(ctx, r.mgr, k, r.Index)
+	objects, err := mesh.NewCache(ctx, r.mgr, kinds, r.Index)
 	if err != nil {
 		return err
 	}
-	mesh := &mesh{kinds: k, index: r.Index, objects: objects}
-	companions, err := newCompanions(r, mesh).controller(r.mgr.GetCache(), objects, r.controllerOptions())
+	live, known := r.mgr.GetAPIReader(), &mesh.Mesh{Kinds: kinds, Index: r.Index, Objects: objects}
+	companions, err := companion.New(companion.Options{
+		Mesh: known, Live: live, Writer: r.writer, Yields: r.Yields, Recorder: r.recorder, Metrics: r.metrics, Settle: r.Settle,
+	}).Controller(r.mgr.GetCache(), objects, r.controllerOptions())
 	if err != nil {
 		return err
 	}
-	backfill := newBackfill(r, mesh, objects)
+	fill := backfill.New(backfill.Options{
+		Mesh: known, Informers: objects, Live: live, Writer: r.writer, Recorder: r.recorder, Metrics: r.metrics,
+		Rate: r.BackfillRate, Settle: r.Settle, Resync: r.Resync,
+	})
 	return ended(ctx, together(ctx, objects.Start, companions.Start, func(ctx context.Context) error {
 		if !objects.WaitForCacheSync(ctx) {
 			return nil // the context has ended
 		}
-		return backfill.run(ctx)
+		return fill.Run(ctx)
 	}))
 }
 

@@ -3,13 +3,9 @@ package controller
 import (
 	"context"
 	"errors"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// yieldRetry is how often a leader that yields looks whether it still must.
-const yieldRetry = 5 * time.Second
 
 // errYields is the error of every write while another installation of meshfence has the cluster.
 var errYields = errors.New("the webhook configurations call another installation of meshfence, which alone writes: remove one of them")

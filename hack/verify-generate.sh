@@ -4,4 +4,4 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-go run ./hack/ledger -check
+go run ./hack/generate -check

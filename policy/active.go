@@ -2,7 +2,7 @@ package policy
 
 // HoldFault says why a hold that the FenceConfig names is not active.
 type HoldFault struct {
-	// Behind says that what the hold needs is being written, or was to be. Otherwise the hold is broken: it stays
+	// Behind reports whether what the hold needs is being written, or was to be. Otherwise the hold is broken: it stays
 	// so until somebody repairs what the Reason names.
 	Behind bool
 	// Reason is a sentence without its dot.

@@ -7,7 +7,7 @@ import (
 	"github.com/meshfence/meshfence/policy/hostname"
 )
 
-// chunkSize is how many addresses stand together at most, so that a change moves few of them.
+// chunkSize is how many addresses are together at most, so that a change moves few of them.
 const chunkSize = 512
 
 // addressed is a Service by one of its addresses.

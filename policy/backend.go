@@ -21,7 +21,7 @@ type backend struct {
 	ports []backendPort
 	// exports are the Namespaces whose clients know the Service; none where all do.
 	exports []string
-	// external says that the Service is but another name, and alias for which host; headless that it has no address of
+	// external reports whether the Service is but another name, and alias for which host; headless that it has no address of
 	// its own.
 	external, headless bool
 	alias              string
@@ -62,7 +62,7 @@ func pairs(labels map[string]string) []string {
 	return list
 }
 
-// selects says whether the Service selects what has the labels. A Service without a selector selects nothing.
+// selects reports whether the Service selects what has the labels. A Service without a selector selects nothing.
 func (b backend) selects(labels map[string]string) bool {
 	for _, pair := range b.selector {
 		key, value, _ := strings.Cut(pair, "=")
@@ -73,7 +73,7 @@ func (b backend) selects(labels map[string]string) bool {
 	return len(b.selector) > 0
 }
 
-// overlaps says whether the labels are bound to choose Pods of the Service: they contradict no label that it
+// overlaps reports whether the labels are bound to choose Pods of the Service: they contradict no label that it
 // selects, and have one of them or are empty. Labels without any of them, such as version: v1 for app: reviews,
 // may choose its Pods too, but are mostly meant for others.
 func (b backend) overlaps(labels map[string]string) bool {
@@ -89,7 +89,7 @@ func (b backend) overlaps(labels map[string]string) bool {
 	return shared && len(b.selector) > 0
 }
 
-// apart says whether the labels have no key in common with the selector: what Pods they choose cannot be told from it.
+// apart reports whether the labels have no key in common with the selector: what Pods they choose cannot be told from it.
 func (b backend) apart(labels map[string]string) bool {
 	for _, pair := range b.selector {
 		key, _, _ := strings.Cut(pair, "=")
@@ -100,7 +100,7 @@ func (b backend) apart(labels map[string]string) bool {
 	return len(b.selector) > 0 && len(labels) > 0
 }
 
-// bound says whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
+// bound reports whether the labels choose all Pods of the Service, or none but its Pods: they are some of those that it
 // selects by, or have all of them.
 func (b backend) bound(labels map[string]string) bool {
 	return len(b.selector) > 0 && (b.selects(labels) || !slices.ContainsFunc(pairs(labels), func(pair string) bool {
@@ -171,7 +171,7 @@ func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
 	}
 }
 
-// has says whether the Service is in the index.
+// has reports whether the Service is in the index.
 func (x *Index) has(host hostname.Host) bool {
 	n, ok := x.namespaces[host.Namespace]
 	if !ok {
@@ -318,7 +318,7 @@ func (s *strictSearch) offerTold(wanted func(hostname.Host, backend) bool) {
 	}
 }
 
-// told says whether the view was told what a Service is. Then the index does not count for it.
+// told reports whether the view was told what a Service is. Then the index does not count for it.
 func (v *View) told(h hostname.Host) bool {
 	_, ok := v.backends[h]
 	return ok

@@ -10,7 +10,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// The names under which objects stand that catch what is for a Service without a host that names it. No host looks
+// The names under which objects are kept that catch what is for a Service without a host that names it. No host looks
 // like one of them.
 
 // portName is for ServiceEntries that have sidecars listen on every address of a port.
@@ -129,7 +129,7 @@ func (v *View) ClientsIn(namespace string, sidecar *object.Object) Clients {
 }
 
 // Importers lists the clients that may know what is said in a Namespace, and exported so: those with a Sidecar that
-// imports from there, and those without one. Clients that are alike stand in it once.
+// imports from there, and those without one. Clients that are alike are in it once.
 func (v *View) Importers(namespace string, exportTo []string) []Clients {
 	var list []Clients
 	add := func(client string, sidecar *object.Object) {

@@ -13,14 +13,14 @@ import (
 type ClusterLocalEntry struct {
 	// Host is an exact FQDN or a wildcard such as *.shop.svc.cluster.local.
 	Host string
-	// Local says that clients reach only the endpoints of their own cluster.
+	// Local reports whether clients reach only the endpoints of their own cluster.
 	Local bool
 }
 
 // ClusterLocal returns the entries that hold meshConfig needs, wildcards of the domain before those of
 // Namespaces before exact hosts, each group ordered by name. A host is local where its fence is strict;
-// prefer and none are not. An entry stands only where it says something else than the next wider one
-// (Istio lets the most specific entry win: section 1.1 of the catalogue), so an unfenced cluster has none.
+// prefer and none are not. There is an entry only where it says something else than the next wider one
+// (Istio lets the most specific entry win: docs/istio.md, section 1.1), so an unfenced cluster has none.
 //
 // Namespaces and Services that the config names count even before they exist here: a strict one is held
 // from its first moment, and a looser one may exist only in another cluster.
@@ -88,7 +88,7 @@ func (x *Index) clusterLocal(fold bool) []ClusterLocalEntry {
 
 const kubeSystem = "kube-system"
 
-// istioDefault says whether Istio makes the host local by itself
+// istioDefault reports whether Istio makes the host local by itself
 // (onMeshUpdated in Istio's pilot/pkg/model/cluster_local.go).
 func istioDefault(h hostname.Host, istioNamespace string) bool {
 	return h.Namespace == kubeSystem || h.IsAPIServer() ||
@@ -112,7 +112,7 @@ func (s *scope) named() map[string][]string {
 	return named
 }
 
-// local says whether the Namespace is strict, or folded to be.
+// local reports whether the Namespace is strict, or folded to be.
 func (n *namespaceIndex) local(fold bool) bool {
 	if fold && len(n.services) > 1 && n.byFence[Strict].count() == len(n.services) {
 		return true

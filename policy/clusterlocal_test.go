@@ -195,7 +195,7 @@ func TestClusterLocalDecides(t *testing.T) {
 	}
 }
 
-// mostSpecific reads entries as istiod does (section 1.1 of the catalogue).
+// mostSpecific reads entries as istiod does (docs/istio.md, section 1.1).
 func mostSpecific(entries []policy.ClusterLocalEntry, host string) bool {
 	best := policy.ClusterLocalEntry{}
 	for _, e := range entries {

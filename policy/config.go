@@ -61,7 +61,7 @@ type Config struct {
 	Localities map[string][]string
 	// Enforcement is the default for every namespace.
 	Enforcement Enforcement
-	// Exemptions are the findings that a person has accepted for a while.
+	// Exemptions are the findings that a user has accepted for a while.
 	Exemptions []Exemption
 
 	scope scope
@@ -86,7 +86,7 @@ type Exemption struct {
 	Reason string
 }
 
-// Covers says whether the exemption holds for a rule and an object at that moment.
+// Covers reports whether the exemption holds for a rule and an object at that moment.
 func (e Exemption) Covers(rule string, object object.Metadata, now time.Time) bool {
 	return e.Rule == rule && e.Namespace == object.Namespace && (e.Name == "" || e.Name == object.Name) &&
 		(e.Selector == nil || e.Selector.Matches(labels.Set(object.Labels))) && now.Before(e.Until.AddDate(0, 0, 1))
@@ -106,7 +106,7 @@ func (e Exemption) Objects() string {
 // exemptionEndsSoon is how long before its last day an exemption is spoken of.
 const exemptionEndsSoon = 14 * 24 * time.Hour
 
-// EndsSoon says whether the exemption still counts and is about to end.
+// EndsSoon reports whether the exemption still counts and is about to end.
 func (e Exemption) EndsSoon(now time.Time) bool {
 	return e.Until.Sub(now) < exemptionEndsSoon && now.Before(e.Until.AddDate(0, 0, 1))
 }

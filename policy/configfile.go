@@ -16,52 +16,87 @@ import (
 
 // configFile is the FenceConfig as it is written.
 type configFile struct {
-	APIVersion   string              `json:"apiVersion"`
-	Kind         string              `json:"kind"`
-	ControlPlane controlPlaneFile    `json:"controlPlane"`
-	Holds        []string            `json:"holds"`
-	Localities   map[string][]string `json:"localities"`
-	Scope        scopeFile           `json:"scope"`
-	Enforcement  string              `json:"enforcement"`
-	Exemptions   []exemptionFile     `json:"exemptions"`
+	// Required: config.meshfence.io/v1alpha1.
+	APIVersion string `json:"apiVersion"`
+	// Required: FenceConfig.
+	Kind string `json:"kind"`
+	// Which clusters, and which Istio, this installation is for.
+	ControlPlane controlPlaneFile `json:"controlPlane"`
+	// Required: what makes a fence true on the wire, any set of meshConfig, locality and subset.
+	Holds []string `json:"holds"`
+	// For hold locality: the localities of each cluster, such as region/zone/subzone or region/*. Without an entry this
+	// cluster's come from the labels of its Nodes. No two clusters may share one.
+	Localities map[string][]string `json:"localities"`
+	// Which Services are fenced, beside what annotations and labels ask for.
+	Scope scopeFile `json:"scope"`
+	// What becomes of a finding: enforce refuses the object, warn lets it pass with a warning, audit only counts and
+	// records. Default: enforce. A label on the Namespace of the fenced host overrides it.
+	Enforcement string `json:"enforcement"`
+	// Findings that are accepted until a day has passed.
+	Exemptions []exemptionFile `json:"exemptions"`
 }
 
 type controlPlaneFile struct {
-	Clusters       []string `json:"clusters"`
-	IstioNamespace string   `json:"istioNamespace"`
+	// Required: istiod's CLUSTER_ID of every cluster whose workloads read the Istio config of this API server; mostly
+	// one.
+	Clusters []string `json:"clusters"`
+	// The namespace of istiod and of its root config. Default: istio-system.
+	IstioNamespace string `json:"istioNamespace"`
+	// The mesh ConfigMaps in that namespace, one for each revision of istiod. Default: istio.
 	MeshConfigMaps []string `json:"meshConfigMaps"`
-	ClusterDomain  string   `json:"clusterDomain"`
-	Network        string   `json:"network"`
+	// The DNS domain of Services. Default: cluster.local.
+	ClusterDomain string `json:"clusterDomain"`
+	// This cluster's Istio network, if the mesh has several. Default: none.
+	Network string `json:"network"`
 }
 
 type scopeFile struct {
-	Default          string          `json:"default"`
-	Namespaces       []namespaceFile `json:"namespaces"`
-	Services         []serviceFile   `json:"services"`
-	ExemptNamespaces []string        `json:"exemptNamespaces"`
+	// The fence of what nothing else names: strict, prefer or none. Default: none.
+	Default string `json:"default"`
+	// Fences of namespaces.
+	Namespaces []namespaceFile `json:"namespaces"`
+	// Fences of single Services. One that does not exist here is fenced too.
+	Services []serviceFile `json:"services"`
+	// Namespaces that are never fenced or touched. Default: kube-system, kube-public, kube-node-lease, the Istio
+	// namespace and the install namespace.
+	ExemptNamespaces []string `json:"exemptNamespaces"`
 }
 
 type namespaceFile struct {
-	Name     string                `json:"name"`
+	// The name of the Namespace; either this or a selector.
+	Name string `json:"name"`
+	// Chooses Namespaces by their labels.
 	Selector *metav1.LabelSelector `json:"selector"`
-	Fence    string                `json:"fence"`
-	Locked   bool                  `json:"locked"`
+	// strict, prefer or none.
+	Fence string `json:"fence"`
+	// Makes the fence a floor, which nothing more specific can loosen. Default: false.
+	Locked bool `json:"locked"`
 }
 
 type serviceFile struct {
+	// The namespace of the Service.
 	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	Fence     string `json:"fence"`
-	Locked    bool   `json:"locked"`
+	// The name of the Service.
+	Name string `json:"name"`
+	// strict, prefer or none.
+	Fence string `json:"fence"`
+	// Makes the fence a floor, which nothing more specific can loosen. Default: false.
+	Locked bool `json:"locked"`
 }
 
 type exemptionFile struct {
-	Rule      string                `json:"rule"`
-	Namespace string                `json:"namespace"`
-	Name      string                `json:"name"`
-	Selector  *metav1.LabelSelector `json:"selector"`
-	Until     string                `json:"until"`
-	Reason    string                `json:"reason"`
+	// The id of the rule.
+	Rule string `json:"rule"`
+	// The namespace of the objects.
+	Namespace string `json:"namespace"`
+	// The name of one object. Without this and a selector the exemption is for every object of the namespace.
+	Name string `json:"name"`
+	// Chooses objects by their labels.
+	Selector *metav1.LabelSelector `json:"selector"`
+	// The last day on which the exemption counts, in UTC, such as 2026-12-31.
+	Until string `json:"until"`
+	// Why it is accepted.
+	Reason string `json:"reason"`
 }
 
 func (f *configFile) setDefaults() {

@@ -159,7 +159,7 @@ const nullTag = "!!null"
 // maxDepth is more than a FenceConfig needs; the paths of what lies deeper would only cost memory.
 const maxDepth = 20
 
-// index records the line of every field and reports keys that stand twice.
+// index records the line of every field and reports keys that are there twice.
 func (d *document) index(node *yaml.Node, path string, depth int) {
 	if depth > maxDepth {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// leadsName stands among the names of a VirtualService that sends requests for a Service to another host. No host
+// leadsName is among the names of a VirtualService that sends requests for a Service to another host. No host
 // looks like it, nor like that of a Gateway for a label.
 const leadsName = "leads/"
 
@@ -120,7 +120,7 @@ func (v *View) GatewaysOn(h hostname.Host) []*object.Object {
 	return slices.DeleteFunc(v.named(names...), func(o *object.Object) bool { return !v.GatewayOn(o.Gateway, h) })
 }
 
-// ServedByHand reports whether the index knows that a Service chooses no Pods: people write its endpoints, or it is but
+// ServedByHand reports whether the index knows that a Service chooses no Pods: users write its endpoints, or it is but
 // another name. The API server keeps those of its own Service.
 func (v *View) ServedByHand(h hostname.Host) bool {
 	b, known := v.knownBackend(h)

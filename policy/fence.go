@@ -56,9 +56,9 @@ type Decision struct {
 	// By is the provenance, for example "service annotation", "namespace shop" or
 	// "config scope.namespaces[2] (locked)".
 	By string
-	// Locked says that a locked entry of the FenceConfig matches the Service.
+	// Locked reports whether a locked entry of the FenceConfig matches the Service.
 	Locked bool
-	// Exempt says that meshfence never touches the Service: its Namespace is exempt, or it is the API server's.
+	// Exempt reports whether meshfence never touches the Service: its Namespace is exempt, or it is the API server's.
 	Exempt bool
 	// Ignored names an annotation or label whose value is unknown and so counts as absent; empty otherwise.
 	Ignored string

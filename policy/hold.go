@@ -32,10 +32,10 @@ func HoldsOf(holds ...Hold) Holds {
 	return set
 }
 
-// Has says whether h is in the set.
+// Has reports whether h is in the set.
 func (s Holds) Has(h Hold) bool { return s&Holds(h) != 0 }
 
-// Only says whether h is the one hold in the set.
+// Only reports whether h is the one hold in the set.
 func (s Holds) Only(h Hold) bool { return s == Holds(h) }
 
 // Routing returns the holds that keep in what takes no subset too: subset does so only where it is the only
@@ -47,7 +47,7 @@ func (s Holds) Routing() Holds {
 	return s &^ Holds(Subset)
 }
 
-// Intersects says whether the two sets share a hold.
+// Intersects reports whether the two sets share a hold.
 func (s Holds) Intersects(other Holds) bool { return s&other != 0 }
 
 // Names lists the holds of the set as the FenceConfig spells them.
@@ -92,5 +92,5 @@ func ReservedSubsets(clusters []string) map[string]string {
 	return subsets
 }
 
-// IsReservedSubset says whether only meshfence may define a subset of that name.
+// IsReservedSubset reports whether only meshfence may define a subset of that name.
 func IsReservedSubset(name string) bool { return strings.HasPrefix(name, reservedPrefix) }

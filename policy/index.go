@@ -159,7 +159,7 @@ func (x *Index) prune(name string, n *namespaceIndex) {
 	}
 }
 
-// setScope decides every Service of the Namespace anew where the scope is another one, and says whether it is.
+// setScope decides every Service of the Namespace anew where the scope is another one, and reports whether it is.
 func (x *Index) setScope(n *namespaceIndex, scope NamespaceScope) (changed bool) {
 	if scope == n.scope {
 		return false

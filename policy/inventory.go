@@ -17,7 +17,7 @@ import (
 type inventory struct {
 	mu      sync.RWMutex
 	objects map[object.Key]filed
-	// byName holds the keys by the names of the objects; a wildcard stands under its suffix in byWildcard.
+	// byName holds the keys by the names of the objects; a wildcard is under its suffix in byWildcard.
 	byName, byWildcard map[string]map[object.Key]bool
 	// open counts the ServiceEntries by the ports on which they have sidecars listen on every address, and listeners the
 	// Sidecars by those for which they have listeners that take whatever comes to them.
@@ -27,7 +27,7 @@ type inventory struct {
 	watchers  []*func(object.Key)
 }
 
-// filed is an object and the names that it stands under, those of the cluster domain at that time.
+// filed is an object and the names that it is under, those of the cluster domain at that time.
 type filed struct {
 	*object.Object
 	names []string
@@ -81,7 +81,7 @@ func (x *Index) SetObject(o *object.Object) {
 // DeleteObject forgets an object.
 func (x *Index) DeleteObject(k object.Key) { x.inventory.change(k, func(*inventory) {}) }
 
-// change takes out what stands under a key, lets put do its work, and tells the watchers.
+// change takes out what is under a key, lets put do its work, and tells the watchers.
 func (i *inventory) change(k object.Key, put func(*inventory)) {
 	i.mu.Lock()
 	i.places(i.objects[k], func(set map[string]map[object.Key]bool, name string) {
@@ -120,7 +120,7 @@ func (x *Index) Objects() []object.Key {
 	return slices.SortedFunc(maps.Keys(x.inventory.objects), object.Key.Compare)
 }
 
-// places visits where the key of an object stands.
+// places visits where the key of an object is.
 func (i *inventory) places(f filed, visit func(set map[string]map[object.Key]bool, name string)) {
 	for _, name := range f.names {
 		if suffix, ok := hostname.Wildcard(name); ok {
@@ -214,7 +214,7 @@ func (v *View) Delegators(k object.Key) []*object.Object {
 	return i.list(i.byName[delegateName(k.Namespace, k.Name)])
 }
 
-// delegateName stands among the names of a VirtualService for another that it leaves routes to. No host looks
+// delegateName is among the names of a VirtualService for another that it leaves routes to. No host looks
 // like it.
 func delegateName(namespace, name string) string { return "delegate/" + namespace + "/" + name }
 

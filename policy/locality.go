@@ -44,7 +44,7 @@ func isLocality(locality string) bool {
 	return last < 3 && !slices.Contains(parts, "") && !strings.Contains(strings.Join(parts, ""), "*")
 }
 
-// HasLocality says whether region/zone/subzone is in a locality of a control plane cluster. Which of several
+// HasLocality reports whether region/zone/subzone is in a locality of a control plane cluster. Which of several
 // clusters an object is in, nobody can tell from it.
 func (c *Config) HasLocality(locality string) bool {
 	for _, cluster := range c.Clusters {
@@ -85,7 +85,7 @@ func localityCovers(locality, place string) bool {
 	return true
 }
 
-// localitiesOverlap says whether an endpoint can stand in both localities.
+// localitiesOverlap reports whether an endpoint can stand in both localities.
 func localitiesOverlap(a, b string) bool {
 	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
 	for i := range min(len(as), len(bs)) {

@@ -13,10 +13,10 @@ type Match struct {
 	hosts [len(fenceNames)]FencedHost
 }
 
-// Has says whether the match covers a host with that fence.
+// Has reports whether the match covers a host with that fence.
 func (m *Match) Has(f Fence) bool { return m.found[f] }
 
-// Only says whether every host that the match covers has that fence, and there is one.
+// Only reports whether every host that the match covers has that fence, and there is one.
 func (m *Match) Only(f Fence) bool {
 	for other, found := range m.found {
 		if found != (Fence(other) == f) {

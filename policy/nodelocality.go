@@ -13,7 +13,7 @@ import (
 // subzoneLabel is the label of the part of a locality that Kubernetes does not know.
 const subzoneLabel = "topology.istio.io/subzone"
 
-// NodeLocality is where a Node stands. A part that no label names is empty.
+// NodeLocality is where a Node is. A part that no label names is empty.
 type NodeLocality struct{ Region, Zone, Subzone string }
 
 // NodeLocalityOf reads the labels of a Node as Istio does (getPodLocality in its
@@ -68,7 +68,7 @@ func (e *LocalityError) Error() string {
 	return fmt.Sprintf("the localities of cluster %q are not known: %s", e.Cluster, e.Reason)
 }
 
-// NeedsNodes says whether hold locality takes the localities of the one control plane cluster from its Nodes,
+// NeedsNodes reports whether hold locality takes the localities of the one control plane cluster from its Nodes,
 // because the FenceConfig does not list them.
 func (c *Config) NeedsNodes() bool {
 	if !c.Holds.Has(Locality) || len(c.Clusters) != 1 {
@@ -120,7 +120,7 @@ func (c *Config) NodeShares(nodes NodeLocalities) (Shares, error) {
 	return percentages(counts), nil
 }
 
-// mayCover says whether a locality holds endpoints of this cluster alone: by the FenceConfig, or because it is
+// mayCover reports whether a locality holds endpoints of this cluster alone: by the FenceConfig, or because it is
 // one of the cluster's own where the FenceConfig names no other.
 func (c *Config) mayCover(locality string, own map[string]bool) bool {
 	if len(c.Localities) == 0 {
@@ -130,7 +130,7 @@ func (c *Config) mayCover(locality string, own map[string]bool) bool {
 	return !shared
 }
 
-// Shared says whether one of the localities is another cluster's as well, by the FenceConfig.
+// Shared reports whether one of the localities is another cluster's as well, by the FenceConfig.
 func (c *Config) Shared(shares Shares) bool {
 	for locality := range shares {
 		if _, _, shared := c.overlap(locality); shared {

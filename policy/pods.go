@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // PodQuestion asks whether a Namespace has a Pod with some labels. No index holds Pods: a view asks, and whoever has it
@@ -40,4 +42,17 @@ func (v *View) MissingPods() []PodQuestion {
 func (v *View) LoadPods(q PodQuestion, exists bool) {
 	put(&v.pods, q, exists)
 	delete(v.missingPods, q)
+}
+
+// Pods are the labels of Pods, by their namespaces.
+type Pods map[string][]labels.Set
+
+// AnswerPods answers every question by Pods, which are all that exist, and reports whether there was one.
+func (v *View) AnswerPods(pods Pods) bool {
+	questions := v.MissingPods()
+	for _, q := range questions {
+		selector, err := labels.Parse(q.Selector)
+		v.LoadPods(q, err == nil && slices.ContainsFunc(pods[q.Namespace], func(set labels.Set) bool { return selector.Matches(set) }))
+	}
+	return len(questions) > 0
 }

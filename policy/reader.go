@@ -40,7 +40,7 @@ func builtinGatewayClasses() []string {
 type IngressReading struct {
 	// Classes are those of the annotation kubernetes.io/ingress.class.
 	Classes []string
-	// Classless says that it reads what names no class, or one that does not exist (ingressControllerMode DEFAULT).
+	// Classless reports whether it reads what names no class, or one that does not exist (ingressControllerMode DEFAULT).
 	Classless bool
 }
 
@@ -74,7 +74,7 @@ func (c *Config) IngressReading() *IngressReading { return c.ingress }
 
 // Reader says who reads an Ingress or a Route.
 type Reader struct {
-	// Istio says that istiod does, or that it may.
+	// Istio reports whether istiod does, or that it may.
 	Istio bool
 	// Unsure says what is not known, for want of which it counts as read; empty where it is known.
 	Unsure string

@@ -52,7 +52,7 @@ func (l namespaceLabels) Lookup(key string) (string, bool) {
 	return value, ok
 }
 
-// Has says whether there is such a label.
+// Has reports whether there is such a label.
 func (l namespaceLabels) Has(key string) bool {
 	_, ok := l.Lookup(key)
 	return ok
@@ -144,7 +144,7 @@ func (s NamespaceScope) Floor() Decision {
 	return Decision{Fence: s.floor.fence, By: s.floor.by, Locked: s.floor.locked}
 }
 
-// Service decides the fence of one Service from its annotations (section 3 of the design: the most
+// Service decides the fence of one Service from its annotations (docs/design.md: the most
 // specific input that is present decides, then locked entries are a floor).
 func (s NamespaceScope) Service(name string, annotations map[string]string) Decision {
 	return s.decide(name, ask(annotations))

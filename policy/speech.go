@@ -7,9 +7,9 @@ import (
 
 // Speech is what the ports of a Service make sidecars expect.
 type Speech struct {
-	// HTTP says that a port carries requests, or may do so.
+	// HTTP reports whether a port carries requests, or may do so.
 	HTTP bool
-	// Bytes says that a port carries something else, or may do so.
+	// Bytes reports whether a port carries something else, or may do so.
 	Bytes bool
 }
 

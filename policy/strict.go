@@ -56,7 +56,7 @@ type strictNames struct {
 // strictSets are the strict Services of the index, so that what an object catches is found without a look at all.
 type strictSets map[strictKey]*strictSet
 
-// keys returns the ports under which a Service stands; none where sidecars listen for none of them.
+// keys returns the ports under which a Service is listed; none where sidecars listen for none of them.
 func (b backend) keys(t tier) []strictKey {
 	whole := strictKey{tier: t, port: anyPort}
 	if len(b.ports) == 0 {

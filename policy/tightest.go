@@ -141,7 +141,7 @@ type tightest struct {
 	list    []ranked // the tightest first
 	count   int
 	hardest Enforcement
-	// cut says that hosts were left out without a look at them.
+	// cut reports whether hosts were left out without a look at them.
 	cut bool
 }
 

@@ -152,7 +152,7 @@ func (v *View) Match(host string) Match {
 	return m
 }
 
-// Known says whether the host's Namespace or Service is in the index, or the config names the Service. What is
+// Known reports whether the host's Namespace or Service is in the index, or the config names the Service. What is
 // not known does not count as missing: a name such as example.com is not asked for in the cluster.
 func (v *View) Known(h hostname.Host) bool {
 	v.index.mu.RLock()
@@ -168,7 +168,7 @@ func (v *View) Known(h hostname.Host) bool {
 	return n.known || exists
 }
 
-// Exists says whether the index has the Service.
+// Exists reports whether the index has the Service.
 func (v *View) Exists(h hostname.Host) bool {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()

@@ -27,9 +27,9 @@ type listener struct {
 	// port is 0 for the listener of all ports that no other has.
 	port      int64
 	transport object.Transport
-	// apart says that it listens on addresses of its own, so that it is not where a connection to a Service goes.
+	// apart reports whether it listens on addresses of its own, so that it is not where a connection to a Service goes.
 	apart bool
-	// everywhere says that those are every address. For HTTP that is nothing of its own.
+	// everywhere reports whether those are every address. For HTTP that is nothing of its own.
 	everywhere bool
 	// hosts are those that it imports, by the Namespace that they must be in; a star stands for any.
 	hosts map[string]*imports

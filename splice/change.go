@@ -9,12 +9,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// slot is a place in which a value stands.
+// slot is a place in which a value is.
 type slot struct {
 	node *yaml.Node
-	// indent is the column of the keys or dashes among which the value stands; -1 at the root.
+	// indent is the column of the keys or dashes among which the value is; -1 at the root.
 	indent int
-	// flow says that it stands in brackets or braces.
+	// flow reports whether it is in brackets or braces.
 	flow bool
 	// after is the offset behind the colon or the dash before it.
 	after int
@@ -163,7 +163,7 @@ func align(have, want []any) []pair {
 	return pairs
 }
 
-// alike says that one item may have become the other: it has the same name, or a member that is the same.
+// alike reports whether one item may have become the other: it has the same name, or a member that is the same.
 func alike(a, b any) bool {
 	x, ok := a.(map[string]any)
 	y, both := b.(map[string]any)

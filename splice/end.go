@@ -28,7 +28,7 @@ func (e *editor) end(s slot) int {
 	return e.plain(s, start)
 }
 
-// isAbsent says that no text stands for a null.
+// isAbsent reports whether no text stands for a null.
 func (e *editor) isAbsent(s slot) bool {
 	return s.node.Kind == yaml.ScalarNode && s.node.Value == "" && s.node.Style&^yaml.TaggedStyle == 0
 }

@@ -8,15 +8,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// editor knows where in a text its nodes stand, and collects cuts.
+// editor knows where in a text its nodes are, and collects cuts.
 type editor struct {
 	text []byte
 	// lines are the offsets at which lines begin.
 	lines   []int
 	newline string
-	// json says that names are quoted as in JSON.
+	// json reports whether names are quoted as in JSON.
 	json bool
-	// step is by how much the document indents, and compact says that dashes stand under the key of their list.
+	// step is by how much the document indents, and compact reports whether dashes are under the key of their list.
 	step    int
 	compact bool
 	cuts    []cut
@@ -74,7 +74,7 @@ func (e *editor) isFlow(s slot) bool { return s.flow || s.node.Style&yaml.FlowSt
 type member struct {
 	slot
 	key string
-	// start is the offset of the key or the dash; without a dash that of the item. column is where it stands.
+	// start is the offset of the key or the dash; without a dash that of the item. column is where it is.
 	start, column, line int
 }
 
@@ -167,7 +167,7 @@ func (e *editor) nextLine(at int) int {
 	return len(e.text)
 }
 
-// opensLine says that nothing but white space stands before an offset on its line.
+// opensLine reports whether nothing but white space is before an offset on its line.
 func (e *editor) opensLine(at int) bool {
 	return len(bytes.TrimSpace(e.text[e.lineStart(at):at])) == 0
 }

@@ -91,7 +91,7 @@ func (e *editor) literal(s slot, start int, text string) string {
 	return header
 }
 
-// value returns what stands behind a colon or a dash: the value on the same line, or in lines of its own.
+// value returns what is behind a colon or a dash: the value on the same line, or in lines of its own.
 func (e *editor) value(s slot, want any) (string, error) {
 	size := -1
 	switch v := want.(type) {
@@ -132,7 +132,7 @@ func (e *editor) pad(text string, column int) string {
 	return strings.Join(lines, e.newline)
 }
 
-// flowEntry returns an entry of a mapping or an item of a list as it stands in braces or brackets.
+// flowEntry returns an entry of a mapping or an item of a list as it is in braces or brackets.
 func (e *editor) flowEntry(s slot, entry any) (string, error) {
 	text, err := e.flowValue(s, entry)
 	if s.node.Kind == yaml.MappingNode && err == nil {
@@ -141,7 +141,7 @@ func (e *editor) flowEntry(s slot, entry any) (string, error) {
 	return text, err
 }
 
-// separator is what stands between a comma and the entry behind it: what stands before an entry on a line of its own.
+// separator is what is between a comma and the entry behind it: what is before an entry on a line of its own.
 func (e *editor) separator(m member) string {
 	switch {
 	case e.opensLine(m.start):
@@ -152,7 +152,7 @@ func (e *editor) separator(m member) string {
 	return " "
 }
 
-// spaced says that the document has white space behind its colons.
+// spaced reports whether the document has white space behind its colons.
 func (e *editor) spaced() bool { return !e.json || bytes.Contains(e.text, []byte(`": `)) }
 
 // flowValue returns a value on one line.

@@ -14,7 +14,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// ErrPlace says that a text has no place for a change, for example because what would change is an alias.
+// ErrPlace reports whether a text has no place for a change, for example because what would change is an alias.
 var ErrPlace = errors.New("cannot be edited in place")
 
 // Document returns the text of a document, changed so that it holds a value given in JSON. The error wraps [ErrPlace]

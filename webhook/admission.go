@@ -25,7 +25,7 @@ type Options struct {
 	Index *policy.Index
 	// Rules are those that the guard applies and that exemptions may name.
 	Rules []leak.Rule
-	// InstallNamespace is where the ConfigMap with the FenceConfig stands.
+	// InstallNamespace is where the ConfigMap with the FenceConfig is.
 	InstallNamespace string
 	// Metrics count what is decided.
 	Metrics *Metrics

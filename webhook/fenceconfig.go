@@ -20,7 +20,7 @@ type configMap struct {
 }
 
 // validateConfigMap refuses a FenceConfig that could not be put in force. It needs no index, so that a
-// config can be mended at any time.
+// config can be fixed at any time.
 func (a *Admission) validateConfigMap(req admission.Request) (answer, error) {
 	if req.Name != policy.ConfigMapName {
 		return allowed(), nil

@@ -67,7 +67,7 @@ scope:
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			c.synced = false // a config can be mended at any time
+			c.synced = false // a config can be fixed at any time
 			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if response.Allowed != (test.causes == nil) {
 				t.Errorf("allowed = %t", response.Allowed)

@@ -15,7 +15,7 @@ const (
 	DefaultBytesInFlight = 16 << 20
 	// maxReview is the largest body that is judged. An API server takes requests of 3 MiB and stores objects of half of
 	// that (MaxRequestBodyBytes in k8s.io/apiserver's pkg/server/config.go, etcd's --max-request-bytes). In a review both
-	// the new and the old object stand, in a JSON that may take six bytes for one.
+	// the new and the old object are, in a JSON that may take six bytes for one.
 	maxReview = 32 << 20
 	// firstBytes of a body are waited for before all of it is reserved: who sends nothing takes little from others.
 	firstBytes = 64 << 10
@@ -23,7 +23,7 @@ const (
 	roomWait = time.Second
 )
 
-// errBusy says that there was no room for a body, errLarge that there never is.
+// errBusy reports whether there was no room for a body, errLarge that there never is.
 var (
 	errBusy  = errors.New("busy: too much is being judged already, try again")
 	errLarge = fmt.Errorf("too large to be judged: the review has more than %d bytes", int64(maxReview))

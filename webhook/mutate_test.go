@@ -262,7 +262,7 @@ func httpRoute(annotations, more string) string {
 // The annotations and the routes that an httpRoute is given.
 const (
 	besideRecord = `, annotations: {galley.istio.io/analyze-suppress: IST0109, meshfence.io/injected: '{"analyzeSuppressBeside":true}'}`
-	restRecord = `, annotations: {galley.istio.io/analyze-suppress: IST0112, meshfence.io/injected: ` +
+	restRecord   = `, annotations: {galley.istio.io/analyze-suppress: IST0112, meshfence.io/injected: ` +
 		`'{"routes":{"tcp":[{"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}],` +
 		`"tls":[{"match":[{"sniHosts":["reviews"]}],"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-local"}}]}]},"analyzeSuppress":true}'}`
 	restRoutes = `

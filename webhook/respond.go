@@ -38,7 +38,7 @@ func allowed() answer {
 	return answer{admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Allowed: true}}, outcomeAllowed}
 }
 
-// failure keeps a bad request, which is the sender's to mend, apart from what could not be decided.
+// failure keeps a bad request, which is the sender's to fix, apart from what could not be decided.
 func failure(err error) answer {
 	status, outcome := apierrors.NewInternalError(err).Status(), outcomeError
 	if bad, ok := errors.AsType[*admit.BadRequest](err); ok {

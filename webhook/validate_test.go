@@ -186,7 +186,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestValidateStanding: a Service that becomes strict is let in, with a warning of each object that stands in its
+// TestValidateStanding: a Service that becomes strict is let in, with a warning of each object that exists in its
 // way. What its Namespace or the config make of findings counts for them too.
 func TestValidateStanding(t *testing.T) {
 	t.Parallel()
@@ -236,7 +236,7 @@ func TestValidateStanding(t *testing.T) {
 	}
 }
 
-// TestValidateNamespace: a Namespace whose label makes its Services strict is let in, with a warning of what stands in the
+// TestValidateNamespace: a Namespace whose label makes its Services strict is let in, with a warning of what is in the
 // way, and one that is loosened under routes of another strict host is refused.
 func TestValidateNamespace(t *testing.T) {
 	t.Parallel()

@@ -36,13 +36,13 @@ type Probe struct {
 type Verdict string
 
 const (
-	// Stays says that all places where it can end are in the client's cluster.
+	// Stays reports whether all places where it can end are in the client's cluster.
 	Stays Verdict = "stays"
-	// Leaves says that it can end in another cluster.
+	// Leaves reports whether it can end in another cluster.
 	Leaves Verdict = "leaves"
-	// Nowhere says that it ends at the proxy, or fails.
+	// Nowhere reports whether it ends at the proxy, or fails.
 	Nowhere Verdict = "nowhere"
-	// Unclear says that the configuration does not tell, or that nobody knows in which cluster an endpoint is.
+	// Unclear reports whether the configuration does not tell, or that nobody knows in which cluster an endpoint is.
 	Unclear Verdict = "unclear"
 )
 
@@ -57,7 +57,7 @@ type Outcome struct {
 	Reason string `json:"reason,omitempty"`
 	// Open is why Endpoints may not be all; empty where they are.
 	Open string `json:"open,omitempty"`
-	// AnyName says that the virtual host or the filter chain takes it whatever name it asks for.
+	// AnyName reports whether the virtual host or the filter chain takes it whatever name it asks for.
 	AnyName bool `json:"anyName,omitempty"`
 }
 

@@ -189,7 +189,7 @@ func (x *chainIndex) match(s seen) []*listenerv3.FilterChain {
 	return applications[anything]
 }
 
-// names returns what stands under the longest prefix that holds an address.
+// names returns what is under the longest prefix that holds an address.
 func (l *prefixLevel) names(address netip.Addr) nameLevel {
 	if l == nil {
 		return nil
@@ -206,7 +206,7 @@ func (l *prefixLevel) names(address netip.Addr) nameLevel {
 	return nil
 }
 
-// transports returns what stands under a name, else under the longest wildcard for it, else under no name.
+// transports returns what is under a name, else under the longest wildcard for it, else under no name.
 func (l nameLevel) transports(name string) transportLevel {
 	if name != "" && l[name] != nil {
 		return l[name]

@@ -9,7 +9,7 @@ import (
 	"github.com/meshfence/meshfence/policy/hostname"
 )
 
-// dotsAsIs is the number of dots from which a resolver asks for a name as it stands first: Pods have ndots 5.
+// dotsAsIs is the number of dots from which a resolver asks for a name as it is first: Pods have ndots 5.
 const dotsAsIs = 5
 
 // Answer is what a client gets for a name.
@@ -18,7 +18,7 @@ type Answer struct {
 	Name string
 	// Addresses are in the order of the name table, and none where nobody knows the name.
 	Addresses []netip.Addr
-	// Mesh says that the client's agent has answered from istiod's name table, and not the DNS of the cluster.
+	// Mesh reports whether the client's agent has answered from istiod's name table, and not the DNS of the cluster.
 	Mesh bool
 }
 

@@ -5,5 +5,5 @@
 // each host whether a connection that is meant for it, or a path that names it, leaves the client's cluster.
 //
 // What istiod says is all that is known here: an endpoint's metadata names the cluster whose API server holds it,
-// whatever its address (rows D1, E1 and E2 of the catalogue). With [Addresses] the two are compared.
+// whatever its address (rows D1, E1 and E2 of docs/catalogue.md). With [Addresses] the two are compared.
 package xds

@@ -54,7 +54,7 @@ type Endpoint struct {
 	Cluster string `json:"cluster"`
 	// Priority is 0 for the endpoints that are used first.
 	Priority uint32 `json:"priority,omitempty"`
-	// Unready says that it takes no traffic now: it is unhealthy or draining.
+	// Unready reports whether it takes no traffic now: it is unhealthy or draining.
 	Unready bool `json:"unready,omitempty"`
 }
 

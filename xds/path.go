@@ -46,7 +46,7 @@ type paths struct {
 	byAddress map[netip.Addr][]string
 	// known are the names of the clusters of hosts to verify.
 	known []string
-	// byReference caches what an extension's configuration names: the same one stands in most listeners.
+	// byReference caches what an extension's configuration names: the same one is in most listeners.
 	byReference map[string][]string
 	// found are the paths of each host, in the order of the walk.
 	found map[string][]Path
@@ -100,7 +100,7 @@ func (p *paths) reference(at Path, config *anypb.Any) {
 	}
 }
 
-// names returns the known clusters that stand as a whole string in an encoded message. A search in the encoding
+// names returns the known clusters that are as a whole string in an encoded message. A search in the encoding
 // finds them at any depth, and in extensions whose type is not linked in here.
 func (p *paths) names(encoded []byte) []string {
 	if names, ok := p.byReference[string(encoded)]; ok {

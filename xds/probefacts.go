@@ -23,7 +23,7 @@ type fact struct {
 	snis []string
 	// clusters are Envoy's of the host and of its other names, sorted.
 	clusters []string
-	// headless says that the addresses are those of Pods.
+	// headless reports whether the addresses are those of Pods.
 	headless bool
 }
 

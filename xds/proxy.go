@@ -45,7 +45,7 @@ type Proxy struct {
 	Labels map[string]string
 	// Locality is region, region/zone or region/zone/subzone; hold locality depends on it.
 	Locality string
-	// DNSCapture says that the client's agent answers DNS queries from istiod's name table.
+	// DNSCapture reports whether the client's agent answers DNS queries from istiod's name table.
 	DNSCapture bool
 	// Domain is the DNS domain of Services; cluster.local unless set.
 	Domain string

@@ -17,14 +17,14 @@ const behindTunnel = "a tunnel: what is behind its other end is out of sight"
 type Result string
 
 const (
-	// Held says that no path leaves the client's cluster, and that something there is ready.
+	// Held reports whether no path leaves the client's cluster, and that something there is ready.
 	Held Result = "held"
-	// Empty says that no path leaves, and that nothing in the client's cluster is ready: calls fail.
+	// Empty reports whether no path leaves, and that nothing in the client's cluster is ready: calls fail.
 	Empty Result = "empty"
 	// Elsewhere says of a host whose fence is prefer that other clusters alone answer this client: they are what is left
 	// where nothing in its own is ready, or what a rule of a user leaves it (see Failover).
 	Elsewhere Result = "elsewhere"
-	// Leaks says that a path leaves.
+	// Leaks reports whether a path leaves.
 	Leaks Result = "leaks"
 )
 
@@ -39,7 +39,7 @@ type Report struct {
 	Network   string            `json:"network,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Result    Result            `json:"result"`
-	// Known says that istiod gives this client a cluster or a path of the host. Where it does not, what becomes of its
+	// Known reports whether istiod gives this client a cluster or a path of the host. Where it does not, what becomes of its
 	// packets is in Notes.
 	Known bool `json:"known"`
 	// Probes is how many connections were followed.

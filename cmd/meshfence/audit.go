@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -27,7 +27,7 @@ Exit code 0: every hold is true, every strict Service is held, and nothing exist
 is not as it should be; 2: an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			write, ok := map[string]func(io.Writer, controller.Report) error{"text": writeAudit, "json": writeAuditJSON}[output]
+			write, ok := map[string]func(io.Writer, audit.Report) error{"text": writeAudit, "json": writeAuditJSON}[output]
 			if !ok {
 				return fmt.Errorf("--output %q must be text or json", output)
 			}
@@ -54,13 +54,13 @@ is not as it should be; 2: an error.`,
 }
 
 // sound reports whether every hold is true, every strict Service is held, and nothing would be refused.
-func sound(report controller.Report) bool {
-	return !slices.ContainsFunc(report.Holds, func(h controller.HoldReport) bool { return h.State != policy.HoldTrue }) &&
-		!slices.ContainsFunc(report.Services, func(s controller.FencedService) bool { return len(s.Lacks) > 0 }) &&
-		!slices.ContainsFunc(report.Standing, func(s controller.Standing) bool { return len(s.Denied) > 0 })
+func sound(report audit.Report) bool {
+	return !slices.ContainsFunc(report.Holds, func(h audit.HoldReport) bool { return h.State != policy.HoldTrue }) &&
+		!slices.ContainsFunc(report.Services, func(s audit.FencedService) bool { return len(s.Lacks) > 0 }) &&
+		!slices.ContainsFunc(report.Results, func(s audit.Result) bool { return len(s.Denied) > 0 })
 }
 
-func writeAudit(out io.Writer, report controller.Report) error {
+func writeAudit(out io.Writer, report audit.Report) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "HOLD\tSTATE")
 	for _, h := range report.Holds {
@@ -84,8 +84,8 @@ func writeAudit(out io.Writer, report controller.Report) error {
 			}
 		}
 	}
-	for _, s := range report.Standing {
-		if err := writeStanding(out, s); err != nil {
+	for _, s := range report.Results {
+		if err := writeResult(out, s); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func writeAudit(out io.Writer, report controller.Report) error {
 }
 
 // stateOf says how far a hold is true, and why not.
-func stateOf(h controller.HoldReport) string {
+func stateOf(h audit.HoldReport) string {
 	if h.Reason == "" {
 		return h.State
 	}
@@ -101,7 +101,7 @@ func stateOf(h controller.HoldReport) string {
 }
 
 // heldBy names what holds a strict Service.
-func heldBy(s controller.FencedService) string {
+func heldBy(s audit.FencedService) string {
 	switch {
 	case s.Fence != policy.Strict.String():
 		return ""
@@ -111,8 +111,8 @@ func heldBy(s controller.FencedService) string {
 	return strings.Join(s.HeldBy, ", ")
 }
 
-// writeStanding writes a line for each finding.
-func writeStanding(out io.Writer, s controller.Standing) error {
+// writeResult writes a line for each finding.
+func writeResult(out io.Writer, s audit.Result) error {
 	for _, group := range s.ByOutcome() {
 		for _, f := range group.Findings {
 			_, err := fmt.Fprintf(out, "%s: %s %s/%s: %s: %s\n", group.Outcome, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field(), f.Message())
@@ -126,14 +126,14 @@ func writeStanding(out io.Writer, s controller.Standing) error {
 
 // auditJSON is the form of -o json.
 type auditJSON struct {
-	Holds    []controller.HoldReport    `json:"holds"`
-	Services []controller.FencedService `json:"services"`
-	Leaks    []findingJSON              `json:"leaks"`
+	Holds    []audit.HoldReport    `json:"holds"`
+	Services []audit.FencedService `json:"services"`
+	Leaks    []findingJSON         `json:"leaks"`
 }
 
-func writeAuditJSON(out io.Writer, report controller.Report) error {
-	j := auditJSON{Holds: report.Holds, Services: append([]controller.FencedService{}, report.Services...), Leaks: []findingJSON{}}
-	for _, s := range report.Standing {
+func writeAuditJSON(out io.Writer, report audit.Report) error {
+	j := auditJSON{Holds: report.Holds, Services: append([]audit.FencedService{}, report.Services...), Leaks: []findingJSON{}}
+	for _, s := range report.Results {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {
 				j.Leaks = append(j.Leaks, newFindingJSON(f, group.Outcome))

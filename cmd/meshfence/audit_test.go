@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -15,20 +15,20 @@ import (
 // TestSound: what makes audit exit with 1.
 func TestSound(t *testing.T) {
 	t.Parallel()
-	held := controller.FencedService{Fence: "strict", HeldBy: []string{"subset"}}
-	lacking := controller.FencedService{Fence: "strict", Lacks: []inject.Lack{{Reason: inject.LackRoute}}}
+	held := audit.FencedService{Fence: "strict", HeldBy: []string{"subset"}}
+	lacking := audit.FencedService{Fence: "strict", Lacks: []inject.Lack{{Reason: inject.LackRoute}}}
 	for name, test := range map[string]struct {
-		report controller.Report
+		report audit.Report
 		want   bool
 	}{
-		"nothing":           {controller.Report{}, true},
-		"all is well":       {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldTrue}}, Services: []controller.FencedService{held, {Fence: "prefer"}}}, true},
-		"a warning":         {controller.Report{Standing: []controller.Standing{{Verdict: leak.Verdict{Warned: make([]leak.Finding, 1)}}}}, true},
-		"a denial":          {controller.Report{Standing: []controller.Standing{{Verdict: leak.Verdict{Denied: make([]leak.Finding, 1)}}}}, false},
-		"a hold is behind":  {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldTrue}, {State: policy.HoldBehind}}}, false},
-		"nothing holds one": {controller.Report{Services: []controller.FencedService{held, lacking}}, false},
-		"a hold of two is broken": {controller.Report{Holds: []controller.HoldReport{{State: policy.HoldBroken}, {State: policy.HoldTrue}},
-			Services: []controller.FencedService{held}}, false},
+		"nothing":           {audit.Report{}, true},
+		"all is well":       {audit.Report{Holds: []audit.HoldReport{{State: policy.HoldTrue}}, Services: []audit.FencedService{held, {Fence: "prefer"}}}, true},
+		"a warning":         {audit.Report{Results: []audit.Result{{Verdict: leak.Verdict{Warned: make([]leak.Finding, 1)}}}}, true},
+		"a denial":          {audit.Report{Results: []audit.Result{{Verdict: leak.Verdict{Denied: make([]leak.Finding, 1)}}}}, false},
+		"a hold is behind":  {audit.Report{Holds: []audit.HoldReport{{State: policy.HoldTrue}, {State: policy.HoldBehind}}}, false},
+		"nothing holds one": {audit.Report{Services: []audit.FencedService{held, lacking}}, false},
+		"a hold of two is broken": {audit.Report{Holds: []audit.HoldReport{{State: policy.HoldBroken}, {State: policy.HoldTrue}},
+			Services: []audit.FencedService{held}}, false},
 	} {
 		if got := sound(test.report); got != test.want {
 			t.Errorf("%s: %t", name, got)
@@ -38,9 +38,9 @@ func TestSound(t *testing.T) {
 
 func TestWriteAudit(t *testing.T) {
 	t.Parallel()
-	report := controller.Report{
-		Holds: []controller.HoldReport{{Hold: "meshConfig", State: policy.HoldBroken, Reason: "it is gone"}, {Hold: "subset", State: policy.HoldTrue}},
-		Services: []controller.FencedService{
+	report := audit.Report{
+		Holds: []audit.HoldReport{{Hold: "meshConfig", State: policy.HoldBroken, Reason: "it is gone"}, {Hold: "subset", State: policy.HoldTrue}},
+		Services: []audit.FencedService{
 			{Namespace: "shop", Name: "cart", Fence: "strict", By: "namespace shop", Ready: 2, HeldBy: []string{"subset"}},
 			{Namespace: "shop", Name: "news", Fence: "prefer", By: "namespace shop"},
 			{Namespace: "shop", Name: "till", Fence: "strict", By: "namespace shop", Ready: 1, Lacks: []inject.Lack{

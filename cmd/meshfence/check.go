@@ -10,9 +10,8 @@ import (
 func newCheck() *cobra.Command {
 	var flags sceneFlags
 	var output string
-	var explain bool
 	command := &cobra.Command{
-		Use:   "check -f PATH... | --explain-rules",
+		Use:   "check -f PATH...",
 		Short: "Find what would leak in manifests, for CI and pre-commit",
 		Long: `Find what admission would refuse or warn of in manifests.
 
@@ -23,9 +22,6 @@ what was read.
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if explain {
-				return writeRules(command.OutOrStdout())
-			}
 			write, ok := map[string]func(io.Writer, []located) error{
 				"text": writeText, "json": writeJSON, "sarif": writeSARIF, "github": writeGitHub, "junit": writeJUnit,
 			}[output]
@@ -46,8 +42,8 @@ Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unr
 	}
 	flags.addTo(command)
 	command.Flags().StringVarP(&output, "output", "o", "text", "text, json, sarif, github or junit")
-	command.Flags().BoolVar(&explain, "explain-rules", false, "print every rule, and what closes each known way out of the cluster")
-	command.MarkFlagsOneRequired("filename", "explain-rules")
-	command.MarkFlagsMutuallyExclusive("filename", "explain-rules")
+	if err := command.MarkFlagRequired("filename"); err != nil {
+		panic(err) // the flag is defined above
+	}
 	return command
 }

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/cluster"
-	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -30,7 +30,7 @@ func (f *clusterFlags) addTo(flags *pflag.FlagSet) {
 }
 
 // scope reads the FenceConfig, the Namespaces, the Services and the mesh ConfigMaps.
-func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.Client, error) {
+func (f *clusterFlags) scope(ctx context.Context) (*audit.Auditor, client.Client, error) {
 	restConfig, err := f.kubeconfig.load()
 	if err != nil {
 		return nil, nil, err
@@ -56,7 +56,7 @@ func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.C
 			return nil, nil, err
 		}
 	}
-	a := &controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
+	a := &audit.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
 	if err := cluster.ReadScope(ctx, api, a.Index); err != nil {
 		return nil, nil, err
 	}
@@ -64,7 +64,7 @@ func (f *clusterFlags) scope(ctx context.Context) (*controller.Auditor, client.C
 }
 
 // auditor reads what there is besides.
-func (f *clusterFlags) auditor(ctx context.Context) (*controller.Auditor, error) {
+func (f *clusterFlags) auditor(ctx context.Context) (*audit.Auditor, error) {
 	a, api, err := f.scope(ctx)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func documents(data []byte) []document {
 		if marker := data[at:end]; isMarker(marker, "---") || isMarker(marker, "...") {
 			next.text = data[start:at]
 			list = append(list, next)
-			// What stands behind --- on its line belongs to the document that it opens.
+			// What is behind --- on its line belongs to the document that it opens.
 			start = at + len("---")
 			next = document{line: line, offset: start}
 		}
@@ -49,13 +49,13 @@ func isMarker(line []byte, marker string) bool {
 	return ok && (len(rest) == 0 || bytes.ContainsAny(rest[:1], " \t\r\n"))
 }
 
-// value is one object of a document: where it stands alone, and the object as JSON.
+// value is one object of a document: where it is when alone, and the object as JSON.
 type value struct {
 	document
 	json []byte
 }
 
-// values reads a document as kubectl does: as JSON objects one after the other, or else as YAML. Keys that stand twice
+// values reads a document as kubectl does: as JSON objects one after the other, or else as YAML. Keys that are there twice
 // are errors, which name the line in the file.
 func (d document) values() ([]value, error) {
 	list, err := d.stream()
@@ -88,7 +88,7 @@ func (d document) stream() ([]value, error) {
 	}
 }
 
-// from returns what stands at and behind an offset, without white space before it.
+// from returns what is at and behind an offset, without white space before it.
 func (d document) from(offset int) document {
 	text := bytes.TrimLeft(d.text[offset:], " \t\r\n")
 	skipped := d.text[:len(d.text)-len(text)]

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -51,7 +51,7 @@ func newExplain() *cobra.Command {
 	return command
 }
 
-func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, service *corev1.Service, absent bool) error {
+func explain(ctx context.Context, out io.Writer, auditor *audit.Auditor, service *corev1.Service, absent bool) error {
 	view, config := auditor.Index.View(), auditor.Index.Config()
 	host := hostname.Host{Namespace: service.Namespace, Name: service.Name}
 	decision := view.Service(host, service.Annotations)
@@ -70,7 +70,7 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 	if decision.Locked {
 		line("Locked", "a locked entry of the FenceConfig matches: the fence can be tightened only")
 	}
-	for _, h := range controller.HoldReports(config) {
+	for _, h := range audit.HoldReports(config) {
 		line("Hold "+h.Hold, "%s", stateOf(h))
 	}
 	if decision.Fence == policy.Strict {
@@ -81,7 +81,7 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 		}
 	}
 	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
-	var found []controller.Standing
+	var found []audit.Result
 	if !absent {
 		standing, err := auditor.Service(service)
 		if err != nil {
@@ -103,7 +103,7 @@ func explain(ctx context.Context, out io.Writer, auditor *controller.Auditor, se
 		return err
 	}
 	for _, s := range found {
-		if err := writeStanding(out, s); err != nil {
+		if err := writeResult(out, s); err != nil {
 			return err
 		}
 	}

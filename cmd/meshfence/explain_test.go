@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -23,7 +23,7 @@ func TestExplainAbsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auditor := &controller.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: fake.NewClientBuilder().Build(), Now: time.Now}
+	auditor := &audit.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: fake.NewClientBuilder().Build(), Now: time.Now}
 	var out bytes.Buffer
 	far := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "far"}}
 	if err := explain(t.Context(), &out, auditor, far, true); err != nil {

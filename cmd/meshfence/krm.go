@@ -18,7 +18,7 @@ import (
 	"github.com/meshfence/meshfence/splice"
 )
 
-// The annotations by which kustomize says where an item of a ResourceList stands.
+// The annotations by which kustomize says where an item of a ResourceList is.
 const (
 	pathAnnotation  = "internal.config.kubernetes.io/path"
 	indexAnnotation = "internal.config.kubernetes.io/index"

@@ -15,7 +15,7 @@ import (
 
 // The exit codes, which are a contract.
 const (
-	exitDenied = 1 // at least one finding denies, or one case differs
+	exitDenied = 1 // at least one finding denies
 	exitError  = 2 // bad usage, bad config, unreadable input
 )
 
@@ -49,6 +49,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newVersion())
+	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newRules(), newVersion())
 	return root
 }

@@ -46,7 +46,7 @@ type manifest struct {
 	place
 	metav1.PartialObjectMetadata
 	json []byte
-	// document is where the object stands, alone or as an item of the Lists that the indexes lead through.
+	// document is where the object is, alone or as an item of the Lists that the indexes lead through.
 	document value
 	items    []int
 }
@@ -225,7 +225,7 @@ func (m manifest) line(path []string) int {
 	return m.document.line + line - 1
 }
 
-// child returns what stands in a mapping or sequence under a key or index, and its line.
+// child returns what is in a mapping or sequence under a key or index, and its line.
 func child(node *yaml.Node, step string) (below *yaml.Node, line int) {
 	if node.Kind == yaml.SequenceNode {
 		if i, err := strconv.Atoi(step); err == nil && i < len(node.Content) {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// What stands in a file is read or told of, in whatever form it comes.
+// What is in a file is read or told of, in whatever form it comes.
 func TestForms(t *testing.T) {
 	t.Parallel()
 	const leak = "serviceentry-fenced-host"

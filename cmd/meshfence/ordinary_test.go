@@ -22,7 +22,7 @@ controlPlane: {clusters: [m1c1]}
 holds: [`+holds+"]\n")
 }
 
-// TestCheckOrdinary: what people write beside strict Services for other ends passes without a word, under every hold:
+// TestCheckOrdinary: what users write beside strict Services for other ends passes without a word, under every hold:
 // traffic shifting and mirroring, gateways for what leaves and for what comes in, external services and databases, Sidecars,
 // workloads, and rules for a namespace or for the mesh.
 func TestCheckOrdinary(t *testing.T) {

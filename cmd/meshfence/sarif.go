@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -79,9 +78,9 @@ func writeSARIF(out io.Writer, findings []located) error {
 	for _, r := range rules {
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
 			ID:                   r.ID,
-			ShortDescription:     sarifText{sentence(cmp.Or(r.Leaks, r.ID))},
-			Help:                 sarifText{sentence(cmp.Or(r.Mend, r.Leaks, r.ID))},
-			HelpURI:              homepage + "/blob/main/docs/rules/" + r.ID + ".md",
+			ShortDescription:     sarifText{r.Summary},
+			Help:                 sarifText{r.Why + " " + r.Fix},
+			HelpURI:              rulePage(r.ID),
 			DefaultConfiguration: sarifConfiguration{sarifLevel(r.Severity == leak.Deny)},
 		})
 	}
@@ -105,16 +104,4 @@ func sarifLevel(denies bool) string {
 		return "error"
 	}
 	return "warning"
-}
-
-// sentence makes one of a part of one.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	first := text[:1]
-	if first >= "a" && first <= "z" {
-		first = string(first[0] - 'a' + 'A')
-	}
-	return first + text[1:] + "."
 }

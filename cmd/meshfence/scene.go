@@ -24,6 +24,7 @@ import (
 type scene struct {
 	input
 	index *policy.Index
+	pods  policy.Pods
 	rules []leak.Rule
 }
 
@@ -33,7 +34,7 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
-	// inline is a FenceConfig that counts before all others, and inlineSource says where it stands.
+	// inline is a FenceConfig that counts before all others, and inlineSource says where it is.
 	inline       []byte
 	inlineSource string
 }
@@ -70,7 +71,13 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &scene{input: read, index: index, rules: rules}, nil
+	pods := policy.Pods{}
+	for _, m := range manifests {
+		if m.groupKind() == (schema.GroupKind{Kind: object.KindPod}) {
+			pods[m.Namespace] = append(pods[m.Namespace], m.Labels)
+		}
+	}
+	return &scene{input: read, index: index, pods: pods, rules: rules}, nil
 }
 
 // indexOf returns an index that knows the manifests as a cluster would that has them all.
@@ -288,6 +295,6 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	if !ok || kind.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return result{manifest: m, stored: m.json}, nil
 	}
-	created, err := admit.Create(admit.Request{Kind: kind.Kind, Namespace: m.Namespace, Raw: m.json}, guard, s.index, now)
+	created, err := admit.Create(admit.Request{Kind: kind.Kind, Namespace: m.Namespace, Raw: m.json}, guard, s.index, s.pods, now)
 	return result{m, created.Stored, created.Verdict}, err
 }

@@ -150,7 +150,7 @@ controlPlane: {clusters: [m1c1]}
 holds: [meshConfig]
 `
 
-// What time mends ends no replica: it lives, is not ready, says why, and goes on.
+// What time fixes ends no replica: it lives, is not ready, says why, and goes on.
 func TestServeWaits(t *testing.T) {
 	t.Parallel()
 	api := newAPIServer(t)

@@ -48,10 +48,10 @@ func exemptionsOf(t *testing.T, text string) string {
 }
 
 // TestServing: of what Knative and KServe make in a strict Namespace only what leads to their gateway is refused, and the
-// exemptions of the README accept that.
+// exemptions of docs/refusals.md accept that.
 func TestServing(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/refusals.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +62,8 @@ func TestServing(t *testing.T) {
 	if code != 1 || strings.Count(out, "\n") != 2 || !strings.Contains(out, "[service-external-name]") || !strings.Contains(out, "[virtualservice-foreign-host]") {
 		t.Errorf("without exemptions: exit code %d\n%s", code, out)
 	}
-	code, out, stderr := meshfence(t, "", "check", "-f", manifests, "--config", write(t, dir, "with.yaml", config+strings.ReplaceAll(exemptionsOf(t, string(readme)), "2026-", "2999-")))
+	code, out, stderr := meshfence(t, "", "check", "-f", manifests, "--config", write(t, dir, "with.yaml", config+strings.ReplaceAll(exemptionsOf(t, string(page)), "2026-", "2999-")))
 	if code != 0 || out != "" {
-		t.Errorf("with the exemptions of the README: exit code %d\n%s%s", code, out, stderr)
+		t.Errorf("with the exemptions of docs/refusals.md: exit code %d\n%s%s", code, out, stderr)
 	}
 }

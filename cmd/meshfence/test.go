@@ -41,8 +41,8 @@ an object and what is expected of it:
   metadata: {name: reviews, namespace: shop}
   spec: {hosts: [reviews], http: [{mirror: {host: details}, route: [{destination: {host: reviews}}]}]}
 
-A case is denied or warned, by the rules that it names, if any; fixed, where admission changes the object so that nothing is
-found in it; or it passes. A section "-- stored --" after it is the object as it must be stored. Before the object others of the
+A case is denied, warned or audited, by the rules that it names, if any; fixed, where admission changes the object so that
+nothing is found in it; or it passes. A section "-- stored --" after it is the object as it must be stored. Before the object others of the
 scene may be replaced or added; the object itself replaces one of the same name. Further comments of a case:
 
   # config: {holds: [subset]}      changes of the FenceConfig, one line for each under which the case is tried

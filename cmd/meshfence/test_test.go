@@ -63,7 +63,7 @@ func TestTest(t *testing.T) {
 			"apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}\n", 0, ""},
 		"deleted by meshfence": {"# operation: delete\n# as: system:serviceaccount:meshfence-system:meshfence\n# expect: passes\n" +
 			"apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}\n", 0, ""},
-		"audited is as check has it": {"# config: {enforcement: audit}\n# expect: warned virtualservice-mirror\n" + testMirror, 0, ""},
+		"audited": {"# config: {enforcement: audit}\n# expect: audited virtualservice-mirror\n" + testMirror, 0, ""},
 		"another outcome": {
 			"# expect: passes\n" + testMirror, 1,
 			":11: want passes, got denied by virtualservice-mirror: It is shown.\n",

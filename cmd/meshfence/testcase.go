@@ -17,13 +17,12 @@ import (
 
 // caseResult is what admission makes of the object of a case.
 type caseResult struct {
-	outcome        suite.Outcome
-	denied, warned []string
-	// fixed are the findings in the object before it was fixed.
-	fixed []string
+	outcome suite.Outcome
 	// rules are those that find something: in what is stored, or in the object as it is where it is fixed.
-	rules  []string
-	stored []byte
+	rules []string
+	// denied, warned and audited are the findings in what is stored, and fixed those in the object as it is.
+	denied, warned, audited, fixed []string
+	stored                         []byte
 }
 
 // judgeCase treats the object of a case as admission would treat the request. The error says where it is.
@@ -51,7 +50,7 @@ func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (
 	validate := func() (leak.Verdict, error) {
 		view := index.View()
 		verdict, err := admit.Validate(request, guard, view, now)
-		for err == nil && c.LoadPods(view) {
+		for err == nil && c.AnswerPods(view) {
 			verdict, err = admit.Validate(request, guard, view, now)
 		}
 		return verdict, err
@@ -80,14 +79,15 @@ func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (
 
 // take works out the outcome from what is found before and after mutation.
 func (r *caseResult) take(before, after leak.Verdict) {
-	warned := slices.Concat(after.Warned, after.Audited)
-	r.denied, r.warned = texts(after.Denied), texts(warned)
-	found := slices.Concat(after.Denied, warned)
+	r.denied, r.warned, r.audited = texts(after.Denied), texts(after.Warned), texts(after.Audited)
+	found := slices.Concat(after.Denied, after.Warned, after.Audited)
 	switch {
-	case len(after.Denied) > 0:
+	case len(r.denied) > 0:
 		r.outcome = suite.Denied
-	case len(warned) > 0:
+	case len(r.warned) > 0:
 		r.outcome = suite.Warned
+	case len(r.audited) > 0:
+		r.outcome = suite.Audited
 	default:
 		if found = slices.Concat(before.Denied, before.Warned, before.Audited); len(found) > 0 {
 			r.outcome, r.fixed = suite.Fixed, texts(found)
@@ -115,8 +115,9 @@ func (r caseResult) differs(c suite.Case) (text string, details []string) {
 	if want.Outcome != "" && (want.Outcome != r.outcome || len(missing) > 0) {
 		return fmt.Sprintf("want %s, got %s", describeOutcome(want.Outcome, want.Rules), got), nil
 	}
-	if len(want.Denied)+len(want.Warned)+len(want.Fixed) > 0 {
-		details = slices.Concat(changes(want.Denied, r.denied), changes(want.Warned, r.warned), changes(want.Fixed, r.fixed))
+	if len(want.Denied)+len(want.Warned)+len(want.Audited)+len(want.Fixed) > 0 {
+		details = slices.Concat(changes(want.Denied, r.denied), changes(want.Warned, r.warned),
+			changes(want.Audited, r.audited), changes(want.Fixed, r.fixed))
 		if len(details) > 0 {
 			return fmt.Sprintf("want other findings (-want +got), got %s", got), details
 		}

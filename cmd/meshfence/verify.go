@@ -28,7 +28,7 @@ type verifyFlags struct {
 	maxClients       int
 	timeout          time.Duration
 	output           string
-	// narrowed says that flags name the one sidecar and the one gateway of each cluster.
+	// narrowed reports whether flags name the one sidecar and the one gateway of each cluster.
 	narrowed bool
 }
 

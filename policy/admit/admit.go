@@ -24,9 +24,9 @@ type Request struct {
 	Raw []byte
 	// Old is what it replaces, in JSON; empty on creation.
 	Old []byte
-	// Deleted says that the object goes.
+	// Deleted reports whether the object goes.
 	Deleted bool
-	// Writer is the name of the user who asks, and Own says that it is meshfence itself.
+	// Writer is the name of the user who asks, and Own reports whether it is meshfence itself.
 	Writer string
 	Own    bool
 }
@@ -84,13 +84,13 @@ func Judge(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak
 	if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
 		return verdict, err
 	}
-	existing, err := s.weigh(guard.Existing, view, now)
+	existing, err := s.judge(guard.Existing, view, now)
 	return verdict.And(existing), err
 }
 
 // Validate does the same for the object alone, where all others are judged as well.
 func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
-	return s.weigh(guard.Judge, view, now)
+	return s.judge(guard.Judge, view, now)
 }
 
 // Created is what admission makes of the creation of an object.
@@ -100,9 +100,9 @@ type Created struct {
 	leak.Verdict
 }
 
-// Create mutates and validates the creation of an object. A kind that admission does not take stays as it is. The error is
-// a *BadRequest.
-func Create(s Request, guard *leak.Guard, index *policy.Index, now time.Time) (Created, error) {
+// Create mutates and validates the creation of an object, beside what the index knows and these Pods. A kind that admission
+// does not take stays as it is. The error is a *BadRequest.
+func Create(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, now time.Time) (Created, error) {
 	created := Created{Stored: s.Raw}
 	kind, _ := KindFor(object.GroupOf(s.Kind), object.APIKind(s.Kind))
 	if kind.Mutate {
@@ -118,12 +118,16 @@ func Create(s Request, guard *leak.Guard, index *policy.Index, now time.Time) (C
 		return created, nil
 	}
 	s.Raw = created.Stored
-	var err error
-	created.Verdict, err = Validate(s, guard, index.View(), now)
+	view := index.View()
+	verdict, err := Validate(s, guard, view, now)
+	for err == nil && view.AnswerPods(pods) {
+		verdict, err = Validate(s, guard, view, now)
+	}
+	created.Verdict = verdict
 	return created, err
 }
 
-func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
+func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
 	obj, err := s.decode(s.Raw)
 	if err != nil {
 		return leak.Verdict{}, err
@@ -142,12 +146,12 @@ func (s Request) weigh(judge func(leak.Write, *policy.View) []leak.Finding, view
 	if len(findings) == 0 {
 		return leak.Verdict{}, nil
 	}
-	return leak.Weigh(findings, view, now), nil
+	return leak.Sort(findings, view, now), nil
 }
 
-// untouched says that mutation changes nothing, where that shows without decoding: unless subset is the only
+// untouched reports whether mutation changes nothing, where that shows without decoding: unless subset is the only
 // active hold, a VirtualService only ever loses the reserved subset, routes to it and their record. The name that they
-// share must then stand in it as it is or with some of its letters escaped.
+// share must then be in it as it is or with some of its letters escaped.
 func untouched(s Request, config *policy.Config) bool {
 	return s.Kind == object.KindVirtualService && !config.Active().Only(policy.Subset) && isMapping(s.Raw) &&
 		!bytes.Contains(s.Raw, []byte(inject.ManagedBy)) && !bytes.Contains(s.Raw, []byte(`\u`))

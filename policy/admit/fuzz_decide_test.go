@@ -54,7 +54,7 @@ func FuzzDecide(f *testing.F) {
 			t.Fatalf("validate %s: %v", subject.Raw, err)
 		}
 		if route.Kind != object.KindConfigMap || len(edits) == 0 {
-			return // package inject asks this of the kinds that it mends
+			return // package inject asks this of the kinds that it fixes
 		}
 		for _, finding := range verdict.Denied {
 			if i := slices.IndexFunc(rules, func(r leak.Rule) bool { return r.ID == finding.Rule }); madeGood(rules[i], view.Config().Holds) {
@@ -69,7 +69,7 @@ func badRequestOrNil(err error) bool {
 	return err == nil || ok
 }
 
-// madeGood says whether an active hold repairs each row of a rule.
+// madeGood reports whether an active hold repairs each row of a rule.
 func madeGood(r leak.Rule, active policy.Holds) bool {
 	for _, row := range leak.Catalogue() {
 		if slices.Contains(r.Rows, row.ID) && !row.Repairs.Intersects(active.Routing()) {

@@ -132,7 +132,7 @@ func sortedValue(t *testing.T, value any) string {
 	return string(encoded)
 }
 
-// repeatsKeys says whether a mapping has a key twice: then fewer keys are left after decoding.
+// repeatsKeys reports whether a mapping has a key twice: then fewer keys are left after decoding.
 func repeatsKeys(t *testing.T, data []byte) bool {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(data))

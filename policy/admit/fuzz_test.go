@@ -116,7 +116,7 @@ func FuzzPatch(f *testing.F) {
 	})
 }
 
-// ambiguous says whether two subsets of a DestinationRule share a name or two settings a port: what admission
+// ambiguous reports whether two subsets of a DestinationRule share a name or two settings a port: what admission
 // recorded for one of them it then takes for both, and takes back what it did not add.
 func ambiguous(t *testing.T, s admit.Request) bool {
 	t.Helper()

@@ -42,7 +42,7 @@ type Kind struct {
 	Subresources []string
 	// Created is another resource by which objects of the kind are created; empty where there is none.
 	Created string
-	// Stored says that the objects of the kind are kept in the index, because rules relate others to them.
+	// Stored reports whether the objects of the kind are kept in the index, because rules relate others to them.
 	Stored bool
 	// StoredBy is a label selector that keeps all but a few of them out; empty keeps all.
 	StoredBy string

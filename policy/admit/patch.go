@@ -107,7 +107,7 @@ func (n *node) add(path object.Path, value any) ([]Operation, error) {
 	return nil, errNoPlace
 }
 
-// remove takes away what stands at the path, if anything does, and the parents that this leaves empty, up
+// remove takes away what is at the path, if anything does, and the parents that this leaves empty, up
 // to prune of them.
 func (n *node) remove(path object.Path, prune int) ([]Operation, error) {
 	if len(path) == 0 {

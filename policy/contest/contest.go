@@ -10,7 +10,7 @@ const (
 	// The shortest and the longest pause after that.
 	pauseFirst = time.Second
 	pauseMax   = 10 * time.Minute
-	// calm is how long what is written must stand beyond a pause to end a contest.
+	// calm is how long what is written must last beyond a pause to end a contest.
 	calm = time.Minute
 )
 

@@ -50,7 +50,7 @@ func TestBrokenHold(t *testing.T) {
 	}
 }
 
-// TestUnknownLocalitiesBesideSubset: subset holds alone while the localities are not known, and a rule that stands
+// TestUnknownLocalitiesBesideSubset: subset holds alone while the localities are not known, and a rule that exists
 // keeps its distribute.
 func TestUnknownLocalitiesBesideSubset(t *testing.T) {
 	t.Parallel()
@@ -72,7 +72,7 @@ type seenMap struct {
 	lacks        []string
 }
 
-// meshMaps are the forms in which a mesh ConfigMap stands while all of shop is strict.
+// meshMaps are the forms that a mesh ConfigMap has while all of shop is strict.
 func meshMaps() map[string]seenMap {
 	const name, all = "istio-system/istio", "*.shop.svc.cluster.local"
 	text := func(text string, others ...string) meshconfig.ConfigMap {

@@ -19,7 +19,7 @@ const notFound = 404
 // a strict host of the VirtualService to every cluster: where no route of a section is for a client and port,
 // it makes one of its own that names no subset (rows A3 and C9). What the Services have no port for
 // needs no route, and tools that own the VirtualService would take one for theirs: so a section of which it has no route
-// is left to the companions beside it, see [Companion.Beside]. What cannot be mended is only a gap.
+// is left to the companions beside it, see [Companion.Beside]. What cannot be fixed is only a gap.
 func (e *routeEditor) lacking() (takeover, appended) {
 	if !e.config.Active().Only(policy.Subset) || !e.route.InMesh() {
 		return takeover{}, nil
@@ -57,16 +57,16 @@ func (e *routeEditor) lacking() (takeover, appended) {
 		switch {
 		case e.byFlagger() && t.alone:
 			e.lacks(section.name, t.host, "which admission adds to nothing that Flagger keeps")
-			e.Gaps[len(e.Gaps)-1].Mend = e.mend()
+			e.Gaps[len(e.Gaps)-1].Fix = e.fix()
 		case e.byFlagger():
 		case t.sole && routes != nil:
 			wanted[section.name] = routes
 		case t.alone && t.sole:
 			e.lacks(section.name, t.host, "which admission adds only where all others have the same sniHosts and no subnets")
-			e.Gaps[len(e.Gaps)-1].Mend = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
+			e.Gaps[len(e.Gaps)-1].Fix = fmt.Sprintf("add one yourself, to subset %q", policy.ReservedSubset)
 		case t.alone:
 			e.lacks(section.name, t.host, "which admission adds only where all hosts are one Service")
-			e.Gaps[len(e.Gaps)-1].Mend = "write one VirtualService for each"
+			e.Gaps[len(e.Gaps)-1].Fix = "write one VirtualService for each"
 		}
 	}
 	return t, wanted
@@ -77,16 +77,16 @@ type takeover struct {
 	host policy.FencedHost
 	// speaks is what the ports of the strict Services carry.
 	speaks policy.Speech
-	// sole says that the host is the only Service.
+	// sole reports whether the host is the only Service.
 	sole bool
-	// alone says that no whole companion stands beside the VirtualService. Beside any other there is one, or a
+	// alone reports whether no whole companion is beside the VirtualService. Beside any other there is one, or a
 	// VirtualService that this holds for, and Istio takes from it what the first one lacks.
 	alone bool
-	// shared says that companions stand beside it all the same, with the sections of which it has no route.
+	// shared reports whether companions are beside it all the same, with the sections of which it has no route.
 	shared bool
 }
 
-// takeover returns the tightest strict host that the VirtualService takes over, of those that no companion stands
+// takeover returns the tightest strict host that the VirtualService takes over, of those that no companion is
 // beside if there are such. Wildcards take over none, because Istio
 // prefers the companion's exact host for HTTP, and adds up what both have for TLS and TCP
 // (MostSpecificWildcardVirtualServiceIndex in Istio's pilot/pkg/model, getConfigsForHost in its
@@ -129,7 +129,7 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 	return t, len(beside)+len(unaccompanied) > 0
 }
 
-// forAll says that a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's
+// forAll reports whether a match leaves out no client of the mesh and no port (matchTCP and matchTLS in Istio's
 // pilot/pkg/networking/core/tls.go).
 func forAll(m object.ClientMatch) bool {
 	return len(m.SourceLabels) == 0 && m.SourceNamespace == "" && m.Port == 0 && forMesh(m)
@@ -139,7 +139,7 @@ func forMesh(m object.ClientMatch) bool {
 	return len(m.Gateways) == 0 || slices.Contains(m.Gateways, object.MeshGateway)
 }
 
-// httpCovers says that Istio makes of the route one for every client and port. What that one does not match
+// httpCovers reports whether Istio makes of the route one for every client and port. What that one does not match
 // is answered with 404. With gateways Istio ignores the labels and the namespace (row C8; sourceMatchHTTP in
 // Istio's pilot/pkg/networking/core/route). What a delegate matches is not known here.
 func httpCovers(r object.HTTPRoute) bool {
@@ -165,7 +165,7 @@ func tcpCovers(r object.TCPRoute) bool {
 type catchAll struct {
 	to    []any
 	hosts []string
-	// mesh says that the routes must be for sidecars alone, so that no gateway opens to more than before.
+	// mesh reports whether the routes must be for sidecars alone, so that no gateway opens to more than before.
 	mesh bool
 }
 
@@ -208,7 +208,7 @@ func (c catchAll) http(own []object.HTTPRoute) []any {
 	return []any{map[string]any{"match": served, "directResponse": map[string]any{"status": notFound}}, all}
 }
 
-// requests says that a match leaves out some requests of its clients.
+// requests reports whether a match leaves out some requests of its clients.
 func requests(m object.RequestMatch) bool {
 	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
 }
@@ -235,7 +235,7 @@ func (c catchAll) client(m object.ClientMatch) map[string]any {
 }
 
 // tls returns a route for the names of the VirtualService, or where there are routes for some clients and
-// ports for the names of those. Envoy takes no listener in which a name stands in two places, and Istio only
+// ports for the names of those. Envoy takes no listener in which a name is in two places, and Istio only
 // leaves out a list of names that is the same. So there is none where lists differ or go with subnets
 // (buildSidecarOutboundTLSFilterChainOpts in Istio's pilot/pkg/networking/core/tls.go).
 func (c catchAll) tls(own []object.TLSRoute) []any {

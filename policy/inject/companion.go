@@ -25,7 +25,7 @@ const (
 // CompanionName returns the name of the companions of a Service.
 func CompanionName(service string) string { return service + companionSuffix }
 
-// IsCompanion says that an object of that name and with those labels is one of ours; any other of such a name is a
+// IsCompanion reports whether an object of that name and with those labels is one of ours; any other of such a name is a
 // person's.
 func IsCompanion(name string, labels map[string]string) bool {
 	_, named := CompanionOf(name)
@@ -45,8 +45,8 @@ func CompanionOf(name string) (service string, ok bool) {
 type Companions struct {
 	// Rule is a DestinationRule, Route a VirtualService; nil where the Service needs none.
 	Rule, Route *Companion
-	// RuleStays says that nobody can tell for now all that Rule must hold, because the localities of this cluster
-	// are not known: one that stands keeps what it has and gets the subsets of Rule. Where Rule is nil none is made.
+	// RuleStays reports whether nobody can tell for now all that Rule must hold, because the localities of this cluster
+	// are not known: one that exists keeps what it has and gets the subsets of Rule. Where Rule is nil none is made.
 	RuleStays bool
 }
 
@@ -170,7 +170,7 @@ func speechOf(ports []corev1.ServicePort) policy.Speech {
 // OwnSections lists the sections of which a VirtualService has a route that admission did not append.
 func OwnSections(o *object.Object) []string {
 	recorded := parseRoutes(o.Metadata.Annotations[policy.InjectedAnnotation]).Routes
-	own := standingRoutes(o.VirtualService, &recorded).without(o.VirtualService)
+	own := presentRoutes(o.VirtualService, &recorded).without(o.VirtualService)
 	var names []string
 	for section, routes := range map[string]int{sectionHTTP: len(own.HTTP), sectionTLS: len(own.TLS), sectionTCP: len(own.TCP)} {
 		if routes > 0 {
@@ -202,7 +202,7 @@ func companionRoute(host hostname.Host, fqdn string, ports []corev1.ServicePort)
 }
 
 // serverNames lists the names by which clients ask for the Service. A tls route matches nothing but names
-// that stand among the hosts of its VirtualService. A connection that asks for another name leaves the mesh
+// that are among the hosts of its VirtualService. A connection that asks for another name leaves the mesh
 // for the Service's own address, where kube-proxy keeps it in the cluster, or is closed, as the
 // outboundTrafficPolicy says (buildListenerFromEntry in Istio's pilot/pkg/networking/core/listener.go). So
 // where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
@@ -215,7 +215,7 @@ func serverNames(host hostname.Host, fqdn string, ports []corev1.ServicePort) []
 	return names
 }
 
-// carriesTLS says that Istio takes the bytes on a port for TLS from the client (ConvertProtocol in Istio's
+// carriesTLS reports whether Istio takes the bytes on a port for TLS from the client (ConvertProtocol in Istio's
 // pkg/config/kube and IsTLS in its pkg/config/protocol).
 func carriesTLS(port corev1.ServicePort) bool {
 	name := port.Name

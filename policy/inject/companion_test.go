@@ -239,7 +239,7 @@ func TestOwnSections(t *testing.T) {
 	}
 }
 
-// TestCompanionRuleStays says when the rule of a Service must stay as it stands.
+// TestCompanionRuleStays says when the rule of a Service must stay as it is.
 func TestCompanionRuleStays(t *testing.T) {
 	t.Parallel()
 	for fence, want := range map[string]bool{"strict": true, "prefer": false, "none": false} {

@@ -24,16 +24,16 @@ type ruleEditor struct {
 	host, preferred policy.FencedHost
 	// subsets are the names that the record knows the subsets by.
 	subsets []string
-	// had is what earlier admissions added, as recorded; has is what stands after this one.
+	// had is what earlier admissions added, as recorded; has is what is there after this one.
 	had, has record
 	// unknown says why nobody knows the localities that hold locality needs.
 	unknown error
-	// bare says that a level that subsets inherit from ends up without outlierDetection.
+	// bare reports whether a level that subsets inherit from ends up without outlierDetection.
 	bare bool
 }
 
 // destinationRule makes the active holds true at every level of a DestinationRule that would drop them
-// (section 2.2 of the catalogue), and takes back what an earlier admission added and nothing needs now. A
+// (docs/istio.md, section 2.2), and takes back what an earlier admission added and nothing needs now. A
 // rule that covers strict and other hosts is left alone: neither adding nor taking back is right for all.
 func destinationRule(o *object.Object, view *policy.View) Plan {
 	config := view.Config()
@@ -137,7 +137,7 @@ func subsetLabel(i int) []string {
 	return []string{"spec", "subsets", strconv.Itoa(i), "labels", policy.ClusterLabel}
 }
 
-// labelled says that an earlier admission gave a person's subset its cluster label.
+// labelled reports whether an earlier admission gave a user's subset its cluster label.
 func (e *ruleEditor) labelled(i int) bool {
 	value, present := e.rule.Subsets[i].Labels[policy.ClusterLabel]
 	had, recorded := e.had.Labels[e.subsets[i]]
@@ -159,7 +159,7 @@ func (e *ruleEditor) level(l level, distribute []object.Distribute, prefer bool)
 	e.has.level(l.id, has)
 }
 
-// reservedSubsets adds the reserved subsets that are missing, mends their labels and removes those that
+// reservedSubsets adds the reserved subsets that are missing, fixes their labels and removes those that
 // have no use.
 func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 	found := map[string]bool{}
@@ -186,7 +186,7 @@ func (e *ruleEditor) reservedSubsets(wanted map[string]string) {
 	}
 }
 
-// isReserved says that a subset has the name and the shape of the reserved ones; any other is a person's.
+// isReserved reports whether a subset has the name and the shape of the reserved ones; any other is a user's.
 func isReserved(s object.RuleSubset) bool {
 	_, labelled := s.Labels[policy.ClusterLabel]
 	return policy.IsReservedSubset(s.Name) && labelled && len(s.Labels) == 1 && s.TrafficPolicy == nil

@@ -14,7 +14,7 @@ import (
 type Edit struct {
 	Path object.Path
 	// Value is added at Path: it replaces the member of a mapping, and is inserted before the item of a
-	// list ("-" appends). Parents that are absent are created. Nil removes what stands at Path.
+	// list ("-" appends). Parents that are absent are created. Nil removes what is at Path.
 	Value any
 	// Prune says how many parents of a removed Path go too when they are left empty.
 	Prune int
@@ -22,7 +22,7 @@ type Edit struct {
 
 // Plan is what admission does to one object.
 type Plan struct {
-	// Edits are applied in order. None means that the object is as it must be, or cannot be mended.
+	// Edits are applied in order. None means that the object is as it must be, or cannot be fixed.
 	Edits []Edit
 	// Gaps are the places where an active hold is not true for a strict host before the edits.
 	Gaps []Gap
@@ -57,7 +57,7 @@ func (p *Plan) setString(parent object.Path, key string, have map[string]string,
 const analyzeSuppress = "galley.istio.io/analyze-suppress"
 
 // suppress keeps a message, where one is wanted, in the list of suppressed ones, and takes the one out again that an
-// earlier admission put in. It returns the one that stands there because of ours; empty says none. A list that a user
+// earlier admission put in. It returns the one that is there because of ours; empty says none. A list that a user
 // wrote stays as it is, because tools compare it as one value. Istio splits the list at commas and does not trim
 // (pkg/config/analysis/local).
 func (p *Plan) suppress(list, wanted, had string) (has string) {
@@ -108,11 +108,11 @@ type Gap struct {
 	Host policy.FencedHost
 	// Must completes the sentence "<field> must ...".
 	Must string
-	// Mend says what helps, where it is not to send the object through admission again.
-	Mend string
-	// Repaired says that an edit closes it.
+	// Fix says what helps, where it is not to send the object through admission again.
+	Fix string
+	// Repaired reports whether an edit closes it.
 	Repaired bool
-	// Blocked says that a person's setting stands in the way, which admission leaves to that person.
+	// Blocked reports whether a user's setting is in the way, which admission leaves to that user.
 	Blocked bool
 }
 

@@ -18,7 +18,7 @@ import (
 
 // FuzzInject plans objects that are made up from a seed, or taken from JSON where that can be read, under
 // each of several configs. Nothing panics, a second admission changes nothing, validation does not refuse
-// what mutation was to mend, and without a fence the object comes back.
+// what mutation was to fix, and without a fence the object comes back.
 func FuzzInject(f *testing.F) {
 	for seed := range uint64(500) {
 		f.Add(seed, []byte(nil))
@@ -73,7 +73,7 @@ func promised(t *testing.T, kind string, plan inject.Plan, result []byte, index 
 		t.Fatal(err)
 	}
 	for _, finding := range guard.Check(object, index.View()) {
-		// Nothing is mended while the localities are not known.
+		// Nothing is fixed while the localities are not known.
 		unknown := slices.ContainsFunc(inject.Object(object, index.View()).Gaps, func(g inject.Gap) bool {
 			return strings.Contains(g.Must, "not known")
 		})
@@ -92,10 +92,10 @@ func indexOf(f *testing.F, rest string) *policy.Index {
 }
 
 // maker makes up objects as an API server would hand them over before any admission of ours: no null, no
-// empty list. Names may stand twice.
+// empty list. Names may be there twice.
 type maker struct {
 	*rand.Rand
-	most int // how often a name stands in a list
+	most int // how often a name is in a list
 }
 
 type fields = map[string]any

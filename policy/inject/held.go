@@ -118,7 +118,7 @@ func (h heldHost) subset() []Lack {
 	)
 }
 
-// stands returns nothing where the companion of a kind stands, or what takes its place.
+// stands returns nothing where there is the companion of a kind, or what takes its place.
 func (h heldHost) stands(kind, reason string) []Lack {
 	name := CompanionName(h.host.Name)
 	named, taken := h.view.Object(object.Key{Kind: kind, Namespace: h.host.Namespace, Name: name})

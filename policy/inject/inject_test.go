@@ -52,7 +52,7 @@ func TestObject(t *testing.T) {
 }
 
 // again demands that a second admission changes nothing, and that what is still missing then is what the
-// first did not promise to mend.
+// first did not promise to fix.
 func again(t *testing.T, kind string, first inject.Plan, result []byte, index *policy.Index) {
 	t.Helper()
 	second := planFor(t, kind, result, index)
@@ -110,7 +110,7 @@ func without(value any, field string) any {
 	return value
 }
 
-// untouched says that no admission has changed the object of a case, and that an API server would store it:
+// untouched reports whether no admission has changed the object of a case, and that an API server would store it:
 // it has no null items.
 func untouched(c suite.Case) bool {
 	return !bytes.Contains(c.Object.JSON, []byte("meshfence")) && !bytes.Contains(c.Object.JSON, []byte("[null"))
@@ -132,7 +132,7 @@ func unfenced(t *testing.T, c suite.Case) *policy.Index {
 	return index
 }
 
-// TestObjectTransitions walks every case through changes of the config. What stands after a change must be
+// TestObjectTransitions walks every case through changes of the config. What is there after a change must be
 // what the config makes of the original, whatever came before.
 func TestObjectTransitions(t *testing.T) {
 	t.Parallel()

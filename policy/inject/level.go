@@ -12,13 +12,13 @@ type level struct {
 	// id names the level by subset and port, for the record.
 	id   string
 	path object.Path
-	// absent says that the rule has no trafficPolicy at this level.
+	// absent reports whether the rule has no trafficPolicy at this level.
 	absent   bool
 	settings object.PolicySettings
-	// whole says that Istio inherits nothing into this level (GetPortLevelTrafficPolicy in Istio's
+	// whole reports whether Istio inherits nothing into this level (GetPortLevelTrafficPolicy in Istio's
 	// pilot/pkg/networking/util); where it is false only what the level sets itself replaces.
 	whole bool
-	// shared says that subsets inherit from the level.
+	// shared reports whether subsets inherit from the level.
 	shared bool
 }
 
@@ -60,7 +60,7 @@ func (l level) at(fields ...string) []string {
 	return append(l.path[:len(l.path):len(l.path)], fields...)
 }
 
-// replaces says that Istio takes the loadBalancer of this level, present or not, instead of one above it.
+// replaces reports whether Istio takes the loadBalancer of this level, present or not, instead of one above it.
 func (l level) replaces() bool { return l.whole || l.settings.LoadBalancer != nil }
 
 // locality returns the level's localityLbSetting, or an empty one.
@@ -71,12 +71,12 @@ func (l level) locality() object.LocalitySetting {
 	return *l.settings.LoadBalancer.Locality
 }
 
-// zoneAware says that a zoneAwareLbSetting is set, which beats any localityLbSetting (row B11).
+// zoneAware reports whether a zoneAwareLbSetting is set, which beats any localityLbSetting (row B11).
 func (l level) zoneAware() bool {
 	return l.settings.LoadBalancer != nil && isSet(l.settings.LoadBalancer.ZoneAware)
 }
 
-// disabled says that Istio ignores the localityLbSetting (row B11).
+// disabled reports whether Istio ignores the localityLbSetting (row B11).
 func (l level) disabled() bool {
 	enabled := l.locality().Enabled
 	return enabled != nil && !*enabled

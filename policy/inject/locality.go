@@ -11,7 +11,7 @@ import (
 
 // Distribute returns the distribute list that keeps each cluster's clients in its localities. With one
 // cluster every client of this control plane is in it. With several there is one entry for each locality,
-// and a closing one that gives clients of unknown locality nothing, so that they fail closed (catalogue
+// and a closing one that gives clients of unknown locality nothing, so that they fail closed (docs/istio.md,
 // section 2.2). The error is a *policy.LocalityError.
 func Distribute(config *policy.Config) ([]object.Distribute, error) {
 	var list []object.Distribute
@@ -31,7 +31,7 @@ func Distribute(config *policy.Config) ([]object.Distribute, error) {
 }
 
 // distribute sends the clients of each cluster to its own localities only; wanted is nil where a level must
-// hold no distribute of ours. It cannot mend settings that beat or disable it: those stay gaps. Other weights
+// hold no distribute of ours. It cannot fix settings that beat or disable it: those stay gaps. Other weights
 // than the wanted ones are no gap, because they let nothing out.
 func (e *ruleEditor) distribute(l level, had added, has *added, wanted []object.Distribute) {
 	if e.unknown != nil {
@@ -70,7 +70,7 @@ func (e *ruleEditor) distribute(l level, had added, has *added, wanted []object.
 const toOwn = "send each cluster's clients to its own localities"
 
 // leave changes nothing at a level while nobody knows the localities: what an earlier admission put there
-// stays, and so does its record. The value of the gap tells what stands from what replaces it, so that
+// stays, and so does its record. The value of the gap tells what is there from what replaces it, so that
 // nobody can take it away meanwhile.
 func (e *ruleEditor) leave(l level, had added, has *added) {
 	have := l.locality().Distribute
@@ -87,10 +87,10 @@ func (e *ruleEditor) leave(l level, had added, has *added) {
 	}
 	path := l.at("loadBalancer", "localityLbSetting", "distribute")
 	e.gap(policy.Locality, path, value, l.id, fmt.Sprintf("%s, but %s", toOwn, e.unknown))
-	e.Gaps[len(e.Gaps)-1].Mend = "apply the object again once they are known"
+	e.Gaps[len(e.Gaps)-1].Fix = "apply the object again once they are known"
 }
 
-// ours says that the level holds the distribute that an earlier admission put there.
+// ours reports whether the level holds the distribute that an earlier admission put there.
 func (e *ruleEditor) ours(l level, had added) bool {
 	return had.Distribute && len(e.had.Distribute) > 0 && equalDistribute(l.locality().Distribute, e.had.Distribute)
 }
@@ -122,7 +122,7 @@ func equalDistribute(a, b []object.Distribute) bool {
 	return slices.EqualFunc(a, b, func(x, y object.Distribute) bool { return x.From == y.From && maps.Equal(x.To, y.To) })
 }
 
-// sameLocalities says that both send the same clients to the same localities, however they weigh them.
+// sameLocalities reports whether both send the same clients to the same localities, however they weigh them.
 func sameLocalities(a, b object.Distribute) bool {
 	return a.From == b.From && maps.EqualFunc(a.To, b.To, func(int64, int64) bool { return true })
 }

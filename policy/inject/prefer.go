@@ -9,7 +9,7 @@ import (
 )
 
 // prefer puts the client's cluster first in failoverPriority and adds the outlier detection without which
-// Istio ignores it. What a person set stays, and where that beats or disables failoverPriority nothing of
+// Istio ignores it. What a user set stays, and where that beats or disables failoverPriority nothing of
 // ours does: that is idle.
 func (e *ruleEditor) prefer(l level, had added, has *added, wanted bool) {
 	list := l.locality().FailoverPriority

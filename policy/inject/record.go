@@ -9,14 +9,14 @@ import (
 
 // record says which parts of a DestinationRule admission added, by the names of subsets and levels, so that
 // they can be taken back when nothing needs them any more. It is the value of policy.InjectedAnnotation.
-// What no longer has the recorded value is a person's own.
+// What no longer has the recorded value is a user's own.
 type record struct {
 	// Labels maps a subset to the cluster label that it was given.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Distribute is the list that levels were given.
 	Distribute []object.Distribute `json:"distribute,omitempty"`
 	Levels     map[string]added    `json:"levels,omitempty"`
-	// Suppress says that IST0173 was added to the suppressed messages.
+	// Suppress reports whether IST0173 was added to the suppressed messages.
 	Suppress bool `json:"analyzeSuppress,omitempty"`
 }
 
@@ -25,7 +25,7 @@ type added struct {
 	Distribute       bool `json:"distribute,omitempty"`
 	FailoverPriority bool `json:"failoverPriority,omitempty"`
 	OutlierDetection bool `json:"outlierDetection,omitempty"`
-	// Replaced is a person's own distribute.
+	// Replaced is a user's own distribute.
 	Replaced []object.Distribute `json:"replaced,omitempty"`
 	// Created says how many of localityLbSetting, loadBalancer and trafficPolicy were not there, in that
 	// order. Istio tells an empty one from none.
@@ -34,8 +34,8 @@ type added struct {
 
 func (a added) any() bool { return a.Distribute || a.FailoverPriority || a.OutlierDetection }
 
-// parseRecord reads a record. One that a person has spoilt counts as empty: then what stands in the object
-// is taken for that person's own.
+// parseRecord reads a record. One that a user has spoilt counts as empty: then what is in the object
+// is taken for that user's own.
 func parseRecord(value string) record {
 	var r record
 	if json.Unmarshal([]byte(value), &r) != nil {

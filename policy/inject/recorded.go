@@ -9,7 +9,7 @@ import (
 )
 
 // Recorded plans the edits for an object whose writer left out the record that it had of what admission added, so that
-// this is still taken back when the fence goes: of what the record says only that counts which stands in the object as it
+// this is still taken back when the fence goes: of what the record says only that counts which is in the object as it
 // was injected.
 func Recorded(o *object.Object, record string, view *policy.View) Plan {
 	recorded := *o

@@ -25,7 +25,7 @@ var sections = [...]string{sectionHTTP, sectionTLS, sectionTCP}
 type routeRecord struct {
 	// Routes are what was appended to each section.
 	Routes appended `json:"routes,omitempty"`
-	// Suppress says that IST0112 was added to the suppressed messages, and Beside that IST0109 was.
+	// Suppress reports whether IST0112 was added to the suppressed messages, and Beside that IST0109 was.
 	Suppress bool `json:"analyzeSuppress,omitempty"`
 	Beside   bool `json:"analyzeSuppressBeside,omitempty"`
 }
@@ -46,7 +46,7 @@ func (r routeRecord) String() string {
 	return string(data)
 }
 
-// readRecord is a routeRecord as it is read back. One that a person has spoilt counts as empty.
+// readRecord is a routeRecord as it is read back. One that a user has spoilt counts as empty.
 type readRecord struct {
 	Routes   object.VirtualService `json:"routes"`
 	Suppress bool                  `json:"analyzeSuppress"`
@@ -72,12 +72,12 @@ func parseRoutes(value string) readRecord {
 	return r
 }
 
-// standing lists the indexes of appended routes in each section, the last one first.
-type standing map[string][]int
+// present lists the indexes of appended routes in each section, the last one first.
+type present map[string][]int
 
-// standingRoutes finds recorded routes.
-func standingRoutes(vs, recorded *object.VirtualService) standing {
-	return standing{
+// presentRoutes finds recorded routes.
+func presentRoutes(vs, recorded *object.VirtualService) present {
+	return present{
 		sectionHTTP: find(vs.HTTP, recorded.HTTP),
 		sectionTLS:  find(vs.TLS, recorded.TLS),
 		sectionTCP:  find(vs.TCP, recorded.TCP),
@@ -114,8 +114,8 @@ func find[Route any](routes, recorded []Route) (found []int) {
 // route returns the path of a route.
 func route(section string, i int) []string { return []string{"spec", section, strconv.Itoa(i)} }
 
-// holds says that a path leads into one of the routes.
-func (s standing) holds(path object.Path) bool {
+// holds reports whether a path leads into one of the routes.
+func (s present) holds(path object.Path) bool {
 	i, err := strconv.Atoi(path[2])
 	return err == nil && among(s[path[1]], i)
 }
@@ -126,8 +126,8 @@ func among(list []int, i int) bool {
 	return found
 }
 
-// end says that the sections end with the routes, as many as are wanted.
-func (s standing) end(vs *object.VirtualService, wanted appended) bool {
+// end reports whether the sections end with the routes, as many as are wanted.
+func (s present) end(vs *object.VirtualService, wanted appended) bool {
 	for section, length := range map[string]int{sectionHTTP: len(vs.HTTP), sectionTLS: len(vs.TLS), sectionTCP: len(vs.TCP)} {
 		ours := s[section]
 		if len(ours) != len(wanted[section]) || len(ours) > 0 && ours[len(ours)-1] != length-len(ours) {
@@ -137,8 +137,8 @@ func (s standing) end(vs *object.VirtualService, wanted appended) bool {
 	return true
 }
 
-// without returns a VirtualService as a person wrote it.
-func (s standing) without(vs *object.VirtualService) *object.VirtualService {
+// without returns a VirtualService as a user wrote it.
+func (s present) without(vs *object.VirtualService) *object.VirtualService {
 	own := *vs
 	own.HTTP, own.TLS, own.TCP = except(vs.HTTP, s[sectionHTTP]), except(vs.TLS, s[sectionTLS]), except(vs.TCP, s[sectionTCP])
 	return &own

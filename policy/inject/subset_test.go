@@ -11,7 +11,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// A reserved subset stands where something leads to it, and nowhere else.
+// There is a reserved subset where something leads to it, and nowhere else.
 func TestReservedSubsetsThatAreNeeded(t *testing.T) {
 	t.Parallel()
 	const route = `{"metadata":{"name":"it","namespace":"web"},"spec":{"hosts":["it"],"http":[{"route":[{"destination":{"host":"reviews.shop.svc.cluster.local","subset":"meshfence-m1c2"}}]}]}}`

@@ -17,9 +17,9 @@ type routeEditor struct {
 	route    *object.VirtualService
 	view     *policy.View
 	config   *policy.Config
-	// ours are the routes that an earlier admission appended and that stand as it did.
-	ours standing
-	// beside says that a companion has the sections of which the VirtualService has no route.
+	// ours are the routes that an earlier admission appended and that are still as it left them.
+	ours present
+	// beside reports whether a companion has the sections of which the VirtualService has no route.
 	beside bool
 }
 
@@ -32,13 +32,13 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 	had := parseRoutes(annotations[policy.InjectedAnnotation])
 	e := routeEditor{
 		metadata: o.Metadata, route: o.VirtualService, view: view, config: view.Config(),
-		ours: standingRoutes(o.VirtualService, &had.Routes),
+		ours: presentRoutes(o.VirtualService, &had.Routes),
 	}
 	e.destinations()
 	t, wanted := e.lacking()
 	has := routeRecord{Routes: wanted}
 	want := parseRoutes(has.String())
-	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, standingRoutes(e.route, &want.Routes), slices.Equal) {
+	if !e.ours.end(e.route, wanted) || !maps.EqualFunc(e.ours, presentRoutes(e.route, &want.Routes), slices.Equal) {
 		e.replace(wanted, t)
 	}
 	has.note(e.suppress(annotations[analyzeSuppress], e.message(len(wanted) > 0), had.message()))
@@ -46,7 +46,7 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 	return e.Plan
 }
 
-// destinations gives the destinations of a person's routes the reserved subset, or takes it from them.
+// destinations gives the destinations of a user's routes the reserved subset, or takes it from them.
 func (e *routeEditor) destinations() {
 	for path, destination := range e.route.Destinations() {
 		if destination.Subset != "" && destination.Subset != policy.ReservedSubset || e.ours.holds(path) {
@@ -68,7 +68,7 @@ func (e *routeEditor) destinations() {
 				At:    fmt.Sprintf("destination %s", host),
 				Host:  match.Host(policy.Strict),
 				Must:  fmt.Sprintf("be set, for example to %q", policy.ReservedSubset),
-				Mend:  e.mend(),
+				Fix:   e.fix(),
 			})
 		case !wanted && destination.Subset != "":
 			e.remove(slices.Concat(path, []string{"subset"}), 0)
@@ -87,15 +87,15 @@ func (e *routeEditor) message(appends bool) string {
 	return ""
 }
 
-// byFlagger says that Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
+// byFlagger reports whether Flagger keeps the VirtualService. It compares the whole spec with what it wrote, and where that
 // differs writes it again with its first weights (reconcileVirtualService in its pkg/router/istio.go): every canary
 // would be back at 100 and 0 at every tick.
 func (e *routeEditor) byFlagger() bool {
 	return e.route.Owner != nil && e.route.Owner.Group() == object.GroupFlagger
 }
 
-// mend is what helps where admission adds nothing; empty where it does.
-func (e *routeEditor) mend() string {
+// fix is what helps where admission adds nothing; empty where it does.
+func (e *routeEditor) fix() string {
 	if !e.byFlagger() {
 		return ""
 	}

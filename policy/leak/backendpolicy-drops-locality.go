@@ -17,12 +17,18 @@ const ignorePolicy = "istio.io/ignore-policy-attachment"
 // pilot/pkg/config/kube/gateway and mergeBackendPolicyTrafficPolicy in pilot/pkg/model) [B15].
 func backendPolicyDropsLocality() Rule {
 	return Rule{
-		ID:       "backendpolicy-drops-locality",
-		Rows:     []string{"B15"},
-		Kinds:    []string{object.KindBackendTLSPolicy},
-		Severity: Deny,
-		Leaks:    "clients of that port are sent to every cluster",
-		Mend:     "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",
+		ID:      "backendpolicy-drops-locality",
+		Summary: "A BackendTLSPolicy for one port of a strict Service must not take away what hold locality added.",
+		Why: "Istio turns a BackendTLSPolicy with a sectionName into portLevelSettings of a DestinationRule. " +
+			"Settings of a port replace everything above them, also the distribute that keeps the traffic in " +
+			"this cluster. A policy for the whole Service adds only its tls.",
+		Fix: "Leave sectionName out, so that the policy is for every port, or set tls in portLevelSettings of a " +
+			"DestinationRule of your own.",
+		Rows:      []string{"B15"},
+		Kinds:     []string{object.KindBackendTLSPolicy},
+		Severity:  Deny,
+		Otherwise: "clients of that port are sent to every cluster",
+		Instead:   "leave it out, so that the policy is for every port, or set tls in portLevelSettings of a DestinationRule",
 		check: func(o Write, view *policy.View) []breach {
 			if strings.EqualFold(o.Metadata.Annotations[ignorePolicy], "true") {
 				return nil

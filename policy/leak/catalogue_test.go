@@ -2,6 +2,7 @@ package leak_test
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 )
 
-// rowIDs lists the ids of the catalogue in the documentation.
+// rowIDs lists the ids of docs/catalogue.md.
 func rowIDs() []string {
 	var ids []string
 	for _, group := range []struct {
@@ -87,5 +88,21 @@ func TestEveryRowIsClosed(t *testing.T) {
 			continue
 		}
 		t.Errorf("%s is open: %s", row.ID, row.What)
+	}
+}
+
+// TestPageHasEveryRow: docs/catalogue.md says how each row works, in the same order.
+func TestPageHasEveryRow(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/catalogue.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, match := range regexp.MustCompile(`(?m)^\| <a id="[a-z0-9]+"></a>([A-L][0-9]*[a-c]?) \|`).FindAllStringSubmatch(string(page), -1) {
+		got = append(got, match[1])
+	}
+	if diff := cmp.Diff(rowIDs(), got); diff != "" {
+		t.Errorf("rows of the page (-want +got):\n%s", diff)
 	}
 }

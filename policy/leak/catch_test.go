@@ -25,7 +25,7 @@ func service(annotations string) part {
 		"spec: {selector: {app: reviews}, clusterIP: 10.1.2.3, ports: [{name: http, port: 9080}, {name: tcp, port: 9090}]}"}
 }
 
-// TestWhicheverComesSecond: each part of a leak is found when the others stand, and not while one of them is missing.
+// TestWhicheverComesSecond: each part of a leak is found when the others exist, and not while one of them is missing.
 func TestWhicheverComesSecond(t *testing.T) {
 	t.Parallel()
 	const private = `, networking.istio.io/exportTo: "., shop"`
@@ -102,7 +102,7 @@ func TestWhicheverComesSecond(t *testing.T) {
 	}
 }
 
-// judgeLast judges a part where others stand.
+// judgeLast judges a part where the others exist.
 func judgeLast(t *testing.T, last part, others []part) []leak.Finding {
 	t.Helper()
 	index := newIndex(t, "meshConfig")

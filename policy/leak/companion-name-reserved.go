@@ -17,12 +17,17 @@ import (
 // for companion-removed.
 func companionNameReserved() Rule {
 	return Rule{
-		ID:       "companion-name-reserved",
-		Rows:     []string{"B18"},
-		Kinds:    []string{object.KindDestinationRule, object.KindVirtualService},
-		Severity: Deny,
-		Leaks:    "the Service of that name may be left without the object that keeps its traffic in this cluster",
-		Mend:     "choose another name; a fence is loosened by the annotation of its Service",
+		ID:      "companion-name-reserved",
+		Summary: "Nobody but meshfence makes or changes an object with the name of a companion.",
+		Why: "The controller keeps an object named <service>-meshfence beside a Service that needs one. If " +
+			"another object has that name, the companion cannot be made. If somebody changes the companion, it " +
+			"may hold nothing any more.",
+		Fix:       "Choose another name. To loosen a fence, change the annotation of the Service.",
+		Rows:      []string{"B18"},
+		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "the Service of that name may be left without the object that keeps its traffic in this cluster",
+		Instead:   "choose another name; a fence is loosened by the annotation of its Service",
 		check: func(o Write, view *policy.View) []breach {
 			service, named := inject.CompanionOf(o.Metadata.Name)
 			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: service}
@@ -30,7 +35,7 @@ func companionNameReserved() Rule {
 			case !named, o.Own, slices.Contains(deleters(), o.Writer), exempt(host.Namespace, view.Config()):
 				return nil
 			case o.Writer == "" && inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels):
-				return nil // one that stands
+				return nil // one that exists
 			}
 			return []breach{{
 				path:  []string{"metadata", "name"},

@@ -18,7 +18,7 @@ import (
 // sizeLimit is about what etcd, and so the API server, takes of one object, in bytes.
 const sizeLimit = 3 << 19
 
-// pattern is an object that grows: N in item is the number of the item, which are joined by commas where LIST stands.
+// pattern is an object that grows: N in item is the number of the item, which are joined by commas in the place of LIST.
 type pattern struct{ kind, shape, item string }
 
 // patterns lists the lists of each kind, with items in which rules find something.

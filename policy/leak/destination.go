@@ -44,7 +44,7 @@ func (d detour) must() string {
 func (d detour) breach(hosts policy.FencedHost) breach {
 	b := breach{value: d.host, at: d.host, host: hosts, must: d.must(), excuses: d.excuses}
 	if d.full != "" {
-		b.leaks, b.mend = "requests fail, or go to whatever ServiceEntry takes that name", "write "+d.full
+		b.otherwise, b.instead = "requests fail, or go to whatever ServiceEntry takes that name", "write "+d.full
 	}
 	return b
 }

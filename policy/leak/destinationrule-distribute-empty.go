@@ -13,12 +13,16 @@ import (
 // clusters alone, whose endpoints the active hold takes away. Hold locality puts its own in the place.
 func destinationRuleDistributeEmpty() Rule {
 	return Rule{
-		ID:       "destinationrule-distribute-empty",
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Warn,
-		Leaks:    "clients there have no endpoint, and calls fail",
-		Mend:     "list localities of this cluster",
-		Loosen:   "set the fence of the host to none",
+		ID:      "destinationrule-distribute-empty",
+		Summary: "A distribute for a strict host should leave clients here at least one locality of this cluster.",
+		Why: "The distribute sends clients to localities of other clusters alone. The active hold takes those " +
+			"endpoints away, and none is left. Nothing leaks, but calls fail.",
+		Fix:       "List localities of this cluster in the distribute, or set the fence of the host to none.",
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Warn,
+		Otherwise: "clients there have no endpoint, and calls fail",
+		Instead:   "list localities of this cluster",
+		Loosen:    "set the fence of the host to none",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			if config.Active() == 0 || config.Holds.Has(policy.Locality) {

@@ -13,16 +13,24 @@ import (
 
 // destinationRuleExport refuses rules that leave some clients of a strict host without any. In the Service's own
 // Namespace that is a rule which takes the place of the companion and is not for every Namespace [B3, B5]. In
-// another one Istio looks no further than to what stands there for the host; so beside a rule with a
+// another one Istio looks no further than to what is there for the host; so beside a rule with a
 // workloadSelector there must be one for the other clients, and exportTo must not be "." alone, because Istio
 // merges that into the one with the selector (mergeDestinationRule in pilot/pkg/model/destination_rule.go) [B6].
 func destinationRuleExport() Rule {
 	return Rule{
-		ID:       "destinationrule-export",
-		Rows:     []string{"B3", "B5", "B6"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "clients that no rule applies to are sent to every cluster",
+		ID:      "destinationrule-export",
+		Summary: "A DestinationRule for a strict host must not leave some clients without any rule.",
+		Why: "Istio looks for a rule in the client's namespace, then in that of the Service, then in the root " +
+			"namespace, and takes what it finds first. A rule in the namespace of the Service that is not " +
+			"exported to everybody leaves the others with none. In another namespace a rule with a " +
+			"workloadSelector, or with exportTo \".\", hides the companion from the clients that it does not " +
+			"choose.",
+		Fix: "In the namespace of the Service leave exportTo out, or put \"*\" into it. In another namespace keep a " +
+			"rule without a workloadSelector beside the one that has one.",
+		Rows:      []string{"B3", "B5", "B6"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "clients that no rule applies to are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {
@@ -63,7 +71,7 @@ func destinationRuleExport() Rule {
 	}
 }
 
-// public says that every Namespace sees what is exported so.
+// public reports whether every Namespace sees what is exported so.
 func public(exportTo []string) bool { return len(exportTo) == 0 || slices.Contains(exportTo, "*") }
 
 // rulesBeside returns the other rules of the Namespace for the very same host, among which Istio chooses.
@@ -80,7 +88,7 @@ func rulesBeside(o *object.Object, view *policy.View) []*object.Object {
 	return rules
 }
 
-// forOthers says that every istiod takes the rule for clients of its Namespace that no workloadSelector chooses.
+// forOthers reports whether every istiod takes the rule for clients of its Namespace that no workloadSelector chooses.
 // To those in Istio's own Namespace it gives no rule that other Namespaces see (setDestinationRules and
 // destinationRule in pilot/pkg/model/push_context.go).
 func forOthers(o *object.Object, view *policy.View) bool {

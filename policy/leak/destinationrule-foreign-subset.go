@@ -17,12 +17,17 @@ import (
 // hold, so another one keeps the clients apart.
 func destinationRuleForeignSubset() Rule {
 	return Rule{
-		ID:       "destinationrule-foreign-subset",
-		Rows:     []string{"B8"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "routes to the subset send traffic to another cluster",
-		Mend:     "remove the label, and admission adds the right one",
+		ID:      "destinationrule-foreign-subset",
+		Summary: "A subset that clients of this cluster are sent to must not have the label of another cluster.",
+		Why: "The label topology.istio.io/cluster chooses endpoints by their cluster. A route to the subset then " +
+			"sends every request to that other cluster. A subset that no client of this cluster is sent to " +
+			"passes.",
+		Fix:       "Remove the label. Admission adds the label of this cluster.",
+		Rows:      []string{"B8"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "routes to the subset send traffic to another cluster",
+		Instead:   "remove the label, and admission adds the right one",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {

@@ -12,12 +12,16 @@ import (
 // address and voids every endpoint filter [B12].
 func destinationRulePassthrough() Rule {
 	return Rule{
-		ID:       "destinationrule-passthrough",
-		Rows:     []string{"B12"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "a client reaches whatever address it asks for, in any cluster",
-		Mend:     "remove the field or choose another load balancer",
+		ID:      "destinationrule-passthrough",
+		Summary: "A DestinationRule for a strict host must not have loadBalancer.simple: PASSTHROUGH.",
+		Why: "With PASSTHROUGH the proxy sends a connection to whatever address the client asks for. Endpoints " +
+			"are not looked at, so that no hold can filter them.",
+		Fix:       "Remove the field, or choose another load balancer.",
+		Rows:      []string{"B12"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "a client reaches whatever address it asks for, in any cluster",
+		Instead:   "remove the field or choose another load balancer",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {

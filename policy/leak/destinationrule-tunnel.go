@@ -11,12 +11,16 @@ import (
 // target [B13].
 func destinationRuleTunnel() Rule {
 	return Rule{
-		ID:       "destinationrule-tunnel",
-		Rows:     []string{"B13"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "the host's traffic is tunnelled to a target that no hold covers",
-		Mend:     "remove the tunnel",
+		ID:      "destinationrule-tunnel",
+		Summary: "A DestinationRule for a strict host must not tunnel its traffic.",
+		Why: "trafficPolicy.tunnel sends every connection to the targetHost by HTTP CONNECT. No hold covers that " +
+			"target.",
+		Fix:       "Remove the tunnel.",
+		Rows:      []string{"B13"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "the host's traffic is tunnelled to a target that no hold covers",
+		Instead:   "remove the tunnel",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := strictHost(o.Object, view)
 			if !strict {

@@ -13,12 +13,17 @@ import (
 // one in its own Namespace, instead (see yields).
 func destinationRuleWildcardMixed() Rule {
 	return Rule{
-		ID:       "destinationrule-wildcard-mixed",
-		Rows:     []string{"B7"},
-		Kinds:    []string{object.KindDestinationRule},
-		Severity: Deny,
-		Leaks:    "clients that this rule applies to are sent to every cluster",
-		Mend:     "write one rule for each host, or narrow the wildcard to hosts of one fence",
+		ID:      "destinationrule-wildcard-mixed",
+		Summary: "A DestinationRule with a wildcard must not cover strict hosts and other hosts.",
+		Why: "One rule has one set of subsets and one traffic policy. It cannot keep some of its hosts in this " +
+			"cluster and leave the others alone. A wildcard rule in the namespace of the Service passes if the " +
+			"companion's exact host wins over it.",
+		Fix:       "Write one rule for each host, or narrow the wildcard to hosts of one fence.",
+		Rows:      []string{"B7"},
+		Kinds:     []string{object.KindDestinationRule},
+		Severity:  Deny,
+		Otherwise: "clients that this rule applies to are sent to every cluster",
+		Instead:   "write one rule for each host, or narrow the wildcard to hosts of one fence",
 		check: func(o Write, view *policy.View) []breach {
 			match := view.Match(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 			if !match.Has(policy.Strict) || match.Only(policy.Strict) || yields(o.Object, view) {
@@ -39,7 +44,7 @@ func destinationRuleWildcardMixed() Rule {
 	}
 }
 
-// yields reports whether the rule for the exact host, of a person or the companion, wins against a wildcard for every
+// yields reports whether the rule for the exact host, of a user or the companion, wins against a wildcard for every
 // client: in the Namespace of the Services the more specific host does, and Istio looks into its root Namespace last,
 // at those that other Namespaces see (destinationRule and setDestinationRules in Istio's pilot/pkg/model/push_context.go).
 func yields(o *object.Object, view *policy.View) bool {

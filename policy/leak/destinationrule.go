@@ -15,7 +15,7 @@ func strictHost(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	return match.Host(policy.Strict), match.Has(policy.Strict)
 }
 
-// inNamespace says that the host of a DestinationRule, or all that a wildcard covers, lies in its own Namespace.
+// inNamespace reports whether the host of a DestinationRule, or all that a wildcard covers, lies in its own Namespace.
 func inNamespace(o *object.Object, view *policy.View) bool {
 	domain := view.Config().ClusterDomain
 	host := strings.ToLower(strings.TrimSuffix(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), "."))

@@ -42,12 +42,17 @@ const ForeignSlices = discoveryv1.LabelServiceName + "," + discoveryv1.LabelMana
 // what a slice says of its manager counts.
 func endpointSliceForeignWriter() Rule {
 	return Rule{
-		ID:       "endpointslice-foreign-writer",
-		Rows:     []string{"E1", "E2"},
-		Kinds:    []string{object.KindEndpointSlice, object.KindEndpoints},
-		Severity: Deny,
-		Leaks:    "its addresses receive the host's traffic and pass for local ones",
-		Mend:     "let the selector of the Service choose Pods",
+		ID: "endpointslice-foreign-writer",
+		Summary: "Endpoints of a strict Service must be written by the controllers of Kubernetes that follow its " +
+			"selector.",
+		Why: "istiod takes every EndpointSlice and Endpoints object of this API server for endpoints of this " +
+			"cluster, whatever their addresses. A hand-written address in another cluster passes every hold.",
+		Fix:       "Let the selector of the Service choose Pods.",
+		Rows:      []string{"E1", "E2"},
+		Kinds:     []string{object.KindEndpointSlice, object.KindEndpoints},
+		Severity:  Deny,
+		Otherwise: "its addresses receive the host's traffic and pass for local ones",
+		Instead:   "let the selector of the Service choose Pods",
 		check: func(o Write, view *policy.View) []breach {
 			path, host := endpointsOf(o.Object)
 			switch {
@@ -103,7 +108,7 @@ func newAddresses(o Write) []string {
 	return slices.DeleteFunc(addresses, func(address string) bool { return old[address] })
 }
 
-// keptByController says whether what stands says that a controller of Kubernetes wrote it. The controllers mirror
+// keptByController reports whether what is says that a controller of Kubernetes wrote it. The controllers mirror
 // no Endpoints but those of a Service without selector.
 func keptByController(o *object.Object, host hostname.Host, view *policy.View) bool {
 	switch manager := o.Metadata.Labels[discoveryv1.LabelManagedBy]; {

@@ -13,12 +13,16 @@ import (
 // be told from it [J].
 func envoyFilterInFencedNamespace() Rule {
 	return Rule{
-		ID:       "envoyfilter-in-fenced-namespace",
-		Rows:     []string{"J"},
-		Kinds:    []string{object.KindEnvoyFilter},
-		Severity: Warn,
-		Leaks:    "it may send that host's traffic anywhere without being noticed",
-		Mend:     "see that it changes no cluster, route or listener, and no header before the route is chosen",
+		ID:      "envoyfilter-in-fenced-namespace",
+		Summary: "An EnvoyFilter beside a strict Service, or in the root namespace, should change nothing that routes.",
+		Why: "An EnvoyFilter can change clusters, routes and listeners in any way. What it does to the traffic " +
+			"cannot be read from it, so no rule can prove that it is harmless.",
+		Fix:       "See that it changes no cluster, no route, no listener, and no header before the route is chosen.",
+		Rows:      []string{"J"},
+		Kinds:     []string{object.KindEnvoyFilter},
+		Severity:  Warn,
+		Otherwise: "it may send that host's traffic anywhere without being noticed",
+		Instead:   "see that it changes no cluster, route or listener, and no header before the route is chosen",
 		check: func(o Write, view *policy.View) []breach {
 			if o.EnvoyFilter == nil {
 				return nil // one that cannot be read, which the API server's schema rules out

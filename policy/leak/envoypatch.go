@@ -21,7 +21,7 @@ const (
 
 // tame is a filter that sends nothing elsewhere, as long as it has none of some fields.
 type tame struct {
-	// merged says that it does so only where the patch changes the filter that istiod made.
+	// merged reports whether it does so only where the patch changes the filter that istiod made.
 	merged bool
 	// but are the fields that route, in lower case and without underscores.
 	but []string

@@ -10,7 +10,7 @@ import (
 )
 
 // Existing returns the findings for the existing objects that let the traffic of a Service out because of this write: the
-// Service comes second. Where its fence is what changes they are warnings, because nothing is mended by refusing that.
+// Service comes second. Where its fence is what changes they are warnings, because nothing is fixed by refusing that.
 // Where a strict one changes so that an object joins it or catches what is for it, which did neither before, they are
 // what they would be if that object came second [D14].
 //
@@ -46,7 +46,7 @@ func backs(o *object.Object) object.ServiceSpec {
 	return spec
 }
 
-// inTheWay returns what stands in the way of a Service with a fence that it did not have, and what it brings in for
+// inTheWay returns what is in the way of a Service with a fence that it did not have, and what it brings in for
 // others: a wildcard rule covers it beside strict hosts, or what led to it as to a strict one leads elsewhere now.
 func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *policy.View) []Finding {
 	fqdn := host.FQDN(view.Config().ClusterDomain)

@@ -17,7 +17,7 @@ const maxRouting = 500
 
 // fenced returns what the routes and rules for the Services of a Namespace lead to, as warnings, where a label makes
 // these strict that were not: among it the routes that are left without an endpoint. What the backfill repairs as soon
-// as the label stands does not count.
+// as the label is now does not count.
 func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 	name, after := w.Metadata.Name, w.Metadata.Labels
 	var before map[string]string

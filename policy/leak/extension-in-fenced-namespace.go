@@ -10,12 +10,19 @@ import (
 // Code that runs only for what arrives at a workload routes nothing.
 func extensionInFencedNamespace() Rule {
 	return Rule{
-		ID:       "extension-in-fenced-namespace",
-		Rows:     []string{"J"},
-		Kinds:    []string{object.KindWasmPlugin, object.KindTrafficExtension},
-		Severity: Warn,
-		Leaks:    "its code may send that host's requests to any other that the client knows, without being noticed",
-		Mend:     "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",
+		ID: "extension-in-fenced-namespace",
+		Summary: "A WasmPlugin or TrafficExtension beside a strict Service, or in the root namespace, should not run " +
+			"for what clients send.",
+		Why: "Its code sees requests before they are routed. It may change the authority or a header that a route " +
+			"matches, and so send a request to another host. Code that runs for arriving requests alone routes " +
+			"nothing.",
+		Fix: "See that it changes no authority and no header that routes match, or have it match mode SERVER " +
+			"alone.",
+		Rows:      []string{"J"},
+		Kinds:     []string{object.KindWasmPlugin, object.KindTrafficExtension},
+		Severity:  Warn,
+		Otherwise: "its code may send that host's requests to any other that the client knows, without being noticed",
+		Instead:   "see that it changes no authority and no header that routes match, or have it match mode SERVER alone",
 		check: func(o Write, view *policy.View) []breach {
 			if !o.Extension.Outbound() {
 				return nil

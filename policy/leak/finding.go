@@ -18,7 +18,7 @@ type Finding struct {
 	// Object is where it was found, and Labels are its labels.
 	Object object.Key
 	Labels map[string]string
-	// Elsewhere says that another object is written than that in which it was found.
+	// Elsewhere reports whether another object is written than that in which it was found.
 	Elsewhere bool
 	// Path leads to the field.
 	Path object.Path
@@ -47,8 +47,8 @@ func (r Rule) finding(o *object.Object, b breach) Finding {
 		Value:    b.value,
 		Host:     b.host,
 		Must:     b.must,
-		Why:      cmp.Or(b.leaks, r.Leaks),
-		Fix:      cmp.Or(b.mend, r.Mend),
+		Why:      cmp.Or(b.otherwise, r.Otherwise),
+		Fix:      cmp.Or(b.instead, r.Instead),
 		excuses:  b.excuses,
 	}
 	if b.unsure {

@@ -51,7 +51,7 @@ func populated(t testing.TB) []*policy.Index {
 }
 
 // FuzzGuard: no rule panics, whatever the object, what it replaces and who writes; the same request gets the same
-// findings, each of which can be answered with; and who writes again what stands is told nothing.
+// findings, each of which can be answered with; and who writes again what exists is told nothing.
 func FuzzGuard(f *testing.F) {
 	kinds := viewKinds()
 	for i, c := range load(f) {
@@ -122,7 +122,7 @@ func wellFormed(t *testing.T, w leak.Write, findings []leak.Finding, view *polic
 			t.Errorf("finding %+v", f)
 		}
 	}
-	v := leak.Weigh(findings, view, time.Unix(0, 0))
+	v := leak.Sort(findings, view, time.Unix(0, 0))
 	if got := len(v.Denied) + len(v.Warned) + len(v.Audited) + len(v.Exempted); got != len(findings) {
 		t.Errorf("%d findings get %d verdicts", len(findings), got)
 	}

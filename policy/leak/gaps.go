@@ -15,7 +15,7 @@ func breaches(gaps []inject.Gap, counts func(inject.Gap) bool) []breach {
 	var found []breach
 	for _, g := range gaps {
 		if counts(g) {
-			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, mend: g.Mend, repaired: g.Repaired})
+			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, instead: g.Fix, repaired: g.Repaired})
 		}
 	}
 	return found

@@ -12,12 +12,18 @@ import (
 // clients are kept in, but the name of the fence promises more than that [H2].
 func gatewayExposesFencedHost() Rule {
 	return Rule{
-		ID:       "gateway-exposes-fenced-host",
-		Rows:     []string{"H2"},
-		Kinds:    []string{object.KindGateway},
-		Severity: Warn,
-		Leaks:    "clients of other clusters reach its Pods here, unless a fence there keeps them in",
-		Mend:     "list the hosts that other clusters may call",
+		ID:      "gateway-exposes-fenced-host",
+		Summary: "A Gateway for other clusters should not let them in to a strict host.",
+		Why: "A server with tls.mode AUTO_PASSTHROUGH lets clients of other clusters reach every host that it " +
+			"covers. The fence keeps the clients of this cluster in. It does not keep those of other clusters " +
+			"out.",
+		Fix: "List in the Gateway the hosts that other clusters may call. Fence the host in the other clusters " +
+			"too.",
+		Rows:      []string{"H2"},
+		Kinds:     []string{object.KindGateway},
+		Severity:  Warn,
+		Otherwise: "clients of other clusters reach its Pods here, unless a fence there keeps them in",
+		Instead:   "list the hosts that other clusters may call",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, server := range o.Gateway.Servers {

@@ -15,12 +15,17 @@ import (
 // a Pod that comes later is found by the audit.
 func gatewayOnStrictDestination() Rule {
 	return Rule{
-		ID:       "gateway-on-strict-destination",
-		Rows:     []string{"C17"},
-		Kinds:    []string{object.KindGateway},
-		Severity: Deny,
-		Leaks:    "those requests go on to wherever the routes of the Gateway lead",
-		Mend:     "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
+		ID: "gateway-on-strict-destination",
+		Summary: "A Gateway must not choose the Pods of a strict Service to which the requests of another strict host " +
+			"are sent.",
+		Why: "The Pods are then a gateway, and send those requests on by the VirtualServices of that Gateway. No " +
+			"fence is about where they lead.",
+		Fix:       "Choose Pods that no such Service has, or first take the name of that Service out of the routes.",
+		Rows:      []string{"C17"},
+		Kinds:     []string{object.KindGateway},
+		Severity:  Deny,
+		Otherwise: "those requests go on to wherever the routes of the Gateway lead",
+		Instead:   "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for _, other := range view.LeadingElsewhere() {

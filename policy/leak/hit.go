@@ -84,7 +84,7 @@ func (s stood) add(h hit) {
 }
 
 // take reports whether the old object had a hit, whatever that has moved to in its list, and counts it off: one that
-// stood once and stands twice is introduced once, and so is one that touches a further host.
+// was there once and is there twice is introduced once, and so is one that touches a further host.
 func (s stood) take(h hit) bool {
 	for _, hosts := range s[h.key()] {
 		if hosts.count > 0 && touches(hosts.FencedHost, h.host) {

@@ -38,7 +38,7 @@ func TestFindingsAreCapped(t *testing.T) {
 	if len(findings) > 20 {
 		t.Errorf("%d findings", len(findings))
 	}
-	verdict := leak.Weigh(findings, view, time.Now())
+	verdict := leak.Sort(findings, view, time.Now())
 	if len(verdict.Audited) != 10 || verdict.Audited[9].More != 4990 || !strings.Contains(verdict.Audited[9].Message(), "; and 4,990 more [serviceentry-fenced-host]") {
 		t.Errorf("%d are audited, the last is %+v", len(verdict.Audited), verdict.Audited[len(verdict.Audited)-1])
 	}
@@ -51,7 +51,7 @@ func TestFindingsAreCapped(t *testing.T) {
 	}
 }
 
-// TestCappedUpdate: what stood before is told from what comes in whatever their number.
+// TestCappedUpdate: what was there before is told from what comes in whatever their number.
 func TestCappedUpdate(t *testing.T) {
 	t.Parallel()
 	index := indexWith(t, policy.HoldsOf(policy.MeshConfig), "{default: strict}")

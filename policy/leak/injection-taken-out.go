@@ -14,11 +14,16 @@ import (
 // that exists nobody can tell: it may be older than its fence.
 func injectionTakenOut() Rule {
 	return Rule{
-		ID:       "injection-taken-out",
-		Kinds:    []string{object.KindService, object.KindDestinationRule, object.KindVirtualService},
-		Severity: Warn,
-		Leaks:    "what rests on it does not hold, and the controller sends the object through admission again in vain",
-		Mend:     "let no other webhook take out what admission adds",
+		ID:      "injection-taken-out",
+		Summary: "An object should be stored with what admission adds to it.",
+		Why: "Another webhook took out again what admission added, or the mutating webhook was not asked. What " +
+			"rests on it does not hold, and the controller sends the object through admission again in vain. " +
+			"Where something leaks for that reason, another rule refuses it.",
+		Fix:       "Let no other webhook take out what admission adds.",
+		Kinds:     []string{object.KindService, object.KindDestinationRule, object.KindVirtualService},
+		Severity:  Warn,
+		Otherwise: "what rests on it does not hold, and the controller sends the object through admission again in vain",
+		Instead:   "let no other webhook take out what admission adds",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Writer == "" {
 				return nil

@@ -1,6 +1,6 @@
 // Package leak finds what would let the traffic of a strict Service out of its cluster in spite of the
-// active holds. Each rule stands in a file of its own, named like its id; the rows in brackets are those of
-// the catalogue of leaks in the documentation.
+// active holds. Each rule is in a file of its own, named like its id; the rows in brackets are those of
+// docs/catalogue.md.
 package leak
 
 import (
@@ -24,6 +24,11 @@ const (
 type Rule struct {
 	// ID is a contract: it never changes and is never used again.
 	ID string
+	// Summary says what the rule is about, in one sentence.
+	Summary string
+	// Why says in whole sentences what happens otherwise, and Fix what to write instead. They are for the page of the
+	// rule; Otherwise, Instead and Loosen are the parts of its messages.
+	Why, Fix string
 	// Rows are the rows of the catalogue that the rule covers. It is silent while an active hold stops all of
 	// them; see [Catalogue].
 	Rows []string
@@ -32,28 +37,28 @@ type Rule struct {
 	Guards policy.Hold
 	// Kinds are the kinds of objects that it reads.
 	Kinds []string
-	// Deletions says that it judges deletions, and nothing else does.
+	// Deletions reports whether it judges deletions, and nothing else does.
 	Deletions bool
 	// Severity is that of its findings.
 	Severity Severity
 	// Leaks says what gets out, as the end of the sentence "otherwise ...".
-	Leaks string
-	// Mend says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
-	Mend, Loosen string
+	Otherwise string
+	// Fix says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
+	Instead, Loosen string
 
 	check func(Write, *policy.View) []breach
 }
 
-// Write is one object that is written, or that stands.
+// Write is one object that is written, or that exists.
 type Write struct {
 	*object.Object
-	// Old is what the object replaces; nil on creation, and for an object that stands.
+	// Old is what the object replaces; nil on creation, and for an object that exists.
 	Old *object.Object
-	// Deleted says that the object goes.
+	// Deleted reports whether the object goes.
 	Deleted bool
-	// Writer is the name of the user who writes; empty for an object that stands.
+	// Writer is the name of the user who writes; empty for an object that exists.
 	Writer string
-	// Own says that meshfence itself writes.
+	// Own reports whether meshfence itself writes.
 	Own bool
 
 	gaps *foundGaps
@@ -63,7 +68,7 @@ type Write struct {
 type breach struct {
 	// path leads to the field.
 	path object.Path
-	// value is what stands there.
+	// value is what is there.
 	value any
 	// at names the place by names instead of list indexes. Together with the value it tells an old breach
 	// from a new one.
@@ -72,11 +77,11 @@ type breach struct {
 	host policy.FencedHost
 	// must completes the sentence "<field> must ...".
 	must string
-	// leaks and mend replace what the rule says, where that would not be true of this breach.
-	leaks, mend string
+	// otherwise and instead replace what the rule says, where that would not be true of this breach.
+	otherwise, instead string
 	// unsure makes a warning of it, whatever the severity of the rule.
 	unsure bool
-	// repaired says that admission closes it when the object is written, and so the backfill without that.
+	// repaired reports whether admission closes it when the object is written, and so the backfill without that.
 	repaired bool
 	// excuses are what exemptions must cover, all of them, so that it counts as accepted, beside one for the object
 	// itself; none where no other object is in it.
@@ -122,12 +127,12 @@ func (g *Guard) Judge(w Write, view *policy.View) []Finding {
 	return c.findings()
 }
 
-// Check returns the findings for an object that stands, in the order of the rules.
+// Check returns the findings for an object that exists, in the order of the rules.
 func (g *Guard) Check(o *object.Object, view *policy.View) []Finding {
 	return g.Judge(Write{Object: o}, view)
 }
 
-// About returns the findings for an object that stands which touch a host, or none in particular.
+// About returns the findings for an object that exists, which touch a host, or none in particular.
 func (g *Guard) About(o *object.Object, fqdn string, view *policy.View) []Finding {
 	return findings(o, slices.DeleteFunc(g.hits(Write{Object: o}, view), func(h hit) bool { return !h.about(fqdn) }))
 }

@@ -46,7 +46,7 @@ func (e Entry) Verdict() string {
 		}
 	}
 	add("held by ", e.Stops.String())
-	add("mended for ", e.Repairs.String())
+	add("repaired for ", e.Repairs.String())
 	add("refused by ", e.rules(Deny))
 	add("warned of by ", e.rules(Warn))
 	switch {

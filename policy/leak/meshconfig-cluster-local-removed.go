@@ -10,19 +10,26 @@ import (
 )
 
 // meshConfigClusterLocalRemoved refuses a mesh config that does not keep a strict host in the client's cluster,
-// although admission has mended what it could: another mutator took it out again, or the text cannot be edited
+// although admission has fixed what it could: another mutator took it out again, or the text cannot be edited
 // [F1, F2]. Every ConfigMap that the FenceConfig lists holds all entries, so whichever of them istiod prefers, the
 // shared one included, is judged by itself. Its deletion is only warned of, so that Istio can be uninstalled.
 func meshConfigClusterLocalRemoved() Rule {
 	return Rule{
-		ID:        "meshconfig-cluster-local-removed",
+		ID:      "meshconfig-cluster-local-removed",
+		Summary: "A mesh ConfigMap must keep every strict host in the client's cluster.",
+		Why: "Hold meshConfig rests on clusterLocal entries in serviceSettings. Admission adds those that are " +
+			"missing. It cannot do so if the text cannot be edited, and another webhook may take them out again. " +
+			"A later or more specific entry with clusterLocal: false opens the host to every cluster. Deleting " +
+			"the ConfigMap is only warned of, so that Istio can be uninstalled.",
+		Fix: "Keep what meshfence writes into serviceSettings, and list no fenced host there with clusterLocal: " +
+			"false.",
 		Rows:      []string{"F1", "F2"},
 		Guards:    policy.MeshConfig,
 		Kinds:     []string{object.KindConfigMap},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "clients in this cluster are sent to other clusters",
-		Mend:      "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
+		Otherwise: "clients in this cluster are sent to other clusters",
+		Instead:   "keep what meshfence writes into serviceSettings, and list no host there with clusterLocal: false that is fenced",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			if !config.Holds.Has(policy.MeshConfig) || o.Metadata.Namespace != config.IstioNamespace || !slices.Contains(config.MeshConfigMaps, o.Metadata.Name) {
@@ -71,7 +78,7 @@ func deletedMeshConfig(o *object.Object, view *policy.View) []breach {
 // unheldHosts are the strict hosts and wildcards that a mesh config does not keep in the client's cluster.
 type unheldHosts struct {
 	hosts []string
-	// reason says why admission cannot mend it; nil where it can.
+	// reason says why admission cannot fix it; nil where it can.
 	reason error
 }
 

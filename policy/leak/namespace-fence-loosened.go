@@ -13,11 +13,16 @@ import (
 // can loosen no locked entry.
 func namespaceFenceLoosened() Rule {
 	return Rule{
-		ID:       "namespace-fence-loosened",
-		Kinds:    []string{object.KindNamespace},
-		Severity: Deny,
-		Leaks:    "the traffic of its Services may leave the cluster",
-		Mend:     "keep the labels that the entry selects by, or ask those who keep the FenceConfig",
+		ID: "namespace-fence-loosened",
+		Summary: "The labels of a Namespace must not change so that a locked entry of the FenceConfig does not match " +
+			"it any more.",
+		Why: "A locked entry is a floor under every fence in the namespaces that it selects. Without the labels " +
+			"that it selects by, the traffic of the Services there may leave the cluster.",
+		Fix:       "Keep the labels that the entry selects by, or ask those who keep the FenceConfig.",
+		Kinds:     []string{object.KindNamespace},
+		Severity:  Deny,
+		Otherwise: "the traffic of its Services may leave the cluster",
+		Instead:   "keep the labels that the entry selects by, or ask those who keep the FenceConfig",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Old == nil {
 				return nil

@@ -17,12 +17,17 @@ import (
 // it away like an annotation does. It looks at the VirtualServices that lead there, however many Services there are.
 func namespaceLoosenedDestination() Rule {
 	return Rule{
-		ID:       "namespace-loosened-destination",
-		Rows:     []string{"C16"},
-		Kinds:    []string{object.KindNamespace},
-		Severity: Deny,
-		Leaks:    "those requests go where no fence keeps them in this cluster",
-		Mend:     "annotate that Service itself, or take its name out of the routes of that VirtualService first",
+		ID: "namespace-loosened-destination",
+		Summary: "A Namespace must not be relabelled so that a Service in it is no longer strict while the requests " +
+			"of another strict host are sent there.",
+		Why: "A route may lead from one strict host to another strict host. The fence of the second one keeps " +
+			"those requests in this cluster. If it goes, they go everywhere.",
+		Fix:       "Annotate that Service itself, or first take its name out of the routes of that VirtualService.",
+		Rows:      []string{"C16"},
+		Kinds:     []string{object.KindNamespace},
+		Severity:  Deny,
+		Otherwise: "those requests go where no fence keeps them in this cluster",
+		Instead:   "annotate that Service itself, or take its name out of the routes of that VirtualService first",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Old == nil || o.Own || slices.Contains(deleters(), o.Writer) {
 				return nil

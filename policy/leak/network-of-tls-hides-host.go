@@ -16,12 +16,18 @@ import (
 // where they were going.
 func networkOfTLSHidesHost() Rule {
 	return Rule{
-		ID:       "network-of-tls-hides-host",
-		Rows:     []string{"D8", "I5"},
-		Kinds:    []string{object.KindServiceEntry, object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "the requests of the Sidecar's clients for the host go to its egress proxy",
-		Mend:     "list narrower networks, take another port, or have the Sidecar name a strict host",
+		ID: "network-of-tls-hides-host",
+		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service by a network with a TLS port, for " +
+			"clients with an egress proxy.",
+		Why: "Envoy chooses a filter chain by the network before it looks for TLS. Plain requests for the host " +
+			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar. Whichever " +
+			"of the two objects comes second is refused.",
+		Fix:       "List narrower networks, take another port, or have the Sidecar name a strict host.",
+		Rows:      []string{"D8", "I5"},
+		Kinds:     []string{object.KindServiceEntry, object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "the requests of the Sidecar's clients for the host go to its egress proxy",
+		Instead:   "list narrower networks, take another port, or have the Sidecar name a strict host",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Sidecar != nil {
 				return hiddenByNetworks(o.Object, view)

@@ -22,12 +22,17 @@ const clusterVariable = "ISTIO_META_CLUSTER_ID"
 // A proxy that asks another istiod is warned of: the fences of that one's cluster count for it, and not those of this.
 func podForeignCluster() Rule {
 	return Rule{
-		ID:       "pod-foreign-cluster",
-		Rows:     []string{"K1"},
-		Kinds:    []string{object.KindPod},
-		Severity: Deny,
-		Leaks:    "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
-		Mend:     "leave it to the injector",
+		ID:      "pod-foreign-cluster",
+		Summary: "A Pod must not have its proxy say that it is in another cluster.",
+		Why: "istiod sends a proxy that claims another cluster the endpoints of that cluster as local ones. The " +
+			"claim can come from a variable or from an annotation where the injector does not overwrite it. A " +
+			"proxy that asks another istiod has the fences of that one's cluster, and is warned of.",
+		Fix:       "Remove the claim, and leave it to the injector.",
+		Rows:      []string{"K1"},
+		Kinds:     []string{object.KindPod},
+		Severity:  Deny,
+		Otherwise: "its proxy is sent to the Pods of that cluster, as if it were there, or takes addresses of this one for unknown",
+		Instead:   "leave it to the injector",
 		check: func(o Write, view *policy.View) []breach {
 			host, judged := claimable(o, view)
 			if !judged {
@@ -42,7 +47,7 @@ func podForeignCluster() Rule {
 					breaches = append(breaches, b)
 				}
 				if claim.istiod != "" && !inIstioNamespace(claim.istiod, view.Config()) {
-					b.value, b.unsure, b.leaks = claim.istiod, true, "the fences of that one's cluster count for its proxy, and not those of this one"
+					b.value, b.unsure, b.otherwise = claim.istiod, true, "the fences of that one's cluster count for its proxy, and not those of this one"
 					b.must = fmt.Sprintf("name no istiod but one of this cluster, in namespace %s", view.Config().IstioNamespace)
 					breaches = append(breaches, b)
 				}

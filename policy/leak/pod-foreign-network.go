@@ -12,12 +12,18 @@ import (
 // FenceConfig names no network, it can only warn: in a mesh of several networks the injector labels every Pod.
 func podForeignNetwork() Rule {
 	return Rule{
-		ID:       "pod-foreign-network",
-		Rows:     []string{"E6", "E18"},
-		Kinds:    []string{object.KindPod},
-		Severity: Deny,
-		Leaks:    "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
-		Mend:     "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",
+		ID:      "pod-foreign-network",
+		Summary: "A Pod of a strict Service must not say that it is in another network.",
+		Why: "istiod puts a gateway of that network in the place of the Pod. The gateway counts as local wherever " +
+			"it is. If the FenceConfig names no network, this is a warning, because in a mesh of several " +
+			"networks the injector labels every Pod.",
+		Fix: "Remove the label topology.istio.io/network, or set controlPlane.network of the FenceConfig if it is " +
+			"wrong.",
+		Rows:      []string{"E6", "E18"},
+		Kinds:     []string{object.KindPod},
+		Severity:  Deny,
+		Otherwise: "a gateway of that network receives the traffic in place of the Pod, maybe in another cluster",
+		Instead:   "remove the label, or set controlPlane.network of the FenceConfig where it is wrong",
 		check: func(o Write, view *policy.View) []breach {
 			network, own := o.Metadata.Labels[NetworkLabel], view.Config().Network
 			if network == "" || network == own {

@@ -12,12 +12,16 @@ import (
 // hands its variables to the injector), as pod-foreign-cluster does for one Pod [K1].
 func proxyConfigForeignCluster() Rule {
 	return Rule{
-		ID:       "proxyconfig-foreign-cluster",
-		Rows:     []string{"K1"},
-		Kinds:    []string{object.KindProxyConfig},
-		Severity: Deny,
-		Leaks:    "the proxies are sent to the Pods of that cluster, as if they were there, or take addresses of this one for unknown",
-		Mend:     "leave it to the injector",
+		ID:      "proxyconfig-foreign-cluster",
+		Summary: "A ProxyConfig must not have proxies say that they are in another cluster.",
+		Why: "Its variables reach every proxy of the namespace, or of the Pods that it selects. istiod then sends " +
+			"those proxies the endpoints of the other cluster as local ones.",
+		Fix:       "Remove the variable, and leave it to the injector.",
+		Rows:      []string{"K1"},
+		Kinds:     []string{object.KindProxyConfig},
+		Severity:  Deny,
+		Otherwise: "the proxies are sent to the Pods of that cluster, as if they were there, or take addresses of this one for unknown",
+		Instead:   "leave it to the injector",
 		check: func(o Write, view *policy.View) []breach {
 			cluster, claims := o.ProxyConfig.EnvironmentVariables[clusterVariable]
 			if !claims || slices.Contains(view.Config().Clusters, cluster) {

@@ -14,12 +14,16 @@ import (
 // another controller than Istio reads is none of the mesh's.
 func routeBypassesSubset() Rule {
 	return Rule{
-		ID:       "route-bypasses-subset",
-		Rows:     []string{"A5"},
-		Kinds:    append(routeKinds(), object.KindIngress),
-		Severity: Deny,
-		Leaks:    "its requests go to the Service's Pods in every cluster",
-		Mend:     "route by a VirtualService, or add hold meshConfig or locality",
+		ID:      "route-bypasses-subset",
+		Summary: "An Ingress or a Gateway API route must not lead to a strict Service where subset is the only hold.",
+		Why: "Such a route can name no subset, and admission cannot give it one. It leads to the Pods of the " +
+			"Service in every cluster. A route that another controller than Istio reads passes.",
+		Fix:       "Route by a VirtualService, or add hold meshConfig or locality.",
+		Rows:      []string{"A5"},
+		Kinds:     append(routeKinds(), object.KindIngress),
+		Severity:  Deny,
+		Otherwise: "its requests go to the Service's Pods in every cluster",
+		Instead:   "route by a VirtualService, or add hold meshConfig or locality",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for path, backend := range backends(o.Object, view) {
@@ -49,7 +53,7 @@ func ofReader(found []breach, o *object.Object, view *policy.View, leaks string)
 	}
 	for i := range found {
 		if reader.Unsure != "" {
-			found[i].leaks = fmt.Sprintf("%s if Istio reads this %s, which is assumed because %s", leaks, o.Kind, reader.Unsure)
+			found[i].otherwise = fmt.Sprintf("%s if Istio reads this %s, which is assumed because %s", leaks, o.Kind, reader.Unsure)
 		}
 	}
 	return found

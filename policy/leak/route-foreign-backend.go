@@ -10,12 +10,17 @@ import (
 // that is not strict, or is in name alone [C3, C15, C17, G3].
 func routeForeignBackend() Rule {
 	return Rule{
-		ID:       "route-foreign-backend",
-		Rows:     []string{"C3", "C15", "C17", "G3"},
-		Kinds:    routeKinds(),
-		Severity: Deny,
-		Leaks:    "the requests go where no fence keeps them in this cluster",
-		Mend:     "name a strict Service",
+		ID:      "route-foreign-backend",
+		Summary: "A Gateway API route that takes over the requests of a strict Service must lead to strict Services.",
+		Why: "A route with a Service as its parent replaces that Service's own routes in the mesh. A backend that " +
+			"is not strict, or that stands for the Service in all clusters, such as a ServiceImport, lets the " +
+			"requests out.",
+		Fix:       "Name a strict Service as the backend.",
+		Rows:      []string{"C3", "C15", "C17", "G3"},
+		Kinds:     routeKinds(),
+		Severity:  Deny,
+		Otherwise: "the requests go where no fence keeps them in this cluster",
+		Instead:   "name a strict Service",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			to, from := newDestinations(view), newTakeover(strictParents(o.Object, view))

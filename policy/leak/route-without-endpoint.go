@@ -18,12 +18,17 @@ import (
 // where subset is the only hold virtualservice-foreign-subset refuses the label of the cluster.
 func routeWithoutEndpoint() Rule {
 	return Rule{
-		ID:       "route-without-endpoint",
-		Kinds:    []string{object.KindVirtualService, object.KindDestinationRule},
-		Severity: Warn,
-		Leaks:    "the route has no endpoint, and its requests fail",
-		Mend:     "route to a subset of this cluster",
-		Loosen:   "set the fence of the host to none",
+		ID:      "route-without-endpoint",
+		Summary: "A route should not lead clients here to a subset that the fence empties.",
+		Why: "The subset has the label of another cluster, and every hold takes those endpoints away from clients " +
+			"of this one. Nothing leaks, but the requests fail. Whichever of the VirtualService and the " +
+			"DestinationRule comes second is warned of.",
+		Fix:       "Route to a subset of this cluster, or set the fence of the host to none.",
+		Kinds:     []string{object.KindVirtualService, object.KindDestinationRule},
+		Severity:  Warn,
+		Otherwise: "the route has no endpoint, and its requests fail",
+		Instead:   "route to a subset of this cluster",
+		Loosen:    "set the fence of the host to none",
 		check: func(o Write, view *policy.View) []breach {
 			config := view.Config()
 			held := config.Active().Routing()

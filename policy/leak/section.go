@@ -37,7 +37,7 @@ func sectionOf(path object.Path) sections {
 // names of Services (getConfigsForHost in pilot/pkg/networking/core/tls.go). The servers of a gateway know nothing of
 // these ports, and those of TLS and TCP nothing of a wildcard among the hosts: they go by server names. Whoever changes those of a Service comes second.
 //
-// silent says whether no host of the VirtualService has such a virtual host.
+// silent reports whether no host of the VirtualService has such a virtual host.
 func sectionsBy(name string, host policy.FencedHost, o *object.Object, view *policy.View, silent func() bool) sections {
 	_, wildcard := hostname.Wildcard(name)
 	_, address := hostname.Address(name)
@@ -97,7 +97,7 @@ func bySection(taken []takenHost, section sections) []takenHost {
 // takeovers are the strict hosts that a VirtualService takes over, by the sections whose routes do.
 type takeovers struct {
 	taken []takenHost
-	// alike says that the routes of every section take over the same hosts.
+	// alike reports whether the routes of every section take over the same hosts.
 	alike bool
 	known map[sections]*takeover
 }

@@ -14,14 +14,19 @@ import (
 // deletes the whole Namespace has said enough.
 func serviceDeleted() Rule {
 	return Rule{
-		ID:        "service-deleted",
+		ID:      "service-deleted",
+		Summary: "A strict Service should not be deleted while another cluster still has it.",
+		Why: "Its companions go with it, and so does its own entry in the mesh config. istiod then gives clients " +
+			"here the endpoints of the other clusters, if they find the name by DNS capture or by a route.",
+		Fix: "Delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it " +
+			"without Pods, or use hold meshConfig and make its namespace strict.",
 		Rows:      []string{"E17"},
 		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Warn,
-		Leaks: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
+		Otherwise: "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are sent there, " +
 			"because its companion, and its own entry in the mesh config, go with the Service",
-		Mend: "delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it without Pods, or have hold meshConfig and make its namespace strict",
+		Instead: "delete it in the other clusters first, name it in scope.services of the FenceConfig, keep it without Pods, or have hold meshConfig and make its namespace strict",
 		check: func(o Write, view *policy.View) []breach {
 			if !o.Deleted || o.Own || slices.Contains(deleters(), o.Writer) || stays(o.Object, view) {
 				return nil
@@ -35,9 +40,9 @@ func serviceDeleted() Rule {
 				return nil
 			}
 			b.must += ", because its host is strict without the annotation that goes with it"
-			b.leaks = "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are still sent there, " +
+			b.otherwise = "where another cluster has a Service of that name, clients here that find it by DNS capture, or by a route, are still sent there, " +
 				"because nothing fences a host that has no Service here and no name in the FenceConfig"
-			b.mend = "delete it in the other clusters first, name it in scope.services of the FenceConfig with the fence that it is to have, or have hold meshConfig"
+			b.instead = "delete it in the other clusters first, name it in scope.services of the FenceConfig with the fence that it is to have, or have hold meshConfig"
 			return []breach{b}
 		},
 	}

@@ -14,13 +14,19 @@ import (
 // pilot/pkg/model/push_context.go), which the fence of that one holds.
 func serviceExternalName() Rule {
 	return Rule{
-		ID:       "service-external-name",
-		Rows:     []string{"E3"},
-		Kinds:    []string{object.KindService},
-		Severity: Deny,
-		Leaks:    "the host's traffic follows a name that may resolve outside the cluster",
-		Mend:     "use a Service with a selector, or the full name of a strict host of this cluster",
-		Loosen:   "loosen its fence",
+		ID:      "service-external-name",
+		Summary: "A strict Service must not be another name for something outside.",
+		Why: "The clients of an ExternalName Service follow the name that it gives. That name may resolve outside " +
+			"the cluster. The full name of a strict host of this cluster passes, because the fence of that host " +
+			"holds.",
+		Fix: "Use a Service with a selector, or the full name of a strict host of this cluster, or loosen the " +
+			"fence.",
+		Rows:      []string{"E3"},
+		Kinds:     []string{object.KindService},
+		Severity:  Deny,
+		Otherwise: "the host's traffic follows a name that may resolve outside the cluster",
+		Instead:   "use a Service with a selector, or the full name of a strict host of this cluster",
+		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict || o.Service.Type != string(corev1.ServiceTypeExternalName) || namesStrict(o.Service.ExternalName, o.Metadata.Namespace, view) {

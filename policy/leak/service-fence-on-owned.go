@@ -15,7 +15,12 @@ import (
 // leave only what its own object says, and the fence is gone.
 func serviceFenceOnOwned() Rule {
 	return Rule{
-		ID:       "service-fence-on-owned",
+		ID:      "service-fence-on-owned",
+		Summary: "A fence should not be an annotation on a Service that another controller keeps.",
+		Why: "Controllers such as those of Flagger, Knative and KServe write their Services again from their own " +
+			"objects. What their object does not say, they take away, and the fence is gone.",
+		Fix: "Put the fence into that controller's own object, on the Namespace, or into scope.services of the " +
+			"FenceConfig.",
 		Kinds:    []string{object.KindService},
 		Severity: Warn,
 		check: func(o Write, view *policy.View) []breach {
@@ -32,13 +37,13 @@ func serviceFenceOnOwned() Rule {
 			}
 			name := fmt.Sprintf("%s %s/%s", owner.Kind, host.Namespace, owner.Name)
 			return []breach{{
-				path:  []string{"metadata", "annotations", policy.FenceKey},
-				value: o.Metadata.Annotations[policy.FenceKey],
-				at:    name,
-				host:  policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision},
-				must:  fmt.Sprintf("not depend on an annotation that the controller of %s, which keeps the Service, may take away", name),
-				leaks: "the fence is gone when it writes the Service again",
-				mend: fmt.Sprintf("write the annotation %s, label the namespace with %s=%s, or name the Service in scope.services of the FenceConfig",
+				path:      []string{"metadata", "annotations", policy.FenceKey},
+				value:     o.Metadata.Annotations[policy.FenceKey],
+				at:        name,
+				host:      policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision},
+				must:      fmt.Sprintf("not depend on an annotation that the controller of %s, which keeps the Service, may take away", name),
+				otherwise: "the fence is gone when it writes the Service again",
+				instead: fmt.Sprintf("write the annotation %s, label the namespace with %s=%s, or name the Service in scope.services of the FenceConfig",
 					template(*owner, host.Name), policy.FenceKey, decision.Fence),
 			}}
 		},

@@ -11,7 +11,7 @@ import (
 // same name in other clusters.
 type foreignMeshAnnotation struct {
 	key string
-	// joins says whether it does so with that value.
+	// joins reports whether it does so with that value.
 	joins func(value string) bool
 }
 
@@ -33,13 +33,17 @@ func foreignMeshAnnotations() []foreignMeshAnnotation {
 // clusters [E15].
 func serviceForeignMeshAnnotation() Rule {
 	return Rule{
-		ID:       "service-foreign-mesh-annotation",
-		Rows:     []string{"E15"},
-		Kinds:    []string{object.KindService},
-		Severity: Deny,
-		Leaks:    "that network sends its traffic to other clusters, where Istio cannot see it",
-		Mend:     "remove the annotation",
-		Loosen:   "loosen the fence",
+		ID:      "service-foreign-mesh-annotation",
+		Summary: "A strict Service must not be joined with those of other clusters by a network below Istio.",
+		Why: "A network such as Cilium's cluster mesh sends the traffic of a global Service to the Pods of other " +
+			"clusters. Istio does not see that, and no hold reaches it.",
+		Fix:       "Remove the annotation, or loosen the fence.",
+		Rows:      []string{"E15"},
+		Kinds:     []string{object.KindService},
+		Severity:  Deny,
+		Otherwise: "that network sends its traffic to other clusters, where Istio cannot see it",
+		Instead:   "remove the annotation",
+		Loosen:    "loosen the fence",
 		check: func(o Write, view *policy.View) []breach {
 			service, strict := strictService(o.Object, view)
 			if !strict {

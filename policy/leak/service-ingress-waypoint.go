@@ -15,12 +15,16 @@ const ingressWaypointLabel = "istio.io/ingress-use-waypoint"
 // label on the Service or on its Namespace [E11].
 func serviceIngressWaypoint() Rule {
 	return Rule{
-		ID:       "service-ingress-waypoint",
-		Rows:     []string{"E11"},
-		Kinds:    []string{object.KindService, object.KindNamespace},
-		Severity: Deny,
-		Leaks:    "ingress gateways send its traffic to the waypoints of every cluster",
-		Mend:     "remove the label, or add hold meshConfig, which keeps waypoints to their cluster",
+		ID:      "service-ingress-waypoint",
+		Summary: "Ingress gateways must not send the traffic of a strict Service to a waypoint.",
+		Why: "With the label istio.io/ingress-use-waypoint, istiod gives gateways the waypoints of every cluster. " +
+			"It does so before any subset or locality counts. Hold meshConfig keeps waypoints to their cluster.",
+		Fix:       "Remove the label, or add hold meshConfig.",
+		Rows:      []string{"E11"},
+		Kinds:     []string{object.KindService, object.KindNamespace},
+		Severity:  Deny,
+		Otherwise: "ingress gateways send its traffic to the waypoints of every cluster",
+		Instead:   "remove the label, or add hold meshConfig, which keeps waypoints to their cluster",
 		check: func(o Write, view *policy.View) []breach {
 			value := o.Metadata.Labels[ingressWaypointLabel]
 			if !usesIngressWaypoint(value) {

@@ -12,10 +12,14 @@ import (
 // Service or a Namespace, and of the enforcement on a Namespace.
 func serviceInvalidFence() Rule {
 	return Rule{
-		ID:       "service-invalid-fence",
-		Kinds:    []string{object.KindService, object.KindNamespace},
-		Severity: Deny,
-		Leaks:    "it counts as absent",
+		ID:      "service-invalid-fence",
+		Summary: "The value of a fence or of an enforcement must be one that meshfence knows.",
+		Why: "An unknown value in an annotation or a label counts as absent. The user would believe in a fence " +
+			"that is not there.",
+		Fix:       "Use strict, prefer or none for a fence, and enforce, warn or audit for an enforcement.",
+		Kinds:     []string{object.KindService, object.KindNamespace},
+		Severity:  Deny,
+		Otherwise: "it counts as absent",
 		check: func(o Write, _ *policy.View) []breach {
 			if o.Service != nil {
 				return unknownFence("annotations", o.Metadata.Annotations)

@@ -12,13 +12,17 @@ import (
 // warns who deletes it [C16]: its fence is what keeps them in this cluster.
 func serviceLoosenedDestination() Rule {
 	return Rule{
-		ID:        "service-loosened-destination",
+		ID:      "service-loosened-destination",
+		Summary: "A strict Service must not be loosened while the requests of another strict host are sent to it.",
+		Why: "A route may lead from one strict host to another strict host. The fence of the second one keeps " +
+			"those requests in this cluster. If it goes, they go everywhere. Deleting the Service is warned of.",
+		Fix:       "First take the name of the Service out of the object that leads to it.",
 		Rows:      []string{"C16"},
 		Kinds:     []string{object.KindService},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "those requests go where no fence keeps them in this cluster",
-		Mend:      "take its name out of that object first",
+		Otherwise: "those requests go where no fence keeps them in this cluster",
+		Instead:   "take its name out of that object first",
 		check: func(o Write, view *policy.View) []breach {
 			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			fence := view.Service(host, o.Metadata.Annotations).Fence

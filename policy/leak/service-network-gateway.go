@@ -26,12 +26,17 @@ const (
 // network stands for no endpoint of a strict host, and that of the mesh itself is in an exempt Namespace.
 func serviceNetworkGateway() Rule {
 	return Rule{
-		ID:       "service-network-gateway",
-		Rows:     []string{"E19"},
-		Kinds:    []string{object.KindService},
-		Severity: Deny,
-		Leaks:    "clients of other networks, and gateways, send what is for Pods of this cluster to those addresses",
-		Mend:     "remove the label, or the addresses; the gateway of the mesh belongs into an exempt namespace",
+		ID:      "service-network-gateway",
+		Summary: "A Service must not make hand-written addresses the gateway of this cluster's network.",
+		Why: "A Service with the label topology.istio.io/network is a gateway of that network. Clients of other " +
+			"networks are sent to its addresses in place of every endpoint here. Addresses that somebody wrote " +
+			"by hand may be anywhere.",
+		Fix:       "Remove the label, or the addresses. The gateway of the mesh itself belongs into an exempt namespace.",
+		Rows:      []string{"E19"},
+		Kinds:     []string{object.KindService},
+		Severity:  Deny,
+		Otherwise: "clients of other networks, and gateways, send what is for Pods of this cluster to those addresses",
+		Instead:   "remove the label, or the addresses; the gateway of the mesh belongs into an exempt namespace",
 		check: func(o Write, view *policy.View) []breach {
 			network, config := o.Metadata.Labels[NetworkLabel], view.Config()
 			if network == "" || config.Network != "" && network != config.Network || !isGateway(o.Object) {

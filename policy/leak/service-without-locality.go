@@ -13,12 +13,16 @@ import (
 // leaks, and so no row of the catalogue is covered. Clients of a Service without a ClusterIP choose by themselves.
 func serviceWithoutLocality() Rule {
 	return Rule{
-		ID:       "service-without-locality",
-		Kinds:    []string{object.KindService},
-		Severity: Warn,
-		Leaks:    "clients are sent to none of its endpoints, and calls fail",
-		Mend:     "let a selector choose its Pods",
-		Loosen:   "loosen its fence",
+		ID:      "service-without-locality",
+		Summary: "A strict Service should have a selector while hold locality is active.",
+		Why: "istiod takes the locality of an endpoint from its Pod. Endpoints without a Pod have none, and the " +
+			"distribute drops them. Nothing leaks, but calls fail.",
+		Fix:       "Let a selector choose its Pods, or loosen the fence.",
+		Kinds:     []string{object.KindService},
+		Severity:  Warn,
+		Otherwise: "clients are sent to none of its endpoints, and calls fail",
+		Instead:   "let a selector choose its Pods",
+		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			if !view.Config().Active().Has(policy.Locality) || len(o.Service.Selector) > 0 ||
 				o.Service.Type == string(corev1.ServiceTypeExternalName) || o.Service.ClusterIP == corev1.ClusterIPNone {

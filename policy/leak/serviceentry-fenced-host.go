@@ -12,12 +12,18 @@ import (
 // one that only lets go on what it takes passes.
 func serviceEntryFencedHost() Rule {
 	return Rule{
-		ID:       "serviceentry-fenced-host",
-		Rows:     []string{"D1", "D2", "D3", "D9", "D15"},
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Deny,
-		Leaks:    "the endpoints of this ServiceEntry receive the host's traffic and pass for local ones",
-		Mend:     "choose another host, or a narrower wildcard",
+		ID:      "serviceentry-fenced-host",
+		Summary: "A ServiceEntry must not claim a strict host.",
+		Why: "In the namespace of the Service its endpoints join those of the Service. In another namespace it " +
+			"takes the place of the Service for the clients there. Either way istiod gives its endpoints the id " +
+			"of this cluster, whatever their address, and they pass every hold. A name to which the DNS search " +
+			"list of clients comes first does the same.",
+		Fix:       "Choose another host, or a narrower wildcard.",
+		Rows:      []string{"D1", "D2", "D3", "D9", "D15"},
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Deny,
+		Otherwise: "the endpoints of this ServiceEntry receive the host's traffic and pass for local ones",
+		Instead:   "choose another host, or a narrower wildcard",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {
@@ -33,7 +39,7 @@ func serviceEntryFencedHost() Rule {
 				}
 				if _, ok := searched(h, view); ok {
 					b.must = "not be a name to which the DNS search list of clients comes before a strict host"
-					b.leaks = "clients who ask for the host by its full name, or do not know it, may be sent to the endpoints of this ServiceEntry"
+					b.otherwise = "clients who ask for the host by its full name, or do not know it, may be sent to the endpoints of this ServiceEntry"
 				}
 				found = append(found, b)
 			}

@@ -12,12 +12,16 @@ import (
 // person has accepted the claim by an exemption.
 func serviceEntryForeignNetwork() Rule {
 	return Rule{
-		ID:       "serviceentry-foreign-network",
-		Rows:     []string{"D6"},
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Deny,
-		Leaks:    "the host's traffic goes to a gateway of that network, which may be in another cluster",
-		Mend:     "leave the network out, or name that of this cluster",
+		ID:      "serviceentry-foreign-network",
+		Summary: "A ServiceEntry that claims a strict host must not have an endpoint in another network.",
+		Why: "istiod puts a gateway of that network in the place of the endpoint. The gateway may be in another " +
+			"cluster. This is refused even if an exemption accepts the claim itself.",
+		Fix:       "Leave the network out, or name that of this cluster.",
+		Rows:      []string{"D6"},
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Deny,
+		Otherwise: "the host's traffic goes to a gateway of that network, which may be in another cluster",
+		Instead:   "leave the network out, or name that of this cluster",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := entryHost(o.Object, view)
 			if !strict {

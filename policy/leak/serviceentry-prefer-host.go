@@ -14,12 +14,16 @@ import (
 // to the Service.
 func serviceEntryPreferHost() Rule {
 	return Rule{
-		ID:       "serviceentry-prefer-host",
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Warn,
-		Leaks:    "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
-		Mend:     "choose another host",
-		Loosen:   "set the fence to none",
+		ID:      "serviceentry-prefer-host",
+		Summary: "A ServiceEntry should not claim a prefer host.",
+		Why: "istiod gives its endpoints the id of this cluster, whatever their address. failoverPriority cannot " +
+			"tell them from local ones, so that they get traffic while local Pods are ready.",
+		Fix:       "Choose another host, or set the fence to none.",
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Warn,
+		Otherwise: "its endpoints count as those of this cluster wherever they are, and get traffic while local ones are ready",
+		Instead:   "choose another host",
+		Loosen:    "set the fence to none",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			for i, h := range o.ServiceEntry.Hosts {

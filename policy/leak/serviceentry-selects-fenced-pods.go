@@ -20,12 +20,16 @@ import (
 // serviceentry-fenced-host.
 func serviceEntrySelectsFencedPods() Rule {
 	return Rule{
-		ID:       "serviceentry-selects-fenced-pods",
-		Rows:     []string{"D4"},
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Deny,
-		Leaks:    "the host of this ServiceEntry leads to the Service's Pods in every cluster",
-		Mend:     "call the Service by its own name, or select by a label that its Pods do not have",
+		ID:      "serviceentry-selects-fenced-pods",
+		Summary: "A ServiceEntry must not give the Pods of a strict Service another host.",
+		Why: "A workloadSelector chooses Pods of all clusters. The host of the ServiceEntry leads to all of them, " +
+			"and no hold knows that host. A selector that shares only some labels with the Service is warned of.",
+		Fix:       "Call the Service by its own name, or select by a label that its Pods do not have.",
+		Rows:      []string{"D4"},
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Deny,
+		Otherwise: "the host of this ServiceEntry leads to the Service's Pods in every cluster",
+		Instead:   "call the Service by its own name, or select by a label that its Pods do not have",
 		check: func(o Write, view *policy.View) []breach {
 			selector := o.ServiceEntry.WorkloadSelector
 			if selector == nil || slices.Contains(view.Config().Clusters, selector.Labels[policy.ClusterLabel]) {

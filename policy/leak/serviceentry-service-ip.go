@@ -16,13 +16,17 @@ import (
 // to where they were going.
 func serviceEntryServiceIP() Rule {
 	return Rule{
-		ID:       "serviceentry-service-ip",
-		Rows:     []string{"D8", "D13", "D14"},
-		Kinds:    []string{object.KindServiceEntry},
-		Severity: Deny,
-		Leaks:    "what clients send to that address goes to the endpoints of this ServiceEntry",
-		Mend:     "leave the address out, list narrower networks, or take another port",
-		check:    func(o Write, view *policy.View) []breach { return claimedAddresses(o.Object, view) },
+		ID:      "serviceentry-service-ip",
+		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service on one of its ports.",
+		Why: "Sidecars have one listener for an address and a port. Of two objects that claim it, the older one " +
+			"gets what is sent there. The address may come from spec.addresses or from the status.",
+		Fix:       "Leave the address out, list narrower networks, or take another port.",
+		Rows:      []string{"D8", "D13", "D14"},
+		Kinds:     []string{object.KindServiceEntry},
+		Severity:  Deny,
+		Otherwise: "what clients send to that address goes to the endpoints of this ServiceEntry",
+		Instead:   "leave the address out, list narrower networks, or take another port",
+		check:     func(o Write, view *policy.View) []breach { return claimedAddresses(o.Object, view) },
 	}
 }
 

@@ -12,12 +12,19 @@ import (
 // hosts on ports of HTTP themselves.
 func serviceEntryTakesHiddenHost() Rule {
 	return Rule{
-		ID:       "serviceentry-takes-hidden-host",
-		Rows:     []string{"I8"},
-		Kinds:    []string{object.KindServiceEntry, object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "what those clients send to the host's address goes to the endpoints of the ServiceEntry",
-		Mend:     "give the ServiceEntry an address, take another port, or let the clients know the host",
+		ID: "serviceentry-takes-hidden-host",
+		Summary: "A ServiceEntry without an address must not share a port with a strict host that its clients do not " +
+			"know.",
+		Why: "Without an address, sidecars listen on every address of the port. The listener of a Service that " +
+			"the client knows is more specific and wins. If a Sidecar or an annotation hides the Service, the " +
+			"ServiceEntry takes what is sent to its ClusterIP. Whichever of the two objects comes second is " +
+			"refused.",
+		Fix:       "Give the ServiceEntry an address, take another port, or let the clients know the host.",
+		Rows:      []string{"I8"},
+		Kinds:     []string{object.KindServiceEntry, object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "what those clients send to the host's address goes to the endpoints of the ServiceEntry",
+		Instead:   "give the ServiceEntry an address, take another port, or let the clients know the host",
 		check: func(o Write, view *policy.View) []breach {
 			found := caughtOf(o, view, false)
 			if o.ServiceEntry == nil {

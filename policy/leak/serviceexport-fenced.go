@@ -10,13 +10,17 @@ import (
 // itself where it is told to [G1, F10].
 func serviceExportFenced() Rule {
 	return Rule{
-		ID:       "serviceexport-fenced",
-		Rows:     []string{"G1", "F10"},
-		Kinds:    []string{object.KindServiceExport},
-		Severity: Deny,
-		Leaks:    "every cluster finds its endpoints, also under the name in clusterset.local, which no fence covers",
-		Mend:     "do not export it",
-		Loosen:   "loosen its fence",
+		ID:      "serviceexport-fenced",
+		Summary: "A strict Service must not be exported to other clusters.",
+		Why: "With a ServiceExport, every cluster finds the endpoints of the Service, also under its name in " +
+			"clusterset.local. No fence covers that name.",
+		Fix:       "Do not export the Service, or loosen its fence.",
+		Rows:      []string{"G1", "F10"},
+		Kinds:     []string{object.KindServiceExport},
+		Severity:  Deny,
+		Otherwise: "every cluster finds its endpoints, also under the name in clusterset.local, which no fence covers",
+		Instead:   "do not export it",
+		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
 			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			match := view.Match(host.FQDN(view.Config().ClusterDomain))

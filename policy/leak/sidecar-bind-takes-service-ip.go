@@ -17,12 +17,16 @@ import (
 // warned of.
 func sidecarBindTakesServiceIP() Rule {
 	return Rule{
-		ID:       "sidecar-bind-takes-service-ip",
-		Rows:     []string{"I10"},
-		Kinds:    []string{object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "what clients send to that address goes to the hosts of this listener",
-		Mend:     "bind to another address, or let the listener have strict hosts alone",
+		ID:      "sidecar-bind-takes-service-ip",
+		Summary: "A listener of a Sidecar on the ClusterIP of a strict Service must have strict hosts alone.",
+		Why: "The listener takes what clients send to that address, and sends it to its own hosts. One on every " +
+			"address takes what no listener of the Service takes.",
+		Fix:       "Bind to another address, or let the listener have strict hosts alone.",
+		Rows:      []string{"I10"},
+		Kinds:     []string{object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "what clients send to that address goes to the hosts of this listener",
+		Instead:   "bind to another address, or let the listener have strict hosts alone",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
 			var clients []policy.Clients
@@ -83,8 +87,8 @@ func takenEverywhere(e object.EgressListener, index int, clients []policy.Client
 	b := breach{
 		path:  []string{"spec", "egress", strconv.Itoa(index), "bind"},
 		value: e.Bind, at: numbers,
-		must:  "not be every address while its clients have no other listener for strict hosts on " + numbers,
-		leaks: "what they send to such a host goes to one of this listener with the same port",
+		must:      "not be every address while its clients have no other listener for strict hosts on " + numbers,
+		otherwise: "what they send to such a host goes to one of this listener with the same port",
 	}
 	var hosts []policy.FencedHost
 	for i := range clients {
@@ -104,7 +108,7 @@ func takenEverywhere(e object.EgressListener, index int, clients []policy.Client
 		return nil
 	}
 	b.host, b.unsure = host, true
-	b.must, b.leaks = "not be every address beside ports of HTTP of a strict host", "what clients send there that is not HTTP goes to a host of this listener with the same port"
+	b.must, b.otherwise = "not be every address beside ports of HTTP of a strict host", "what clients send there that is not HTTP goes to a host of this listener with the same port"
 	return []breach{b}
 }
 

@@ -9,12 +9,17 @@ import (
 // while its clients do not know some strict one, because of its imports or of the Service's annotation [I5, I6].
 func sidecarEgressProxyTakesHiddenHost() Rule {
 	return Rule{
-		ID:       "sidecar-egress-proxy-takes-hidden-host",
-		Rows:     []string{"I5", "I6"},
-		Kinds:    []string{object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "all that those clients send to the host goes there, wherever that is",
-		Mend:     "import every strict host, export its Service to these clients, or name a strict host",
+		ID:      "sidecar-egress-proxy-takes-hidden-host",
+		Summary: "A Sidecar with an egress proxy that is not strict must let its clients know every strict host.",
+		Why: "What is for unknown hosts goes to the egressProxy. A strict host that the Sidecar does not import, " +
+			"or whose Service is not exported to these clients, is unknown to them. All its traffic goes to the " +
+			"proxy, wherever that is.",
+		Fix:       "Import every strict host, export its Service to these clients, or name a strict host as the proxy.",
+		Rows:      []string{"I5", "I6"},
+		Kinds:     []string{object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "all that those clients send to the host goes there, wherever that is",
+		Instead:   "import every strict host, export its Service to these clients, or name a strict host",
 		check: func(o Write, view *policy.View) []breach {
 			var hosts []policy.FencedHost
 			for _, c := range view.ClientsOf(o.Object) {

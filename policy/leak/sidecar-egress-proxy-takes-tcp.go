@@ -11,13 +11,19 @@ import (
 // pilot/pkg/networking/core/httproute.go), or TLS that no route has, where a VirtualService routes by server names [I7].
 func sidecarEgressProxyTakesTCP() Rule {
 	return Rule{
-		ID:       "sidecar-egress-proxy-takes-tcp",
+		ID:      "sidecar-egress-proxy-takes-tcp",
+		Summary: "The egress proxy of a Sidecar should be a strict host.",
+		Why: "What is sent to an HTTP port of a strict host and is not HTTP counts as unknown, and goes to the " +
+			"egressProxy. So does a request that calls the host by none of its names, and TLS for a name that no " +
+			"route has.",
+		Fix: "Name a strict host as the proxy, or send nothing but HTTP to those ports, to a name such as " +
+			"<name>.<namespace>.",
 		Rows:     []string{"I7"},
 		Kinds:    []string{object.KindSidecar},
 		Severity: Warn,
-		Leaks: "what clients send to its ports of HTTP that is not HTTP, such as TLS, goes there, and so do requests whose Host is no name of it, " +
+		Otherwise: "what clients send to its ports of HTTP that is not HTTP, such as TLS, goes there, and so do requests whose Host is no name of it, " +
 			"such as its bare name from another namespace",
-		Mend: "name a strict host, or send nothing but HTTP to those ports, to a name such as <name>.<namespace>",
+		Instead: "name a strict host, or send nothing but HTTP to those ports, to a name such as <name>.<namespace>",
 		check: func(o Write, view *policy.View) []breach {
 			if !proxiesOut(o.Object, view) {
 				return nil
@@ -29,8 +35,8 @@ func sidecarEgressProxyTakesTCP() Rule {
 			if host, strict := view.StrictTLS(); strict {
 				b := egressProxyBreach(o.Object, host, "be a strict host where others with ports of TLS are")
 				b.at = "TLS"
-				b.leaks = "TLS that clients send there for a server name which the routes of a VirtualService lack, such as a companion's, or for none, goes there"
-				b.mend = "name a strict host, or ask for the host by its name"
+				b.otherwise = "TLS that clients send there for a server name which the routes of a VirtualService lack, such as a companion's, or for none, goes there"
+				b.instead = "name a strict host, or ask for the host by its name"
 				found = append(found, b)
 			}
 			return found

@@ -11,12 +11,17 @@ import (
 // with one of another cluster, where subset is the only hold [I3].
 func sidecarEgressProxy() Rule {
 	return Rule{
-		ID:       "sidecar-egress-proxy",
-		Rows:     []string{"I3"},
-		Kinds:    []string{object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "what is for unknown hosts goes to that host's Pods in every cluster",
-		Mend:     fmt.Sprintf("name subset %s", policy.ReservedSubset),
+		ID: "sidecar-egress-proxy",
+		Summary: "The egress proxy of a Sidecar must not be a strict host without a subset where subset is the only " +
+			"hold.",
+		Why: "What is for unknown hosts goes to the egressProxy. Without a subset that means its Pods in every " +
+			"cluster.",
+		Fix:       "Name the subset meshfence-local.",
+		Rows:      []string{"I3"},
+		Kinds:     []string{object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "what is for unknown hosts goes to that host's Pods in every cluster",
+		Instead:   fmt.Sprintf("name subset %s", policy.ReservedSubset),
 		check: func(o Write, view *policy.View) []breach {
 			outbound := o.Sidecar.OutboundTrafficPolicy
 			if outbound == nil || outbound.EgressProxy == nil {

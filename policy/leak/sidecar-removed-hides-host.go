@@ -12,13 +12,17 @@ import (
 // do not know any more [I5, I8, I9]. Where it follows from the deletion of something else it passes.
 func sidecarRemovedHidesHost() Rule {
 	return Rule{
-		ID:        "sidecar-removed-hides-host",
+		ID:      "sidecar-removed-hides-host",
+		Summary: "A Sidecar must stay while its clients would lose sight of a strict host without it.",
+		Why: "When it goes, or gets a selector, its clients come under the Sidecar of the root namespace, or " +
+			"under none. Something else then takes what they send to a strict host that they no longer know.",
+		Fix:       "First remove what would take the traffic, or let the other Sidecar import the host.",
 		Rows:      []string{"I5", "I8", "I9"},
 		Kinds:     []string{object.KindSidecar},
 		Deletions: true,
 		Severity:  Deny,
-		Leaks:     "what those clients send to the host goes there",
-		Mend:      "remove that first, or let the other Sidecar import the host",
+		Otherwise: "what those clients send to the host goes there",
+		Instead:   "remove that first, or let the other Sidecar import the host",
 		check: func(o Write, view *policy.View) []breach {
 			path := []string{"spec", "workloadSelector"}
 			switch {

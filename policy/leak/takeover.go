@@ -74,7 +74,7 @@ func takenOver(o *object.Object, view *policy.View) []takenHost {
 	return taken
 }
 
-// takeName adds what a VirtualService takes over by one of its names; wildcards says whether one that is a wildcard
+// takeName adds what a VirtualService takes over by one of its names; wildcards reports whether one that is a wildcard
 // counts.
 func takeName(name string, o *object.Object, view *policy.View, wildcards bool, add func(host policy.FencedHost, wildcard string)) {
 	if host, ok := hostname.ServerName(name); ok {

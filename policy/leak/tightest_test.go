@@ -96,7 +96,7 @@ func TestTightestHost(t *testing.T) {
 				}
 				f := findings[i]
 				state := map[bool]string{true: "locked", false: "free"}[f.Host.Locked]
-				softened := len(leak.Weigh([]leak.Finding{f}, view, time.Now()).Audited) > 0
+				softened := len(leak.Sort([]leak.Finding{f}, view, time.Now()).Audited) > 0
 				name, _, _ := cutHost(f.Host.Host)
 				if diff := cmp.Diff(want, fmt.Sprintf("%s, %s, softened: %t", name, state, softened)); diff != "" {
 					t.Errorf("tightest (-want +got):\n%s", diff)
@@ -139,7 +139,7 @@ func TestEnforcementIsThatOfTheHost(t *testing.T) {
 			}
 			view := index.View()
 			var got string
-			for _, group := range leak.Weigh(leak.NewGuard(leak.Rules()).Check(o, view), view, time.Now()).ByOutcome() {
+			for _, group := range leak.Sort(leak.NewGuard(leak.Rules()).Check(o, view), view, time.Now()).ByOutcome() {
 				for range group.Findings {
 					got += group.Outcome
 				}
@@ -254,7 +254,7 @@ func TestDestinationOfAnother(t *testing.T) {
 			view := index.View()
 			findings := leak.NewGuard(leak.Rules()).Judge(leak.Write{Object: test.second(route, joined), Writer: "alice"}, view)
 			var got string
-			for _, group := range leak.Weigh(findings, view, test.now).ByOutcome() {
+			for _, group := range leak.Sort(findings, view, test.now).ByOutcome() {
 				for range group.Findings {
 					got += group.Outcome
 				}

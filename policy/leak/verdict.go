@@ -50,10 +50,10 @@ func (v Verdict) And(other Verdict) Verdict {
 	}
 }
 
-// Weigh sorts findings by severity, enforcement and exemptions. The enforcement is that of the hosts that a finding
+// Sort sorts findings by severity, enforcement and exemptions. The enforcement is that of the hosts that a finding
 // touches, so that nobody softens what becomes of those of others; a finding without a host keeps that of the object's
 // Namespace.
-func Weigh(findings []Finding, view *policy.View, now time.Time) Verdict {
+func Sort(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
 	for _, f := range findings {
 		switch enforcement := cmp.Or(f.Host.Enforcement, view.Enforcement(f.Object.Namespace, f.Host.Locked)); {

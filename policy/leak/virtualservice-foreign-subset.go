@@ -16,12 +16,16 @@ import (
 // its DestinationRule, and what no client of this cluster is sent to is for those of others.
 func virtualServiceForeignSubset() Rule {
 	return Rule{
-		ID:       "virtualservice-foreign-subset",
-		Rows:     []string{"A2", "C1", "C2", "C6", "C13"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Deny,
-		Leaks:    "the route sends traffic to every cluster",
-		Mend:     "name a subset, or let no other webhook take out what admission adds",
+		ID:      "virtualservice-foreign-subset",
+		Summary: "A destination that is a strict host must name a fenced subset where subset is the only hold.",
+		Why: "A destination without a subset is the pool over all clusters. Admission adds meshfence-local to it. " +
+			"The reserved subset of another cluster leads there.",
+		Fix:       "Name a subset of this cluster, and let no other webhook take out what admission adds.",
+		Rows:      []string{"A2", "C1", "C2", "C6", "C13"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "the route sends traffic to every cluster",
+		Instead:   "name a subset, or let no other webhook take out what admission adds",
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
 			routes, foreign := newRoutes(o.VirtualService, view.Config()), newForeignSubsets(view)
@@ -37,7 +41,7 @@ func virtualServiceForeignSubset() Rule {
 				if must := foreign.of(host, d.Subset); must != "" {
 					found = append(found, breach{
 						path: append(path, "subset"), value: d.Subset, at: "destination " + d.Host, host: match.Host(policy.Strict), must: must,
-						mend: "name a subset of this cluster",
+						instead: "name a subset of this cluster",
 					})
 				}
 			}
@@ -58,7 +62,7 @@ func newForeignSubsets(view *policy.View) *foreignSubsets {
 }
 
 // of says what is wrong with a subset of a host that is of another cluster; empty for any other. One without a cluster
-// label is mended in its DestinationRule, and one that is nowhere defined reaches nothing.
+// label is fixed in its DestinationRule, and one that is nowhere defined reaches nothing.
 func (f *foreignSubsets) of(host, subset string) string {
 	if policy.IsReservedSubset(subset) {
 		return fmt.Sprintf("not be the reserved subset of another cluster; this cluster's is %q", policy.ReservedSubset)

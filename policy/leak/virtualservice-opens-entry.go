@@ -12,12 +12,18 @@ import (
 // it would let them go on to where they were going [D8, I8, I11]. The ServiceEntry is refused where it comes second.
 func virtualServiceOpensEntry() Rule {
 	return Rule{
-		ID:       "virtualservice-opens-entry",
-		Rows:     []string{"D8", "I8", "I11"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Deny,
-		Leaks:    "what clients send to the host's address goes to that destination",
-		Mend:     "name a strict host, or give the ServiceEntry an address of its own",
+		ID: "virtualservice-opens-entry",
+		Summary: "A VirtualService must not send on to other hosts what a ServiceEntry takes from the address of a " +
+			"strict Service.",
+		Why: "A ServiceEntry that resolves nothing lets connections go on to where they were going, which is " +
+			"harmless. A VirtualService for its host sends them elsewhere. The ServiceEntry is refused instead " +
+			"if it comes second.",
+		Fix:       "Name a strict host, or give the ServiceEntry an address of its own.",
+		Rows:      []string{"D8", "I8", "I11"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "what clients send to the host's address goes to that destination",
+		Instead:   "name a strict host, or give the ServiceEntry an address of its own",
 		check: func(o Write, view *policy.View) []breach {
 			if !redirectsTCP(o.Object, view) {
 				return nil

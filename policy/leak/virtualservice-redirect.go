@@ -14,12 +14,16 @@ import (
 // requests to it [C11].
 func virtualServiceRedirect() Rule {
 	return Rule{
-		ID:       "virtualservice-redirect",
-		Rows:     []string{"C11"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Warn,
-		Leaks:    "requests may go on to a host that no fence keeps in this cluster",
-		Mend:     "name a strict host",
+		ID:      "virtualservice-redirect",
+		Summary: "A VirtualService for a strict host should not send its clients to a host that is not strict.",
+		Why: "A redirect has the client ask another host. A rewritten authority, or a header beyond a gateway, " +
+			"does the same on the way.",
+		Fix:       "Name a strict host.",
+		Rows:      []string{"C11"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Warn,
+		Otherwise: "requests may go on to a host that no fence keeps in this cluster",
+		Instead:   "name a strict host",
 		check: func(o Write, view *policy.View) []breach {
 			taken := o.takenOver(view)
 			for _, root := range roots(o.Object, view) {
@@ -69,7 +73,7 @@ func sentOnByDelegates(o *object.Object, host policy.FencedHost, view *policy.Vi
 	return found
 }
 
-// authorityIsStrict says that a name with or without a port is one by which a strict Service is asked for.
+// authorityIsStrict reports whether a name with or without a port is one by which a strict Service is asked for.
 func authorityIsStrict(authority, namespace string, view *policy.View) bool {
 	if host, _, err := net.SplitHostPort(authority); err == nil {
 		authority = host

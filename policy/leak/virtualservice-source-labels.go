@@ -13,12 +13,16 @@ import (
 // pilot/pkg/networking/core/route) [C8, C9].
 func virtualServiceSourceLabels() Rule {
 	return Rule{
-		ID:       "virtualservice-source-labels",
-		Rows:     []string{"C8", "C9"},
-		Kinds:    []string{object.KindVirtualService},
-		Severity: Warn,
-		Leaks:    "the route is for every client of those gateways, and of the mesh where that is one of them",
-		Mend:     "remove gateways from the match, or write a VirtualService for them alone",
+		ID:      "virtualservice-source-labels",
+		Summary: "A match in a VirtualService of a strict host should not have both sourceLabels and gateways.",
+		Why: "For HTTP, Istio looks at the gateways alone where both are there. The route is then for every " +
+			"client of those gateways, and for the whole mesh if that is one of them.",
+		Fix:       "Remove gateways from the match, or write a VirtualService for those gateways alone.",
+		Rows:      []string{"C8", "C9"},
+		Kinds:     []string{object.KindVirtualService},
+		Severity:  Warn,
+		Otherwise: "the route is for every client of those gateways, and of the mesh where that is one of them",
+		Instead:   "remove gateways from the match, or write a VirtualService for them alone",
 		check: func(o Write, view *policy.View) []breach {
 			taken := bySection(o.takenOver(view), sectionHTTP)
 			if len(taken) == 0 {

@@ -15,12 +15,18 @@ import (
 // Gateway does not let in, such a route is an ordinary one. Whichever of the two comes second is refused.
 func virtualServiceTakesServerNames() Rule {
 	return Rule{
-		ID:       "virtualservice-takes-server-names",
-		Rows:     []string{"H5"},
-		Kinds:    []string{object.KindVirtualService, object.KindGateway},
-		Severity: Deny,
-		Leaks:    "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
-		Mend:     "name the server names that the route is for, or another port",
+		ID: "virtualservice-takes-server-names",
+		Summary: "A TLS route on a gateway for other clusters must not take any server name to a host that is not " +
+			"strict.",
+		Why: "Other clusters ask for a strict host by a server name on that port. A route for any name, or for a " +
+			"wildcard that covers it, takes those connections. Whichever of the VirtualService and the Gateway " +
+			"comes second is refused.",
+		Fix:       "Name the server names that the route is for, or take another port.",
+		Rows:      []string{"H5"},
+		Kinds:     []string{object.KindVirtualService, object.KindGateway},
+		Severity:  Deny,
+		Otherwise: "what clients of other networks and clusters ask strict hosts for at that gateway goes there",
+		Instead:   "name the server names that the route is for, or another port",
 		check: func(o Write, view *policy.View) []breach {
 			host, strict := anyStrict(view)
 			if !strict {

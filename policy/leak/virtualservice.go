@@ -195,15 +195,15 @@ func (r *routes) forGateways(path object.Path) bool {
 	return r.gateways
 }
 
-// sees says that a root may have the routes of a delegate.
+// sees reports whether a root may have the routes of a delegate.
 func sees(root, delegate *object.Object) bool {
 	exportTo, own := delegate.VirtualService.ExportTo, root.Metadata.Namespace
 	return public(exportTo) || slices.Contains(exportTo, own) ||
 		slices.Contains(exportTo, ".") && delegate.Metadata.Namespace == own
 }
 
-// delegable says that a destination is one of an http route: the others of a delegate have no meaning.
+// delegable reports whether a destination is one of an http route: the others of a delegate have no meaning.
 func delegable(path object.Path) bool { return path[1] == "http" }
 
-// mirrored says that a destination is one of a mirror.
+// mirrored reports whether a destination is one of a mirror.
 func mirrored(path object.Path) bool { return delegable(path) && strings.HasPrefix(path[3], "mirror") }

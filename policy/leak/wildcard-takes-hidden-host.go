@@ -16,12 +16,18 @@ import (
 // ServiceEntry that only lets requests go on passes, unless a VirtualService has routes for its wildcard.
 func wildcardTakesHiddenHost() Rule {
 	return Rule{
-		ID:       "wildcard-takes-hidden-host",
-		Rows:     []string{"I9"},
-		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService, object.KindSidecar},
-		Severity: Deny,
-		Leaks:    "the requests of those clients for a short name of the host go where the wildcard leads",
-		Mend:     "choose another wildcard, or let the clients know the host",
+		ID:      "wildcard-takes-hidden-host",
+		Summary: "A wildcard must not cover a short name of a strict host that clients do not know.",
+		Why: "Clients ask for a Service as <name>.<namespace> or <name>.<namespace>.svc. A client that knows the " +
+			"Service has routes for these names. One from whom a Sidecar or an annotation hides the Service has " +
+			"none, and a wildcard such as *.<namespace> or *.svc takes its requests. Whichever of the two " +
+			"objects comes second is refused.",
+		Fix:       "Choose another wildcard, or let the clients know the host.",
+		Rows:      []string{"I9"},
+		Kinds:     []string{object.KindServiceEntry, object.KindVirtualService, object.KindSidecar},
+		Severity:  Deny,
+		Otherwise: "the requests of those clients for a short name of the host go where the wildcard leads",
+		Instead:   "choose another wildcard, or let the clients know the host",
 		check: func(o Write, view *policy.View) []breach {
 			if o.Sidecar != nil {
 				return hiddenFromWildcards(o.Object, view)

@@ -18,11 +18,16 @@ import (
 // for wildcard-takes-hidden-host.
 func wildcardTakesShortName() Rule {
 	return Rule{
-		ID:       "wildcard-takes-short-name",
+		ID:      "wildcard-takes-short-name",
+		Summary: "A wildcard should not cover a short name of a strict host.",
+		Why: "Clients who know the host have routes for its short names. These lack the name with a closing dot, " +
+			"and server names of TLS on an HTTP port. A wildcard such as *.<namespace> or *.svc takes such " +
+			"requests.",
+		Fix:      "Choose another wildcard.",
 		Rows:     []string{"D16"},
 		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService},
 		Severity: Warn,
-		Mend:     "choose another wildcard",
+		Instead:  "choose another wildcard",
 		check: func(o Write, view *policy.View) []breach {
 			if !takesNames(o.Object, view) {
 				return nil
@@ -37,8 +42,8 @@ func wildcardTakesShortName() Rule {
 					if host, strict := view.StrictName(n.ports, suffix); strict {
 						found = append(found, breach{
 							path: []string{"spec", "hosts", strconv.Itoa(i)}, value: name, at: n.what, host: host,
-							must:  "not cover a short name of a strict host",
-							leaks: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
+							must:      "not cover a short name of a strict host",
+							otherwise: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
 						})
 					}
 				}

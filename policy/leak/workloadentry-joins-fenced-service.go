@@ -23,16 +23,22 @@ const groupAnnotation = "istio.io/autoRegistrationGroup"
 // workloadEntryJoinsFencedService refuses a WorkloadEntry, or a WorkloadGroup that makes them, with the labels
 // that a strict Service selects: it counts as local whatever its address, network and locality are [D5, D6, D7, D14],
 // unless hold locality keeps it out.
-// Which workloads are of this cluster is for a person to say, by an exemption. That of a WorkloadGroup covers
+// Which workloads are of this cluster is for a user to say, by an exemption. That of a WorkloadGroup covers
 // what istiod makes for it.
 func workloadEntryJoinsFencedService() Rule {
 	return Rule{
-		ID:       "workloadentry-joins-fenced-service",
-		Rows:     []string{"D5", "D6", "D7", "D14"},
-		Kinds:    []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
-		Severity: Deny,
-		Leaks:    "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
-		Mend:     "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
+		ID:      "workloadentry-joins-fenced-service",
+		Summary: "A WorkloadEntry or WorkloadGroup must not join a strict Service.",
+		Why: "A workload with the labels that a Service selects becomes one of its endpoints. istiod gives it the " +
+			"id of this cluster, whatever its address, network and locality are. Hold locality keeps out one " +
+			"without a locality.",
+		Fix: "Change a label that the Service selects. For a workload of this cluster add an exemption to the " +
+			"FenceConfig.",
+		Rows:      []string{"D5", "D6", "D7", "D14"},
+		Kinds:     []string{object.KindWorkloadEntry, object.KindWorkloadGroup},
+		Severity:  Deny,
+		Otherwise: "the workload receives the host's traffic and passes for one of this cluster, wherever it is",
+		Instead:   "change a label that the Service selects; for a workload of this cluster add an exemption to the FenceConfig",
 		check: func(o Write, view *policy.View) []breach {
 			b, joins := joining(o.Object, view)
 			if !joins || keptOut(o.Object, view) || registered(o, b, view) {
@@ -158,7 +164,7 @@ func selectsWorkload(host hostname.Host, o *object.Object, view *policy.View) bo
 	})
 }
 
-// registered says whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else
+// registered reports whether istiod made a WorkloadEntry for a WorkloadGroup that is judged itself, and nobody else
 // has changed it since.
 func registered(o Write, b breach, view *policy.View) bool {
 	group, ok := view.Object(object.Key{

@@ -9,7 +9,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// ConfigMap is a mesh ConfigMap as it stands, and what istiod makes of its text. It is immutable and safe to share.
+// ConfigMap is a mesh ConfigMap as it is, and what istiod makes of its text. It is immutable and safe to share.
 type ConfigMap struct {
 	name              string
 	data, annotations map[string]string

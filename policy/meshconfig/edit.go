@@ -55,7 +55,7 @@ const notUnderstood = "mesh config cannot be edited in place: its form of YAML i
 
 func sameSetting(a, b setting) bool { return a.host == b.host && a.local == b.local }
 
-// mine marks the hosts of each entry that are ours. Where a host stands twice, a person has added the
+// mine marks the hosts of each entry that are ours. Where a host is there twice, a user has added the
 // other one: ours is the one in the entry with most of our hosts, and the later one of two alike.
 func (m *meshText) mine(r meshRecord) map[int][]bool {
 	owned := r.owned()
@@ -84,7 +84,7 @@ func (m *meshText) mine(r meshRecord) map[int][]bool {
 	return mine
 }
 
-// leaveTheirs forgets the hosts that stand no more often than a person had them before us: ours are gone.
+// leaveTheirs forgets the hosts that are no more often than a user had them before us: ours are gone.
 func leaveTheirs(best map[policy.ClusterLocalEntry]setting, candidates []setting, theirs []string) {
 	if len(theirs) == 0 {
 		return
@@ -178,7 +178,7 @@ func (m *meshText) addKey(ours []policy.ClusterLocalEntry) ([]splice, error) {
 	return []splice{m.addLines(last, append([]string{indent + "serviceSettings:"}, blockEntries(ours, indent)...))}, nil
 }
 
-// fillEmpty puts our entries in the place of a null or an empty list, and returns what stood there.
+// fillEmpty puts our entries in the place of a null or an empty list, and returns what was there.
 func (m *meshText) fillEmpty(ours []policy.ClusterLocalEntry) ([]splice, *string, error) {
 	if m.list != nil && isFlow(m.root) {
 		splices, err := m.appendFlow(m.list, flowEntries(ours))

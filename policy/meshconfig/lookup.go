@@ -58,7 +58,7 @@ func EffectiveClusterLocal(domain string, texts ...string) (ClusterLocal, error)
 	return c, nil
 }
 
-// Has says whether clients reach only the endpoints of their own cluster for the host.
+// Has reports whether clients reach only the endpoints of their own cluster for the host.
 func (c ClusterLocal) Has(host string) bool {
 	_, local, _ := c.match(host)
 	return local
@@ -91,7 +91,7 @@ func (c ClusterLocal) match(host string) (by string, local, ok bool) {
 	return "", false, false
 }
 
-// DiscardsShared says whether a standard mesh config has any serviceSettings, even an empty list: then
+// DiscardsShared reports whether a standard mesh config has any serviceSettings, even an empty list: then
 // istiod ignores those of the mesh config that SHARED_MESH_CONFIG names, ours among them (F2).
 func DiscardsShared(standard string) (bool, error) {
 	mesh, err := parseMesh(standard)

@@ -134,7 +134,7 @@ func wantedLocal(want []policy.ClusterLocalEntry, host string) (local bool, by s
 	return local, by, ok
 }
 
-// stays says whether a person's stricter entry covers the host.
+// stays reports whether a user's stricter entry covers the host.
 func stays(contradictions []meshconfig.Contradiction, host string) bool {
 	for _, c := range contradictions {
 		if suffix, wildcard := strings.CutPrefix(c.Host, "*"); !c.Overridden && (c.Host == host || wildcard && strings.HasSuffix(host, suffix)) {
@@ -145,7 +145,7 @@ func stays(contradictions []meshconfig.Contradiction, host string) bool {
 }
 
 // TestEffectiveClusterLocal holds the cases of Istio's own test (pilot/pkg/model/cluster_local_test.go) and
-// those of section 1.1 of the catalogue.
+// those of docs/istio.md, section 1.1.
 func TestEffectiveClusterLocal(t *testing.T) {
 	t.Parallel()
 	entry := func(local, hosts string) string {

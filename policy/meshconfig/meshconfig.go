@@ -43,11 +43,11 @@ type Plan struct {
 	Text string
 	// Owned is the new value of ClusterLocalHostsAnnotation; empty means that the annotation goes.
 	Owned string
-	// Contradictions are a person's own entries that say something else than Want, in the order of the text.
+	// Contradictions are a user's own entries that say something else than Want, in the order of the text.
 	Contradictions []Contradiction
 }
 
-// Contradiction is a person's own entry that says something else about a host than the scope does (F1).
+// Contradiction is a user's own entry that says something else about a host than the scope does (F1).
 type Contradiction struct {
 	// Host is the entry's host, and Local what it says.
 	Host  string
@@ -56,7 +56,7 @@ type Contradiction struct {
 	Line int
 	// Field is the path of the host below the mesh config.
 	Field string
-	// Overridden says that an entry of ours now says the opposite. It is false only for an entry that is
+	// Overridden reports whether an entry of ours now says the opposite. It is false only for an entry that is
 	// stricter than the scope inside a looser wildcard: that lets nothing out, and stays.
 	Overridden bool
 }
@@ -70,7 +70,7 @@ func (c Contradiction) String() string {
 	return fmt.Sprintf("%s: %q must not be clusterLocal: %t, %s", c.Field, c.Host, c.Local, what)
 }
 
-// TooLarge says that the entries do not fit. [policy.Index.FoldedClusterLocal] may yield fewer.
+// TooLarge reports whether the entries do not fit. [policy.Index.FoldedClusterLocal] may yield fewer.
 type TooLarge struct {
 	// What is the part that is too large.
 	What string
@@ -86,17 +86,17 @@ func (e *TooLarge) Error() string {
 
 // PlanText works out the text in which the effective serviceSettings say what Want says. Our entries are
 // the last of the list, at most one with clusterLocal true and one with false, because the last one wins
-// where a host stands twice, and every byte that is not ours stays as it is. A person's own entry that
-// agrees is left alone, and we add none for that host; of hosts that share a list with a person's only ours
+// where a host is there twice, and every byte that is not ours stays as it is. A user's own entry that
+// agrees is left alone, and we add none for that host; of hosts that share a list with a user's only ours
 // are taken out. Without Want the text is, byte for byte, what it was before the first entry.
 //
-// Where a person's entry is more specific than ours and looser (Istio lets it win: section 1.1 of the
-// catalogue), ours gets one for the same host. An entry inside kube-system stays unless Want speaks of
+// Where a user's entry is more specific than ours and looser (Istio lets it win: docs/istio.md, section
+// 1.1), ours gets one for the same host. An entry inside kube-system stays unless Want speaks of
 // kube-system itself, because that Namespace is Istio's own affair.
 //
 // Applying it to its own result changes nothing, and applying it to a text that an installer has reset
 // brings our entries back, whether or not the annotation survived. If only the annotation was lost, our
-// entries count as a person's from then on.
+// entries count as a user's from then on.
 //
 // The error says what keeps the text from being edited: it does not parse, serviceSettings has the wrong
 // shape, or it is a *MeshConfigTooLarge. Then the text must stay as it is.
@@ -135,7 +135,7 @@ func PlanText(in Input) (Plan, error) {
 	return plan, nil
 }
 
-// oursOver lists the entries that must stand behind a person's so that together they say what is wanted.
+// oursOver lists the entries that must be behind a user's so that together they say what is wanted.
 func oursOver(theirs []setting, want []policy.ClusterLocalEntry, domain string) ([]policy.ClusterLocalEntry, []Contradiction) {
 	last := make(map[string]int, len(theirs))
 	for i, s := range theirs {
@@ -169,7 +169,7 @@ func oursOver(theirs []setting, want []policy.ClusterLocalEntry, domain string) 
 	return ours, contradictions
 }
 
-// leftToIstio says whether a host lies in kube-system and the wanted entry that covers it is a wider one.
+// leftToIstio reports whether a host lies in kube-system and the wanted entry that covers it is a wider one.
 func leftToIstio(host, by, domain string) bool {
 	suffix := ".kube-system.svc." + domain
 	return strings.HasSuffix(host, suffix) && !strings.HasSuffix(by, suffix)

@@ -129,7 +129,7 @@ func TestMeshConfigErrors(t *testing.T) {
 	}
 }
 
-// TestMeshConfigTransitions edits the text between two edits of ours, as people and installers do.
+// TestMeshConfigTransitions edits the text between two edits of ours, as users and installers do.
 func TestMeshConfigTransitions(t *testing.T) {
 	t.Parallel()
 	const start = "trustDomain: cluster.local\n"

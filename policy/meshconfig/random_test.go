@@ -33,7 +33,7 @@ func randomWant(r *rand.Rand) []policy.ClusterLocalEntry {
 	return meshEntries(strings.Join(hosts, " "))
 }
 
-// randomMesh writes a mesh config in one of the many forms in which people and installers write it. Exact
+// randomMesh writes a mesh config in one of the many forms in which users and installers write it. Exact
 // says that ours can only be inserted into it, so that nothing of the text may be missing afterwards.
 func randomMesh(r *rand.Rand) (text string, exact bool) {
 	pick := func(choices ...string) string { return choices[r.IntN(len(choices))] }
@@ -195,7 +195,7 @@ func meshTexts(t testing.TB) []string {
 	return texts
 }
 
-// inserted says whether one run of bytes was put into a text, and nothing taken out.
+// inserted reports whether one run of bytes was put into a text, and nothing taken out.
 func inserted(before, after string) bool {
 	n := 0
 	for n < len(before) && n < len(after) && before[n] == after[n] {

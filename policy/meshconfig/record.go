@@ -8,19 +8,19 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// meshRecord says which hosts of serviceSettings are ours, and what stood there before them. It is the
+// meshRecord says which hosts of serviceSettings are ours, and what was there before them. It is the
 // value of ClusterLocalHostsAnnotation.
 type meshRecord struct {
-	// True and False are the hosts by the clusterLocal that they were given: a person's later entry that
+	// True and False are the hosts by the clusterLocal that they were given: a user's later entry that
 	// says the opposite of ours is not ours.
 	True  []string `json:"true,omitempty"`
 	False []string `json:"false,omitempty"`
 	// Hashes stand for the hosts where there are many: sorted, hashSize bytes each.
 	Hashes []byte `json:"hashes,omitempty"`
-	// Theirs are the ones of these that a person had given the same value before, as often as that: then
+	// Theirs are the ones of these that a user had given the same value before, as often as that: then
 	// one such host in the text is not enough to be ours. It happens where the same person contradicts it later.
 	Theirs []string `json:"theirs,omitempty"`
-	// Created says that the key serviceSettings is ours too.
+	// Created reports whether the key serviceSettings is ours too.
 	Created bool `json:"created,omitempty"`
 	// Was is the text between the key's colon and the end of an empty value that a list of ours replaced.
 	Was *string `json:"was,omitempty"`
@@ -30,13 +30,13 @@ const (
 	// hashFrom is how many bytes of hosts are written out. A mesh config has room for some 20,000 hosts
 	// and more, whose names would not fit into the 256 KiB that all annotations may take.
 	hashFrom = 8 << 10
-	// hashSize makes it a matter of one in a million mesh configs of that size that a host of a person's is
+	// hashSize makes it a matter of one in a million mesh configs of that size that a host of a user's is
 	// taken for one of ours.
 	hashSize = 5
 )
 
-// parseMeshRecord reads a record. One that a person has spoilt counts as empty: then what stands in the
-// text is taken for that person's own.
+// parseMeshRecord reads a record. One that a user has spoilt counts as empty: then what is in the
+// text is taken for that user's own.
 func parseMeshRecord(value string) meshRecord {
 	var r meshRecord
 	if json.Unmarshal([]byte(value), &r) != nil {
@@ -45,7 +45,7 @@ func parseMeshRecord(value string) meshRecord {
 	return r
 }
 
-// newMeshRecord records our entries, which stand behind a person's.
+// newMeshRecord records our entries, which are behind a user's.
 func newMeshRecord(ours []policy.ClusterLocalEntry, theirs []setting) meshRecord {
 	var r meshRecord
 	size := 0

@@ -87,7 +87,7 @@ func (m *meshText) hostsEnd(entry int) int {
 	return m.nextLine(e.item, e.hosts, items[entry].last+1)
 }
 
-// endsInBlockScalar says whether the text ends, without a newline, in a literal or folded scalar.
+// endsInBlockScalar reports whether the text ends, without a newline, in a literal or folded scalar.
 func (m *meshText) endsInBlockScalar(last int) bool {
 	if len(m.root.Content) < 4 || last != len(m.lines)-1 || m.lineEnd(last) != len(m.text) {
 		return false

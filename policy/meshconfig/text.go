@@ -31,7 +31,7 @@ type meshEntry struct {
 	item  *yaml.Node
 	hosts *yaml.Node // nil where it has none
 	local bool
-	// written says that the entry and its hosts stand in the list itself and not behind an alias.
+	// written reports whether the entry and its hosts are in the list itself and not behind an alias.
 	written bool
 }
 
@@ -74,7 +74,7 @@ func parseMesh(text string) (*meshText, error) {
 }
 
 // oneDocument reads YAML to its end. Where more follows the first document, istiod ignores it, and so may
-// not see what a person believes to be in force.
+// not see what a user believes to be in force.
 func oneDocument(text string) (yaml.Node, error) {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	var document, more yaml.Node
@@ -235,7 +235,7 @@ func boolean(n *yaml.Node) (value, ok bool) {
 	return false, false
 }
 
-// sameBut says whether two texts have the same values in everything but serviceSettings.
+// sameBut reports whether two texts have the same values in everything but serviceSettings.
 func (m *meshText) sameBut(other *meshText) bool {
 	members := func(m *meshText) []*yaml.Node {
 		if m.root == nil {

@@ -51,7 +51,7 @@ func decode[Spec any](data []byte, object *Object) (*Spec, error) {
 	return &view.Spec, nil
 }
 
-// decodeWhole does the same for a kind that has no spec: its fields stand beside the metadata.
+// decodeWhole does the same for a kind that has no spec: its fields are beside the metadata.
 func decodeWhole[Fields any](data []byte, object *Object) (*Fields, error) {
 	var view struct {
 		Metadata Metadata `json:"metadata"`

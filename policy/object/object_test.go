@@ -39,7 +39,7 @@ func fieldOf(kind string) string {
 	return kind
 }
 
-// lacksSpec says whether the fields of a kind stand beside its metadata.
+// lacksSpec reports whether the fields of a kind are beside its metadata.
 func lacksSpec(kind string) bool {
 	return kind == object.KindConfigMap || kind == object.KindEndpoints || kind == object.KindEndpointSlice
 }
@@ -162,7 +162,7 @@ func TestDecodeIsCaseSensitive(t *testing.T) {
 	}
 }
 
-// eachField calls visit for every field below tree. Keys that people choose are no fields, and what a view keeps
+// eachField calls visit for every field below tree. Keys that users choose are no fields, and what a view keeps
 // as it is has none.
 func eachField(tree any, visit func(parent map[string]any, name string, value any)) {
 	switch parent := tree.(type) {

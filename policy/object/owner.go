@@ -10,7 +10,7 @@ type Owner struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Name       string `json:"name"`
-	// Controller says that the controller of the owner keeps the object. Others only share its life.
+	// Controller reports whether the controller of the owner keeps the object. Others only share its life.
 	Controller bool `json:"controller"`
 }
 

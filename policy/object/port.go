@@ -95,7 +95,7 @@ func ExportTo(annotations map[string]string) []string {
 }
 
 // Exported reports whether clients in a Namespace know an object of another one that has such a list, as
-// Kubernetes and Istio write it: none and * stand for every Namespace, a dot for its own. The empty client stands
+// Kubernetes and Istio write it: none and * stand for every Namespace, a dot for its own. The empty client is
 // for a Namespace that no list names.
 func Exported(list []string, namespace, client string) bool {
 	if len(list) == 0 || slices.Contains(list, "*") {

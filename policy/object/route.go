@@ -65,7 +65,7 @@ const (
 // clusterSetDomain is the domain of the hosts that stand for Services in all clusters.
 const clusterSetDomain = "clusterset.local"
 
-// Is says whether the reference is to that kind, where a reference without group and kind is to a Service of
+// Is reports whether the reference is to that kind, where a reference without group and kind is to a Service of
 // the core group, as backendRefs are.
 func (r LocalReference) Is(group, kind string) bool {
 	return ptr.Deref(r.Group, "") == group && ptr.Deref(r.Kind, KindService) == kind

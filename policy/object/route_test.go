@@ -12,7 +12,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// TestListed: what a view lists stands in the order of the object, under a path of its own; and who has seen
+// TestListed: what a view lists is in the order of the object, under a path of its own; and who has seen
 // enough can stop.
 func TestListed(t *testing.T) {
 	t.Parallel()

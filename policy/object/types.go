@@ -12,7 +12,7 @@ type Type struct {
 	Versions []string
 	// Resource is the plural name of the API.
 	Resource string
-	// ClusterScoped says that the objects are in no Namespace.
+	// ClusterScoped reports whether the objects are in no Namespace.
 	ClusterScoped bool
 
 	decode func(data []byte, object *Object) error

@@ -35,15 +35,15 @@ func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) 
 	return &view.Spec, nil
 }
 
-// MeshGateway stands among the gateways of a VirtualService for the sidecars.
+// MeshGateway is among the gateways of a VirtualService for the sidecars.
 const MeshGateway = "mesh"
 
-// InMesh says that the VirtualService routes what sidecars send.
+// InMesh reports whether the VirtualService routes what sidecars send.
 func (v *VirtualService) InMesh() bool {
 	return len(v.Gateways) == 0 || slices.Contains(v.Gateways, MeshGateway)
 }
 
-// InMeshAlone says that it routes nothing else.
+// InMeshAlone reports whether it routes nothing else.
 func (v *VirtualService) InMeshAlone() bool {
 	return !slices.ContainsFunc(v.Gateways, func(name string) bool { return name != MeshGateway })
 }

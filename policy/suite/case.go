@@ -2,10 +2,7 @@ package suite
 
 import (
 	"path"
-	"slices"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -19,6 +16,8 @@ const (
 	Denied Outcome = "denied"
 	// Warned means that validation accepts the object after mutation, and warns of it.
 	Warned Outcome = "warned"
+	// Audited means that validation accepts the object after mutation, and only records what it finds.
+	Audited Outcome = "audited"
 	// Fixed means that validation finds something in the object as it is, and nothing in what mutation makes of it.
 	Fixed Outcome = "fixed"
 	// Passes means that validation finds nothing, before and after mutation.
@@ -61,13 +60,13 @@ type Case struct {
 
 // Expectation is what must become of the object of a case.
 type Expectation struct {
-	// Outcome is empty where only what is stored counts.
+	// Outcome is the worst of those that the case names; empty where only what is stored counts.
 	Outcome Outcome
 	// Rules are ids of rules that must be among those that find something.
 	Rules []string
-	// Denied and Warned are all findings of either severity, and Fixed those in an object before it is fixed, as Text writes
-	// them; all are nil where the case names none.
-	Denied, Warned, Fixed []string
+	// Denied, Warned and Audited are all findings of such an outcome, and Fixed those in an object before it is fixed, as Text
+	// writes them; all are nil where the case names none.
+	Denied, Warned, Audited, Fixed []string
 }
 
 // Text is one finding as a case has it.
@@ -93,14 +92,13 @@ func (c Case) Index() (*policy.Index, error) {
 	return Index(config, known)
 }
 
-// LoadPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
-func (c Case) LoadPods(view *policy.View) bool {
-	questions := view.MissingPods()
-	for _, q := range questions {
-		selector, err := labels.Parse(q.Selector)
-		view.LoadPods(q, err == nil && slices.ContainsFunc(c.Scene, func(d Document) bool {
-			return d.Kind == object.KindPod && d.Namespace == q.Namespace && selector.Matches(labels.Set(d.Labels))
-		}))
+// AnswerPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
+func (c Case) AnswerPods(view *policy.View) bool {
+	pods := policy.Pods{}
+	for _, d := range c.Scene {
+		if d.Kind == object.KindPod {
+			pods[d.Namespace] = append(pods[d.Namespace], d.Labels)
+		}
 	}
-	return len(questions) > 0
+	return view.AnswerPods(pods)
 }

@@ -26,7 +26,7 @@
 //
 // Comments at the start of a case say more, one thing a line:
 //
-//	# expect: denied|warned|fixed|passes [RULE...]
+//	# expect: denied|warned|audited|fixed|passes [RULE...]
 //	#   spec.hosts[0]: must not ...          one finding in full; if there is one, there must be all
 //	# config: {holds: [subset]}              a merge patch (RFC 7386) on the FenceConfig; with several the case holds for each
 //	# without: Service shop/details          what the scene has and the case has not, separated by commas

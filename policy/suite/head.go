@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,8 @@ type head struct {
 	writer    string
 	operation Operation
 	expect    Expectation
+	// latest is the outcome that was named last.
+	latest Outcome
 }
 
 const (
@@ -38,7 +41,7 @@ func parseHead(data []byte) (head, error) {
 		}
 		var err error
 		if finding, ok := strings.CutPrefix(line, findingMark); ok {
-			err = h.expect.add(strings.TrimSpace(finding))
+			err = h.finding(strings.TrimSpace(finding))
 		} else if match := directive.FindStringSubmatch(line); match != nil {
 			err = h.set(match[1], strings.TrimSpace(match[2]))
 		}
@@ -64,43 +67,42 @@ func (h *head) set(directive, value string) error {
 			return fmt.Errorf("operation %q must be one of delete, audit", value)
 		}
 	case "expect":
-		return h.expect.set(strings.Fields(value))
+		return h.outcome(strings.Fields(value))
 	default:
 		return fmt.Errorf("%q must be one of as, config, expect, operation, without", directive)
 	}
 	return nil
 }
 
-// set takes an outcome and ids of rules. A case may say both what is denied and then what is warned of.
-func (e *Expectation) set(words []string) error {
+// outcome takes an outcome and ids of rules. A case may say what is denied, then what is warned of, and then what is audited.
+func (h *head) outcome(words []string) error {
 	if len(words) == 0 {
 		words = []string{""}
 	}
-	switch outcome := Outcome(words[0]); {
-	case outcome != Denied && outcome != Warned && outcome != Fixed && outcome != Passes:
-		return fmt.Errorf("expect %q must be one of denied, warned, fixed, passes", words[0])
-	case e.Outcome == "":
-		e.Outcome = outcome
-	case e.Outcome != Denied || outcome != Warned || len(e.Denied) == 0:
-		return fmt.Errorf("expect %s must not follow %s", outcome, e.Outcome)
-	default:
-		e.Warned = []string{}
+	known := []Outcome{Denied, Warned, Audited, Fixed, Passes}
+	milder := known[:3]
+	outcome := Outcome(words[0])
+	switch {
+	case !slices.Contains(known, outcome):
+		return fmt.Errorf("expect %q must be one of denied, warned, audited, fixed, passes", words[0])
+	case h.expect.Outcome == "":
+		h.expect.Outcome = outcome
+	case !slices.Contains(milder, h.latest) || slices.Index(milder, outcome) <= slices.Index(milder, h.latest):
+		return fmt.Errorf("expect %s must not follow %s", outcome, h.latest)
 	}
-	e.Rules = append(e.Rules, words[1:]...)
+	h.latest = outcome
+	h.expect.Rules = append(h.expect.Rules, words[1:]...)
 	return nil
 }
 
-// add takes a finding that must be there.
-func (e *Expectation) add(finding string) error {
-	switch {
-	case e.Outcome == Warned, e.Outcome == Denied && e.Warned != nil:
-		e.Warned = append(e.Warned, finding)
-	case e.Outcome == Denied:
-		e.Denied = append(e.Denied, finding)
-	case e.Outcome == Fixed:
-		e.Fixed = append(e.Fixed, finding)
-	default:
+// finding takes one that must be there.
+func (h *head) finding(text string) error {
+	list, ok := map[Outcome]*[]string{
+		Denied: &h.expect.Denied, Warned: &h.expect.Warned, Audited: &h.expect.Audited, Fixed: &h.expect.Fixed,
+	}[h.latest]
+	if !ok {
 		return errors.New("a finding must follow an outcome, and not passes")
 	}
+	*list = append(*list, text)
 	return nil
 }

@@ -114,9 +114,9 @@ func TestParse(t *testing.T) {
 			[]summary{{Line: 16, Config: `{"kind":"FenceConfig"}`, Scene: both, Expect: passes}},
 		},
 		"findings": {
-			"# expect: denied\n#   a: b\n#   c: d\n# expect: warned\n#   e: f\n" + service,
+			"# expect: denied one\n#   a: b\n#   c: d\n# expect: warned two\n#   e: f\n# expect: audited\n#   g: h\n" + service,
 			[]summary{{Line: 16, Config: config, Scene: both, Expect: suite.Expectation{
-				Outcome: suite.Denied, Denied: []string{"a: b", "c: d"}, Warned: []string{"e: f"},
+				Outcome: suite.Denied, Rules: []string{"one", "two"}, Denied: []string{"a: b", "c: d"}, Warned: []string{"e: f"}, Audited: []string{"g: h"},
 			}}},
 		},
 		"findings before it is fixed": {
@@ -184,9 +184,10 @@ func TestParseProblems(t *testing.T) {
 		"no config":              {"-- It. --\n# expect: passes\n" + pod, "it.txtar:1: must have a FenceConfig, in the scene or in the case"},
 		"no object":              {scene + "-- It. --\n# expect: passes\n", "it.txtar:16: must have an object"},
 		"no expectation":         {scene + "-- It. --\n" + pod, `it.txtar:16: must say what is expected: a line "# expect: denied", or a section "-- stored --"`},
-		"no such outcome":        {scene + "-- It. --\n# expect: refused\n" + pod, `it.txtar:17: expect "refused" must be one of denied, warned, fixed, passes`},
-		"empty outcome":          {scene + "-- It. --\n# expect:\n" + pod, `it.txtar:17: expect "" must be one of denied, warned, fixed, passes`},
+		"no such outcome":        {scene + "-- It. --\n# expect: refused\n" + pod, `it.txtar:17: expect "refused" must be one of denied, warned, audited, fixed, passes`},
+		"empty outcome":          {scene + "-- It. --\n# expect:\n" + pod, `it.txtar:17: expect "" must be one of denied, warned, audited, fixed, passes`},
 		"two outcomes":           {scene + "-- It. --\n# expect: passes\n# expect: denied\n" + pod, "it.txtar:18: expect denied must not follow passes"},
+		"outcomes in disorder":   {scene + "-- It. --\n# expect: warned\n# expect: denied\n" + pod, "it.txtar:18: expect denied must not follow warned"},
 		"finding of none":        {scene + "-- It. --\n# expect: passes\n#   a: b\n" + pod, "it.txtar:18: a finding must follow an outcome, and not passes"},
 		"no such directive":      {scene + "-- It. --\n# note: it\n" + pod, `it.txtar:17: "note" must be one of as, config, expect, operation, without`},
 		"no such operation":      {scene + "-- It. --\n# operation: patch\n" + pod, `it.txtar:17: operation "patch" must be one of delete, audit`},

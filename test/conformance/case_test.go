@@ -24,8 +24,8 @@ import (
 //go:embed testdata
 var files embed.FS
 
-// row is one case of a row of the catalogue. Every list holds objects as people write them. One without a namespace
-// goes into that of the Service reviews, and the words of [scene.words] may stand anywhere, such as $HOST.
+// row is one case of a row of the catalogue. Every list holds objects as users write them. One without a namespace
+// goes into that of the Service reviews, and the words of [scene.words] may be anywhere, such as $HOST.
 type row struct {
 	// In is the id of its row.
 	In string `json:"row"`
@@ -40,7 +40,7 @@ type row struct {
 	Labels map[string]string `json:"labels"`
 	// Network is that of the client.
 	Network string `json:"network"`
-	// Claims is the cluster that the client says it is in once the objects stand: the first, where it is, unless set.
+	// Claims is the cluster that the client says it is in once the objects are: the first, where it is, unless set.
 	Claims string `json:"claims"`
 	// Probes are connections that are followed beside those that verify asks for.
 	Probes []probe `json:"probes"`
@@ -52,19 +52,19 @@ type row struct {
 	Unmended []string `json:"unmended"`
 	// Spared are the holds under which the row leaks but not this variant of it. The guard may refuse it.
 	Spared []string `json:"spared"`
-	// Before are the objects that stand already, with which the host is held.
-	Before []object `json:"before"`
+	// Before are the objects that are already, with which the host is held.
+	Before []manifest `json:"before"`
 	// Leak are the objects that let the traffic out.
-	Leak []object `json:"leak"`
-	// AnyOrder says that each of them alone is harmless, and that the guard refuses the one that comes last, whichever
+	Leak []manifest `json:"leak"`
+	// AnyOrder reports whether each of them alone is harmless, and that the guard refuses the one that comes last, whichever
 	// that is.
 	AnyOrder bool `json:"anyOrder"`
-	// Alone says that no other case may stand beside it, because it hides the Service from the clients of all.
+	// Alone reports whether no other case may be beside it, because it hides the Service from the clients of all.
 	Alone bool `json:"alone"`
 	// Rules are the ids of rules that judge it beside those of the row.
 	Rules []string `json:"rules"`
 	// Neighbour are objects of the same shape that let nothing out.
-	Neighbour []object `json:"neighbour"`
+	Neighbour []manifest `json:"neighbour"`
 
 	name string
 	leak.Row
@@ -80,18 +80,18 @@ type probe struct {
 	SNI string `json:"sni"`
 }
 
-// object is one object.
-type object map[string]any
+// manifest is one object.
+type manifest map[string]any
 
 // The annotations of an object.
 const (
 	// inCluster is the cluster that it goes into: the first unless set.
 	inCluster = "conformance/cluster"
-	// deleted has it deleted, if it stands.
+	// deleted has it deleted, if it exists.
 	deleted = "conformance/deleted"
-	// replaced has it written over the one that stands, by a client that does not apply.
+	// replaced has it written over the one that exists, by a client that does not apply.
 	replaced = "conformance/replaced"
-	// subresource is the one by which its labels and its status are merged into what stands.
+	// subresource is the one by which its labels and its status are merged into what exists.
 	subresource = "conformance/subresource"
 )
 
@@ -126,7 +126,7 @@ func rows(t *testing.T) []row {
 	return cases
 }
 
-// leaks says whether the row leaks under a hold without a guard, by the catalogue.
+// leaks reports whether the row leaks under a hold without a guard, by the catalogue.
 func (r row) leaks(hold policy.Hold) bool {
 	if r.Harmless || r.Stops.Has(hold) || slices.Contains(r.Spared, name(hold)) {
 		return false
@@ -144,7 +144,7 @@ func (r row) rules() []leak.Rule {
 	})
 }
 
-// TestRows says whether the cases fit the catalogue: what a hold repairs it repairs in one variant of the row at least,
+// TestRows reports whether the cases fit the catalogue: what a hold repairs it repairs in one variant of the row at least,
 // and what leaks under it leaks in one.
 func TestRows(t *testing.T) {
 	shown := map[string]map[bool]policy.Holds{} // by row and whether it leaks
@@ -175,7 +175,7 @@ func TestRows(t *testing.T) {
 }
 
 // expand returns objects with words in the place of $NAME. Every word must be known.
-func expand(objects []object, namespace string, word func(string) (string, bool)) ([]*unstructured.Unstructured, error) {
+func expand(objects []manifest, namespace string, word func(string) (string, bool)) ([]*unstructured.Unstructured, error) {
 	expanded := make([]*unstructured.Unstructured, len(objects))
 	for i, o := range objects {
 		var encoded bytes.Buffer

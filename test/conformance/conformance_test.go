@@ -1,4 +1,4 @@
-// Package conformance_test holds the catalogue of leaks against istiod: every row that can be built leaks under a hold
+// Package conformance_test holds docs/catalogue.md against istiod: every row that can be built leaks under a hold
 // just where the catalogue says so, and the guard refuses it there and nothing else.
 package conformance_test
 
@@ -168,5 +168,5 @@ func (s *scene) judged(t *testing.T, done change) string {
 	return ""
 }
 
-// mentions says that a message of meshfence is that of a rule.
+// mentions reports whether a message of meshfence is that of a rule.
 func mentions(message, rule string) bool { return strings.Contains(message, "["+rule+"]") }

@@ -95,7 +95,7 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	return s
 }
 
-// stand makes what stands in every scene, or makes it what it was. A Namespace of the objects given is theirs to put back:
+// are makes what stands in every scene, or makes it what it was. A Namespace of the objects given is theirs to put back:
 // without its labels it may not stand for a moment.
 func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 	t.Helper()
@@ -122,7 +122,7 @@ func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 // ground returns what stands in every scene, in both clusters.
 func (s *scene) ground(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	var objects []object
+	var objects []manifest
 	if err := yaml.UnmarshalStrict([]byte(ground), &objects); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func (s *scene) text(text string) string {
 
 func (s *scene) host() string { return "reviews." + s.namespace + ".svc.cluster.local" }
 
-func (s *scene) expand(t *testing.T, objects []object) []*unstructured.Unstructured {
+func (s *scene) expand(t *testing.T, objects []manifest) []*unstructured.Unstructured {
 	t.Helper()
 	expanded, err := expand(objects, s.namespace, func(word string) (string, bool) {
 		value, ok := s.words[word]
@@ -178,7 +178,7 @@ func (s *scene) keeps(t *testing.T, step, host string, stored []*unstructured.Un
 // claim has the client say that it is in the cluster that the case claims.
 func (s *scene) claim() { s.proxy.Cluster = cmp.Or(s.Claims, s.proxy.Cluster) }
 
-// leaked is the host that is asked for once the objects that leak stand.
+// leaked is the host that is asked for once the objects that leak are.
 func (s *scene) leaked() string { return cmp.Or(s.text(s.Alias), s.host()) }
 
 func indent(value any) string {

@@ -49,7 +49,7 @@ func (s *scene) mark(t *testing.T) {
 	t.Helper()
 	s.markers++
 	marker := fmt.Sprintf("marker-%d", s.markers)
-	objects := s.expand(t, []object{{
+	objects := s.expand(t, []manifest{{
 		"apiVersion": "v1", "kind": "Service",
 		"metadata": map[string]any{"name": marker, "annotations": map[string]any{policy.FenceKey: "none"}},
 		"spec":     map[string]any{"ports": []any{map[string]any{"name": "http", "port": 80}}},
@@ -129,7 +129,8 @@ func (s *scene) readEndpoints(ctx context.Context, o *unstructured.Unstructured)
 	return nil
 }
 
-// replaced says which companion still stands beside a person's object of its kind for the host.
+// replaced says which companion is still in the way of a user's object of its kind for the host: a DestinationRule takes its
+// place, and a VirtualService takes that of the sections which it has itself.
 func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructured) error {
 	for _, o := range stored {
 		hosts, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hosts")
@@ -142,10 +143,24 @@ func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructure
 			if err != nil {
 				return err
 			}
-			if _, err = resource.Get(ctx, inject.CompanionName("reviews"), metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("the companion beside %s %s: %w", o.GetKind(), o.GetName(), err)
+			companion, err := resource.Get(ctx, inject.CompanionName("reviews"), metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err):
+			case err != nil:
+				return err
+			case o.GetKind() != "VirtualService" || shareRoutes(companion, o):
+				return fmt.Errorf("the companion is still beside %s %s", o.GetKind(), o.GetName())
 			}
 		}
 	}
 	return nil
+}
+
+// shareRoutes reports whether two VirtualServices have routes of the same protocol.
+func shareRoutes(a, b *unstructured.Unstructured) bool {
+	return slices.ContainsFunc([]string{"http", "tls", "tcp"}, func(section string) bool {
+		inA, _, _ := unstructured.NestedSlice(a.Object, "spec", section)
+		inB, _, _ := unstructured.NestedSlice(b.Object, "spec", section)
+		return len(inA) > 0 && len(inB) > 0
+	})
 }

@@ -87,7 +87,7 @@ func (s *scene) target(ctx context.Context, fqdn string) (xds.Host, error) {
 	return host, nil
 }
 
-// leaves says that one of the connections that the case asks for leaves the cluster.
+// leaves reports whether one of the connections that the case asks for leaves the cluster.
 func (s *scene) leaves(snapshot *xds.Snapshot) bool {
 	return slices.ContainsFunc(s.Probes, func(p probe) bool {
 		outcomes := snapshot.Resolve(xds.Probe{
@@ -107,7 +107,7 @@ func (p probe) protocol() xds.Protocol {
 	return xds.TCP
 }
 
-// noted says that verify notes what the case is about.
+// noted reports whether verify notes what the case is about.
 func (s *scene) noted(report xds.Report) bool {
 	return s.Note != "" && slices.ContainsFunc(report.Notes, func(note string) bool { return strings.Contains(note, s.Note) })
 }

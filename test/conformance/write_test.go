@@ -23,7 +23,7 @@ import (
 type change struct {
 	// stored are the objects that were accepted, as they are stored.
 	stored []*unstructured.Unstructured
-	// mended says that one of them is not stored as it was sent.
+	// fixed reports whether one of them is not stored as it was sent.
 	mended bool
 	// warnings are those of meshfence.
 	warnings []string
@@ -172,7 +172,7 @@ func apply(ctx context.Context, resource dynamic.ResourceInterface, o *unstructu
 	return resource.ApplyStatus(ctx, o.GetName(), o, options)
 }
 
-// remove deletes an object, if it stands.
+// remove deletes an object, if it exists.
 func remove(ctx context.Context, resource dynamic.ResourceInterface, o *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	err := resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: dryRun})
 	if apierrors.IsNotFound(err) {
@@ -181,7 +181,7 @@ func remove(ctx context.Context, resource dynamic.ResourceInterface, o *unstruct
 	return nil, err
 }
 
-// replace writes an object over the one that stands, whoever made that one, or makes it.
+// replace writes an object over the one that exists, whoever made that one, or makes it.
 func replace(ctx context.Context, resource dynamic.ResourceInterface, o *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	stands, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -212,7 +212,7 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, o *unstructu
 // headless is the address of a Service that has none, which no update changes.
 const headless = "None"
 
-// undo removes what a change stored, the last first, and puts back what stood before.
+// undo removes what a change stored, the last first, and puts back what was before.
 func (s *scene) undo(t *testing.T, done change) {
 	t.Helper()
 	stood, before := map[string]bool{"Pod " + s.namespace + "/reviews": true}, s.expand(t, s.Before)
@@ -222,7 +222,7 @@ func (s *scene) undo(t *testing.T, done change) {
 	for _, o := range slices.Backward(done.stored) {
 		clusterIP, _, _ := unstructured.NestedString(o.Object, "spec", "clusterIP")
 		kept := stood[identity(o)] && clusterIP != headless
-		if kept || o.GetKind() == "ConfigMap" { // the mesh config is everybody's, and the guard mends it
+		if kept || o.GetKind() == "ConfigMap" { // the mesh config is everybody's, and the guard fixes it
 			continue
 		}
 		resource, err := s.resource(s.cluster(o), o)

@@ -10,7 +10,7 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-// script prints commands as a person would type them, and what came back.
+// script prints commands as a user would type them, and what came back.
 type script struct {
 	mesh     *testbed.Mesh
 	bookinfo *testbed.Bookinfo

@@ -15,7 +15,7 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-// auditScene is a ServiceEntry that stands before the Service that it claims is fenced, and a harmless one.
+// auditScene is a ServiceEntry that is before the Service that it claims is fenced, and a harmless one.
 const auditScene = `
 apiVersion: v1
 kind: Service
@@ -39,14 +39,14 @@ spec:
   ports: [{number: 9080, name: http, protocol: HTTP}]
 `
 
-// A leak that stood before its Service was fenced is a warning of that change, an Event and a metric within seconds,
+// A leak that was before its Service was fenced is a warning of that change, an Event and a metric within seconds,
 // and a row of meshfence audit and explain; and nothing of it is left when it is gone.
 func TestAudit(t *testing.T) {
 	s := shared(t)
 	s.configure(t, strings.Replace(defaultConfig, "[subset]", "[meshConfig]", 1))
 	namespace := s.CreateNamespace(t, nil)
 	s.kubectl(t, strings.ReplaceAll(auditScene, "NAMESPACE", namespace), "apply", "-n", namespace, "-f", "-")
-	series := `meshfence_standing_findings{outcome="denied",rule="serviceentry-fenced-host"}`
+	series := `meshfence_existing_findings{outcome="denied",rule="serviceentry-fenced-host"}`
 	if _, out := s.run(t, "audit"); strings.Contains(out, namespace+"/") {
 		t.Errorf("before the fence:\n%s", out)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// backfilled is how many Services, DestinationRules and VirtualServices stand before meshfence does: 201 objects.
+// backfilled is how many Services, DestinationRules and VirtualServices are before meshfence does: 201 objects.
 const backfilled = 67
 
 // makeOld creates Services in a namespace, each with a DestinationRule and a VirtualService, while no replica runs.
@@ -182,8 +182,8 @@ func TestBackfillTakesBack(t *testing.T) {
 	}
 }
 
-// TestBackfillAppendsRoutes has a VirtualService that takes a Service over and sends no request to it: what it lacks
-// is appended behind the DestinationRule, and taken back.
+// TestBackfillAppendsRoutes has a VirtualService that takes a Service over for one namespace and sends no request to it:
+// what it lacks is appended behind the DestinationRule, and taken back.
 func TestBackfillAppendsRoutes(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
 	namespace := b.CreateNamespace(t, nil)
@@ -196,7 +196,7 @@ spec: {selector: {app: svc-00}, ports: [{name: http, port: 80}, {name: tcp, port
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: closed}
-spec: {hosts: [svc-00], http: [{directResponse: {status: 503}}]}
+spec: {hosts: [svc-00], exportTo: ["."], http: [{directResponse: {status: 503}}]}
 `)
 	route, rule := istio(object.KindVirtualService, namespace, "closed"), istio(object.KindDestinationRule, namespace, "svc-00-meshfence")
 	if err := b.read(t.Context(), route); err != nil {
@@ -310,7 +310,7 @@ metadata: {name: refuse}
 spec: {policyName: refuse, validationActions: [Deny]}
 `
 
-// refuseLabelled has the API server refuse writes to objects with the label refuse, of which one stands.
+// refuseLabelled has the API server refuse writes to objects with the label refuse, of which one is.
 func (b *leaderBed) refuseLabelled(t *testing.T, labelled client.Object) {
 	t.Helper()
 	if err := b.Cluster.Apply(t.Context(), refusal); err != nil {

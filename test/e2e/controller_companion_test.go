@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,12 +65,12 @@ func startCompanions(t *testing.T, config, service string, o controller.Options)
 	return c
 }
 
-// both returns nil where both companions stand.
+// both returns nil where both companions are.
 func (c *companions) both(ctx context.Context) error {
 	return errors.Join(c.read(ctx, c.rule), c.read(ctx, c.route))
 }
 
-// none returns nil where neither stands.
+// none returns nil where neither is.
 func (c *companions) none(ctx context.Context) error {
 	return errors.Join(c.gone(ctx, c.rule), c.gone(ctx, c.route))
 }
@@ -268,6 +269,53 @@ spec: {hosts: [%s], http: [{route: [{destination: {host: reviews}}]}]}
 	eventually(t, "the companions return", c.both)
 }
 
+// TestCompanionsShareWithRoutes has a VirtualService that takes the place of a companion for requests alone: nothing is put
+// into it, and the companion has what it has no routes for.
+func TestCompanionsShareWithRoutes(t *testing.T) {
+	c := startCompanions(t, subsetConfig, strings.Replace(companionService, "9080}", "9080}, {name: tcp, port: 9090}", 1), quickly)
+	eventually(t, "the companions stand", c.both)
+	routes := func(sections string) {
+		c.apply(t, c.namespace, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mine}
+spec: {hosts: [%s], %s}
+`, c.host(), sections))
+	}
+	companion := func(want ...string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			if err := c.read(ctx, c.route); err != nil {
+				return err
+			}
+			spec, _, _ := unstructured.NestedMap(c.route.Object, "spec")
+			got := slices.DeleteFunc(slices.Sorted(maps.Keys(spec)), func(field string) bool { return field == "hosts" || field == "exportTo" })
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("sections %v, want %v", got, want)
+			}
+			return nil
+		}
+	}
+	const (
+		http = "http: [{route: [{destination: {host: reviews}}]}]"
+		tcp  = "tcp: [{route: [{destination: {host: reviews}}]}]"
+	)
+	routes(http)
+	eventually(t, "the companion leaves the requests alone", companion("tcp", "tls"))
+	mine := istio(object.KindVirtualService, c.namespace, "mine")
+	if err := c.read(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	if spec, _, _ := unstructured.NestedMap(mine.Object, "spec"); len(spec) != 2 {
+		t.Errorf("something is put into the VirtualService: %v", spec)
+	}
+	routes(http + ", " + tcp)
+	eventually(t, "the companion leaves TCP alone, too", companion("tls"))
+	if err := c.Delete(t.Context(), mine); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the companion takes everything", companion("http", "tcp", "tls"))
+}
+
 // TestCompanionsStayBeside has objects in the namespace that do not take the place of a companion.
 func TestCompanionsStayBeside(t *testing.T) {
 	c := startCompanions(t, subsetConfig, companionService, quickly)
@@ -360,7 +408,7 @@ func TestCompanionNameIsTaken(t *testing.T) {
 	})
 }
 
-// TestCompanionRouteWaits has a rule without the reserved subset, which stood before meshfence and which another policy
+// TestCompanionRouteWaits has a rule without the reserved subset, which was before meshfence and which another policy
 // keeps as it is: a route to the subset would end every call with 503.
 func TestCompanionRouteWaits(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)
@@ -434,7 +482,7 @@ func TestCompanionsGoWithTheService(t *testing.T) {
 	}
 }
 
-// TestCompanionRuleOutlastsRoutes loosens a fence while a person's route leads to the reserved subset.
+// TestCompanionRuleOutlastsRoutes loosens a fence while a user's route leads to the reserved subset.
 func TestCompanionRuleOutlastsRoutes(t *testing.T) {
 	for fence, after := range map[string]func(*companions, context.Context) error{
 		"none": (*companions).none,

@@ -134,7 +134,7 @@ func TestDryRunShowsWhatWouldBeStored(t *testing.T) {
 	}
 }
 
-// A Service and what stands around it come in one file; the informers of the replicas cannot have seen the
+// A Service and what is around it come in one file; the informers of the replicas cannot have seen the
 // Service when the rule arrives.
 func TestOneFileWithServiceAndRule(t *testing.T) {
 	s := shared(t)

@@ -43,7 +43,7 @@ spec: {hosts: [ratings], http: [{route: [{destination: {host: ratings%s}}]}]}
 // meshFault is a way in which a mesh ConfigMap does not hold what hold meshConfig claims.
 type meshFault struct {
 	name string
-	// text is the mesh config, and pad the size of what stands beside it; deleted says that the ConfigMap goes, and
+	// text is the mesh config, and pad the size of what is beside it; deleted says that the ConfigMap goes, and
 	// revision that the FenceConfig names one more, which RBAC does not.
 	text              string
 	pad               int
@@ -269,7 +269,7 @@ func (s *suite) events(t *testing.T, namespace string) []event {
 	return list.Items
 }
 
-// mend shows that all is as before when the mesh ConfigMap holds the scope again.
+// fix shows that all is as before when the mesh ConfigMap holds the scope again.
 func (h *brokenHold) mend(t *testing.T) {
 	t.Helper()
 	if h.revision {

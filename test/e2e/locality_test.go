@@ -18,7 +18,7 @@ holds: [locality]
 localities: {m1c2: [us/*]}
 `
 
-// localityRule is a person's rule for the Service reviews of a namespace.
+// localityRule is a user's rule for the Service reviews of a namespace.
 const localityRule = `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -73,7 +73,7 @@ func (l *located) distribute(ctx context.Context, namespace, name string) (strin
 	return out, err
 }
 
-// known waits until every replica says whether it knows its localities.
+// known waits until every replica reports whether it knows its localities.
 func (l *located) known(t *testing.T, want float64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("localities known: %v", want), func(context.Context) error {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Without a webhook nothing leaks and nothing unrelated stops (section 5 of the design, failure behaviour).
+// Without a webhook nothing leaks and nothing unrelated stops (docs/design.md says which kinds).
 func TestWebhookStopped(t *testing.T) {
 	s := shared(t)
 	open := s.CreateNamespace(t, nil)

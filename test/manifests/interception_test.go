@@ -139,7 +139,7 @@ func change(t *testing.T, cluster *testbed.Cluster, now, end string) {
 	})
 }
 
-// failsClosed says whether an outage of the webhook refuses the request.
+// failsClosed reports whether an outage of the webhook refuses the request.
 func (a attempt) failsClosed() bool {
 	return slices.ContainsFunc(a.want, func(entry string) bool { return policies()[entry] == admissionregistrationv1.Fail })
 }

@@ -72,7 +72,7 @@ func right(verb, group, resource, name string) string {
 	return strings.TrimSuffix(fmt.Sprintf("%s %s/%s/%s", verb, group, resource, name), "/")
 }
 
-// watched stands between a meshfence process and the API server, acts as the ServiceAccount, and remembers what was
+// watched is between a meshfence process and the API server, acts as the ServiceAccount, and remembers what was
 // asked for and what was forbidden.
 type watched struct {
 	*httptest.Server

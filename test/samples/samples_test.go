@@ -1,4 +1,4 @@
-// Package samples_test shows that meshfence is not in the way of what people really write: the samples and the test
+// Package samples_test shows that meshfence is not in the way of what users really write: the samples and the test
 // data that Go modules carry. They are read from the module cache and never copied.
 package samples_test
 
@@ -185,7 +185,7 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 	return index
 }
 
-// everything says that a host covers every Service, or that an egress proxy takes what is for every one that a Sidecar
+// everything reports whether a host covers every Service, or that an egress proxy takes what is for every one that a Sidecar
 // does not import, so that a fence on any is about it.
 func (s sample) everything() bool {
 	return slices.ContainsFunc([]string{`"*"`, `"*.local"`, `"*.svc.cluster.local"`, `"*/*"`, `"egressProxy"`}, func(host string) bool {

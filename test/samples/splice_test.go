@@ -17,7 +17,7 @@ import (
 )
 
 // TestSplice fences everything, and has every sample written as admission would store it. Only text is added, so that
-// what stood there is still there, in its order; nothing is added to what has been written so, and when it is taken
+// what was there is still there, in its order; nothing is added to what has been written so, and when it is taken
 // back, the text is what it was, byte by byte.
 func TestSplice(t *testing.T) {
 	t.Parallel()
@@ -128,7 +128,7 @@ func store(t *testing.T, text []byte, index *policy.Index) ([]byte, bool) {
 	return stored, true
 }
 
-// isWithin reports whether all of a text stands in another, in its order.
+// isWithin reports whether all of a text is in another, in its order.
 func isWithin(text, other []byte) bool {
 	at := 0
 	for _, c := range other {

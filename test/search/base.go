@@ -19,7 +19,7 @@ func portKinds() []Port {
 	return []Port{{"http", 9080}, {"tcp", 9090}, {"grpc", 9070}, {"https", 9443}, {"tls", 9444}, {"", 9060}, {"http-web", 80}, {"tcp-db", 5432}, {"http2", 9081}, {"mysql", 3306}}
 }
 
-// newBase makes up what stands in a world.
+// newBase makes up what is in a world.
 func newBase(r *rand.Rand) Base {
 	holds := []policy.Holds{
 		policy.HoldsOf(policy.MeshConfig), policy.HoldsOf(policy.MeshConfig), policy.HoldsOf(policy.MeshConfig),

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Case prints a leak in the format of test/conformance/testdata: the words of a scene stand in the place of names and
+// Case prints a leak in the format of test/conformance/testdata: the words of a scene are in the place of names and
 // addresses. Its row and its neighbour are left to write.
 func (f Found) Case() (string, error) {
 	base := f.World.Base

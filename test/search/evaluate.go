@@ -195,14 +195,14 @@ func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
 	return d.Serious(w, leaks), d, nil
 }
 
-// Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what stood when a fence
+// Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what was when a fence
 // came. Nor is it serious where nothing but a record is asked for.
 func (d Decided) Serious(w World, leaks []Leak) []Leak {
 	warned, told := d.Warned(), d.told(w)
 	return slices.DeleteFunc(leaks, func(l Leak) bool { return l.Soft && warned || told[l.Host] })
 }
 
-// told are the hosts of which a step was warned that an object that stands already takes their traffic, and those whose
+// told are the hosts of which a step was warned that an object that exists already takes their traffic, and those whose
 // namespace wants findings only recorded.
 func (d Decided) told(w World) map[string]bool {
 	hosts := map[string]bool{}

@@ -15,7 +15,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// generator makes up objects for a base. It knows fields and values that stand in them, and no way out of a fence.
+// generator makes up objects for a base. It knows fields and values that are in them, and no way out of a fence.
 type generator struct {
 	*rand.Rand
 
@@ -50,7 +50,7 @@ func messageOf(kind string) proto.Message {
 	return nil
 }
 
-// istioKinds are the kinds of Istio's that are made up; one that stands here more often is made more often.
+// istioKinds are the kinds of Istio's that are made up; one that exists here more often is made more often.
 func istioKinds() []string {
 	return []string{
 		object.KindSidecar, object.KindSidecar, object.KindSidecar,
@@ -114,8 +114,8 @@ func (g *generator) object(kind string, spec proto.Message) (Object, bool) {
 	}, true
 }
 
-// agree has a tls route ask for names that stand among the hosts of its VirtualService, as Istio demands. The name of a
-// cluster may stand there for gateways alone.
+// agree has a tls route ask for names that are among the hosts of its VirtualService, as Istio demands. The name of a
+// cluster may be there for gateways alone.
 func (g *generator) agree(spec Object) {
 	routes, _ := spec["tls"].([]any)
 	hosts, _ := spec["hosts"].([]any)
@@ -283,7 +283,7 @@ func (g *generator) mutate(m protoreflect.Message) {
 		return
 	}
 	f := fields.Get(g.IntN(fields.Len()))
-	for range 8 { // what stands and what counts is changed more often
+	for range 8 { // what is and what counts is changed more often
 		if at.Has(f) || chance(g.Rand, weight(f, 0)) {
 			break
 		}

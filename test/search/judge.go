@@ -22,7 +22,7 @@ type Leak struct {
 	Asked string
 	// Outcome is what becomes of it.
 	Outcome xds.Outcome
-	// Soft says that the traffic is not of the protocol that the name of the port promises: a warning is enough.
+	// Soft reports whether the traffic is not of the protocol that the name of the port promises: a warning is enough.
 	Soft bool
 }
 
@@ -86,7 +86,7 @@ type target struct {
 	namespace string
 	addresses []netip.Addr
 	headless  bool
-	// gone says that the near cluster has it no more.
+	// gone reports whether the near cluster has it no more.
 	gone  bool
 	ports []corev1.ServicePort
 }

@@ -120,7 +120,7 @@ func places(node any) [][]string {
 	return found
 }
 
-// without takes out what stands at a path, and reports whether anything did.
+// without takes out what is at a path, and reports whether anything did.
 func without(node any, path []string) (any, bool) {
 	switch node := node.(type) {
 	case map[string]any:

@@ -152,7 +152,7 @@ func (f *failer) close() {
 	}
 }
 
-// The objects by which one sees that a server has read everything that was written before: they stand in a namespace
+// The objects by which one sees that a server has read everything that was written before: they are in a namespace
 // of their own that nobody imports, and change with every world.
 const sentinel = "zz-sentinel"
 

@@ -21,7 +21,7 @@ const (
 	domain        = "cluster.local"
 )
 
-// Base is what stands in a world before a user writes anything.
+// Base is what is in a world before a user writes anything.
 type Base struct {
 	// Holds are those of the FenceConfig.
 	Holds policy.Holds
@@ -38,7 +38,7 @@ type Service struct {
 	Namespace, Name string
 	// Fence is what its annotation asks for; empty for none.
 	Fence string
-	// Headless says that it has no address of its own.
+	// Headless reports whether it has no address of its own.
 	Headless bool
 	Ports    []Port
 }
@@ -54,11 +54,11 @@ func (s Service) FQDN() string { return s.Name + "." + s.Namespace + ".svc." + d
 
 // Step is one request of a user.
 type Step struct {
-	// Object is what is written: it is created, or takes the place of what stands by its name.
+	// Object is what is written: it is created, or takes the place of what is by its name.
 	Object Object `json:"object"`
-	// Status says that the request is for the subresource, which changes the status alone.
+	// Status reports whether the request is for the subresource, which changes the status alone.
 	Status bool `json:"status,omitempty"`
-	// Delete says that the object is deleted.
+	// Delete reports whether the object is deleted.
 	Delete bool `json:"delete,omitempty"`
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// applyManifests applies those of the overlay, as they are unless the installation stands beside another one.
+// applyManifests applies those of the overlay, as they are unless the installation is beside another one.
 func (m *Meshfence) applyManifests(ctx context.Context, o Installation) error {
 	root, err := checkout()
 	if err != nil {
@@ -37,7 +37,7 @@ func (m *Meshfence) applyManifests(ctx context.Context, o Installation) error {
 	return m.cluster.Apply(ctx, strings.Join(beside, "\n---\n"))
 }
 
-// TakeOver applies the webhook configurations of an installation that stands beside another one, so that the API server
+// TakeOver applies the webhook configurations of an installation that is beside another one, so that the API server
 // calls it and not the other.
 func (m *Meshfence) TakeOver(ctx context.Context) error {
 	return m.cluster.Apply(ctx, strings.Join(m.webhooks, "\n---\n"))

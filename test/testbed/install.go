@@ -36,7 +36,7 @@ type Installation struct {
 	FenceConfig string
 	// Args are added to those of the Deployment.
 	Args []string
-	// Namespace is the one to install in, if it is not that of the manifests. The installation stands beside another one
+	// Namespace is the one to install in, if it is not that of the manifests. The installation is beside another one
 	// that has the cluster: its objects that belong to no namespace have names of their own, and the API server calls the
 	// other until TakeOver.
 	Namespace string

@@ -33,7 +33,7 @@ defaultConfig:
 outboundTrafficPolicy: {mode: ALLOW_ANY}
 `
 
-// InstallMeshConfig writes the mesh ConfigMap as an installer does, at first and with every upgrade: whatever stood
+// InstallMeshConfig writes the mesh ConfigMap as an installer does, at first and with every upgrade: whatever was
 // there before, in data, labels and annotations, is gone.
 func (c *Cluster) InstallMeshConfig(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.Config())
@@ -70,7 +70,7 @@ func (c *Cluster) MeshConfig(ctx context.Context) (string, error) {
 	return configMap.Data[meshConfigKey], nil
 }
 
-// EditMeshConfig changes the text of the mesh configuration as a person would, and nothing else of its ConfigMap.
+// EditMeshConfig changes the text of the mesh configuration as a user would, and nothing else of its ConfigMap.
 func (c *Cluster) EditMeshConfig(ctx context.Context, edit func(string) string) error {
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {

@@ -60,7 +60,7 @@ func failsOver(t *testing.T, w *world, edges map[string]*testbed.Client) {
 	s.reached(t, "reviews", w.Clusters[0], testbed.SecondCluster)
 }
 
-// ejecting is a rule of a person who has Envoy try again sooner than after the half minute of meshfence's.
+// ejecting is a rule of a user who has Envoy try again sooner than after the half minute of meshfence's.
 const ejecting = `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

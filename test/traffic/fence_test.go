@@ -135,10 +135,10 @@ func scenarios() []scenario {
 	}
 }
 
-// objects are what a person has in the namespace of a Service, in that of its clients, and in Istio's root namespace.
+// objects are what a user has in the namespace of a Service, in that of its clients, and in Istio's root namespace.
 type objects struct{ own, callers, root string }
 
-// userObjects are what a person may have, with HOST for the Service.
+// userObjects are what a user may have, with HOST for the Service.
 func userObjects() map[string]objects {
 	const rule = `
 apiVersion: networking.istio.io/v1
@@ -190,7 +190,7 @@ spec:
 	}
 }
 
-// byService fences a Service that stood before, with the objects around it.
+// byService fences a Service that was before, with the objects around it.
 func byService(t *testing.T, w *world, o objects) {
 	s := w.newShop(t, "reviews")
 	fencedAndFreed(t, w, s, o)

@@ -100,7 +100,7 @@ spec: {policyName: stubborn, validationActions: [Deny]}
 `
 
 // withoutSubset fences a Service under hold subset whose rule nobody may write to, so that it does not get the reserved
-// subset. A route to that would fail every call, for ever: there is none, calls go on as before, and audit says that
+// subset. A route to that would fail every call, for ever: there is none, calls go on as before, and audit reports whether
 // nothing holds the Service. When the rule has its subset, it is held. No call fails in all that time.
 func withoutSubset(t *testing.T, w *world) {
 	w.configure(t, holds{"subset"}, "none")

@@ -18,7 +18,7 @@ import (
 	"github.com/meshfence/meshfence/xds"
 )
 
-// testCommand runs the command as a person does, with its three sources of hosts.
+// testCommand runs the command as a user does, with its three sources of hosts.
 func testCommand(t *testing.T, s *suite) {
 	s.expect(t, s.sidecar("m1c1"), xds.Leaks, s.httpPath(), s.tcpPath(t, "m1c1"))
 	s.expect(t, s.gateway("m1c1", ingress), xds.Leaks, s.ingressPath())

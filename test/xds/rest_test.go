@@ -52,7 +52,7 @@ spec:
 	restTCP   = "  tcp: [{route: [{destination: {host: reviews, subset: meshfence-local}}]}]\n"
 )
 
-// testRest shows where Istio makes a route of its own beside those of a person's VirtualService, and that what
+// testRest shows where Istio makes a route of its own beside those of a user's VirtualService, and that what
 // admission appends under hold subset takes its place (rows A3 and C9).
 func testRest(t *testing.T, s *suite) {
 	to := func(section, match string) string {
@@ -62,7 +62,7 @@ func testRest(t *testing.T, s *suite) {
 		spec string
 		// leaks are the ports that leave before admission.
 		leaks []int
-		// beside says that a companion stands beside the VirtualService, and refused that admission mends nothing.
+		// beside reports whether a companion is beside the VirtualService, and refused that admission fixes nothing.
 		beside, refused bool
 	}{
 		"http alone":          {spec: restHosts + restHTTP, leaks: []int{portTCP, portTLS}},
@@ -94,7 +94,7 @@ func testRest(t *testing.T, s *suite) {
 	const leaky, tight = restRoute + restHosts + "  http: [{directResponse: {status: 503}}]\n", restRoute + restHosts + restHTTP + restTLS + restTCP
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			// What stands before gives another result, so that none is taken for that of the case.
+			// What is before gives another result, so that none is taken for that of the case.
 			before, left := leaky, []int{portTCP, portTLS}
 			if len(test.leaks) > 0 {
 				before, left = tight, nil

@@ -132,7 +132,7 @@ spec:
 			probes: []string{"tls 0.0.0.0:15444 SNI outbound_.9080_._.reviews.NAMESPACE.svc.cluster.local"},
 		},
 	}
-	n := 40 // beyond the suites that stand beside this one
+	n := 40 // beyond the suites that are beside this one
 	for name, test := range tests {
 		n++
 		t.Run(name, func(t *testing.T) {

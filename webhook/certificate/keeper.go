@@ -33,7 +33,7 @@ type keeperRunner struct {
 	log    logr.Logger
 }
 
-// NeedLeaderElection says that only the leader writes.
+// NeedLeaderElection reports whether only the leader writes.
 func (r *keeperRunner) NeedLeaderElection() bool { return true }
 
 // Start runs the keeper until the context ends.

@@ -116,7 +116,7 @@ func (c *publishedCluster) apply(t *testing.T, objects ...client.Object) {
 	}
 }
 
-// replaceObject overwrites what stands under the name of o.
+// replaceObject overwrites what is under the name of o.
 func replaceObject(t *testing.T, c client.Client, o client.Object) {
 	t.Helper()
 	old := o.DeepCopyObject().(client.Object)

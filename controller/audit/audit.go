@@ -1,0 +1,209 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/meshfence/meshfence/controller/change"
+	"github.com/meshfence/meshfence/controller/metric"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/object"
+)
+
+const (
+	// gather is how long changes are gathered before what they touch is judged.
+	gather = 500 * time.Millisecond
+	// retry is how soon an audit that could not read something is repeated.
+	retry = 10 * time.Second
+)
+
+// Options are what an Audit needs. All must be set.
+type Options struct {
+	Auditor
+
+	// Mapper finds the version of a kind.
+	Mapper   meta.RESTMapper
+	Recorder events.EventRecorder
+	Metrics  *metric.Set
+	// Resync is how often everything is judged again.
+	Resync time.Duration
+}
+
+// Audit judges every object again when it, or the fence of what it names, changes, and everything on a slow resync.
+// What it finds is an Event on the object and a metric.
+type Audit struct {
+	Options
+
+	inbox *change.Inbox
+	// told is what was found last, by object.
+	told map[object.Key]Result
+	// unreachable are the strict Services without a ready endpoint here.
+	unreachable map[object.Key]bool
+	// ending are the exemptions that were spoken of.
+	ending map[string]bool
+}
+
+// New returns an audit for one term of leadership.
+func New(o Options) *Audit {
+	return &Audit{
+		Options:     o,
+		inbox:       change.NewInbox(),
+		told:        map[object.Key]Result{},
+		unreachable: map[object.Key]bool{},
+		ending:      map[string]bool{},
+	}
+}
+
+// Run audits until the context ends.
+func (a *Audit) Run(ctx context.Context) error {
+	log := logf.FromContext(ctx).WithName("audit")
+	defer a.Index.WatchObjects(a.inbox.PutObject)()
+	defer a.Index.Subscribe(a.inbox.Put)()
+	a.inbox.Put(policy.Change{})
+	for next := time.Now().Add(a.Resync); ; {
+		if !a.inbox.Full.WaitFor(ctx, time.Until(next)) || !change.Sleep(ctx, gather) {
+			return nil
+		}
+		changes, objects := a.inbox.Take()
+		everything := changes.All || len(changes.Namespaces) > 0 || !time.Now().Before(next)
+		if everything {
+			next = time.Now().Add(a.Resync)
+		}
+		if err := a.pass(ctx, everything, objects, changes.Services); err != nil && ctx.Err() == nil {
+			log.Error(err, "objects cannot be audited")
+			next = time.Now().Add(retry)
+		}
+		a.publish()
+	}
+}
+
+// pass judges everything, or the objects and Services given and what names them.
+func (a *Audit) pass(ctx context.Context, everything bool, objects map[object.Key]bool, services map[hostname.Host]bool) error {
+	a.tellEnding()
+	if everything {
+		return a.all(ctx)
+	}
+	view := a.Index.View()
+	for _, host := range named(view, services) {
+		if err := a.service(ctx, host); err != nil {
+			return err
+		}
+	}
+	for _, key := range concerned(view, objects, services) {
+		result, err := a.Object(ctx, key)
+		if err != nil {
+			return err
+		}
+		a.tell(result)
+	}
+	return nil
+}
+
+// all judges everything.
+func (a *Audit) all(ctx context.Context) error {
+	report, err := a.Auditor.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	gone := maps.Clone(a.told)
+	for _, s := range report.Results {
+		delete(gone, s.Key)
+		a.tell(s)
+	}
+	for key := range gone {
+		delete(a.told, key)
+	}
+	unreachable, notes := withoutEndpoint(report.Services, a.unreachable)
+	a.unreachable = unreachable
+	for _, namespace := range slices.Sorted(maps.Keys(notes)) {
+		a.event(object.Key{Kind: object.KindNamespace, Name: namespace}, "", "NoLocalEndpoint", notes[namespace])
+	}
+	return nil
+}
+
+// service judges a Service that is strict, or was found to leak before.
+func (a *Audit) service(ctx context.Context, host hostname.Host) error {
+	key := object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}
+	match := a.Index.View().Match(host.FQDN(a.Index.Config().ClusterDomain))
+	if _, told := a.told[key]; !told && !match.Has(policy.Strict) {
+		return nil
+	}
+	var service corev1.Service
+	err := a.Reader.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
+	if apierrors.IsNotFound(err) {
+		delete(a.told, key)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get Service %s/%s: %w", host.Namespace, host.Name, err)
+	}
+	result, err := a.Service(&service)
+	if err == nil {
+		a.tell(result)
+	}
+	return err
+}
+
+// tell makes an Event of each finding that was not there before.
+func (a *Audit) tell(s Result) {
+	old := a.told[s.Key]
+	if !s.any() {
+		delete(a.told, s.Key)
+		return
+	}
+	a.told[s.Key] = s
+	for _, f := range s.since(old) {
+		a.event(s.Key, s.UID, "Leak", f.Field()+": "+f.Message())
+	}
+}
+
+// tellEnding tells, once, of exemptions that end soon.
+func (a *Audit) tellEnding() {
+	for _, e := range a.Index.Config().Exemptions {
+		note := fmt.Sprintf("the exemption of %s from %s ends after %s", e.Objects(), e.Rule, e.Until.Format(time.DateOnly))
+		if e.EndsSoon(a.Now()) && !a.ending[note] {
+			a.ending[note] = true
+			a.Recorder.Eventf(&corev1.ObjectReference{APIVersion: "v1", Kind: object.KindNamespace, Name: e.Namespace}, nil, corev1.EventTypeWarning,
+				"ExemptionEnds", "Audit", "%.900s", note)
+		}
+	}
+}
+
+func (a *Audit) event(key object.Key, uid, reason, note string) {
+	gk := schema.GroupKind{Group: object.GroupOf(key.Kind), Kind: object.APIKind(key.Kind)}
+	mapping, err := a.Mapper.RESTMapping(gk)
+	if err != nil {
+		return // the kind has gone, and its objects with it
+	}
+	about := &corev1.ObjectReference{
+		APIVersion: mapping.GroupVersionKind.GroupVersion().String(), Kind: key.Kind,
+		Namespace: key.Namespace, Name: key.Name, UID: types.UID(uid),
+	}
+	a.Recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Audit", "%.900s", note)
+}
+
+// publish counts what is found.
+func (a *Audit) publish() {
+	a.Metrics.Findings.Reset()
+	for _, s := range a.told {
+		for _, group := range s.ByOutcome() {
+			for _, f := range group.Findings {
+				a.Metrics.Findings.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))
+			}
+		}
+	}
+	a.Metrics.WithoutEndpoint.Set(float64(len(a.unreachable)))
+}

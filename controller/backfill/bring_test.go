@@ -1,0 +1,101 @@
+package backfill_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller/backfill"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/fakecluster"
+)
+
+// TestRefused: what is wrong with an object stays so until something changes, and anything else may be over in a moment.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"not found":       {apierrors.NewNotFound(schema.GroupResource{}, "a"), backfill.Done},
+		"invalid":         {apierrors.NewInvalid(schema.GroupKind{}, "a", nil), backfill.Failed},
+		"forbidden":       {apierrors.NewForbidden(schema.GroupResource{}, "a", errors.New("no")), backfill.Failed},
+		"bad request":     {apierrors.NewBadRequest("no"), backfill.Failed},
+		"conflict":        {apierrors.NewConflict(schema.GroupResource{}, "a", errors.New("no")), backfill.Pending},
+		"no webhook":      {apierrors.NewInternalError(errors.New("failed calling webhook")), backfill.Pending},
+		"any other":       {errors.New("no"), backfill.Pending},
+		"too many writes": {apierrors.NewTooManyRequests("later", 1), backfill.Pending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state, reason := backfill.Refused(test.err)
+			if state != test.want || (reason != "") != (state != backfill.Done) {
+				t.Errorf("state %q, reason %q; want state %q", state, reason, test.want)
+			}
+		})
+	}
+}
+
+// TestLater: passes that leave something undone are repeated ever more slowly.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	var got []time.Duration
+	delay := time.Duration(0)
+	for range 11 {
+		delay = backfill.Later(delay)
+		got = append(got, delay/time.Second)
+	}
+	if diff := cmp.Diff([]time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300}, got); diff != "" {
+		t.Errorf("seconds (-want +got):\n%s", diff)
+	}
+}
+
+// TestInspect finds what admission would change in a stored object, and when in the order of writes that is.
+func TestInspect(t *testing.T) {
+	t.Parallel()
+	const host = "reviews.shop.svc.cluster.local"
+	withSubset := "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: users, namespace: shop, " +
+		"annotations: {meshfence.io/injected: '{\"subsets\":[\"meshfence-local\"]}'}}, " +
+		"spec: {host: reviews, subsets: [{name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}]}}"
+	for name, test := range map[string]struct {
+		config, object string
+		step, rule     string
+		needs          []string
+	}{
+		"a rule without the subset":         {subsetConfig, plainRule, "tighten", host, nil},
+		"a route that names none":           {subsetConfig, plainRoute, "reroute", "", []string{host}},
+		"a subset that nothing needs":       {meshConfig, withSubset, "loosen", host, nil},
+		"a rule that needs none":            {meshConfig, plainRule, "", "", nil},
+		"a route that needs none":           {meshConfig, plainRoute, "", "", nil},
+		"an exempt Namespace":               {subsetConfig + "scope: {exemptNamespaces: [shop]}\n", plainRule, "", "", nil},
+		"a rule for a host without fence":   {subsetConfig, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: users, namespace: shop}, spec: {host: ratings}}", "", "", nil},
+		"a Service that lacks its label":    {subsetConfig, reviews, "label", "", nil},
+		"one that is not fenced lacks none": {subsetConfig, "{apiVersion: v1, kind: Service, metadata: {name: ratings, namespace: shop}}", "", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := fakecluster.New(t, test.config, shop, reviews)
+			var o client.Object = fakecluster.Object(t, test.object)
+			if o.GetObjectKind().GroupVersionKind().Kind == object.KindService {
+				service := &metav1.PartialObjectMetadata{}
+				service.SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
+				service.SetNamespace(o.GetNamespace())
+				service.SetName(o.GetName())
+				service.SetAnnotations(o.GetAnnotations())
+				o = service
+			}
+			step, rule, needs, err := backfill.Inspect(o, c.Index)
+			want, got := fmt.Sprint(test.step, test.rule, test.needs), fmt.Sprint(step, rule, needs)
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("error %v, job (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,55 @@
+// Package change collects what has changed until a part of the controller takes it, and waits for the next change.
+package change
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+)
+
+// Set is a set of Services that a change touches.
+type Set struct {
+	// All stands for every Service.
+	All bool
+	// Namespaces stand for every Service in them.
+	Namespaces map[string]bool
+	Services   map[hostname.Host]bool
+}
+
+// NewSet returns a set that is empty.
+func NewSet() Set {
+	return Set{Namespaces: map[string]bool{}, Services: map[hostname.Host]bool{}}
+}
+
+// Add adds what a change touches.
+func (s *Set) Add(c policy.Change) {
+	switch {
+	case c.Namespace == "":
+		s.All = true
+	case c.Service == "":
+		s.Namespaces[c.Namespace] = true
+	default:
+		s.Services[hostname.Host{Namespace: c.Namespace, Name: c.Service}] = true
+	}
+}
+
+// Merge adds another set.
+func (s *Set) Merge(other Set) {
+	s.All = s.All || other.All
+	maps.Copy(s.Namespaces, other.Namespaces)
+	maps.Copy(s.Services, other.Services)
+}
+
+// Empty reports whether nothing is in the set.
+func (s *Set) Empty() bool { return !s.All && len(s.Namespaces)+len(s.Services) == 0 }
+
+// Touches reports whether a host is that of a Service in the set. A wildcard may always be.
+func (s *Set) Touches(fqdn, domain string) bool {
+	if s.All || strings.HasPrefix(fqdn, "*") {
+		return true
+	}
+	host, ok := hostname.Parse(fqdn, domain)
+	return ok && (s.Namespaces[host.Namespace] || s.Services[host])
+}

@@ -1,0 +1,159 @@
+// Package companion keeps the companions of Services: the DestinationRule and the VirtualService that make a fence true
+// for a Service for which nobody wrote one. What is there is observed, State.Plan says what to write, and it is written.
+package companion
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/controller/metric"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/inject"
+)
+
+// yieldRetry is how often a leader that yields looks whether it still must.
+const yieldRetry = 5 * time.Second
+
+// Options are what a Reconciler needs. All must be set.
+type Options struct {
+	Mesh *mesh.Mesh
+	// Live reads past any cache.
+	Live   client.Reader
+	Writer client.Client
+	// Yields reports whether another installation of meshfence has the cluster.
+	Yields   func() bool
+	Recorder events.EventRecorder
+	Metrics  *metric.Set
+	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and of changed
+	// routes before it goes.
+	Settle time.Duration
+}
+
+// Reconciler makes, updates and removes the companions of Services.
+type Reconciler struct {
+	Options
+
+	history history
+	queue   requests
+}
+
+// New returns a reconciler for one term of leadership.
+func New(o Options) *Reconciler {
+	return &Reconciler{Options: o, history: history{hosts: map[hostname.Host]*past{}}}
+}
+
+// Reconcile brings the companions of one Service in line; a request without a name asks for all Services of
+// a namespace, or of all namespaces.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if request.Name == "" {
+		return reconcile.Result{}, r.expand(ctx, request.Namespace)
+	}
+	if r.Yields() {
+		return reconcile.Result{RequeueAfter: yieldRetry}, nil
+	}
+	host := hostname.Host{Namespace: request.Namespace, Name: request.Name}
+	view := r.Mesh.Index.View()
+	have, err := r.observe(ctx, host)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if have.Rule == nil && have.Route == nil && !fenced(view, host) {
+		r.forget(host)
+		return reconcile.Result{}, nil
+	}
+	service, err := r.service(ctx, request.NamespacedName)
+	if err != nil || service != nil && service.DeletionTimestamp != nil {
+		return reconcile.Result{}, err
+	}
+	want, ours := Wanted(host, service, have, view)
+	if !ours {
+		r.forget(host)
+		return reconcile.Result{}, nil
+	}
+	if service == nil {
+		service = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
+	}
+	after, err := r.align(ctx, service, have, want)
+	return reconcile.Result{RequeueAfter: after}, err
+}
+
+// service returns a Service as it is stored; nil where there is none.
+func (r *Reconciler) service(ctx context.Context, key client.ObjectKey) (*corev1.Service, error) {
+	var service corev1.Service
+	err := r.Live.Get(ctx, key, &service)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get Service: %w", err)
+	}
+	return &service, nil
+}
+
+func fenced(view *policy.View, host hostname.Host) bool {
+	match := view.Match(host.FQDN(view.Config().ClusterDomain))
+	return !match.Has(policy.None)
+}
+
+// expand asks for every Service that is fenced, named by the config or has companions.
+func (r *Reconciler) expand(ctx context.Context, namespace string) error {
+	index := r.Mesh.Index
+	for _, host := range slices.Concat(index.Fenced(namespace, policy.Prefer, policy.Strict), index.Config().Named(namespace)) {
+		r.queue.Add(requestFor(host))
+	}
+	for _, gvk := range []schema.GroupVersionKind{r.Mesh.Rule, r.Mesh.Route} {
+		objects, err := r.Mesh.List(ctx, gvk, namespace)
+		if err != nil {
+			return err
+		}
+		for i := range objects {
+			if service, ok := inject.CompanionOf(objects[i].GetName()); ok {
+				r.queue.Add(requestFor(hostname.Host{Namespace: objects[i].GetNamespace(), Name: service}))
+			}
+		}
+	}
+	return nil
+}
+
+func requestFor(host hostname.Host) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: host.Namespace, Name: host.Name}}
+}
+
+// align makes the companions what they should be. The time returned is when to look again.
+func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Observed, want inject.Companions) (time.Duration, error) {
+	past := r.history.of(hostname.Host{Namespace: service.Namespace, Name: service.Name})
+	state := State{Want: want, Have: have, Ports: service.Spec.Ports, Past: past.Timers}
+	if state.losesSubset() {
+		routes, err := r.Mesh.LeadTo(ctx, r.Mesh.RuleHost(have.Rule))
+		if err != nil {
+			return 0, err
+		}
+		state.LedTo = len(routes) > 0
+	}
+	plan := state.Plan(r.Settle, time.Now())
+	past.Timers = plan.Past
+	r.reportTaken(ctx, past, service, plan.Taken)
+	r.reportLacking(ctx, past, service, plan.Lacking, have.Route != nil)
+	if plan.Keeps {
+		logf.FromContext(ctx).V(1).Info("rule keeps its subset while routes lead to it")
+	}
+	for _, w := range plan.Writes {
+		if after, err := r.write(ctx, past, w, service); after > 0 || err != nil {
+			return after, err
+		}
+	}
+	return plan.After, nil
+}

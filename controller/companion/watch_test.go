@@ -1,0 +1,113 @@
+package companion_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+
+	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/fakecluster"
+)
+
+// TestController: whatever the companions of a Service depend on has them reconciled when it changes.
+func TestController(t *testing.T) {
+	t.Parallel()
+	const far = "{apiVersion: v1, kind: Service, metadata: {name: far, namespace: shop}, spec: {ports: [{name: http, port: 80}]}}"
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, subsetConfig, reviews, far)
+		informers := &informertest.FakeInformers{Scheme: b.Client.Scheme(), Synced: new(true)}
+		service, err := informers.FakeInformerFor(t.Context(), &corev1.Service{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules, err := informers.FakeInformerFor(t.Context(), mesh.ObjectOf(fakecluster.Kinds().Rule))
+		if err != nil {
+			t.Fatal(err)
+		}
+		routes, err := informers.FakeInformerFor(t.Context(), mesh.ObjectOf(fakecluster.Kinds().Route))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctl, err := b.reconciler.Controller(informers, informers, controller.Options{SkipNameValidation: new(true)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := ctl.Start(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		defer running.Wait()
+		defer cancel()
+		synctest.Wait() // for its handlers
+		var front *unstructured.Unstructured
+		for _, step := range []struct {
+			name   string
+			change func()
+			want   []string
+		}{
+			{"a Service comes", func() {
+				service.Add(b.Get(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews"))
+			},
+				[]string{"create DestinationRule shop/reviews-meshfence", "create VirtualService shop/reviews-meshfence"}},
+			{"a companion goes", func() {
+				rule := b.Get(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
+				b.Remove(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
+				rules.Delete(rule)
+			}, []string{"create DestinationRule shop/reviews-meshfence"}},
+			{"a user's route comes", func() { routes.Add(b.Put(t, userRoute)) }, []string{"delete VirtualService shop/reviews-meshfence"}},
+			{"it becomes one for another host", func() {
+				old := b.Get(t, fakecluster.Kinds().Route, "shop", "users")
+				routes.Update(old, b.Put(t, strings.Replace(userRoute, "hosts: [reviews]", "hosts: [ratings]", 1)))
+			}, []string{"create VirtualService shop/reviews-meshfence"}},
+			{"a route leads to the subset", func() { front = b.Put(t, leading) }, nil},
+			{"the Service is not strict any more", func() { service.Update(nil, b.Put(t, unfenced)) }, []string{"delete VirtualService shop/reviews-meshfence"}},
+			{"that route goes", func() {
+				b.Remove(t, fakecluster.Kinds().Route, "shop", "front")
+				slim, err := mesh.Slim(b.Index)(front)
+				if u, ok := slim.(*unstructured.Unstructured); ok && err == nil {
+					routes.Delete(u)
+				}
+			}, []string{"delete DestinationRule shop/reviews-meshfence"}},
+			{"the Namespace becomes strict", func() {
+				b.Put(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {meshfence.io/fence: strict}}}")
+			}, []string{
+				"create DestinationRule shop/far-meshfence", "create DestinationRule shop/reviews-meshfence",
+				"create VirtualService shop/far-meshfence", "create VirtualService shop/reviews-meshfence",
+			}},
+			{"another hold is to keep them", func() {
+				b.Index.SetConfig(fakecluster.Config(t, "controlPlane: {clusters: [m1c1]}\nholds: [meshConfig]\n"))
+			}, []string{
+				"delete DestinationRule shop/far-meshfence", "delete DestinationRule shop/reviews-meshfence",
+				"delete VirtualService shop/far-meshfence", "delete VirtualService shop/reviews-meshfence",
+			}},
+		} {
+			step.change()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			var got []string
+			for _, write := range b.Writes() {
+				_, what, _ := strings.Cut(write, " ")
+				got = append(got, what)
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Errorf("%s: writes (-want +got):\n%s", step.name, diff)
+			}
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package companion_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/test/fakecluster"
+)
+
+// TestTakeBack: an object with a companion's name becomes the companion, belongs to its Service and keeps what is not
+// ours, also what it held.
+func TestTakeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, subsetConfig, reviews, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: reviews-meshfence, namespace: shop, "+
+			"labels: {istio.io/rev: canary, team: a}, annotations: {note: b, meshfence.io/replaced: old}}, spec: {host: ratings}}")
+		if _, _, err := b.rest(t); err != nil {
+			t.Fatal(err)
+		}
+		rule := b.Get(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
+		got := map[string]any{"labels": rule.GetLabels(), "annotations": rule.GetAnnotations(), "owners": rule.GetOwnerReferences(), "spec": rule.Object["spec"]}
+		service := b.Get(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews")
+		want := map[string]any{
+			"labels": map[string]string{"app.kubernetes.io/managed-by": "meshfence", "team": "a"},
+			"annotations": map[string]string{
+				"note": "b", "meshfence.io/replaced": `{"host":"ratings"}`,
+				"galley.istio.io/analyze-suppress": "IST0173", "meshfence.io/injected": `{"analyzeSuppress":true}`,
+			},
+			"owners": []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "reviews", UID: service.GetUID(), Controller: new(true)}},
+			"spec": map[string]any{
+				"exportTo": []any{"*"}, "host": "reviews.shop.svc.cluster.local",
+				"subsets": []any{map[string]any{"name": "meshfence-local", "labels": map[string]any{"topology.istio.io/cluster": "m1c1"}}},
+			},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("companion (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestNamedNamespaceIsNotHere: the config may name a Service of a Namespace that this cluster does not have.
+func TestNamedNamespaceIsNotHere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, subsetConfig+"scope: {services: [{namespace: shop, name: reviews, fence: strict}]}\n")
+		b.FailBy(func(string, client.Object) error { return apierrors.NewNotFound(corev1.Resource("namespaces"), "shop") })
+		if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil {
+			t.Errorf("writes %v, Events %v, error %v; want none", writes, events, err)
+		}
+	})
+}
+
+// TestChangedAgain: a companion that another webhook changes is told of again after it was stored as it should be.
+func TestChangedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, subsetConfig, reviews)
+		change := func(u *unstructured.Unstructured) error {
+			return unstructured.SetNestedField(u.Object, "changed", "spec", "host")
+		}
+		leave := func(*unstructured.Unstructured) error { return nil }
+		for i, step := range []struct {
+			admit func(*unstructured.Unstructured) error
+			want  []string
+		}{{change, []string{"CompanionChanged"}}, {leave, nil}, {change, []string{"CompanionChanged"}}} {
+			b.AdmitBy(step.admit)
+			if i == 2 {
+				time.Sleep(time.Hour) // that it is no contest
+				b.Remove(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
+			}
+			_, events, _ := b.rest(t)
+			if diff := cmp.Diff(step.want, events); diff != "" {
+				t.Errorf("step %d: Events (-want +got):\n%s", i, diff)
+			}
+		}
+	})
+}
+
+// TestDeleteFails: a companion that cannot be deleted is an error, and one that has gone is not.
+func TestDeleteFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ err, want error }{
+		"gone":     {apierrors.NewNotFound(corev1.Resource("any"), "reviews-meshfence"), nil},
+		"conflict": {errors.New("no"), errors.New("delete VirtualService: no")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, subsetConfig, reviews)
+				b.rest(t)
+				b.Put(t, unfenced)
+				b.FailBy(func(string, client.Object) error {
+					if apierrors.IsNotFound(test.err) {
+						b.FailBy(nil)
+						b.Remove(t, fakecluster.Kinds().Route, "shop", "reviews-meshfence")
+					}
+					return test.err
+				})
+				_, _, err := b.rest(t)
+				if (err == nil) != (test.want == nil) || err != nil && err.Error() != test.want.Error() {
+					t.Errorf("error %v, want %v", err, test.want)
+				}
+			})
+		})
+	}
+}

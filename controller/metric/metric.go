@@ -1,0 +1,82 @@
+// Package metric holds the metrics of the parts of the controller.
+package metric
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The actions under which writes of companions are counted.
+const (
+	ActionCreate = "create"
+	ActionUpdate = "update"
+	ActionDelete = "delete"
+)
+
+// Set is the metrics of the controller. Their labels come from fixed sets.
+type Set struct {
+	CompanionWrites   *prometheus.CounterVec
+	CompanionsBlocked prometheus.Gauge
+	Contested         *prometheus.CounterVec
+	Backfill          *prometheus.GaugeVec
+	MeshConfigInSync  *prometheus.GaugeVec
+	Findings          *prometheus.GaugeVec
+	WithoutEndpoint   prometheus.Gauge
+	Unheld            *prometheus.GaugeVec
+}
+
+// New returns the metrics, which the registerer takes. It fails if one of their names is taken.
+func New(registerer prometheus.Registerer) (*Set, error) {
+	m := &Set{
+		CompanionWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meshfence_companion_writes_total",
+			Help: "Companions that were written, by what was done.",
+		}, []string{"kind", "action"}),
+		CompanionsBlocked: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_companions_blocked",
+			Help: "Services without a companion that they need, because another object has its name.",
+		}),
+		Contested: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meshfence_contested_objects_total",
+			Help: "Times that somebody else was found to keep changing an object that meshfence writes.",
+		}, []string{"kind"}),
+		Backfill: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_backfill_objects",
+			Help: "Objects that were not as admission would store them, by what became of them; done counts since this replica leads.",
+		}, []string{"state"}),
+		MeshConfigInSync: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_mesh_config_in_sync",
+			Help: "1 while a mesh ConfigMap holds what the scope wants, 0 while it does not.",
+		}, []string{"configmap"}),
+		Findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_existing_findings",
+			Help: "Findings in existing objects, by what would become of them at admission.",
+		}, []string{"rule", "outcome"}),
+		WithoutEndpoint: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_strict_services_without_endpoints",
+			Help: "Strict Services that have no ready endpoint in this cluster, as of the last look at everything.",
+		}),
+		Unheld: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_strict_services_not_held",
+			Help: "Strict Services that no hold keeps in this cluster, by what is missing; one that lacks several things counts for each.",
+		}, []string{"reason"}),
+	}
+	for _, c := range []prometheus.Collector{
+		m.CompanionWrites, m.CompanionsBlocked, m.Backfill, m.MeshConfigInSync, m.Findings, m.WithoutEndpoint, m.Unheld, m.Contested,
+	} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Forget takes back the gauges of a term of leadership that is over; the next leader sets its own.
+func (m *Set) Forget() {
+	for _, gauge := range []*prometheus.GaugeVec{m.Backfill, m.MeshConfigInSync, m.Findings, m.Unheld} {
+		gauge.Reset()
+	}
+	m.CompanionsBlocked.Set(0)
+	m.WithoutEndpoint.Set(0)
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// source reads the Go files of the program, without tests, in the order of their paths.
+func source() ([]*ast.File, error) {
+	var files []*ast.File
+	set := token.NewFileSet()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (slices.Contains([]string{"hack", "test", "testdata"}, d.Name()) || strings.HasPrefix(d.Name(), ".") && path != "."):
+			return fs.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(set, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return fmt.Errorf("parse: %w", err)
+		}
+		files = append(files, file)
+		return nil
+	})
+	return files, err
+}
+
+// inspect calls a function for every node of the program.
+func inspect(visit func(ast.Node)) error {
+	files, err := source()
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		ast.Inspect(file, func(n ast.Node) bool {
+			if n != nil {
+				visit(n)
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+// text returns the value of a string literal, and "" for anything else.
+func text(e ast.Expr) string {
+	literal, ok := e.(*ast.BasicLit)
+	if !ok || literal.Kind != token.STRING {
+		return ""
+	}
+	value, err := strconv.Unquote(literal.Value)
+	if err != nil {
+		return ""
+	}
+	return value
+}
+
+// sentence returns a doc comment as one line.
+func sentence(groups ...*ast.CommentGroup) string {
+	for _, g := range groups {
+		if g != nil {
+			return strings.Join(strings.Fields(g.Text()), " ")
+		}
+	}
+	return ""
+}
