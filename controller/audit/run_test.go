@@ -150,7 +150,7 @@ func counts(t *testing.T, c *fakecluster.Cluster) string {
 	text := ""
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "meshfence_standing_findings" {
+			if f.GetName() == "meshfence_existing_findings" {
 				text += fmt.Sprintf("%s %s %v, ", m.GetLabel()[1].GetValue(), m.GetLabel()[0].GetValue(), m.GetGauge().GetValue())
 			}
 		}
