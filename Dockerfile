@@ -7,7 +7,7 @@ COPY . .
 ARG TARGETOS TARGETARCH
 # Without Go plugins in kustomize the linker leaves out what is never called.
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=kustomize_disable_go_plugin_support -trimpath -ldflags='-s -w' -o /meshfence ./cmd/meshfence
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -tags=kustomize_disable_go_plugin_support,grpcnotrace -trimpath -ldflags='-s -w' -o /meshfence ./cmd/meshfence
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /meshfence /meshfence

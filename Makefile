@@ -5,8 +5,9 @@ UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|manifests|testbed|tra
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
-# Without Go plugins in kustomize, which nothing here loads, the linker leaves out what is never called: 30 MB.
-TAGS = kustomize_disable_go_plugin_support
+# Go plugins in kustomize, which nothing here loads, and the templates of grpc's trace pages keep the linker from leaving out
+# what is never called.
+TAGS = kustomize_disable_go_plugin_support,grpcnotrace
 
 # The search is a module of its own. Built with the flags of hack/build-tools.sh, it takes istiod's packages from the
 # build cache.

@@ -29,6 +29,8 @@ const (
 	noPort = 0
 	// tlsPort stands for a port of TLS, whatever its number.
 	tlsPort = -2
+	// headlessPort stands for whatever ports a Service without an address of its own has.
+	headlessPort = -3
 )
 
 // strictKey names a set of strict Services: those of a tier that have a port, one of HTTP or another.
@@ -38,7 +40,7 @@ type strictKey struct {
 	http bool
 }
 
-// strictSet is a set of strict Services. Under anyPort and tlsPort it has no addresses.
+// strictSet is a set of strict Services. Under anyPort, tlsPort and headlessPort it has no addresses.
 type strictSet struct {
 	namespaces map[string]*strictNames
 	addresses  addressSet
@@ -75,6 +77,9 @@ func (b backend) keys(t tier) []strictKey {
 		return nil
 	}
 	keys[0] = whole
+	if b.headless {
+		keys = append(keys, strictKey{tier: t, port: headlessPort})
+	}
 	return keys
 }
 
@@ -331,26 +336,43 @@ func (v *View) strictPort(ports Ports, filter hostFilter) (FencedHost, bool) {
 }
 
 // StrictTLS returns the tightest of strict Services that have a port of TLS.
-func (v *View) StrictTLS() (FencedHost, bool) {
+func (v *View) StrictTLS() (FencedHost, bool) { return v.strictUnder(tlsPort, backend.hasTLS) }
+
+// StrictHeadless returns the tightest of strict Services without an address of their own that have one of the ports.
+// Which addresses their Pods have is not known here. It looks at those Services alone.
+func (v *View) StrictHeadless(ports Ports) (FencedHost, bool) {
+	return v.strictUnder(headlessPort, func(b backend) bool { return b.headless && ports.has(b) })
+}
+
+// strictUnder returns the tightest of strict Services that are wanted, and of which the index has all under a key.
+func (v *View) strictUnder(port int64, wanted func(backend) bool) (FencedHost, bool) {
 	v.index.mu.RLock()
 	defer v.index.mu.RUnlock()
 	s := strictSearch{view: v}
 	for _, tier := range tiers() {
-		set := v.index.strict[strictKey{tier: tier, port: tlsPort}]
+		set := v.index.strict[strictKey{tier: tier, port: port}]
 		if set == nil {
 			continue
 		}
 		for namespace, names := range set.namespaces {
-			s.offerNames(namespace, names.all, func(hostname.Host) bool { return true })
+			s.offerNames(namespace, names.all, func(h hostname.Host) bool { return wanted(v.index.backend(h)) })
 		}
 	}
 	v.offerUnlisted(func(host hostname.Host, b backend) {
-		if b.hasTLS() {
+		if wanted(b) {
 			s.offerIndexed(host)
 		}
 	})
-	s.offerTold(func(_ hostname.Host, b backend) bool { return b.hasTLS() })
+	s.offerTold(func(_ hostname.Host, b backend) bool { return wanted(b) })
 	return s.fencedHost()
+}
+
+// ServiceAddress reports whether an address is the ClusterIP of a Service that the index knows.
+func (v *View) ServiceAddress(address netip.Addr) bool {
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	_, known := v.index.addresses[address]
+	return known
 }
 
 // hasTLS reports whether the Service has a port of TLS.

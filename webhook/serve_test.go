@@ -64,27 +64,33 @@ func serve(t *testing.T, config string) *server {
 // serveWithin is serve with so much room for bodies.
 func serveWithin(t *testing.T, config string, bytesInFlight int64) *server {
 	t.Helper()
-	rules := leak.Rules()
-	parsed, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(rules)), []byte(config))
+	parsed, err := policy.ParseConfig(policy.ConfigMapSource(install, leak.IDs(leak.Rules())), []byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &server{index: policy.NewIndex(parsed), registry: prometheus.NewRegistry(), reader: &reader{}, synced: true}
+	index := policy.NewIndex(parsed)
 	for host, fence := range map[hostname.Host]map[string]string{
 		{Namespace: "shop", Name: "reviews"}:  nil,
 		{Namespace: "shop", Name: "ratings"}:  nil,
 		{Namespace: "default", Name: "web"}:   nil,
 		{Namespace: "default", Name: "cache"}: {policy.FenceKey: "strict"},
 	} {
-		c.index.SetNamespace(host.Namespace, map[string]string{"kubernetes.io/metadata.name": host.Namespace})
-		c.index.SetService(host, fence)
+		index.SetNamespace(host.Namespace, map[string]string{"kubernetes.io/metadata.name": host.Namespace})
+		index.SetService(host, fence)
 	}
+	return serveIndex(t, index, bytesInFlight)
+}
+
+// serveIndex starts admission with an index.
+func serveIndex(t *testing.T, index *policy.Index, bytesInFlight int64) *server {
+	t.Helper()
+	c := &server{index: index, registry: prometheus.NewRegistry(), reader: &reader{}, synced: true}
 	metrics, err := webhook.NewMetrics(c.registry)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a, err := webhook.New(webhook.Options{
-		Index: c.index, Rules: rules, InstallNamespace: install, Metrics: metrics, Reader: c.reader,
+		Index: c.index, Rules: leak.Rules(), InstallNamespace: install, Metrics: metrics, Reader: c.reader,
 		Now:           func() time.Time { return today },
 		Synced:        func() bool { return c.synced },
 		BytesInFlight: bytesInFlight,

@@ -87,7 +87,7 @@ With a bad config at the start it exits with code 2.`,
 	flags := command.Flags()
 	f.kubeconfig.addFlags(flags)
 	namespace := cmp.Or(os.Getenv("POD_NAMESPACE"), policy.InstallNamespace)
-	flags.StringVarP(&f.namespace, "namespace", "n", namespace, "install namespace (default from POD_NAMESPACE)")
+	flags.StringVar(&f.namespace, "install-namespace", namespace, "namespace of meshfence itself (default from POD_NAMESPACE)")
 	flags.StringVar(&f.certificates, "certificates", selfSigned, "where the serving certificate comes from: self-signed or mounted")
 	flags.StringVar(&f.certificateDir, "certificate-dir", "/etc/meshfence/tls", "folder with tls.crt and tls.key of a mounted certificate")
 	flags.StringVar(&f.webhookAddress, "webhook-address", ":9443", "address that the webhook listens on")

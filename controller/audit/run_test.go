@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -30,27 +29,6 @@ const (
 	sound = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: users, namespace: shop, uid: u1}, " +
 		"spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}}"
 )
-
-// faulty is a reader that fails if it is told to.
-type faulty struct {
-	client.Reader
-
-	err error
-}
-
-func (f *faulty) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	if f.err != nil {
-		return f.err
-	}
-	return f.Reader.List(ctx, list, options...)
-}
-
-func (f *faulty) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-	if f.err != nil {
-		return f.err
-	}
-	return f.Reader.Get(ctx, key, o, options...)
-}
 
 // run runs a part of the controller until the test ends.
 func run(t *testing.T, part func(context.Context) error) {
@@ -75,15 +53,15 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		name   string
-		change func(t *testing.T, c *fakecluster.Cluster, live *faulty)
+		change func(t *testing.T, c *fakecluster.Cluster, live *fakecluster.Reader)
 		wait   time.Duration
 		events []string
 		counts string
 	}
-	put := func(text string) func(*testing.T, *fakecluster.Cluster, *faulty) {
-		return func(t *testing.T, c *fakecluster.Cluster, _ *faulty) { t.Helper(); c.Put(t, text) }
+	put := func(text string) func(*testing.T, *fakecluster.Cluster, *fakecluster.Reader) {
+		return func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) { t.Helper(); c.Put(t, text) }
 	}
-	nothing := func(*testing.T, *fakecluster.Cluster, *faulty) {}
+	nothing := func(*testing.T, *fakecluster.Cluster, *fakecluster.Reader) {}
 	const found = "virtualservice-foreign-host denied 1, "
 	for name, test := range map[string]struct {
 		config  string
@@ -95,7 +73,7 @@ func TestRun(t *testing.T) {
 			{"and not again, as nothing changes", nothing, 3 * time.Hour, nil, found},
 			{"it is fixed", put(sound), time.Second, nil, ""},
 			{"it comes back", put(leaky), time.Second, []string{"Leak"}, found},
-			{"it goes", func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+			{"it goes", func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 				t.Helper()
 				c.Remove(t, fakecluster.Kinds().Route, "shop", "users")
 			}, time.Second, nil, ""},
@@ -107,7 +85,7 @@ func TestRun(t *testing.T) {
 		}},
 		"the config changes": {strictConfig, []string{loose, leaky}, []step{
 			{"nothing leaks", nothing, time.Second, nil, ""},
-			{"strict by default", func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+			{"strict by default", func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 				t.Helper()
 				c.Index.SetConfig(fakecluster.Config(t, strictConfig+"scope: {default: strict}\n"))
 			}, time.Second, []string{"Leak", "NoLocalEndpoint"}, found},
@@ -116,20 +94,20 @@ func TestRun(t *testing.T) {
 			{"not yet", nothing, time.Second, []string{"NoLocalEndpoint"}, ""},
 			{"an external name", put("{apiVersion: v1, kind: Service, metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}, spec: {type: ExternalName, externalName: elsewhere.example}}"),
 				time.Second, []string{"Leak"}, "service-external-name denied 1, "},
-			{"it goes", func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+			{"it goes", func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 				t.Helper()
 				c.Remove(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews")
 			}, time.Second, nil, ""},
 		}},
 		"nothing can be read for a while": {strictConfig, []string{reviews, leaky}, []step{
 			{"told", nothing, time.Second, []string{"Leak", "NoLocalEndpoint"}, found},
-			{"a Service changes", func(t *testing.T, c *fakecluster.Cluster, live *faulty) {
+			{"a Service changes", func(t *testing.T, c *fakecluster.Cluster, live *fakecluster.Reader) {
 				t.Helper()
-				live.err = errors.New("no")
+				live.Set(errors.New("no"))
 				c.Put(t, loose)
 				c.Put(t, reviews)
 			}, time.Second, nil, found},
-			{"it can be read", func(_ *testing.T, _ *fakecluster.Cluster, live *faulty) { live.err = nil }, time.Minute, nil, found},
+			{"it can be read", func(_ *testing.T, _ *fakecluster.Cluster, live *fakecluster.Reader) { live.Set(nil) }, time.Minute, nil, found},
 		}},
 		"an exemption": {strictConfig + "exemptions: [{rule: virtualservice-foreign-host, namespace: shop, reason: known, until: 2000-01-05}]\n", []string{reviews, leaky}, []step{
 			{"ends soon", nothing, time.Second, []string{"ExemptionEnds", "NoLocalEndpoint"}, "virtualservice-foreign-host exempted 1, "},
@@ -141,7 +119,7 @@ func TestRun(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c := fakecluster.New(t, test.config, append([]string{shop}, test.objects...)...)
-				live := &faulty{Reader: c.Client}
+				live := &fakecluster.Reader{Reader: c.Client}
 				run(t, audit.New(audit.Options{
 					Auditor: audit.Auditor{Index: c.Index, Guard: leak.NewGuard(leak.Rules()), Reader: live, Now: time.Now},
 					Mapper:  c.Client.RESTMapper(), Recorder: c.Recorder, Metrics: c.Metrics, Resync: time.Hour,
@@ -172,7 +150,7 @@ func counts(t *testing.T, c *fakecluster.Cluster) string {
 	text := ""
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "meshfence_standing_findings" {
+			if f.GetName() == "meshfence_existing_findings" {
 				text += fmt.Sprintf("%s %s %v, ", m.GetLabel()[1].GetValue(), m.GetLabel()[0].GetValue(), m.GetGauge().GetValue())
 			}
 		}
@@ -215,45 +193,45 @@ func TestLost(t *testing.T) {
 	owned := "{apiVersion: v1, kind: Service, metadata: {name: reviews, namespace: shop, ownerReferences: [{apiVersion: a/v1, kind: Rollout, name: r, uid: u, controller: true}]}}"
 	for name, test := range map[string]struct {
 		objects []string
-		change  func(t *testing.T, c *fakecluster.Cluster, live *faulty)
+		change  func(t *testing.T, c *fakecluster.Cluster, live *fakecluster.Reader)
 		want    []string
 	}{
-		"the annotation goes": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) { t.Helper(); c.Put(t, loose) },
+		"the annotation goes": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) { t.Helper(); c.Put(t, loose) },
 			[]string{"Warning FenceLost an update took the annotation meshfence.io/fence: strict away, and the fence is now none (config scope.default)"}},
-		"its owner takes it away": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) { t.Helper(); c.Put(t, owned) },
+		"its owner takes it away": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) { t.Helper(); c.Put(t, owned) },
 			[]string{"Warning FenceLost an update took the annotation meshfence.io/fence: strict away, and the fence is now none (config scope.default); " +
 				"the controller of Rollout r keeps this Service: label the namespace, or name the Service in scope.services of the FenceConfig"}},
-		"it was there for a moment": {[]string{loose}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+		"it was there for a moment": {[]string{loose}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 			t.Helper()
 			c.Put(t, reviews)
 			c.Put(t, loose)
 		}, []string{"Warning FenceLost an update took the annotation meshfence.io/fence: strict away, and the fence is now none (config scope.default)"}},
-		"it was away for a moment": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+		"it was away for a moment": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 			t.Helper()
 			c.Put(t, loose)
 			c.Put(t, reviews)
 		}, nil},
-		"the Service goes": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+		"the Service goes": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 			t.Helper()
 			c.Remove(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews")
 		}, nil},
-		"the Namespace is as strict": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) {
+		"the Namespace is as strict": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) {
 			t.Helper()
 			c.Put(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {meshfence.io/fence: strict}}}")
 			c.Put(t, loose)
 		}, nil},
-		"it cannot be read": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, live *faulty) {
+		"it cannot be read": {[]string{reviews}, func(t *testing.T, c *fakecluster.Cluster, live *fakecluster.Reader) {
 			t.Helper()
-			live.err = errors.New("no")
+			live.Set(errors.New("no"))
 			c.Put(t, loose)
 		}, nil},
-		"it never had one": {[]string{loose}, func(t *testing.T, c *fakecluster.Cluster, _ *faulty) { t.Helper(); c.Put(t, loose) }, nil},
+		"it never had one": {[]string{loose}, func(t *testing.T, c *fakecluster.Cluster, _ *fakecluster.Reader) { t.Helper(); c.Put(t, loose) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c := fakecluster.New(t, strictConfig, append([]string{shop}, test.objects...)...)
-				live := &faulty{Reader: c.Client}
+				live := &fakecluster.Reader{Reader: c.Client}
 				run(t, audit.NewLost(c.Index, live, c.Recorder).Run)
 				test.change(t, c, live)
 				time.Sleep(time.Minute)

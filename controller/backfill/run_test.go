@@ -42,28 +42,7 @@ type bed struct {
 	*fakecluster.Cluster
 
 	rules, routes *controllertest.FakeInformer
-	live          *live
-}
-
-// live is a reader that fails if it is told to.
-type live struct {
-	client.Reader
-
-	err error
-}
-
-func (l *live) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	if l.err != nil {
-		return l.err
-	}
-	return l.Reader.List(ctx, list, options...)
-}
-
-func (l *live) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-	if l.err != nil {
-		return l.err
-	}
-	return l.Reader.Get(ctx, key, o, options...)
+	live          *fakecluster.Reader
 }
 
 // start runs a backfill until the test ends.
@@ -76,7 +55,7 @@ func start(t *testing.T, config string, objects ...string) *bed {
 
 func (b *bed) run(t *testing.T) {
 	t.Helper()
-	b.live = &live{Reader: b.Client}
+	b.live = &fakecluster.Reader{Reader: b.Client}
 	informers := &informertest.FakeInformers{Scheme: b.Client.Scheme()}
 	filler := backfill.New(backfill.Options{
 		Mesh: b.Mesh, Informers: informers, Live: b.live, Writer: b.Client, Recorder: b.Recorder, Metrics: b.Metrics,
@@ -127,16 +106,16 @@ func TestRun(t *testing.T) {
 	nothing := func(*testing.T, *bed) {}
 	invalid := func(kind string) func(*testing.T, *bed) {
 		return func(_ *testing.T, b *bed) {
-			b.Fail = func(_ string, o client.Object) error {
+			b.FailBy(func(_ string, o client.Object) error {
 				if o.GetObjectKind().GroupVersionKind().Kind != kind {
 					return nil
 				}
 				return apierrors.NewInvalid(schema.GroupKind{Kind: kind}, o.GetName(), nil)
-			}
+			})
 		}
 	}
 	config := func(text string) func(*testing.T, *bed) {
-		return func(t *testing.T, b *bed) { t.Helper(); b.Fail = nil; b.Index.SetConfig(fakecluster.Config(t, text)) }
+		return func(t *testing.T, b *bed) { t.Helper(); b.FailBy(nil); b.Index.SetConfig(fakecluster.Config(t, text)) }
 	}
 	const companion = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: reviews-meshfence, namespace: shop, labels: {app.kubernetes.io/managed-by: meshfence}}, " +
 		"spec: {host: reviews.shop.svc.cluster.local, subsets: [{name: meshfence-local, labels: {topology.istio.io/cluster: m1c1}}]}}"
@@ -174,7 +153,7 @@ func TestRun(t *testing.T) {
 			{"the route is skipped", nothing, 10 * time.Minute, nil, []string{"BackfillFailed", "BackfillSkipped"}},
 			{"the rule is written", func(t *testing.T, b *bed) {
 				t.Helper()
-				b.Fail = nil
+				b.FailBy(nil)
 				b.rules.Update(nil, b.slim(t, b.Put(t, strings.Replace(plainRule, "host: reviews", "host: reviews, trafficPolicy: {}", 1))))
 			}, 10 * time.Minute, []string{"10m0s " + patchRule, "10m10s " + patchRoute}, nil},
 		}},
@@ -182,7 +161,7 @@ func TestRun(t *testing.T) {
 			{"told", nothing, 10 * time.Minute, []string{"0s " + patchRule}, []string{"BackfillFailed"}},
 			{"and not tried again before the resync", nothing, 49 * time.Minute, nil, nil},
 			{"nor told of again", nothing, 2 * time.Hour, nil, nil},
-			{"until it passes", func(_ *testing.T, b *bed) { b.Fail = nil }, 2 * time.Hour, []string{"3h0m0s " + patchRoute}, nil},
+			{"until it passes", func(_ *testing.T, b *bed) { b.FailBy(nil) }, 2 * time.Hour, []string{"3h0m0s " + patchRoute}, nil},
 		}},
 		"a rule that routes still lead to": {subsetConfig, []string{reviews, plainRule, plainRoute}, nil, []step{
 			{"tightened", nothing, time.Minute, []string{"0s " + patchRule, "10s " + patchRoute}, nil},
@@ -193,29 +172,29 @@ func TestRun(t *testing.T) {
 			}, 10 * time.Minute, nil, []string{"BackfillFailed", "BackfillSkipped"}},
 		}},
 		"admission does nothing": {subsetConfig, []string{reviews, plainRule}, func(_ *testing.T, b *bed) {
-			b.Admit = func(*unstructured.Unstructured) error { return nil }
+			b.AdmitBy(func(*unstructured.Unstructured) error { return nil })
 		}, []step{
 			{"it is tried ever more slowly, as is the Service", nothing, time.Minute,
 				[]string{"0s " + patchRule, "1s " + patchRule, "3s " + patchRule, "7s " + patchRule, "15s " + patchRule, "31s " + patchRule}, []string{"BackfillUndone", "BackfillUndone"}},
-			{"it does", func(_ *testing.T, b *bed) { b.Admit = nil }, time.Minute, []string{"1m3s " + patchRule}, nil},
+			{"it does", func(_ *testing.T, b *bed) { b.AdmitBy(nil) }, time.Minute, []string{"1m3s " + patchRule}, nil},
 		}},
 		"a write fails for a while": {subsetConfig, []string{reviews, plainRule}, func(_ *testing.T, b *bed) {
-			b.Fail = func(string, client.Object) error { return errors.New("no") }
+			b.FailBy(func(string, client.Object) error { return errors.New("no") })
 		}, []step{
 			{"nothing is told", nothing, 2 * time.Second, nil, nil},
-			{"it does not", func(_ *testing.T, b *bed) { b.Fail = nil }, time.Minute, []string{"3s " + patchRule}, nil},
+			{"it does not", func(_ *testing.T, b *bed) { b.FailBy(nil) }, time.Minute, []string{"3s " + patchRule}, nil},
 		}},
-		"nothing can be read for a while": {subsetConfig, []string{reviews, plainRule}, func(_ *testing.T, b *bed) { b.live.err = errors.New("no") }, []step{
+		"nothing can be read for a while": {subsetConfig, []string{reviews, plainRule}, func(_ *testing.T, b *bed) { b.live.Set(errors.New("no")) }, []step{
 			{"nothing is written", nothing, 2 * time.Second, nil, nil},
-			{"it can", func(_ *testing.T, b *bed) { b.live.err = nil }, time.Minute, []string{"3s " + patchRule}, nil},
+			{"it can", func(_ *testing.T, b *bed) { b.live.Set(nil) }, time.Minute, []string{"3s " + patchRule}, nil},
 		}},
 		"an object is gone by then": {subsetConfig, []string{reviews, plainRule}, func(t *testing.T, b *bed) {
 			t.Helper()
-			b.Fail = func(string, client.Object) error {
-				b.Fail = nil
+			b.FailBy(func(string, client.Object) error {
+				b.FailBy(nil)
 				b.Remove(t, fakecluster.Kinds().Rule, "shop", "users")
 				return apierrors.NewNotFound(schema.GroupResource{}, "users")
-			}
+			})
 		}, []step{{"that is fine", nothing, time.Hour, nil, nil}}},
 		"an object is written past admission": {subsetConfig, []string{reviews}, nil, []step{
 			{"nothing", nothing, time.Minute, nil, nil},

@@ -174,12 +174,12 @@ func TestReconcile(t *testing.T) {
 			{"it is gone", func(_ *testing.T, b *bed) {
 				b.lead()
 				b.reconciler.Live = empty{b.Client}
-				b.Fail = func(verb string, o client.Object) error {
+				b.FailBy(func(verb string, o client.Object) error {
 					if verb == "create" && o.GetObjectKind().GroupVersionKind().Kind == object.KindDestinationRule {
 						return errors.New("try again")
 					}
 					return nil
-				}
+				})
 			}, nil, []string{"CompanionNameTaken"}, "create DestinationRule: try again"},
 		}},
 		"no Service":                   {subsetConfig, nil, []step{{"nothing", nothing, nil, nil, ""}}},
@@ -220,25 +220,25 @@ func TestReconcile(t *testing.T) {
 		}},
 		"the Namespace goes": {subsetConfig, []string{reviews}, []step{
 			{"nothing is made", func(_ *testing.T, b *bed) {
-				b.Fail = func(string, client.Object) error {
+				b.FailBy(func(string, client.Object) error {
 					return &apierrors.StatusError{ErrStatus: metav1.Status{Details: &metav1.StatusDetails{Causes: []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}}}}
-				}
+				})
 			}, nil, nil, ""},
 		}},
 		"another webhook changes them": {subsetConfig, []string{reviews}, []step{
 			{"told once", func(_ *testing.T, b *bed) {
-				b.Admit = func(u *unstructured.Unstructured) error {
+				b.AdmitBy(func(u *unstructured.Unstructured) error {
 					return unstructured.SetNestedField(u.Object, "changed", "spec", "host")
-				}
+				})
 			}, []string{
 				"0s " + makeRule, "1s update DestinationRule shop/reviews-meshfence", "2s update DestinationRule shop/reviews-meshfence",
 			}, []string{"CompanionChanged"}, "update DestinationRule: another admission webhook changes the companion"},
 		}},
 		"a write fails": {subsetConfig, []string{reviews}, []step{
 			{"it is an error", func(_ *testing.T, b *bed) {
-				b.Fail = func(string, client.Object) error { return errors.New("no") }
+				b.FailBy(func(string, client.Object) error { return errors.New("no") })
 			}, nil, nil, "create DestinationRule: no"},
-			{"until it does not", func(_ *testing.T, b *bed) { b.Fail = nil }, []string{"2s " + makeRule, "10s " + makeRoute}, nil, ""},
+			{"until it does not", func(_ *testing.T, b *bed) { b.FailBy(nil) }, []string{"2s " + makeRule, "10s " + makeRoute}, nil, ""},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

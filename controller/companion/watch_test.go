@@ -28,6 +28,18 @@ func TestController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, subsetConfig, reviews, far)
 		informers := &informertest.FakeInformers{Scheme: b.Client.Scheme(), Synced: new(true)}
+		service, err := informers.FakeInformerFor(t.Context(), &corev1.Service{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules, err := informers.FakeInformerFor(t.Context(), mesh.ObjectOf(fakecluster.Kinds().Rule))
+		if err != nil {
+			t.Fatal(err)
+		}
+		routes, err := informers.FakeInformerFor(t.Context(), mesh.ObjectOf(fakecluster.Kinds().Route))
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctl, err := b.reconciler.Controller(informers, informers, controller.Options{SkipNameValidation: new(true)})
 		if err != nil {
 			t.Fatal(err)
@@ -42,18 +54,6 @@ func TestController(t *testing.T) {
 		defer running.Wait()
 		defer cancel()
 		synctest.Wait() // for its handlers
-		service, err := informers.FakeInformerFor(ctx, &corev1.Service{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		rules, err := informers.FakeInformerFor(ctx, mesh.ObjectOf(fakecluster.Kinds().Rule))
-		if err != nil {
-			t.Fatal(err)
-		}
-		routes, err := informers.FakeInformerFor(ctx, mesh.ObjectOf(fakecluster.Kinds().Route))
-		if err != nil {
-			t.Fatal(err)
-		}
 		var front *unstructured.Unstructured
 		for _, step := range []struct {
 			name   string

@@ -53,7 +53,7 @@ func TestNamedNamespaceIsNotHere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, subsetConfig+"scope: {services: [{namespace: shop, name: reviews, fence: strict}]}\n")
-		b.Fail = func(string, client.Object) error { return apierrors.NewNotFound(corev1.Resource("namespaces"), "shop") }
+		b.FailBy(func(string, client.Object) error { return apierrors.NewNotFound(corev1.Resource("namespaces"), "shop") })
 		if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil {
 			t.Errorf("writes %v, Events %v, error %v; want none", writes, events, err)
 		}
@@ -73,7 +73,7 @@ func TestChangedAgain(t *testing.T) {
 			admit func(*unstructured.Unstructured) error
 			want  []string
 		}{{change, []string{"CompanionChanged"}}, {leave, nil}, {change, []string{"CompanionChanged"}}} {
-			b.Admit = step.admit
+			b.AdmitBy(step.admit)
 			if i == 2 {
 				time.Sleep(time.Hour) // that it is no contest
 				b.Remove(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
@@ -99,13 +99,13 @@ func TestDeleteFails(t *testing.T) {
 				b := newBed(t, subsetConfig, reviews)
 				b.rest(t)
 				b.Put(t, unfenced)
-				b.Fail = func(string, client.Object) error {
+				b.FailBy(func(string, client.Object) error {
 					if apierrors.IsNotFound(test.err) {
-						b.Fail = nil
+						b.FailBy(nil)
 						b.Remove(t, fakecluster.Kinds().Route, "shop", "reviews-meshfence")
 					}
 					return test.err
-				}
+				})
 				_, _, err := b.rest(t)
 				if (err == nil) != (test.want == nil) || err != nil && err.Error() != test.want.Error() {
 					t.Errorf("error %v, want %v", err, test.want)

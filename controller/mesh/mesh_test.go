@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,11 +173,11 @@ func TestPlan(t *testing.T) {
 type mapper struct {
 	meta.RESTMapper
 
-	known *bool
+	known *atomic.Bool
 }
 
 func (m mapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
-	if !*m.known {
+	if !m.known.Load() {
 		return nil, errors.New("no matches")
 	}
 	return m.RESTMapper.RESTMapping(kind, versions...)
@@ -187,8 +188,8 @@ func TestFindKinds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := fakecluster.New(t, config)
-		known := false
-		time.AfterFunc(time.Minute+time.Second, func() { known = true })
+		var known atomic.Bool
+		time.AfterFunc(time.Minute+time.Second, func() { known.Store(true) })
 		start := time.Now()
 		kinds, err := mesh.FindKinds(t.Context(), mapper{c.Client.RESTMapper(), &known})
 		if diff := cmp.Diff(fakecluster.Kinds(), kinds); diff != "" || err != nil || time.Since(start) != time.Minute+5*time.Second {

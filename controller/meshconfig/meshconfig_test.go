@@ -112,20 +112,20 @@ type bed struct {
 
 	// changed tells the keeper of changes of the ConfigMaps that it watches, by name.
 	changed map[string]func()
-	watch   error
+	watch   fakecluster.Fault
 }
 
 // start runs a keeper until the test ends, once the cluster is prepared.
 func start(t *testing.T, before func(*bed), objects ...string) *bed {
 	t.Helper()
 	b := &bed{Cluster: fakecluster.New(t, config, append([]string{"{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"}, objects...)...), changed: map[string]func(){}}
-	b.Admit = b.admit
+	b.AdmitBy(b.admit)
 	before(b)
 	keeper := meshconfig.New(meshconfig.Options{
 		Index: b.Index, Reader: b.Client, Writer: b.Client, FieldOwner: "meshfence", Recorder: b.Recorder, Metrics: b.Metrics, Resync: time.Hour,
 		Watch: func(ctx context.Context, running *sync.WaitGroup, key client.ObjectKey, changed func()) error {
-			if b.watch != nil {
-				return b.watch
+			if err := b.watch.Err(); err != nil {
+				return err
 			}
 			b.changed[key.Name] = changed
 			running.Go(func() { <-ctx.Done() })
@@ -228,30 +228,30 @@ func TestRun(t *testing.T) {
 				b.Index.SetConfig(fakecluster.Config(t, strings.Replace(config, "meshConfig", "subset", 1)))
 			}, []string{"1m0.2s " + patch}, nil, false},
 		}},
-		"admission does nothing": {[]string{reviews, plain}, func(b *bed) { b.Admit = func(*unstructured.Unstructured) error { return nil } }, []step{
+		"admission does nothing": {[]string{reviews, plain}, func(b *bed) { b.AdmitBy(func(*unstructured.Unstructured) error { return nil }) }, []step{
 			{"the controller writes", nothing, []string{"0s " + patch, "300ms " + patch, "300ms " + patch, "300ms " + patch}, []string{"WroteMeshConfig"}, true},
 		}},
 		"there is no ConfigMap": {[]string{reviews}, func(*bed) {}, []step{
 			{"told once", nothing, nil, []string{"ScopeNotHeld"}, false},
 			{"it comes", func(t *testing.T, b *bed) { t.Helper(); b.Put(t, plain); b.changed["istio"]() }, []string{"1m0.2s " + patch}, nil, true},
 		}},
-		"a write fails": {[]string{reviews, plain}, func(b *bed) { b.Fail = func(string, client.Object) error { return errors.New("no") } }, []step{
+		"a write fails": {[]string{reviews, plain}, func(b *bed) { b.FailBy(func(string, client.Object) error { return errors.New("no") }) }, []step{
 			{"told once", nothing, nil, []string{"ScopeNotHeld"}, false},
-			{"it does not any more", func(_ *testing.T, b *bed) { b.Fail = nil }, []string{"1m1.6s " + patch}, nil, true},
+			{"it does not any more", func(_ *testing.T, b *bed) { b.FailBy(nil) }, []string{"1m1.6s " + patch}, nil, true},
 		}},
 		"somebody else was faster": {[]string{reviews, plain}, func(b *bed) {
-			b.Fail = func(string, client.Object) error {
-				b.Fail = nil
+			b.FailBy(func(string, client.Object) error {
+				b.FailBy(nil)
 				return apierrors.NewConflict(schema.GroupResource{}, "istio", errors.New("no"))
-			}
+			})
 		}, []step{{"nothing is told", nothing, []string{"2.2s " + patch}, nil, true}}},
 		"an entry contradicts": {[]string{reviews, contradicting}, func(*bed) {}, []step{
 			{"told once", nothing, []string{"0s " + patch}, []string{"ContradictsScope"}, true},
 			{"nothing changes", func(_ *testing.T, b *bed) { b.changed["istio"]() }, nil, nil, true},
 		}},
-		"it cannot be watched": {[]string{reviews, plain}, func(b *bed) { b.watch = errors.New("no") }, []step{
+		"it cannot be watched": {[]string{reviews, plain}, func(b *bed) { b.watch.Set(errors.New("no")) }, []step{
 			{"nothing is written", nothing, nil, nil, false},
-			{"it can", func(_ *testing.T, b *bed) { b.watch = nil }, []string{"1m1.6s " + patch}, nil, true},
+			{"it can", func(_ *testing.T, b *bed) { b.watch.Set(nil) }, []string{"1m1.6s " + patch}, nil, true},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -50,8 +50,8 @@ func New(registerer prometheus.Registerer) (*Set, error) {
 			Help: "1 while a mesh ConfigMap holds what the scope wants, 0 while it does not.",
 		}, []string{"configmap"}),
 		Findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "meshfence_standing_findings",
-			Help: "Findings in objects that stand, by what would become of them at admission.",
+			Name: "meshfence_existing_findings",
+			Help: "Findings in existing objects, by what would become of them at admission.",
 		}, []string{"rule", "outcome"}),
 		WithoutEndpoint: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meshfence_strict_services_without_endpoints",

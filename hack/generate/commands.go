@@ -18,7 +18,7 @@ func commands() (pages, error) {
 	}
 	defer os.RemoveAll(folder)
 	program := filepath.Join(folder, "meshfence")
-	if out, err := exec.Command("go", "build", "-tags", "kustomize_disable_go_plugin_support", "-o", program, "./cmd/meshfence").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-tags", "kustomize_disable_go_plugin_support,grpcnotrace", "-o", program, "./cmd/meshfence").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the program: %w: %s", err, out)
 	}
 	root, err := help(program)

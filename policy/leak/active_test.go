@@ -28,11 +28,11 @@ func TestBrokenHold(t *testing.T) {
 		kind, object string
 		well, ill    []string // the rules
 	}{
-		"hidden rule":                 {policy.HoldsOf(policy.MeshConfig), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
-		"hidden rule beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"hidden rule":                 {policy.HoldsOf(policy.MeshConfig), object.KindDestinationRule, hiddenRule, nil, []string{"revision-hides-fence"}},
+		"hidden rule beside subset":   {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindDestinationRule, hiddenRule, nil, []string{"revision-hides-fence"}},
 		"foreign route":               {policy.HoldsOf(policy.MeshConfig), object.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
 		"foreign route beside subset": {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindVirtualService, foreignRoute, []string{"route-without-endpoint"}, []string{"virtualservice-foreign-subset"}},
-		"hidden rule beside locality": {policy.HoldsOf(policy.MeshConfig, policy.Locality), object.KindDestinationRule, hiddenRule, nil, []string{"companion-removed"}},
+		"hidden rule beside locality": {policy.HoldsOf(policy.MeshConfig, policy.Locality), object.KindDestinationRule, hiddenRule, nil, []string{"revision-hides-fence"}},
 		"plain rule":                  {policy.HoldsOf(policy.MeshConfig), object.KindDestinationRule, plainRule, nil, nil},
 		"plain rule beside subset":    {policy.HoldsOf(policy.MeshConfig, policy.Subset), object.KindDestinationRule, plainRule, nil, nil},
 		"plain route":                 {policy.HoldsOf(policy.MeshConfig), object.KindVirtualService, plainRoute, nil, nil},

@@ -2,16 +2,12 @@ package leak
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
-
-// revisionLabel names the istiod revision that reads an object; where it is absent every istiod does.
-const revisionLabel = "istio.io/rev"
 
 // deleters are the controllers of Kubernetes that delete what belongs to a Service or to a Namespace.
 func deleters() []string {
@@ -22,43 +18,23 @@ func deleters() []string {
 	}
 }
 
-// companionRemoved refuses the deletion of a companion that its Service needs, and the label istio.io/rev on what
-// takes the place of the companion of a strict Service: an istiod of another revision would have neither [B14].
+// companionRemoved refuses the deletion of a companion that its Service needs [B14].
 func companionRemoved() Rule {
 	return Rule{
-		ID:      "companion-removed",
-		Summary: "The companion of a strict Service must stay, and what takes its place must be read by every istiod.",
-		Why: "Without its companion the host of the Service is one pool over all clusters. An object with the " +
-			"label istio.io/rev is read by the istiod of that revision alone, so that clients of another " +
-			"revision have neither it nor the companion.",
-		Fix: "Leave the companion alone: meshfence removes it when the fence goes. Remove the label istio.io/rev " +
-			"from an object that is for a strict host.",
+		ID:        "companion-removed",
+		Summary:   "The companion of a strict Service must stay.",
+		Why:       "Without its companion the host of the Service is one pool over all clusters.",
+		Fix:       "Leave the companion alone: meshfence removes it when the fence goes.",
 		Rows:      []string{"B14"},
 		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
 		Deletions: true,
 		Severity:  Deny,
 		Otherwise: "the host's clients are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
-			switch {
-			case o.Own:
-				return nil
-			case o.Deleted:
-				return deletedCompanion(o, view)
-			}
-			revision, labelled := o.Metadata.Labels[revisionLabel]
-			if !labelled {
+			if o.Own || !o.Deleted {
 				return nil
 			}
-			host, found := companionReplaced(o.Object, view)
-			if !found {
-				return nil
-			}
-			return []breach{{
-				path:  []string{"metadata", "labels", revisionLabel},
-				value: revision,
-				host:  host,
-				must:  "not be set, so that every istiod reads the object",
-			}}
+			return deletedCompanion(o, view)
 		},
 	}
 }
@@ -90,27 +66,4 @@ func needsCompanion(kind string, host hostname.Host, view *policy.View) bool {
 		return companions.Route != nil
 	}
 	return companions.Rule != nil
-}
-
-// companionReplaced returns the tightest strict host whose companion an object takes the place of, if it does.
-func companionReplaced(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
-	if o.DestinationRule != nil {
-		host, strict := strictHost(o, view)
-		return host, strict && inject.ReplacesRule(o, view)
-	}
-	domain := view.Config().ClusterDomain
-	if !inject.ReplacesRoute(o) {
-		return policy.FencedHost{}, false
-	}
-	var replaced []policy.FencedHost
-	for _, name := range o.VirtualService.Hosts {
-		fqdn := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, domain))
-		host, inside := hostname.Parse(fqdn, domain)
-		match := view.Match(fqdn)
-		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
-			needsCompanion(o.Kind, host, view) {
-			replaced = append(replaced, match.Host(policy.Strict))
-		}
-	}
-	return policy.Together(replaced...), len(replaced) > 0
 }

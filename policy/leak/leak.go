@@ -1,6 +1,3 @@
-// Package leak finds what would let the traffic of a strict Service out of its cluster in spite of the
-// active holds. Each rule is in a file of its own, named like its id; the rows in brackets are those of
-// docs/catalogue.md.
 package leak
 
 import (
@@ -41,9 +38,9 @@ type Rule struct {
 	Deletions bool
 	// Severity is that of its findings.
 	Severity Severity
-	// Leaks says what gets out, as the end of the sentence "otherwise ...".
+	// Otherwise says what gets out, as the end of the sentence "otherwise ...".
 	Otherwise string
-	// Fix says what to do instead, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
+	// Instead says what to do, and Loosen what else helps where no locked entry of the FenceConfig fences the host.
 	Instead, Loosen string
 
 	check func(Write, *policy.View) []breach

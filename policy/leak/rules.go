@@ -26,6 +26,7 @@ func Rules() []Rule {
 		destinationRulePreferIdle(),
 		destinationRuleDistributeEmpty(),
 		companionRemoved(),
+		revisionHidesFence(),
 		companionNameReserved(),
 		virtualServiceForeignSubset(),
 		virtualServiceForeignHost(),

@@ -35,7 +35,7 @@ func sectionOf(path object.Path) sections {
 // In a sidecar those of http make virtual hosts for the ports of HTTP of Services alone
 // (buildSidecarVirtualHostsForVirtualService in Istio's pilot/pkg/networking/core/route), and the others go by the full
 // names of Services (getConfigsForHost in pilot/pkg/networking/core/tls.go). The servers of a gateway know nothing of
-// these ports. Whoever changes those of a Service comes second.
+// these ports, and those of TLS and TCP nothing of a wildcard among the hosts: they go by server names. Whoever changes those of a Service comes second.
 //
 // silent reports whether no host of the VirtualService has such a virtual host.
 func sectionsBy(name string, host policy.FencedHost, o *object.Object, view *policy.View, silent func() bool) sections {
@@ -43,7 +43,7 @@ func sectionsBy(name string, host policy.FencedHost, o *object.Object, view *pol
 	_, address := hostname.Address(name)
 	service, inside := hostname.Parse(host.Host, view.Config().ClusterDomain)
 	switch {
-	case !o.VirtualService.InMeshAlone() && address:
+	case !o.VirtualService.InMeshAlone() && address, !o.VirtualService.InMesh() && wildcard:
 		return sectionHTTP
 	case wildcard || !inside || !o.VirtualService.InMeshAlone():
 		return sectionsAll

@@ -22,8 +22,8 @@ type takenHost struct {
 
 // takenOver lists the strict hosts whose traffic a VirtualService takes over, each once; of those that a wildcard
 // or network covers only the tightest, which stands for the others. One that is bound to gateways only routes what
-// arrives there, so that a wildcard in it takes over nothing, unless it is for server names inside the cluster domain,
-// as those of TLS between clusters are.
+// arrives there, so that a wildcard in it takes over nothing, unless it is for names inside the cluster domain: of
+// Services, which are asked for there as they are by their own names, or of TLS between clusters.
 func takenOver(o *object.Object, view *policy.View) []takenHost {
 	var taken []takenHost
 	at := map[[2]string]int{}
@@ -44,7 +44,7 @@ func takenOver(o *object.Object, view *policy.View) []takenHost {
 	mesh := o.VirtualService.InMesh()
 	silent := sync.OnceValue(func() bool { return makesNoHost(o, view) })
 	for _, name := range o.VirtualService.Hosts {
-		takeName(name, o, view, mesh, func(host policy.FencedHost, wildcard string) {
+		takeName(name, o, view, mesh || insideDomain(name, view), func(host policy.FencedHost, wildcard string) {
 			add(host, wildcard, sectionsBy(name, host, o, view, silent))
 		})
 	}

@@ -16,7 +16,6 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
-	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
@@ -130,7 +129,8 @@ func (s *scene) readEndpoints(ctx context.Context, o *unstructured.Unstructured)
 	return nil
 }
 
-// replaced says which companion still does for the host what a user's object of its kind does.
+// replaced says which companion is still in the way of a user's object of its kind for the host: a DestinationRule takes its
+// place, and a VirtualService takes that of the sections which it has itself.
 func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructured) error {
 	for _, o := range stored {
 		hosts, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hosts")
@@ -144,38 +144,23 @@ func (s *scene) replaced(ctx context.Context, stored []*unstructured.Unstructure
 				return err
 			}
 			companion, err := resource.Get(ctx, inject.CompanionName("reviews"), metav1.GetOptions{})
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("get the companion beside %s %s: %w", o.GetKind(), o.GetName(), err)
-			}
-			if err := beside(o, companion); err != nil {
+			switch {
+			case apierrors.IsNotFound(err):
+			case err != nil:
 				return err
+			case o.GetKind() != "VirtualService" || shareRoutes(companion, o):
+				return fmt.Errorf("the companion is still beside %s %s", o.GetKind(), o.GetName())
 			}
 		}
 	}
 	return nil
 }
 
-// beside reports whether a companion leaves alone what a user's object of its kind does: everything, or of a VirtualService
-// the sections in which that has routes.
-func beside(o, companion *unstructured.Unstructured) error {
-	if o.GetKind() != object.KindVirtualService {
-		return fmt.Errorf("there is a companion beside %s %s", o.GetKind(), o.GetName())
-	}
-	raw, err := o.MarshalJSON()
-	if err != nil {
-		return err
-	}
-	decoded, err := object.Decode(object.KindVirtualService, raw)
-	if err != nil {
-		return err
-	}
-	for _, section := range inject.OwnSections(decoded) {
-		if _, both, _ := unstructured.NestedSlice(companion.Object, "spec", section); both {
-			return fmt.Errorf("the companion beside VirtualService %s has routes of %s, too", o.GetName(), section)
-		}
-	}
-	return nil
+// shareRoutes reports whether two VirtualServices have routes of the same protocol.
+func shareRoutes(a, b *unstructured.Unstructured) bool {
+	return slices.ContainsFunc([]string{"http", "tls", "tcp"}, func(section string) bool {
+		inA, _, _ := unstructured.NestedSlice(a.Object, "spec", section)
+		inB, _, _ := unstructured.NestedSlice(b.Object, "spec", section)
+		return len(inA) > 0 && len(inB) > 0
+	})
 }

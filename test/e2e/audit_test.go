@@ -46,7 +46,7 @@ func TestAudit(t *testing.T) {
 	s.configure(t, strings.Replace(defaultConfig, "[subset]", "[meshConfig]", 1))
 	namespace := s.CreateNamespace(t, nil)
 	s.kubectl(t, strings.ReplaceAll(auditScene, "NAMESPACE", namespace), "apply", "-n", namespace, "-f", "-")
-	series := `meshfence_standing_findings{outcome="denied",rule="serviceentry-fenced-host"}`
+	series := `meshfence_existing_findings{outcome="denied",rule="serviceentry-fenced-host"}`
 	if _, out := s.run(t, "audit"); strings.Contains(out, namespace+"/") {
 		t.Errorf("before the fence:\n%s", out)
 	}

@@ -42,7 +42,7 @@ func TestBadConfigAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	command := exec.CommandContext(t.Context(), path, "serve", "--kubeconfig", s.Kubeconfig, "--namespace", namespace,
+	command := exec.CommandContext(t.Context(), path, "serve", "--kubeconfig", s.Kubeconfig, "--install-namespace", namespace,
 		"--webhook-address=127.0.0.1:0", "--metrics-address=0", "--health-address=0")
 	command.Stderr = &stderr
 	err = command.Run()

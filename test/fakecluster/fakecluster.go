@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,12 +48,12 @@ type Cluster struct {
 	Recorder *events.FakeRecorder
 	Metrics  *metric.Set
 	Registry *prometheus.Registry
-	// Admit changes an object on its way to the store, or refuses it; nil makes the edits of policy.
-	Admit func(*unstructured.Unstructured) error
-	// Fail returns the error of a write before anything is done; nil never does.
-	Fail func(verb string, o client.Object) error
 
-	start  time.Time
+	start time.Time
+
+	mu     sync.Mutex
+	admit  func(*unstructured.Unstructured) error
+	fail   func(verb string, o client.Object) error
 	writes []string
 	uids   int
 }
@@ -121,6 +122,20 @@ func Object(t testing.TB, text string) *unstructured.Unstructured {
 	return u
 }
 
+// AdmitBy has a function change objects on their way to the store, or refuse them; nil makes the edits of policy.
+func (c *Cluster) AdmitBy(admit func(*unstructured.Unstructured) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.admit = admit
+}
+
+// FailBy has a function return the errors of writes before anything is done; nil never does.
+func (c *Cluster) FailBy(fail func(verb string, o client.Object) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
+}
+
 // Put stores an object of YAML past admission, as one from before meshfence, and takes it into the index.
 func (c *Cluster) Put(t testing.TB, text string) *unstructured.Unstructured {
 	t.Helper()
@@ -171,6 +186,8 @@ func (c *Cluster) Get(t testing.TB, gvk schema.GroupVersionKind, namespace, name
 // Writes returns what was written since it was called last: when, by the age of the cluster to a tenth of a second, how, and
 // what.
 func (c *Cluster) Writes() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	writes := c.writes
 	c.writes = nil
 	return writes
@@ -194,10 +211,14 @@ func (c *Cluster) log(verb string, o client.Object) {
 	if _, ok := o.(*corev1.ConfigMap); ok {
 		kind = object.KindConfigMap
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.writes = append(c.writes, fmt.Sprintf("%v %s %s %s/%s", time.Since(c.start).Round(100*time.Millisecond), verb, kind, o.GetNamespace(), o.GetName()))
 }
 
 func (c *Cluster) stamp(o client.Object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.uids++
 	o.SetUID(types.UID(fmt.Sprint("uid-", c.uids)))
 	o.SetCreationTimestamp(metav1.NewTime(time.Now()))
@@ -205,8 +226,11 @@ func (c *Cluster) stamp(o client.Object) {
 
 // admitted makes the changes of admission.
 func (c *Cluster) admitted(u *unstructured.Unstructured) error {
-	if c.Admit != nil {
-		return c.Admit(u)
+	c.mu.Lock()
+	admit := c.admit
+	c.mu.Unlock()
+	if admit != nil {
+		return admit(u)
 	}
 	decoded, plan, err := mesh.Plan(u, c.Index.View())
 	if err != nil || len(plan.Edits) == 0 || decoded.Kind == object.KindConfigMap {
@@ -229,10 +253,13 @@ func Edit(u *unstructured.Unstructured, edits []inject.Edit) error {
 }
 
 func (c *Cluster) fails(verb string, o client.Object) error {
-	if c.Fail == nil {
+	c.mu.Lock()
+	fail := c.fail
+	c.mu.Unlock()
+	if fail == nil {
 		return nil
 	}
-	return c.Fail(verb, o)
+	return fail(verb, o)
 }
 
 func (c *Cluster) create(ctx context.Context, store client.WithWatch, o client.Object, options ...client.CreateOption) error {

@@ -1,0 +1,68 @@
+package leak
+
+import (
+	"strings"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
+)
+
+// revisionLabel names the istiod revision that reads an object; where it is absent every istiod does.
+const revisionLabel = "istio.io/rev"
+
+// revisionHidesFence refuses the label istio.io/rev on what takes the place of the companion of a strict Service: an istiod
+// of another revision would have neither [B14].
+func revisionHidesFence() Rule {
+	return Rule{
+		ID:      "revision-hides-fence",
+		Summary: "What takes the place of the companion of a strict Service must be read by every istiod.",
+		Why: "An object with the label istio.io/rev is read by the istiod of that revision alone, so that clients of " +
+			"another revision have neither it nor the companion.",
+		Fix:       "Remove the label istio.io/rev from an object that is for a strict host.",
+		Rows:      []string{"B14"},
+		Kinds:     []string{object.KindDestinationRule, object.KindVirtualService},
+		Severity:  Deny,
+		Otherwise: "the host's clients are sent to every cluster",
+		check: func(o Write, view *policy.View) []breach {
+			revision, labelled := o.Metadata.Labels[revisionLabel]
+			if !labelled || o.Own {
+				return nil
+			}
+			host, found := companionReplaced(o.Object, view)
+			if !found {
+				return nil
+			}
+			return []breach{{
+				path:  []string{"metadata", "labels", revisionLabel},
+				value: revision,
+				host:  host,
+				must:  "not be set, so that every istiod reads the object",
+			}}
+		},
+	}
+}
+
+// companionReplaced returns the tightest strict host whose companion an object takes the place of, if it does.
+func companionReplaced(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	if o.DestinationRule != nil {
+		host, strict := strictHost(o, view)
+		return host, strict && inject.ReplacesRule(o, view)
+	}
+	domain := view.Config().ClusterDomain
+	if !inject.ReplacesRoute(o) {
+		return policy.FencedHost{}, false
+	}
+	var replaced []policy.FencedHost
+	for _, name := range o.VirtualService.Hosts {
+		fqdn := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, domain))
+		host, inside := hostname.Parse(fqdn, domain)
+		match := view.Match(fqdn)
+		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
+			needsCompanion(o.Kind, host, view) {
+			replaced = append(replaced, match.Host(policy.Strict))
+		}
+	}
+	return policy.Together(replaced...), len(replaced) > 0
+}
