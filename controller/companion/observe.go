@@ -42,11 +42,7 @@ func (r *Reconciler) observe(ctx context.Context, host hostname.Host) (Observed,
 // observeKind returns the companion of one kind, reports whether a user's object takes its place, and adds to the rest
 // of what is observed.
 func (r *Reconciler) observeKind(ctx context.Context, host hostname.Host, gvk schema.GroupVersionKind, o *Observed) (own *unstructured.Unstructured, user bool, err error) {
-	replaces := r.Mesh.ReplacesRoute
-	if gvk.Kind == object.KindDestinationRule {
-		replaces = r.Mesh.ReplacesRule
-	}
-	fqdn, name := host.FQDN(r.Mesh.Index.Config().ClusterDomain), inject.CompanionName(host.Name)
+	name := inject.CompanionName(host.Name)
 	named := mesh.ObjectOf(gvk)
 	err = r.Mesh.Objects.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: name}, named)
 	switch {
@@ -55,7 +51,7 @@ func (r *Reconciler) observeKind(ctx context.Context, host hostname.Host, gvk sc
 		return nil, false, fmt.Errorf("get cached %s: %w", gvk.Kind, err)
 	case mesh.IsCompanion(named):
 		own = named
-	case !replaces(named, fqdn):
+	case !r.Mesh.Replaces(named, host):
 		o.Taken = append(o.Taken, gvk.Kind)
 	}
 	objects, err := r.Mesh.About(ctx, gvk, host)
@@ -64,7 +60,7 @@ func (r *Reconciler) observeKind(ctx context.Context, host hostname.Host, gvk sc
 	}
 	for i := range objects {
 		u := &objects[i]
-		if u.GetName() == name && mesh.IsCompanion(u) || !replaces(u, fqdn) {
+		if u.GetName() == name && mesh.IsCompanion(u) || !r.Mesh.Replaces(u, host) {
 			continue
 		}
 		user = true

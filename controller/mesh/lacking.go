@@ -38,10 +38,9 @@ func (m *Mesh) RulesFor(ctx context.Context, host hostname.Host) ([]Rule, error)
 	if err != nil {
 		return nil, err
 	}
-	fqdn := host.FQDN(m.Index.Config().ClusterDomain)
 	var rules []Rule
 	for i := range cached {
-		if m.ReplacesRule(&cached[i], fqdn) {
+		if m.Replaces(&cached[i], host) {
 			rules = append(rules, m.RuleOf(&cached[i]))
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Mesh answers from the cache of DestinationRules and VirtualServices.
@@ -94,24 +95,18 @@ func (m *Mesh) RuleHost(rule *unstructured.Unstructured) string {
 	return strings.Join(m.resolve(rule, hostField), "")
 }
 
-// ReplacesRule reports whether a DestinationRule takes the place of a companion of the host. One with a workload
-// selector does not: it leaves the clients that it does not select to the companion (row B6). Nor does a
-// wildcard, which yields to an exact host (row B7), nor what spells the host in another case: Istio looks for
-// it as it is written (MostSpecificHostMatch in its pilot/pkg/model).
-func (m *Mesh) ReplacesRule(rule *unstructured.Unstructured, fqdn string) bool {
-	selector, selects, _ := unstructured.NestedFieldNoCopy(rule.Object, "spec", "workloadSelector")
-	host := hostname.Resolve(strings.Join(values(rule, hostField), ""), rule.GetNamespace(), m.Index.Config().ClusterDomain)
-	return host == fqdn && (!selects || selector == nil)
-}
-
-// ReplacesRoute reports whether a VirtualService takes the place of a companion of the host. One that is bound to
-// gateways alone does not, nor does one that only some namespaces see: Istio puts it before the companion for
-// them, and leaves the companion to the others (row C7).
-func (m *Mesh) ReplacesRoute(route *unstructured.Unstructured, fqdn string) bool {
-	gateways, exportTo := values(route, "gateways"), values(route, "exportTo")
-	return (len(gateways) == 0 || slices.Contains(gateways, "mesh")) &&
-		(len(exportTo) == 0 || slices.Contains(exportTo, "*")) &&
-		slices.Contains(m.resolve(route, hostsField), fqdn)
+// Replaces reports whether a cached object takes the place of a Service's companion of its kind.
+func (m *Mesh) Replaces(u *unstructured.Unstructured, host hostname.Host) bool {
+	o := &object.Object{Kind: u.GetKind(), Metadata: object.Metadata{Namespace: u.GetNamespace(), Name: u.GetName()}}
+	if o.Kind == object.KindDestinationRule {
+		o.DestinationRule = &object.DestinationRule{Host: strings.Join(values(u, hostField), "")}
+		if selector, selects, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "workloadSelector"); selects && selector != nil {
+			o.DestinationRule.WorkloadSelector = &object.RuleSelector{}
+		}
+	} else {
+		o.VirtualService = &object.VirtualService{Hosts: values(u, hostsField), Gateways: values(u, "gateways"), ExportTo: values(u, "exportTo")}
+	}
+	return slices.Contains(inject.Replaced(o, m.Index.Config().ClusterDomain), host)
 }
 
 // Covers reports whether a host of a DestinationRule, which may be a wildcard, is for another host.

@@ -61,11 +61,7 @@ func TestReplaces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := slim(t, c, test.object)
-			replaces := c.Mesh.ReplacesRoute
-			if u.GetKind() == object.KindDestinationRule {
-				replaces = c.Mesh.ReplacesRule
-			}
-			if got := replaces(u, fqdn); got != test.want {
+			if got := c.Mesh.Replaces(u, hostname.Host{Namespace: "shop", Name: "reviews"}); got != test.want {
 				t.Errorf("takes the place of the companion: %t, want %t", got, test.want)
 			}
 		})

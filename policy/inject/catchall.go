@@ -93,7 +93,10 @@ type takeover struct {
 // pilot/pkg/networking/core/tls.go). Names outside the cluster are aliases.
 func (e *routeEditor) takeover() (t takeover, ok bool) {
 	domain := e.config.ClusterDomain
-	public := len(e.route.ExportTo) == 0 || slices.Contains(e.route.ExportTo, "*")
+	replaced := map[hostname.Host]bool{}
+	for _, service := range Replaced(&object.Object{Metadata: e.metadata, VirtualService: e.route}, domain) {
+		replaced[service] = true
+	}
 	services := map[hostname.Host]bool{}
 	var beside, unaccompanied []policy.FencedHost
 	others, accompanied := false, true
@@ -115,7 +118,7 @@ func (e *routeEditor) takeover() (t takeover, ok bool) {
 		}
 		t.speaks = t.speaks.With(e.view.Speaks(service))
 		switch {
-		case public && service.Namespace == e.metadata.Namespace:
+		case replaced[service]:
 			unaccompanied = append(unaccompanied, match.Host(policy.Strict))
 		default:
 			beside = append(beside, match.Host(policy.Strict))

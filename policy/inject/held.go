@@ -3,7 +3,6 @@ package inject
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -100,16 +99,13 @@ func (h heldHost) locality(fault *policy.HoldFault) []Lack {
 func (h heldHost) private() []Lack {
 	var lacks []Lack
 	for _, o := range h.view.Covering(h.fqdn) {
-		if o.DestinationRule == nil || !replacesCompanion(o, h.fqdn, h.view) || everywhere(o.DestinationRule.ExportTo) {
+		if o.DestinationRule == nil || !h.replaced(o) || object.Public(o.DestinationRule.ExportTo) {
 			continue
 		}
 		lacks = append(lacks, Lack{LackRuleExport, fmt.Sprintf("DestinationRule %s/%s: exportTo must be absent or hold \"*\"", o.Metadata.Namespace, o.Metadata.Name)})
 	}
 	return lacks
 }
-
-// everywhere reports whether every Namespace sees what is exported so.
-func everywhere(exportTo []string) bool { return len(exportTo) == 0 || slices.Contains(exportTo, "*") }
 
 func (h heldHost) subset() []Lack {
 	return slices.Concat(
@@ -126,7 +122,7 @@ func (h heldHost) stands(kind, reason string) []Lack {
 		return nil
 	}
 	for _, o := range h.view.Covering(h.fqdn) {
-		if o.Kind == kind && replacesCompanion(o, h.fqdn, h.view) {
+		if o.Kind == kind && h.replaced(o) {
 			return nil
 		}
 	}
@@ -153,29 +149,7 @@ func (h heldHost) gaps(kind string, hold policy.Hold, reason string) []Lack {
 	return lacks
 }
 
-// replacesCompanion reports whether the controller makes no companion for a host beside an object.
-func replacesCompanion(o *object.Object, fqdn string, view *policy.View) bool {
-	if o.DestinationRule != nil {
-		return ReplacesRule(o, view) && hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, view.Config().ClusterDomain) == fqdn
-	}
-	return o.VirtualService != nil && ReplacesRoute(o) && slices.ContainsFunc(o.VirtualService.Hosts, func(name string) bool {
-		host := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, view.Config().ClusterDomain))
-		service, _ := hostname.Parse(host, view.Config().ClusterDomain)
-		return host == fqdn && service.Namespace == o.Metadata.Namespace
-	})
-}
-
-// ReplacesRule reports whether the controller makes no companion beside a DestinationRule for a host of its own
-// Namespace. One with a workloadSelector leaves the clients that it does not select to the companion (row B6), a
-// wildcard yields to an exact host (row B7), and Istio finds no host that is written in another way.
-func ReplacesRule(o *object.Object, view *policy.View) bool {
-	domain := view.Config().ClusterDomain
-	host, exact := hostname.Parse(hostname.Resolve(o.DestinationRule.Host, o.Metadata.Namespace, domain), domain)
-	return exact && host.Namespace == o.Metadata.Namespace && o.DestinationRule.WorkloadSelector == nil
-}
-
-// ReplacesRoute reports whether the controller makes no companion for the hosts of a VirtualService that lie in its
-// own Namespace: it is for the mesh, and every Namespace sees it (row C7).
-func ReplacesRoute(o *object.Object) bool {
-	return o.VirtualService.InMesh() && everywhere(o.VirtualService.ExportTo)
+// replaced reports whether an object takes the place of a companion of the host.
+func (h heldHost) replaced(o *object.Object) bool {
+	return slices.Contains(Replaced(o, h.view.Config().ClusterDomain), h.host)
 }

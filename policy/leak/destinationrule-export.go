@@ -42,7 +42,7 @@ func destinationRuleExport() Rule {
 				host:  host,
 			}
 			if inNamespace(o.Object, view) {
-				if !inject.ReplacesRule(o.Object, view) || public(o.DestinationRule.ExportTo) {
+				if len(inject.Replaced(o.Object, view.Config().ClusterDomain)) == 0 || object.Public(o.DestinationRule.ExportTo) {
 					return nil
 				}
 				exportTo.must = `be absent or hold "*"`
@@ -54,7 +54,7 @@ func destinationRuleExport() Rule {
 			switch {
 			case i < 0 || slices.ContainsFunc(beside, func(r *object.Object) bool { return forOthers(r, view) }):
 				return nil
-			case o.DestinationRule.WorkloadSelector == nil && public(o.DestinationRule.ExportTo):
+			case o.DestinationRule.WorkloadSelector == nil && object.Public(o.DestinationRule.ExportTo):
 				return nil // it hides from nobody, and the other one is what lets clients go without a rule
 			case o.DestinationRule.WorkloadSelector == nil:
 				exportTo.must = fmt.Sprintf("be %q beside DestinationRule %s, which has a workloadSelector", own, beside[i].Metadata.Name)
@@ -70,9 +70,6 @@ func destinationRuleExport() Rule {
 		},
 	}
 }
-
-// public reports whether every Namespace sees what is exported so.
-func public(exportTo []string) bool { return len(exportTo) == 0 || slices.Contains(exportTo, "*") }
 
 // rulesBeside returns the other rules of the Namespace for the very same host, among which Istio chooses.
 func rulesBeside(o *object.Object, view *policy.View) []*object.Object {
@@ -100,5 +97,5 @@ func forOthers(o *object.Object, view *policy.View) bool {
 	if own == view.Config().IstioNamespace {
 		return len(exportTo) == 1 && exportTo[0] == own
 	}
-	return public(exportTo) || slices.Contains(exportTo, own) || slices.Contains(exportTo, ".") && len(exportTo) > 1
+	return object.Public(exportTo) || slices.Contains(exportTo, own) || slices.Contains(exportTo, ".") && len(exportTo) > 1
 }

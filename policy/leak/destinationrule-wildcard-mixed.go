@@ -51,5 +51,5 @@ func yields(o *object.Object, view *policy.View) bool {
 	if inNamespace(o, view) {
 		return true
 	}
-	return o.Metadata.Namespace == view.Config().IstioNamespace && o.DestinationRule.WorkloadSelector == nil && public(o.DestinationRule.ExportTo)
+	return o.Metadata.Namespace == view.Config().IstioNamespace && o.DestinationRule.WorkloadSelector == nil && object.Public(o.DestinationRule.ExportTo)
 }

@@ -1,10 +1,7 @@
 package leak
 
 import (
-	"strings"
-
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -48,19 +45,13 @@ func revisionHidesFence() Rule {
 func companionReplaced(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	if o.DestinationRule != nil {
 		host, strict := strictHost(o, view)
-		return host, strict && inject.ReplacesRule(o, view)
+		return host, strict && len(inject.Replaced(o, view.Config().ClusterDomain)) > 0
 	}
 	domain := view.Config().ClusterDomain
-	if !inject.ReplacesRoute(o) {
-		return policy.FencedHost{}, false
-	}
 	var replaced []policy.FencedHost
-	for _, name := range o.VirtualService.Hosts {
-		fqdn := strings.ToLower(hostname.Resolve(name, o.Metadata.Namespace, domain))
-		host, inside := hostname.Parse(fqdn, domain)
-		match := view.Match(fqdn)
-		if inside && host.Namespace == o.Metadata.Namespace && match.Has(policy.Strict) &&
-			needsCompanion(o.Kind, host, view) {
+	for _, host := range inject.Replaced(o, domain) {
+		match := view.Match(host.FQDN(domain))
+		if match.Has(policy.Strict) && needsCompanion(o.Kind, host, view) {
 			replaced = append(replaced, match.Host(policy.Strict))
 		}
 	}

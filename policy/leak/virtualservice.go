@@ -198,7 +198,7 @@ func (r *routes) forGateways(path object.Path) bool {
 // sees reports whether a root may have the routes of a delegate.
 func sees(root, delegate *object.Object) bool {
 	exportTo, own := delegate.VirtualService.ExportTo, root.Metadata.Namespace
-	return public(exportTo) || slices.Contains(exportTo, own) ||
+	return object.Public(exportTo) || slices.Contains(exportTo, own) ||
 		slices.Contains(exportTo, ".") && delegate.Metadata.Namespace == own
 }
 

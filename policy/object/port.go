@@ -94,11 +94,14 @@ func ExportTo(annotations map[string]string) []string {
 	return list
 }
 
+// Public reports whether every Namespace knows an object that has such a list of those it is exported to.
+func Public(list []string) bool { return len(list) == 0 || slices.Contains(list, "*") }
+
 // Exported reports whether clients in a Namespace know an object of another one that has such a list, as
 // Kubernetes and Istio write it: none and * stand for every Namespace, a dot for its own. The empty client is
 // for a Namespace that no list names.
 func Exported(list []string, namespace, client string) bool {
-	if len(list) == 0 || slices.Contains(list, "*") {
+	if Public(list) {
 		return true
 	}
 	return client != "" && !slices.Contains(list, "~") &&
