@@ -165,7 +165,7 @@ func otherRows() []Row {
 		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there, and requests for a name that is not the host's, and TLS for one that no route has"},
 		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
 		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
-		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service, or to every address"},
+		{ID: "I10", What: "a Sidecar binds a listener to the ClusterIP of a Service, to the address of a Pod of a headless one, or to every address"},
 		{ID: "I11", What: "a Sidecar has a listener of its own for a port of the host, with a ServiceEntry without an address"},
 		{ID: "J", What: "an EnvoyFilter, or code in proxies, can change anything", Reason: "what it does cannot be told from it"},
 		{ID: "K1", What: "a proxy claims another cluster", Reason: "who runs a proxy by hand can say anything; where the injector's URL names no cluster, so can a Pod or a ProxyConfig"},
