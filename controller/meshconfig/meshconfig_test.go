@@ -67,6 +67,7 @@ func TestPlan(t *testing.T) {
 		"the entries are not known as ours":     {configMap(inLine.Text, ""), entries(nil), 0, meshconfig.Leave, nil},
 		"it has entries of ours without a hold": {configMap(inLine.Text, inLine.Owned), nil, 0, meshconfig.Bring, nil},
 		"we own a part of it":                   {configMap(inLine.Text, inLine.Owned, "helm", "meshfence"), strict, 0, meshconfig.Disown, []string{"helm"}},
+		"we own a part of what is to change":    {configMap("trustDomain: here\n", "", "helm", "meshfence"), strict, 0, meshconfig.Bring, []string{"helm"}},
 		"we own all of it":                      {configMap(inLine.Text, inLine.Owned, "meshfence"), strict, 0, meshconfig.Leave, nil},
 		"somebody else keeps writing":           {configMap("trustDomain: here\n", "", "meshfence"), strict, 20, meshconfig.Rest, nil},
 		"somebody else wrote twice":             {configMap("trustDomain: here\n", ""), strict, 2, meshconfig.Bring, nil},
