@@ -268,7 +268,9 @@ func TestContested(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, subsetConfig, reviews)
-		b.rest(t)
+		if _, _, err := b.rest(t); err != nil {
+			t.Fatal(err)
+		}
 		var writes, events []string
 		for end := time.Now().Add(time.Hour); time.Now().Before(end); {
 			if rule := b.Get(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence"); rule != nil {

@@ -97,7 +97,9 @@ func TestDeleteFails(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBed(t, subsetConfig, reviews)
-				b.rest(t)
+				if _, _, err := b.rest(t); err != nil {
+					t.Fatal(err)
+				}
 				b.Put(t, unfenced)
 				b.FailBy(func(string, client.Object) error {
 					if apierrors.IsNotFound(test.err) {

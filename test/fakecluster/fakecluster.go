@@ -391,7 +391,7 @@ func (c cached) List(ctx context.Context, list client.ObjectList, options ...cli
 	if err := c.WithWatch.List(ctx, list, options...); err != nil {
 		return err
 	}
-	return meta.EachListItem(list, func(o runtime.Object) error { return c.slim(o) })
+	return meta.EachListItem(list, c.slim)
 }
 
 func (c cached) slim(o runtime.Object) error {
