@@ -151,7 +151,7 @@ func (d *document) checkControlPlane(c *Config) {
 	for i, id := range c.Clusters {
 		field := fmt.Sprintf("controlPlane.clusters[%d]", i)
 		d.checkCluster(field, id)
-		d.check(!slices.Contains(c.Clusters[:i], id), field, "%q must not stand twice", id)
+		d.check(!slices.Contains(c.Clusters[:i], id), field, "%q must not be listed twice", id)
 		if len(c.Clusters) > 1 && c.Holds.Has(Subset) {
 			d.check(hostname.IsLabel(strings.ToLower(reservedPrefix+id)), field, "%q must be at most %d letters, digits and "+
 				"dashes, because hold subset names a subset after it", id, validation.DNS1123LabelMaxLength-len(reservedPrefix))
@@ -199,7 +199,7 @@ func (s scopeFile) build(d *document, exempt map[string]bool) scope {
 		d.checkFenced(field+".namespace", service.Namespace, exempt)
 		host := hostname.Host{Namespace: service.Namespace, Name: service.Name}
 		_, twice := built.services[host]
-		d.check(!twice, field, "%q must not stand twice", service.Namespace+"/"+service.Name)
+		d.check(!twice, field, "%q must not be listed twice", service.Namespace+"/"+service.Name)
 		built.services[host] = newEntry(d, field, service.Fence, service.Locked)
 	}
 	return built

@@ -97,7 +97,7 @@ func New(client eventsclient.EventsV1Interface, registerer prometheus.Registerer
 	}
 	counts := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshfence_events_total",
-		Help: "Events by what became of them; known ones stood in the cluster already.",
+		Help: "Events by what became of them; known ones were in the cluster already.",
 	}, []string{"outcome"})
 	if err := registerer.Register(counts); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)

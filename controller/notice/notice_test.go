@@ -157,7 +157,7 @@ func TestRecorderDrops(t *testing.T) {
 		for i := range 3000 {
 			r.leak(fmt.Sprint(i))
 		}
-		want := "# HELP meshfence_events_total Events by what became of them; known ones stood in the cluster already.\n" +
+		want := "# HELP meshfence_events_total Events by what became of them; known ones were in the cluster already.\n" +
 			"# TYPE meshfence_events_total counter\n" + `meshfence_events_total{outcome="dropped"} %d` + "\n"
 		if err := testutil.GatherAndCompare(r.registry, strings.NewReader(fmt.Sprintf(want, 3000-1024))); err != nil {
 			t.Error(err)

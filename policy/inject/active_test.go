@@ -91,7 +91,7 @@ func meshMaps() map[string]seenMap {
 		"an alias":                   {text(alias), "broken", "nobody but you can add them: mesh config line", []string{all}},
 		"too large":                  {text("a: b\n", strings.Repeat("x", 1<<20)), "broken", "it would become too large for a ConfigMap", []string{all}},
 		"two documents":              {text(held + "---\na: b\n"), "broken", "cannot be read by meshfence: mesh config line 4: must be one YAML document", nil},
-		"duplicate":                  {text(held + "serviceSettings: []\n"), "broken", "must stand once", nil},
+		"duplicate":                  {text(held + "serviceSettings: []\n"), "broken", "must be there once", nil},
 		"missing":                    {meshconfig.MissingConfigMap(name), "broken", "ConfigMap istio-system/istio does not exist", nil},
 		"forbidden":                  {meshconfig.UnknownConfigMap(name, fmt.Errorf("no right")), "broken", "cannot be read: no right", nil},
 		"a host is said to be other": {text(held + "- settings: {clusterLocal: false}\n  hosts: [reviews.shop.svc.cluster.local]\n"), "behind", "lacks", []string{"reviews.shop.svc.cluster.local"}},

@@ -146,7 +146,7 @@ func support(fqdn string, view *policy.View) *detour {
 	}
 	if view.ServedByHand(host) {
 		service := &object.Object{Kind: object.KindService, Metadata: object.Metadata{Namespace: host.Namespace, Name: host.Name}}
-		add("service-without-selector", service, "has no selector, and people write its endpoints")
+		add("service-without-selector", service, "has no selector, and users write its endpoints")
 	}
 	for _, o := range view.Related(host) {
 		switch {

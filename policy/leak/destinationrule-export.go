@@ -64,7 +64,7 @@ func destinationRuleExport() Rule {
 				path:  []string{"spec", "workloadSelector"},
 				value: labelList(o.DestinationRule.WorkloadSelector.MatchLabels),
 				host:  host,
-				must: fmt.Sprintf("stand beside a rule for %s in namespace %s that has none, and has exportTo %q, for the other clients there",
+				must: fmt.Sprintf("be beside a rule for %s in namespace %s that has none, and has exportTo %q, for the other clients there",
 					o.DestinationRule.Host, own, own),
 			}}
 		},

@@ -20,7 +20,7 @@ func destinationRuleUnfenced() Rule {
 		Kinds:     []string{object.KindDestinationRule},
 		Severity:  Deny,
 		Otherwise: "clients that this rule applies to are sent to every cluster",
-		Instead:   "let no other webhook take out what admission adds; what stands without it is brought in line by the controller",
+		Instead:   "let no other webhook take out what admission adds; what exists without it is brought in line by the controller",
 		check: func(o Write, view *policy.View) []breach {
 			hold, config := policy.Subset, view.Config()
 			if config.Holds.Has(policy.Locality) && !config.Active().Only(policy.Subset) {

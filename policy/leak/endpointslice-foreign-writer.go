@@ -76,7 +76,7 @@ func endpointSliceForeignWriter() Rule {
 				value: host.Name,
 				at:    strings.Join(addresses, ","),
 				host:  match.Host(policy.Strict),
-				must:  fmt.Sprintf("not be the name of a strict Service in what %s writes", cmp.Or(o.Writer, "a person")),
+				must:  fmt.Sprintf("not be the name of a strict Service in what %s writes", cmp.Or(o.Writer, "a user")),
 			}}
 		},
 	}

@@ -18,7 +18,7 @@ func serviceWithoutSelector() Rule {
 		Rows:      []string{"E1"},
 		Kinds:     []string{object.KindService},
 		Severity:  Deny,
-		Otherwise: "its traffic goes to whatever addresses people write into its endpoints, which pass for local ones",
+		Otherwise: "its traffic goes to whatever addresses users write into its endpoints, which pass for local ones",
 		Instead:   "let a selector choose its Pods",
 		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {

@@ -43,7 +43,7 @@ func virtualServiceSourceLabels() Rule {
 						value: value,
 						at:    strings.Join(match.Gateways, ","),
 						host:  together(taken),
-						must:  "not stand beside gateways, because Istio does not look at it there",
+						must:  "not be set beside gateways, because Istio does not look at it there",
 					})
 				}
 			}

@@ -104,7 +104,7 @@ func TestMeshConfigErrors(t *testing.T) {
 		"tilde":            {"~", "mesh config must be a mapping"},
 		"not a list":       {"a: b\nserviceSettings: {}", "mesh config line 2: serviceSettings must be a list"},
 		"alias":            {"a: &a []\nserviceSettings: *a", "mesh config line 2: serviceSettings must be a list, not an alias"},
-		"twice":            {"serviceSettings: []\nservice_settings: []", "mesh config line 2: serviceSettings must stand once"},
+		"twice":            {"serviceSettings: []\nservice_settings: []", "mesh config line 2: serviceSettings must be there once"},
 		"merged":           {"a: &a {}\n<<: *a", "mesh config line 2: serviceSettings must be written out, not merged with <<"},
 		"entry":            {"serviceSettings: [a]", "mesh config line 1: serviceSettings[0] must be a mapping"},
 		"settings":         {"serviceSettings: [{settings: a}]", "mesh config line 1: serviceSettings[0].settings must be a mapping"},

@@ -198,7 +198,7 @@ func field(mapping *yaml.Node, names ...string) (key, value *yaml.Node, err erro
 			return nil, nil, fmt.Errorf("mesh config line %d: %s must be written out, not merged with <<", k.Line, names[0])
 		case !slices.Contains(names, k.Value):
 		case key != nil:
-			return nil, nil, fmt.Errorf("mesh config line %d: %s must stand once", k.Line, names[0])
+			return nil, nil, fmt.Errorf("mesh config line %d: %s must be there once", k.Line, names[0])
 		default:
 			key, value = mapping.Content[i], mapping.Content[i+1]
 		}

@@ -43,7 +43,7 @@ func Documents(data []byte) ([]Document, error) {
 			continue
 		}
 		if rest := bytes.TrimSpace(line[3:]); len(rest) > 0 && rest[0] != '#' {
-			return nil, &lineError{start - 1, fmt.Errorf("%q must stand alone", "---")}
+			return nil, &lineError{start - 1, fmt.Errorf("%q must be alone on its line", "---")}
 		}
 		if err := take(); err != nil {
 			return nil, err

@@ -195,7 +195,7 @@ func TestParseProblems(t *testing.T) {
 		"stored first":           {scene + "-- stored --\n" + pod, "it.txtar:16: must be one object, after the case that it is the result of"},
 		"stored twice":           {scene + "-- It. --\n# expect: passes\n" + pod + "-- stored --\n" + pod + "-- stored --\n" + pod, "it.txtar:23: must be one object, after the case that it is the result of"},
 		"no YAML":                {scene + "-- It. --\n# expect: passes\n" + pod + "---\na: [\n", "it.txtar:21: decode document: yaml: line 1: did not find expected node content"},
-		"separator":              {scene + "-- It. --\n# expect: passes\n--- a: b\n", `it.txtar:18: "---" must stand alone`},
+		"separator":              {scene + "-- It. --\n# expect: passes\n--- a: b\n", `it.txtar:18: "---" must be alone on its line`},
 		"two sections": {
 			scene + "-- It. --\n-- Another. --\n# expect: passes\n",
 			"it.txtar:16: must have an object\nit.txtar:17: must have an object",

@@ -33,6 +33,8 @@ func corpora() []corpus {
 		{istio, "istio.io/istio", "tests/integration/pilot", 5},
 		{istio, "sigs.k8s.io/gateway-api", "", 50},
 		{root, "github.com/cert-manager/cert-manager", "", 2},
+		{"../neighbours", "github.com/argoproj/argo-rollouts", "", 200},
+		{"../../hack/tools/flagger", "github.com/fluxcd/flagger", "", 5},
 	}
 }
 

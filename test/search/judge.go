@@ -91,6 +91,12 @@ type target struct {
 	ports []corev1.ServicePort
 }
 
+// takenPod reports whether a listener is on the address of a Pod of a headless target. The guard does not know those
+// addresses: that a user names one is worth a warning (row I10).
+func (t target) takenPod(listener string) bool {
+	return t.headless && slices.ContainsFunc(t.addresses, func(a netip.Addr) bool { return strings.HasPrefix(listener, a.String()+"_") })
+}
+
 // targets are the strict Services of the near cluster.
 func (p *product) targets() []target {
 	var targets []target
@@ -209,7 +215,7 @@ func (j *judgement) follow(t target, asked string, soft bool, outcomes []xds.Out
 	for _, o := range outcomes {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
 			h, hops := hopOf(t.fqdn, o)
-			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by]
+			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by] || t.takenPod(o.Listener)
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
 		}

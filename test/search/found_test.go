@@ -1,0 +1,82 @@
+package search_test
+
+import (
+	"testing"
+
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/test/search"
+)
+
+// What the search has found once, and what has become of it: refused, warned of, or none of a strict host's connections.
+func TestFound(t *testing.T) {
+	service := func(namespace, name, fence, port string, number int, headless bool) search.Service {
+		return search.Service{Namespace: namespace, Name: name, Fence: fence, Headless: headless, Ports: []search.Port{{Name: port, Number: number}}}
+	}
+	for name, tc := range map[string]struct {
+		services []search.Service
+		steps    []string
+		refused  bool
+		leaks    bool
+	}{
+		"a Sidecar binds the address of a Pod": {
+			[]search.Service{service("shop", "reviews", "none", "http-web", 80, false), service("shop", "ratings", "strict", "http-web", 80, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: app, name: a}, spec: {hosts: [db.example.com], resolution: DNS_ROUND_ROBIN, ports: [{name: c, number: 80, protocol: TCP}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: shop, name: default}, spec: {egress: [{bind: 10.1.0.6, hosts: [app/*]}]}}`,
+			}, false, true,
+		},
+		"a wildcard over strict hosts at a gateway": {
+			[]search.Service{service("shop", "reviews", "strict", "http2", 9081, false), service("shop", "ratings", "none", "http2", 9081, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: web, name: b}, spec: {servers: [{hosts: ['*'], port: {name: b, number: 9060, protocol: HTTP}}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {gateways: [web/b], hosts: ['*.svc.cluster.local'], http: [{route: [{destination: {host: ratings.shop.svc.cluster.local}}]}]}}`,
+			}, true, true,
+		},
+		"a wildcard with an address and without a port": {
+			[]search.Service{service("shop", "reviews", "strict", "https", 9443, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: app, name: a}, spec: {egress: [{hosts: [web/*]}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: c}, spec: {addresses: [10.2.9.9/32], hosts: ['*.shop']}}`,
+			}, true, true,
+		},
+		"a route of tcp at a gateway": {
+			[]search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("web", "ratings", "none", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: istio-system, name: default}, spec: {servers: [{hosts: ['*.local'], port: {name: a, number: 80, protocol: TCP}}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: default}, spec: {gateways: [istio-system/default], hosts: [localhost], tcp: [{route: [{destination: {host: ratings.web.svc.cluster.local}, weight: 50}, {destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
+			}, false, false,
+		},
+	} {
+		world := search.World{Base: search.Base{Holds: policy.HoldsOf(policy.MeshConfig), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
+		for _, text := range tc.steps {
+			world.Steps = append(world.Steps, step(t, text))
+		}
+		last := len(world.Steps) - 1
+		decided, err := search.Decide(world, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decided.Accepted(last) == tc.refused {
+			t.Errorf("%s: want refused %t", name, tc.refused)
+		}
+		evaluator := &search.Evaluator{Temp: t.TempDir}
+		defer evaluator.Close()
+		leaks := func(forced int) ([]search.Leak, search.Decided) {
+			decided, err := search.Decide(world, forced)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaks, err := evaluator.Leaks(decided)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return leaks, decided
+		}
+		if found, _ := leaks(last); (len(found) > 0) != tc.leaks {
+			t.Errorf("%s: want that it leaks where it is stored %t, got %v", name, tc.leaks, found)
+		}
+		if found, decided := leaks(-1); len(decided.Serious(world, found)) > 0 {
+			t.Errorf("%s: accepted and leaks: %v", name, found)
+		}
+	}
+}
