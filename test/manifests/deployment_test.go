@@ -43,6 +43,9 @@ func TestDeployment(t *testing.T) {
 			if diff := cmp.Diff(want.args, container.Args); diff != "" {
 				t.Errorf("args (-want +got):\n%s", diff)
 			}
+			if ids := []*int64{pod.SecurityContext.RunAsUser, pod.SecurityContext.RunAsGroup}; slices.ContainsFunc(ids, func(id *int64) bool { return id == nil || *id == 0 }) {
+				t.Errorf("user and group %v, want numbers other than 0", ids)
+			}
 			rolling := deployment.Spec.Strategy.RollingUpdate
 			if rolling.MaxUnavailable.String() != "0" || rolling.MaxSurge.String() != "1" {
 				t.Errorf("rolling update with maxUnavailable %s and maxSurge %s, want 0 and 1", rolling.MaxUnavailable, rolling.MaxSurge)
