@@ -129,7 +129,7 @@ func (v *View) ClientsIn(namespace string, sidecar *object.Object) Clients {
 }
 
 // Importers lists the clients that may know what is said in a Namespace, and exported so: those with a Sidecar that
-// imports from there, and those without one. Clients that are alike are in it once.
+// imports from there, and those without one. Clients that are alike are listed once.
 func (v *View) Importers(namespace string, exportTo []string) []Clients {
 	var list []Clients
 	add := func(client string, sidecar *object.Object) {

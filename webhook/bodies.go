@@ -14,8 +14,8 @@ const (
 	// DefaultBytesInFlight is how much of bodies is held at once where the options do not say.
 	DefaultBytesInFlight = 16 << 20
 	// maxReview is the largest body that is judged. An API server takes requests of 3 MiB and stores objects of half of
-	// that (MaxRequestBodyBytes in k8s.io/apiserver's pkg/server/config.go, etcd's --max-request-bytes). In a review both
-	// the new and the old object are, in a JSON that may take six bytes for one.
+	// that (MaxRequestBodyBytes in k8s.io/apiserver's pkg/server/config.go, etcd's --max-request-bytes). A review
+	// has both the new and the old object, in a JSON that may take six bytes for one.
 	maxReview = 32 << 20
 	// firstBytes of a body are waited for before all of it is reserved: who sends nothing takes little from others.
 	firstBytes = 64 << 10

@@ -100,7 +100,7 @@ func (p *paths) reference(at Path, config *anypb.Any) {
 	}
 }
 
-// names returns the known clusters that are as a whole string in an encoded message. A search in the encoding
+// names returns the known clusters that occur as a whole string in an encoded message. A search in the encoding
 // finds them at any depth, and in extensions whose type is not linked in here.
 func (p *paths) names(encoded []byte) []string {
 	if names, ok := p.byReference[string(encoded)]; ok {

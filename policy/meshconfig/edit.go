@@ -84,7 +84,7 @@ func (m *meshText) mine(r meshRecord) map[int][]bool {
 	return mine
 }
 
-// leaveTheirs forgets the hosts that are no more often than a user had them before us: ours are gone.
+// leaveTheirs forgets the hosts that are listed no more often than a user had them before us: ours are gone.
 func leaveTheirs(best map[policy.ClusterLocalEntry]setting, candidates []setting, theirs []string) {
 	if len(theirs) == 0 {
 		return

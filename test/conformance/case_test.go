@@ -40,7 +40,7 @@ type row struct {
 	Labels map[string]string `json:"labels"`
 	// Network is that of the client.
 	Network string `json:"network"`
-	// Claims is the cluster that the client says it is in once the objects are: the first, where it is, unless set.
+	// Claims is the cluster that the client says it is in once the objects exist: the first, where it is, unless set.
 	Claims string `json:"claims"`
 	// Probes are connections that are followed beside those that verify asks for.
 	Probes []probe `json:"probes"`
@@ -52,7 +52,7 @@ type row struct {
 	Unmended []string `json:"unmended"`
 	// Spared are the holds under which the row leaks but not this variant of it. The guard may refuse it.
 	Spared []string `json:"spared"`
-	// Before are the objects that are already, with which the host is held.
+	// Before are the objects that exist already, with which the host is held.
 	Before []manifest `json:"before"`
 	// Leak are the objects that let the traffic out.
 	Leak []manifest `json:"leak"`

@@ -95,8 +95,8 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	return s
 }
 
-// are makes what stands in every scene, or makes it what it was. A Namespace of the objects given is theirs to put back:
-// without its labels it may not stand for a moment.
+// stand makes what is in every scene, or makes it what it was. A Namespace of the objects given is theirs to put back:
+// without its labels it may not exist for a moment.
 func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 	t.Helper()
 	for _, c := range s.Clusters {
@@ -178,7 +178,7 @@ func (s *scene) keeps(t *testing.T, step, host string, stored []*unstructured.Un
 // claim has the client say that it is in the cluster that the case claims.
 func (s *scene) claim() { s.proxy.Cluster = cmp.Or(s.Claims, s.proxy.Cluster) }
 
-// leaked is the host that is asked for once the objects that leak are.
+// leaked is the host that is asked for once the objects that leak exist.
 func (s *scene) leaked() string { return cmp.Or(s.text(s.Alias), s.host()) }
 
 func indent(value any) string {

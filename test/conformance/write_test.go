@@ -212,7 +212,7 @@ func patch(ctx context.Context, resource dynamic.ResourceInterface, o *unstructu
 // headless is the address of a Service that has none, which no update changes.
 const headless = "None"
 
-// undo removes what a change stored, the last first, and puts back what was before.
+// undo removes what a change stored, the last first, and puts back what was there before.
 func (s *scene) undo(t *testing.T, done change) {
 	t.Helper()
 	stood, before := map[string]bool{"Pod " + s.namespace + "/reviews": true}, s.expand(t, s.Before)

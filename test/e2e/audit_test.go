@@ -15,7 +15,7 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-// auditScene is a ServiceEntry that is before the Service that it claims is fenced, and a harmless one.
+// auditScene is a ServiceEntry that exists before the Service that it claims is fenced, and a harmless one.
 const auditScene = `
 apiVersion: v1
 kind: Service
@@ -39,7 +39,7 @@ spec:
   ports: [{number: 9080, name: http, protocol: HTTP}]
 `
 
-// A leak that was before its Service was fenced is a warning of that change, an Event and a metric within seconds,
+// A leak that existed before its Service was fenced is a warning of that change, an Event and a metric within seconds,
 // and a row of meshfence audit and explain; and nothing of it is left when it is gone.
 func TestAudit(t *testing.T) {
 	s := shared(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// backfilled is how many Services, DestinationRules and VirtualServices are before meshfence does: 201 objects.
+// backfilled is how many Services, DestinationRules and VirtualServices exist before meshfence does: 201 objects.
 const backfilled = 67
 
 // makeOld creates Services in a namespace, each with a DestinationRule and a VirtualService, while no replica runs.
@@ -310,7 +310,7 @@ metadata: {name: refuse}
 spec: {policyName: refuse, validationActions: [Deny]}
 `
 
-// refuseLabelled has the API server refuse writes to objects with the label refuse, of which one is.
+// refuseLabelled has the API server refuse writes to objects with the label refuse; there is one.
 func (b *leaderBed) refuseLabelled(t *testing.T, labelled client.Object) {
 	t.Helper()
 	if err := b.Cluster.Apply(t.Context(), refusal); err != nil {

@@ -65,12 +65,12 @@ func startCompanions(t *testing.T, config, service string, o controller.Options)
 	return c
 }
 
-// both returns nil where both companions are.
+// both returns nil where both companions exist.
 func (c *companions) both(ctx context.Context) error {
 	return errors.Join(c.read(ctx, c.rule), c.read(ctx, c.route))
 }
 
-// none returns nil where neither is.
+// none returns nil where neither exists.
 func (c *companions) none(ctx context.Context) error {
 	return errors.Join(c.gone(ctx, c.rule), c.gone(ctx, c.route))
 }
@@ -408,7 +408,7 @@ func TestCompanionNameIsTaken(t *testing.T) {
 	})
 }
 
-// TestCompanionRouteWaits has a rule without the reserved subset, which was before meshfence and which another policy
+// TestCompanionRouteWaits has a rule without the reserved subset, which was there before meshfence and which another policy
 // keeps as it is: a route to the subset would end every call with 503.
 func TestCompanionRouteWaits(t *testing.T) {
 	b := newLeaderBed(t, subsetConfig)

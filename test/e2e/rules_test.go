@@ -180,7 +180,7 @@ func (a *api) resource(object *unstructured.Unstructured) (dynamic.ResourceInter
 }
 
 // write creates or replaces an object, and returns what is stored. A status takes a request of its own, which in a dry
-// run is the only one where there was none before: the object is then, and but its status comes.
+// run is the only one where there was none before: the object is there then, and but its status comes.
 func (a *api) write(ctx context.Context, d cases.Document, dryRun ...string) (*unstructured.Unstructured, error) {
 	a.warnings.texts = nil
 	object := &unstructured.Unstructured{}

@@ -13,9 +13,9 @@ import (
 type Coverage struct {
 	// fields are the paths of fields by kind.
 	fields map[string]map[string]int
-	// together are pairs of kinds that was in one world.
+	// together are pairs of kinds that were in one world.
 	together map[[2]string]int
-	// pairs are pairs of fields that was in one object, by kind.
+	// pairs are pairs of fields that were in one object, by kind.
 	pairs map[string]map[[2]string]int
 }
 

@@ -195,7 +195,7 @@ func (e *Evaluator) leaksOf(w World) ([]Leak, Decided, error) {
 	return d.Serious(w, leaks), d, nil
 }
 
-// Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what was when a fence
+// Serious leaves out what a warning is enough for: what is not of the protocol of a port, and what was there when a fence
 // came. Nor is it serious where nothing but a record is asked for.
 func (d Decided) Serious(w World, leaks []Leak) []Leak {
 	warned, told := d.Warned(), d.told(w)

@@ -50,7 +50,7 @@ func messageOf(kind string) proto.Message {
 	return nil
 }
 
-// istioKinds are the kinds of Istio's that are made up; one that exists here more often is made more often.
+// istioKinds are the kinds of Istio's that are made up; one that is listed more often is made more often.
 func istioKinds() []string {
 	return []string{
 		object.KindSidecar, object.KindSidecar, object.KindSidecar,
@@ -115,7 +115,7 @@ func (g *generator) object(kind string, spec proto.Message) (Object, bool) {
 }
 
 // agree has a tls route ask for names that are among the hosts of its VirtualService, as Istio demands. The name of a
-// cluster may be there for gateways alone.
+// cluster may be named for gateways alone.
 func (g *generator) agree(spec Object) {
 	routes, _ := spec["tls"].([]any)
 	hosts, _ := spec["hosts"].([]any)
@@ -283,7 +283,7 @@ func (g *generator) mutate(m protoreflect.Message) {
 		return
 	}
 	f := fields.Get(g.IntN(fields.Len()))
-	for range 8 { // what is and what counts is changed more often
+	for range 8 { // what exists and what counts is changed more often
 		if at.Has(f) || chance(g.Rand, weight(f, 0)) {
 			break
 		}

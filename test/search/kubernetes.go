@@ -9,7 +9,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// kubernetesKinds are the kinds of Kubernetes that are made up; one that exists here more often is made more often.
+// kubernetesKinds are the kinds of Kubernetes that are made up; one that is listed more often is made more often.
 func kubernetesKinds() []string {
 	return []string{
 		object.KindService, object.KindService, object.KindService, object.KindService, object.KindService,

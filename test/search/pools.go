@@ -101,7 +101,7 @@ func (p *pools) spelling() string {
 	return name
 }
 
-// host returns a name that is where hosts are.
+// host returns a name for a field of hosts.
 func (p *pools) host() string {
 	switch x := p.r.Float64(); {
 	case x < 0.45:
@@ -133,7 +133,7 @@ func (p *pools) routed() string {
 	return p.host()
 }
 
-// destination returns a name that is where traffic is sent to: mostly of something that exists.
+// destination returns a name for a field that traffic is sent to: mostly of something that exists.
 func (p *pools) destination() string {
 	if chance(p.r, 0.2) {
 		return p.host()

@@ -7,7 +7,7 @@ import (
 	"github.com/meshfence/meshfence/test/search"
 )
 
-// What is when a fence comes is warned of, and that is enough.
+// What exists when a fence comes is warned of, and that is enough.
 func TestSeriousLeavesOutWhatStood(t *testing.T) {
 	base := search.Base{
 		Holds: policy.HoldsOf(policy.MeshConfig), Namespaces: []string{"shop", "web"},

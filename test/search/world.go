@@ -54,7 +54,7 @@ func (s Service) FQDN() string { return s.Name + "." + s.Namespace + ".svc." + d
 
 // Step is one request of a user.
 type Step struct {
-	// Object is what is written: it is created, or takes the place of what is by its name.
+	// Object is what is written: it is created, or takes the place of what has its name.
 	Object Object `json:"object"`
 	// Status reports whether the request is for the subresource, which changes the status alone.
 	Status bool `json:"status,omitempty"`

@@ -22,7 +22,7 @@ type Places struct {
 }
 
 // ServePlaces starts to answer at addresses of the test bed: those of Pods, and where MeshOptions.Envoy is set those of
-// Services, for which no kube-proxy is.
+// Services, for which there is no kube-proxy.
 func ServePlaces(ctx context.Context, addresses ...netip.AddrPort) (*Places, error) {
 	p := &Places{requests: make(chan net.Conn), done: make(chan struct{})}
 	protocols := &http.Protocols{}

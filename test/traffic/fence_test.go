@@ -190,7 +190,7 @@ spec:
 	}
 }
 
-// byService fences a Service that was before, with the objects around it.
+// byService fences a Service that existed before, with the objects around it.
 func byService(t *testing.T, w *world, o objects) {
 	s := w.newShop(t, "reviews")
 	fencedAndFreed(t, w, s, o)

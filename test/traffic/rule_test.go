@@ -20,7 +20,7 @@ func rulesDeleted() int {
 }
 
 // ruleDeleted deletes a user's DestinationRule of a strict host under load, again and again. The API server is
-// without a rule of the host until the companion is; istiod gathers changes for longer than that
+// without a rule of the host until the companion exists; istiod gathers changes for longer than that
 // (PILOT_DEBOUNCE_AFTER), so that no call leaves the cluster and none fails.
 func ruleDeleted(t *testing.T, w *world) {
 	for _, h := range []holds{{"locality"}, {"subset"}} {
@@ -55,7 +55,7 @@ func ruleDeleted(t *testing.T, w *world) {
 	}
 }
 
-// companion waits until the companion rule of reviews is, or is gone.
+// companion waits until the companion rule of reviews is there, or is gone.
 func (s *shop) companion(t *testing.T, c *testbed.Cluster, wanted bool) {
 	t.Helper()
 	err := testbed.Eventually(t.Context(), 10*time.Second, func(ctx context.Context) error {

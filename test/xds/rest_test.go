@@ -94,7 +94,7 @@ func testRest(t *testing.T, s *suite) {
 	const leaky, tight = restRoute + restHosts + "  http: [{directResponse: {status: 503}}]\n", restRoute + restHosts + restHTTP + restTLS + restTCP
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			// What is before gives another result, so that none is taken for that of the case.
+			// What was there before gives another result, so that none is taken for that of the case.
 			before, left := leaky, []int{portTCP, portTLS}
 			if len(test.leaks) > 0 {
 				before, left = tight, nil
