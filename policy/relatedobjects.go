@@ -59,8 +59,18 @@ func (i *inventory) count(f filed, by int) {
 	}
 }
 
-// SetObject adds or replaces an object of a kind that namesOf knows. The object must not be written to.
+// SetObject adds or replaces an object: a Namespace, a Service, or one of a kind that namesOf knows. The object must not be
+// written to.
 func (x *Index) SetObject(o *object.Object) {
+	switch host := (hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}); {
+	case o.Kind == object.KindNamespace:
+		x.SetNamespace(o.Metadata.Name, o.Metadata.Labels)
+		return
+	case o.Service != nil:
+		x.SetService(host, o.Metadata.Annotations)
+		x.SetServiceSpec(host, *o.Service)
+		return
+	}
 	f := filed{o, namesOf(o, x.Config())}
 	x.inventory.change(o.Key(), func(i *inventory) {
 		if i.objects == nil {
@@ -78,8 +88,17 @@ func (x *Index) SetObject(o *object.Object) {
 	})
 }
 
-// DeleteObject forgets an object.
-func (x *Index) DeleteObject(k object.Key) { x.inventory.change(k, func(*inventory) {}) }
+// DeleteObject forgets an object of such a kind.
+func (x *Index) DeleteObject(k object.Key) {
+	switch k.Kind {
+	case object.KindNamespace:
+		x.DeleteNamespace(k.Name)
+	case object.KindService:
+		x.DeleteService(hostname.Host{Namespace: k.Namespace, Name: k.Name})
+	default:
+		x.inventory.change(k, func(*inventory) {})
+	}
+}
 
 // change takes out what is under a key, lets put do its work, and tells the watchers.
 func (i *inventory) change(k object.Key, put func(*inventory)) {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/meshconfig"
 	"github.com/meshfence/meshfence/policy/object"
@@ -97,25 +96,19 @@ func indexOf(manifests []manifest, config *policy.Config) (*policy.Index, error)
 	}
 	index := policy.NewIndex(config)
 	for _, m := range manifests {
-		switch m.groupKind() {
-		case schema.GroupKind{Kind: object.KindNamespace}:
-			index.SetNamespace(m.Name, m.Labels)
-		case schema.GroupKind{Kind: object.KindService}:
-			index.SetService(hostname.Host{Namespace: m.Namespace, Name: m.Name}, m.Annotations)
-		}
 		if err := m.relate(index); err != nil {
 			return nil, err
 		}
 	}
-	if err := weighMeshConfig(manifests, index); err != nil {
+	if err := assumeMeshConfig(manifests, index); err != nil {
 		return nil, err
 	}
 	return index, nil
 }
 
-// weighMeshConfig completes the config of an index, which must hold the scope, with what the mesh ConfigMaps among
+// assumeMeshConfig completes the config of an index, which must hold the scope, with what the mesh ConfigMaps among
 // the manifests will say once admission has seen them. Of those that are not among them the best is assumed.
-func weighMeshConfig(manifests []manifest, index *policy.Index) error {
+func assumeMeshConfig(manifests []manifest, index *policy.Index) error {
 	config, view := index.Config(), index.View()
 	var faults []*policy.HoldFault
 	readings := []*policy.IngressReading{new(policy.DefaultIngressReading())}
@@ -137,23 +130,19 @@ func weighMeshConfig(manifests []manifest, index *policy.Index) error {
 	return nil
 }
 
-// relate tells an index what rules relate to other objects.
+// relate tells an index of what gives the scope, and of what rules relate to other objects.
 func (m manifest) relate(index *policy.Index) error {
 	gk := m.groupKind()
-	route, ok := admit.KindFor(gk.Group, gk.Kind)
-	if !ok || !route.Stored && route.Kind != object.KindService {
+	kind, ok := admit.KindFor(gk.Group, gk.Kind)
+	if !ok || !kind.Stored && kind.Kind != object.KindService && kind.Kind != object.KindNamespace {
 		return nil
 	}
-	object, err := object.Decode(route.Kind, m.json)
+	o, err := object.Decode(kind.Kind, m.json)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.place, err)
 	}
-	if object.Service != nil {
-		index.SetServiceSpec(hostname.Host{Namespace: m.Namespace, Name: m.Name}, *object.Service)
-		return nil
-	}
-	object.Metadata.Namespace = m.Namespace
-	index.SetObject(object)
+	o.Metadata.Namespace = m.Namespace
+	index.SetObject(o)
 	return nil
 }
 
@@ -285,8 +274,8 @@ func (j judged) summarize(out io.Writer, findings []located) {
 }
 
 func isTaken(gk schema.GroupKind) bool {
-	route, ok := admit.KindFor(gk.Group, gk.Kind)
-	return ok && (route.Mutate || route.Validate)
+	kind, ok := admit.KindFor(gk.Group, gk.Kind)
+	return ok && (kind.Mutate || kind.Validate)
 }
 
 func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {

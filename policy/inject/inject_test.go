@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/policy/suite"
@@ -119,15 +120,17 @@ func untouched(c suite.Case) bool {
 // unfenced returns the index of a case in which nothing is fenced.
 func unfenced(t *testing.T, c suite.Case) *policy.Index {
 	t.Helper()
-	var free []suite.Document
-	for _, d := range c.Scene {
-		d.Labels, d.Annotations = nil, nil
-		free = append(free, d)
-	}
-	c.Scene = free
 	index, err := c.Index()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, d := range c.Scene {
+		switch d.Kind {
+		case object.KindNamespace:
+			index.SetNamespace(d.Name, nil)
+		case object.KindService:
+			index.SetService(hostname.Host{Namespace: d.Namespace, Name: d.Name}, nil)
+		}
 	}
 	return index
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -110,14 +109,7 @@ func judgeLast(t *testing.T, last part, others []part) []leak.Finding {
 		index.SetNamespace(namespace, nil)
 	}
 	for _, p := range others {
-		o := fromYAML(t, p.kind, p.object)
-		if o.Service == nil {
-			index.SetObject(o)
-			continue
-		}
-		host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-		index.SetService(host, o.Metadata.Annotations)
-		index.SetServiceSpec(host, *o.Service)
+		index.SetObject(fromYAML(t, p.kind, p.object))
 	}
 	guard, w := leak.NewGuard(leak.Rules()), leak.Write{Object: fromYAML(t, last.kind, last.object)}
 	if w.Service != nil {

@@ -9,7 +9,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -106,21 +105,11 @@ func (d Document) Title() string {
 func Index(config *policy.Config, scene []Document) (*policy.Index, error) {
 	index := policy.NewIndex(config)
 	for _, d := range scene {
-		switch d.Kind {
-		case object.KindNamespace:
-			index.SetNamespace(d.Name, d.Labels)
-		case object.KindService:
-			index.SetService(hostname.Host{Namespace: d.Namespace, Name: d.Name}, d.Annotations)
-		}
-		object, err := object.Decode(object.KindIn(d.group(), d.Kind), d.JSON)
+		o, err := object.Decode(object.KindIn(d.group(), d.Kind), d.JSON)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Title(), err)
 		}
-		if object.Service != nil {
-			index.SetServiceSpec(hostname.Host{Namespace: d.Namespace, Name: d.Name}, *object.Service)
-		} else {
-			index.SetObject(object)
-		}
+		index.SetObject(o)
 	}
 	return index, nil
 }

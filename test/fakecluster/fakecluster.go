@@ -32,7 +32,6 @@ import (
 	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
-	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
@@ -338,37 +337,22 @@ func (c *Cluster) delete(ctx context.Context, store client.WithWatch, o client.O
 	return nil
 }
 
-// take takes an object into the index.
+// take takes an object of a kind that the index knows into it.
 func (c *Cluster) take(u *unstructured.Unstructured) {
-	host := hostname.Host{Namespace: u.GetNamespace(), Name: u.GetName()}
 	switch u.GetKind() {
-	case object.KindNamespace:
-		c.Index.SetNamespace(u.GetName(), u.GetLabels())
-	case object.KindService, object.KindDestinationRule, object.KindVirtualService:
+	case object.KindNamespace, object.KindService, object.KindDestinationRule, object.KindVirtualService:
 		raw, err := json.Marshal(u.Object)
 		if err != nil {
 			return
 		}
-		o, err := object.Decode(u.GetKind(), raw)
-		switch {
-		case err != nil:
-		case o.Service != nil:
-			c.Index.SetService(host, u.GetAnnotations())
-			c.Index.SetServiceSpec(host, *o.Service)
-		default:
+		if o, err := object.Decode(u.GetKind(), raw); err == nil {
 			c.Index.SetObject(o)
 		}
 	}
 }
 
 func (c *Cluster) forget(o client.Object) {
-	host := hostname.Host{Namespace: o.GetNamespace(), Name: o.GetName()}
-	switch kind := o.GetObjectKind().GroupVersionKind().Kind; kind {
-	case object.KindService:
-		c.Index.DeleteService(host)
-	default:
-		c.Index.DeleteObject(object.Key{Kind: kind, Namespace: host.Namespace, Name: host.Name})
-	}
+	c.Index.DeleteObject(object.Key{Kind: o.GetObjectKind().GroupVersionKind().Kind, Namespace: o.GetNamespace(), Name: o.GetName()})
 }
 
 // cached reads objects in the form of the cache.

@@ -176,13 +176,7 @@ func indexOf(t *testing.T, text string, samples []sample) *policy.Index {
 		if err != nil {
 			continue // TestNotInTheWay says what is wrong with it
 		}
-		if object.Service != nil {
-			host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
-			index.SetService(host, s.Annotations)
-			index.SetServiceSpec(host, *object.Service)
-		} else {
-			index.SetObject(object)
-		}
+		index.SetObject(object)
 	}
 	return index
 }

@@ -250,34 +250,19 @@ func (p *product) put(o Object) (changed bool, err error) {
 		made = old.made
 	}
 	p.stored[o.Key()] = stored{o, made}
-	switch kind := o.Kind(); kind {
-	case object.KindNamespace:
-		p.index.SetNamespace(o.Name(), o.strings("labels"))
-	case object.KindService:
-		decoded, err := object.Decode(kind, o.raw())
-		if err != nil {
-			return false, err
-		}
-		setService(p.index, decoded)
+	kind := o.Kind()
+	switch entry, _ := admit.KindFor(object.GroupOf(kind), kind); {
+	case kind == object.KindService:
 		delete(p.gone, hostname.Host{Namespace: o.Namespace(), Name: o.Name()})
-	default:
-		route, ok := admit.KindFor(object.GroupOf(kind), kind)
-		if !ok || !route.Stored {
-			return true, nil
-		}
-		decoded, err := object.Decode(kind, o.raw())
-		if err != nil {
-			return false, err
-		}
-		p.index.SetObject(decoded)
+	case kind != object.KindNamespace && !entry.Stored:
+		return true, nil
 	}
+	decoded, err := object.Decode(kind, o.raw())
+	if err != nil {
+		return false, err
+	}
+	p.index.SetObject(decoded)
 	return true, nil
-}
-
-func setService(index *policy.Index, o *object.Object) {
-	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
-	index.SetService(host, o.Metadata.Annotations)
-	index.SetServiceSpec(host, *o.Service)
 }
 
 func (p *product) remove(k object.Key) {
