@@ -126,12 +126,9 @@ func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() e
 	return cluster.Complete(ctx, a.Reader, view, pass)
 }
 
-// serviceAccount is the one of the manifests, in the install namespace.
-const serviceAccount = "meshfence"
-
 func (a *Admission) subject(req admission.Request) admit.Request {
 	s := admit.Request{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
-	s.Own = s.Writer == "system:serviceaccount:"+a.InstallNamespace+":"+serviceAccount
+	s.Own = s.Writer == admit.OwnUser(a.InstallNamespace)
 	switch req.Operation {
 	case admissionv1.Update:
 		s.Old = req.OldObject.Raw

@@ -284,6 +284,6 @@ func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, err
 	if !ok || kind.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already
 		return result{manifest: m, stored: m.json}, nil
 	}
-	created, err := admit.Create(admit.Request{Kind: kind.Kind, Namespace: m.Namespace, Raw: m.json}, guard, s.index, s.pods, now)
-	return result{m, created.Stored, created.Verdict}, err
+	admitted, err := admit.Admit(admit.Request{Kind: kind.Kind, Namespace: m.Namespace, Raw: m.json}, guard, s.index, s.pods, now)
+	return result{m, admitted.Stored, admitted.Verdict}, err
 }

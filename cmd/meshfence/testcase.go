@@ -42,38 +42,21 @@ func judgeCase(c suite.Case, guard *leak.Guard, rules []string, now time.Time) (
 	}
 	request := admit.Request{
 		Kind: kind.Kind, Namespace: m.Namespace, Raw: c.Object.JSON, Deleted: c.Deleted(), Writer: c.Writer,
-		Own: c.Writer == "system:serviceaccount:"+policy.InstallNamespace+":meshfence",
+		Own: c.Writer == admit.OwnUser(policy.InstallNamespace),
 	}
 	if c.Old != nil {
 		request.Old = c.Old.JSON
 	}
-	validate := func() (leak.Verdict, error) {
-		view := index.View()
-		verdict, err := admit.Validate(request, guard, view, now)
-		for err == nil && c.AnswerPods(view) {
-			verdict, err = admit.Validate(request, guard, view, now)
-		}
-		return verdict, err
-	}
-	before, err := validate()
+	before, err := admit.ValidateBeside(request, guard, index, c.Pods(), now)
 	if err != nil {
 		return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
 	}
-	if kind.Mutate && !c.Deleted() {
-		edits, err := admit.Mutate(request, index.View())
-		if err != nil {
-			return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
-		}
-		if result.stored, err = admit.Apply(c.Object.JSON, edits); err != nil {
-			return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
-		}
-		request.Raw = result.stored
-	}
-	after, err := validate()
+	admitted, err := admit.Admit(request, guard, index, c.Pods(), now)
 	if err != nil {
 		return caseResult{}, fmt.Errorf("%s: %w", m.place, err)
 	}
-	result.take(before, after)
+	result.stored = admitted.Stored
+	result.take(before, admitted.Verdict)
 	return result, nil
 }
 

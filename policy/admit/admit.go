@@ -31,6 +31,11 @@ type Request struct {
 	Own    bool
 }
 
+// OwnUser is the user as whom the ServiceAccount of the manifests acts that is in an install namespace: meshfence itself.
+func OwnUser(installNamespace string) string {
+	return "system:serviceaccount:" + installNamespace + ":meshfence"
+}
+
 // BadRequest is an error in what was asked: the object cannot be read, or admission does not take it.
 type BadRequest struct{ Err error }
 
@@ -93,38 +98,44 @@ func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (l
 	return s.judge(guard.Judge, view, now)
 }
 
-// Created is what admission makes of the creation of an object.
-type Created struct {
-	// Stored is the object in JSON as it is stored.
-	Stored []byte
-	leak.Verdict
-}
-
-// Create mutates and validates the creation of an object, beside what the index knows and these Pods. A kind that admission
-// does not take stays as it is. The error is a *BadRequest.
-func Create(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, now time.Time) (Created, error) {
-	created := Created{Stored: s.Raw}
-	kind, _ := KindFor(object.GroupOf(s.Kind), object.APIKind(s.Kind))
-	if kind.Mutate {
-		edits, err := Mutate(s, index.View())
-		if err != nil {
-			return Created{}, err
-		}
-		if created.Stored, err = Apply(s.Raw, edits); err != nil {
-			return Created{}, &BadRequest{err}
-		}
-	}
-	if !kind.Validate {
-		return created, nil
-	}
-	s.Raw = created.Stored
+// ValidateBeside does so beside what an index knows and these Pods, which are all that exist.
+func ValidateBeside(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, now time.Time) (leak.Verdict, error) {
 	view := index.View()
 	verdict, err := Validate(s, guard, view, now)
 	for err == nil && view.AnswerPods(pods) {
 		verdict, err = Validate(s, guard, view, now)
 	}
-	created.Verdict = verdict
-	return created, err
+	return verdict, err
+}
+
+// Admitted is what admission makes of a write.
+type Admitted struct {
+	// Stored is the object in JSON as it is stored.
+	Stored []byte
+	leak.Verdict
+}
+
+// Admit mutates and validates a write, beside what an index knows and these Pods. A kind that admission does not take stays
+// as it is. The error is a *BadRequest.
+func Admit(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, now time.Time) (Admitted, error) {
+	admitted := Admitted{Stored: s.Raw}
+	kind, _ := KindFor(object.GroupOf(s.Kind), object.APIKind(s.Kind))
+	if kind.Mutate && !s.Deleted {
+		edits, err := Mutate(s, index.View())
+		if err != nil {
+			return Admitted{}, err
+		}
+		if admitted.Stored, err = Apply(s.Raw, edits); err != nil {
+			return Admitted{}, &BadRequest{err}
+		}
+	}
+	if !kind.Validate {
+		return admitted, nil
+	}
+	s.Raw = admitted.Stored
+	var err error
+	admitted.Verdict, err = ValidateBeside(s, guard, index, pods, now)
+	return admitted, err
 }
 
 func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {

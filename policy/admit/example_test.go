@@ -30,12 +30,12 @@ holds: [meshConfig]
 	mirror := admit.Request{Kind: object.KindVirtualService, Namespace: "shop", Raw: []byte(`{
 		"metadata": {"name": "reviews", "namespace": "shop"},
 		"spec": {"hosts": ["reviews"], "http": [{"mirror": {"host": "elsewhere.example.com"}, "route": [{"destination": {"host": "reviews"}}]}]}}`)}
-	created, err := admit.Create(mirror, leak.NewGuard(leak.Rules()), index, nil, time.Now())
+	admitted, err := admit.Admit(mirror, leak.NewGuard(leak.Rules()), index, nil, time.Now())
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	for _, finding := range created.Denied {
+	for _, finding := range admitted.Denied {
 		fmt.Println(finding.Rule, finding.Path)
 	}
 	// Output: virtualservice-mirror spec.http[0].mirror.host

@@ -139,7 +139,7 @@ func (in world) finds(guard *leak.Guard, w leak.Write, rule string) bool {
 		if w.Kind == object.KindService {
 			found = append(found, guard.Existing(w, view)...)
 		}
-		if !in.AnswerPods(view) {
+		if !view.AnswerPods(in.Pods()) {
 			return slices.ContainsFunc(found, func(f leak.Finding) bool { return rule == "" || f.Rule == rule })
 		}
 	}

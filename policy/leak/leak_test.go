@@ -121,7 +121,7 @@ func judge(t *testing.T, guard *leak.Guard, index *policy.Index, c suite.Case, o
 	}
 	view := index.View()
 	findings := guard.Judge(w, view)
-	for c.AnswerPods(view) {
+	for view.AnswerPods(c.Pods()) {
 		findings = guard.Judge(w, view)
 	}
 	return findings

@@ -92,13 +92,13 @@ func (c Case) Index() (*policy.Index, error) {
 	return Index(config, known)
 }
 
-// AnswerPods answers what a view asks of Pods by those of the scene, and reports whether it asked.
-func (c Case) AnswerPods(view *policy.View) bool {
+// Pods returns those of the scene.
+func (c Case) Pods() policy.Pods {
 	pods := policy.Pods{}
 	for _, d := range c.Scene {
 		if d.Kind == object.KindPod {
 			pods[d.Namespace] = append(pods[d.Namespace], d.Labels)
 		}
 	}
-	return view.AnswerPods(pods)
+	return pods
 }
