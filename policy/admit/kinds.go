@@ -207,12 +207,18 @@ func quoted(list []string) string {
 	return strings.Join(texts, ", ")
 }
 
-// KindFor returns the entry of a kind; ok is false for a kind that has none.
-func KindFor(group, kind string) (entry Kind, ok bool) { return Kinds().Find(group, kind) }
+// kinds is the table as KindFor looks it up.
+//
+//nolint:gochecknoglobals // a table that nothing writes
+var kinds = Kinds()
+
+// KindFor returns the entry of a kind, whose slices must not be written to; ok is false for a kind that has none.
+func KindFor(group, kind string) (entry Kind, ok bool) { return kinds.Find(group, kind) }
 
 // Find returns the entry of a kind; ok is false for a kind that has none.
 func (t Table) Find(group, kind string) (entry Kind, ok bool) {
-	i := slices.IndexFunc(t, func(k Kind) bool { return k.Group == group && k.Kind == object.KindIn(group, kind) })
+	kind = object.KindIn(group, kind)
+	i := slices.IndexFunc(t, func(k Kind) bool { return k.Group == group && k.Kind == kind })
 	if i < 0 {
 		return Kind{}, false
 	}
