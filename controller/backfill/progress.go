@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -188,7 +189,7 @@ func (p *progress) counts() map[string]int {
 func (p *progress) pairs() []any {
 	var pairs []any
 	counts := p.counts()
-	for _, state := range slices.Sorted(slices.Values([]string{stateDone, statePending, stateSkipped, stateFailed})) {
+	for _, state := range slices.Sorted(maps.Keys(counts)) {
 		pairs = append(pairs, state, counts[state])
 	}
 	return pairs

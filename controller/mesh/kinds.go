@@ -30,7 +30,7 @@ func FindKinds(ctx context.Context, mapper meta.RESTMapper) (Kinds, error) {
 			name string
 			gvk  *schema.GroupVersionKind
 		}{{object.KindDestinationRule, &k.Rule}, {object.KindVirtualService, &k.Route}} {
-			mapping, err := mapper.RESTMapping(schema.GroupKind{Group: "networking.istio.io", Kind: kind.name})
+			mapping, err := mapper.RESTMapping(schema.GroupKind{Group: object.GroupOf(kind.name), Kind: kind.name})
 			if err != nil {
 				if !told {
 					logf.FromContext(ctx).Info("waiting for Istio's kinds", "kind", kind.name, "reason", err.Error())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The fields of cached objects. The last four are our own.
@@ -100,8 +101,8 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 			spec[field] = value
 		}
 	}
-	spec[destinationsField], spec[reservedField], spec[sectionsField] = routing(full, index.Config())
-	_, plan, err := Plan(full, index.View())
+	decoded, plan, err := Plan(full, index.View())
+	spec[destinationsField], spec[reservedField], spec[sectionsField] = routing(decoded, index.Config())
 	spec[differsField] = err == nil && len(plan.Edits) > 0
 	kept.Object["spec"] = spec
 	return kept
@@ -109,10 +110,9 @@ func slim(full *unstructured.Unstructured, index *policy.Index) *unstructured.Un
 
 // routing lists the hosts that a VirtualService sends traffic to, those whose reserved subset it names, or a
 // DestinationRule has, and the sections that hold routes of the VirtualService's own. What cannot be read, which Istio's
-// schema rules out, has none.
-func routing(full *unstructured.Unstructured, config *policy.Config) (destinations, reserved, sections []any) {
-	decoded, err := decode(full)
-	if err != nil {
+// schema rules out, is nil and has none.
+func routing(decoded *object.Object, config *policy.Config) (destinations, reserved, sections []any) {
+	if decoded == nil {
 		return nil, nil, nil
 	}
 	if decoded.DestinationRule != nil {
