@@ -36,7 +36,7 @@ type completion struct {
 	localities localities
 	meshes     meshes
 	// filled reports whether the index holds the whole cluster, and confirmed reports whether the mesh ConfigMaps have been
-	// weighed since it does.
+	// judged since it does.
 	filled    func() bool
 	confirmed bool
 	// told are the problems that were reported last, by hold.

@@ -22,7 +22,7 @@ const (
 	// meshBlind is how long a mesh ConfigMap may fail to be read, for another reason than a missing right, before
 	// what was seen of it last does not count any more.
 	meshBlind = time.Minute
-	// meshGather is how long changes of the scope are gathered before the mesh ConfigMaps are weighed, and
+	// meshGather is how long changes of the scope are gathered before the mesh ConfigMaps are judged, and
 	// meshRest how many times as long as that took, so that it costs little where there are very many Services.
 	meshGather = 200 * time.Millisecond
 	meshRest   = 20
@@ -34,9 +34,9 @@ type meshes struct {
 	source func(client.ObjectKey) toolscache.ListerWatcher
 	// changed holds a token when the scope or a ConfigMap has changed.
 	changed chan struct{}
-	// weighed are the ConfigMaps that fault speaks of.
-	weighed []client.ObjectKey
-	fault   *policy.HoldFault
+	// judged are the ConfigMaps that fault speaks of.
+	judged []client.ObjectKey
+	fault  *policy.HoldFault
 	// ingress is which Ingresses istiod reads; nil where that is not known.
 	ingress *policy.IngressReading
 }
@@ -65,10 +65,10 @@ func namedMeshMaps(config *policy.Config) []client.ObjectKey {
 // asked reports whether the API server has answered for every mesh ConfigMap of a config, be it that one cannot be read.
 func (m *meshes) asked(config *policy.Config) bool {
 	needed := meshMapsOf(config)
-	return len(needed) == 0 || slices.Equal(m.weighed, needed)
+	return len(needed) == 0 || slices.Equal(m.judged, needed)
 }
 
-// followMeshes watches the mesh ConfigMaps that the FenceConfig names, and weighs them, until the context ends.
+// followMeshes watches the mesh ConfigMaps that the FenceConfig names, and judges them, until the context ends.
 func (c *completion) followMeshes(ctx context.Context) {
 	f := &meshFollower{completion: c, watched: map[client.ObjectKey]*meshWatch{}}
 	defer f.running.Wait()
@@ -93,7 +93,7 @@ func (c *completion) followMeshes(ctx context.Context) {
 			c.remind()
 		}
 		start := time.Now()
-		changed, next := f.weigh(start)
+		changed, next := f.judge(start)
 		if again = nil; next > 0 {
 			again = time.After(next)
 		}
@@ -104,7 +104,7 @@ func (c *completion) followMeshes(ctx context.Context) {
 	}
 }
 
-// meshFollower is the one goroutine that weighs the mesh ConfigMaps.
+// meshFollower is the one goroutine that judges the mesh ConfigMaps.
 type meshFollower struct {
 	*completion
 
@@ -147,9 +147,9 @@ func (c *completion) current() *policy.Config {
 	return c.config
 }
 
-// weigh works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It reports
+// judge works out whether hold meshConfig is true, once all its ConfigMaps have been asked for. It reports
 // whether that is news, and when to look again without a change; 0 where that is not needed.
-func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) {
+func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) {
 	config := f.current()
 	filled := f.confirmed || f.filled()
 	if !filled {
@@ -190,7 +190,7 @@ func (f *meshFollower) weigh(now time.Time) (changed bool, again time.Duration) 
 	f.meshes.ingress = ingress
 	standing := f.index.Config()
 	if first := !f.meshes.asked(config); first || f.meshes.fault != standing.Fault(policy.MeshConfig) || !ingress.SameAs(standing.IngressReading()) {
-		f.meshes.weighed = keys
+		f.meshes.judged = keys
 		replaces := f.written != nil // nobody can have refused anything by the first one
 		return f.answered() && replaces, again
 	}

@@ -23,7 +23,7 @@ import (
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
 func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) error {
-	err := each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(o runtime.Object) error {
+	err := Each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(o runtime.Object) error {
 		if n, ok := o.(*corev1.Namespace); ok {
 			index.SetNamespace(n.Name, n.Labels)
 		}
@@ -32,7 +32,7 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 	if err != nil {
 		return err
 	}
-	return each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
+	return Each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
 		kept, err := strip(o)
 		if s, ok := kept.(*service); ok {
 			setService(index, s)
@@ -89,7 +89,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(object.APIKind(r.Kind) + "List"))
 			return l
 		}
-		err = each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
+		err = Each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
@@ -107,8 +107,8 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 	return nil
 }
 
-// each reads a list page by page and visits its items, those that a selector chooses where there is one.
-func each(ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, visit func(runtime.Object) error) error {
+// Each reads a list page by page and visits its items, those that a selector chooses where there is one.
+func Each(ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, visit func(runtime.Object) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		l := list()
 		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})

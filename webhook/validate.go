@@ -28,16 +28,16 @@ func (a *Admission) validate(ctx context.Context, req admission.Request) (answer
 		s = bound
 	}
 	now := a.Now()
-	weigh := func() (leak.Verdict, error) { return admit.Judge(s, a.guard, view, now) }
+	judged := func() (leak.Verdict, error) { return admit.Judge(s, a.guard, view, now) }
 	var verdict leak.Verdict
 	err := a.decide(ctx, view, func() (err error) {
-		verdict, err = weigh()
+		verdict, err = judged()
 		return err
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	if verdict, err = a.dryRun(ctx, req, verdict, view, weigh); err != nil {
+	if verdict, err = a.dryRun(ctx, req, verdict, view, judged); err != nil {
 		return answer{}, err
 	}
 	a.Metrics.found(verdict)

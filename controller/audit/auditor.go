@@ -13,13 +13,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
@@ -152,7 +151,7 @@ func (a *Auditor) Service(service *corev1.Service) (Result, error) {
 	return result, err
 }
 
-func (a *Auditor) weigh(o *object.Object, findings []leak.Finding, view *policy.View) Result {
+func (a *Auditor) result(o *object.Object, findings []leak.Finding, view *policy.View) Result {
 	s := Result{Key: o.Key(), UID: o.Metadata.UID}
 	if len(findings) > 0 {
 		s.Verdict = leak.Sort(findings, view, a.Now())
@@ -170,13 +169,8 @@ func (a *Auditor) judge(kind string, obj runtime.Object, add func(Result)) error
 		return err
 	}
 	view := a.Index.View()
-	add(a.weigh(decoded, a.Guard.Check(decoded, view), view))
+	add(a.result(decoded, a.Guard.Check(decoded, view), view))
 	return nil
-}
-
-// Fenced lists the fenced Services, by Namespace and name, without a count of their endpoints.
-func (a *Auditor) Fenced(ctx context.Context) ([]FencedService, error) {
-	return a.services(ctx, nil, func(Result) {})
 }
 
 // services lists the fenced Services, and judges all.
@@ -278,19 +272,11 @@ func (a *Auditor) endpoints(ctx context.Context, add func(Result)) (map[hostname
 
 // visit reads a list page by page and visits its items.
 func visit[T any](ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, f func(*T) error) error {
-	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		l := list()
-		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})
-	})
-	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
+	return cluster.Each(ctx, reader, list, selector, func(o runtime.Object) error {
 		item, ok := any(o).(*T)
 		if !ok {
 			return fmt.Errorf("an item is %T", o)
 		}
 		return f(item)
 	})
-	if err != nil {
-		return fmt.Errorf("list %T: %w", list(), err)
-	}
-	return nil
 }

@@ -40,7 +40,7 @@ func (a *Auditor) object(ctx context.Context, key object.Key, judge func(*object
 		}
 		findings = judge(o, view)
 	}
-	return a.weigh(o, findings, view), nil
+	return a.result(o, findings, view), nil
 }
 
 // pods answers which Pods there are, each question once.

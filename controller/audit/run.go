@@ -188,10 +188,8 @@ func (a *Audit) event(key object.Key, uid, reason, note string) {
 	if err != nil {
 		return // the kind has gone, and its objects with it
 	}
-	about := &corev1.ObjectReference{
-		APIVersion: mapping.GroupVersionKind.GroupVersion().String(), Kind: key.Kind,
-		Namespace: key.Namespace, Name: key.Name, UID: types.UID(uid),
-	}
+	about := &corev1.ObjectReference{Namespace: key.Namespace, Name: key.Name, UID: types.UID(uid)}
+	about.APIVersion, about.Kind = mapping.GroupVersionKind.ToAPIVersionAndKind()
 	a.Recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "Audit", "%.900s", note)
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/controller/metric"
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -149,7 +150,7 @@ func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.
 		labels = map[string]string{}
 	}
 	labels[inject.ManagedByLabel] = inject.ManagedBy
-	delete(labels, "istio.io/rev") // every revision must read it (row B14)
+	delete(labels, policy.RevisionLabel) // every revision must read it (row B14)
 	u.SetLabels(labels)
 	annotations := u.GetAnnotations()
 	if annotations == nil {

@@ -51,7 +51,7 @@ func companionNameReserved() Rule {
 // whatIsRead writes down what decides what an object does, and whether it is a companion.
 func whatIsRead(o *object.Object) string {
 	text, err := json.Marshal([]any{
-		o.DestinationRule, o.VirtualService, o.Metadata.Labels[inject.ManagedByLabel], o.Metadata.Labels[revisionLabel],
+		o.DestinationRule, o.VirtualService, o.Metadata.Labels[inject.ManagedByLabel], o.Metadata.Labels[policy.RevisionLabel],
 		o.Metadata.Annotations[policy.InjectedAnnotation],
 	})
 	if err != nil { // no value of a view is without a JSON form

@@ -89,7 +89,7 @@ func rulesBeside(o *object.Object, view *policy.View) []*object.Object {
 // To those in Istio's own Namespace it gives no rule that other Namespaces see (setDestinationRules and
 // destinationRule in pilot/pkg/model/push_context.go).
 func forOthers(o *object.Object, view *policy.View) bool {
-	_, revision := o.Metadata.Labels[revisionLabel]
+	_, revision := o.Metadata.Labels[policy.RevisionLabel]
 	if o.DestinationRule.WorkloadSelector != nil || revision {
 		return false
 	}

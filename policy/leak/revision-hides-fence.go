@@ -6,9 +6,6 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// revisionLabel names the istiod revision that reads an object; where it is absent every istiod does.
-const revisionLabel = "istio.io/rev"
-
 // revisionHidesFence refuses the label istio.io/rev on what takes the place of the companion of a strict Service: an istiod
 // of another revision would have neither [B14].
 func revisionHidesFence() Rule {
@@ -23,7 +20,7 @@ func revisionHidesFence() Rule {
 		Severity:  Deny,
 		Otherwise: "the host's clients are sent to every cluster",
 		check: func(o Write, view *policy.View) []breach {
-			revision, labelled := o.Metadata.Labels[revisionLabel]
+			revision, labelled := o.Metadata.Labels[policy.RevisionLabel]
 			if !labelled || o.Own {
 				return nil
 			}
@@ -32,7 +29,7 @@ func revisionHidesFence() Rule {
 				return nil
 			}
 			return []breach{{
-				path:  []string{"metadata", "labels", revisionLabel},
+				path:  []string{"metadata", "labels", policy.RevisionLabel},
 				value: revision,
 				host:  host,
 				must:  "not be set, so that every istiod reads the object",

@@ -122,11 +122,6 @@ func (c *Cluster) addServices() error {
 	return addHosts(fmt.Sprintf("lo:%d", 100+c.number), netip.PrefixFrom(first, 16))
 }
 
-// Dir returns a folder for logs and files that vanishes with the test bed.
-func (c *Cluster) Dir() string {
-	return c.dir
-}
-
 // Config returns a client configuration for the cluster administrator, without client-side rate limits.
 func (c *Cluster) Config() *rest.Config {
 	return &rest.Config{
