@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -12,13 +11,8 @@ import (
 
 // commands makes the page of the commands and their flags, from what the program itself says of them.
 func commands() (pages, error) {
-	folder, err := os.MkdirTemp("", "meshfence")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(folder)
-	program := filepath.Join(folder, "meshfence")
-	if out, err := exec.Command("go", "build", "-tags", "kustomize_disable_go_plugin_support,grpcnotrace", "-o", program, "./cmd/meshfence").CombinedOutput(); err != nil {
+	program := filepath.Join("bin", "meshfence")
+	if out, err := exec.Command("make", "-s", "build").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the program: %w: %s", err, out)
 	}
 	root, err := help(program)

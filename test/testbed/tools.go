@@ -61,7 +61,7 @@ func buildMeshfence(root string) (string, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	cmd := exec.Command("go", "build", "-tags=kustomize_disable_go_plugin_support,grpcnotrace", "-o", path, "./cmd/meshfence") // as the Dockerfile does
+	cmd := exec.Command("make", "-s", "build")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build meshfence: %w\n%s", err, out)
