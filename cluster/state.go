@@ -41,7 +41,7 @@ type State struct {
 	registrations []toolscache.ResourceEventHandlerRegistration
 
 	mu   sync.Mutex
-	seen map[string]string // the data of the last FenceConfig that was looked at, good or bad; nil for none
+	seen *corev1.ConfigMap // the last FenceConfig that was looked at, good or bad; nil for none
 }
 
 // CacheOptions says what a manager's cache must hold for the state: stripped Services and metadata of Namespaces,
@@ -247,12 +247,10 @@ func (s *State) reload(object *corev1.ConfigMap) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seen != nil && policy.SameConfig(s.seen, object.Data) {
+	if s.seen != nil && policy.SameConfig(s.seen.Data, object.Data) {
 		return
 	}
-	if s.seen = object.Data; s.seen == nil {
-		s.seen = map[string]string{}
-	}
+	s.seen = object
 	config, err := policy.ParseConfigMap(s.source, object.Data)
 	if err != nil {
 		s.completion.outdated()

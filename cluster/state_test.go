@@ -261,8 +261,14 @@ func TestStateReloads(t *testing.T) {
 			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 1}, ""},
 			{"none", func() { configs.Delete(object(bad)) }, "prefer", 0, map[string]float64{"success": 2, "invalid": 1, "deleted": 1},
 				"Warning FenceConfigDeleted the FenceConfig was deleted; the last good one stays in force, also when meshfence starts again"},
-			{"a good one again", func() { configs.Add(object(fenced)) }, "strict", 1,
-				map[string]float64{"success": 3, "invalid": 1, "deleted": 1}, ""},
+			{"one without the key", func() {
+				empty := object("")
+				empty.Data = nil
+				configs.Add(empty)
+			}, "prefer", 0, map[string]float64{"success": 2, "invalid": 2, "deleted": 1},
+				"Warning InvalidFenceConfig ConfigMap meshfence-system/meshfence: must have the key config.yaml"},
+			{"a good one again", func() { configs.Modify(object(fenced)) }, "strict", 1,
+				map[string]float64{"success": 3, "invalid": 2, "deleted": 1}, ""},
 		}
 		for _, step := range steps {
 			step.change()
