@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,20 +29,10 @@ const (
 		"spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}}"
 )
 
-// run runs a part of the controller until the test ends.
+// run runs a part of the controller until the test ends, and returns when it rests.
 func run(t *testing.T, part func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := part(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
+	fakecluster.Run(t, part)
 	synctest.Wait()
 }
 

@@ -1,11 +1,9 @@
 package backfill_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,17 +66,7 @@ func (b *bed) run(t *testing.T) {
 	if b.routes, err = informers.FakeInformerFor(t.Context(), mesh.ObjectOf(fakecluster.Kinds().Route)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := filler.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
+	fakecluster.Run(t, filler.Run)
 }
 
 // slim returns an object as the informers have it.

@@ -133,17 +133,7 @@ func start(t *testing.T, before func(*bed), objects ...string) *bed {
 			return nil
 		},
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := keeper.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
+	fakecluster.Run(t, keeper.Run)
 	return b
 }
 

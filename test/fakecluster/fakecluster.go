@@ -101,6 +101,22 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 	return c
 }
 
+// Run runs a part of the controller until the test ends.
+func Run(t testing.TB, part func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := part(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+}
+
 // Config parses a FenceConfig of which everything but apiVersion and kind is given.
 func Config(t testing.TB, text string) *policy.Config {
 	t.Helper()
