@@ -63,7 +63,8 @@ conformance: ## Hold the catalogue of leaks against istiod, under every hold, an
 	$(TEST) -v -count=1 ./test/conformance -full
 
 .PHONY: demo
-demo: ## Show on two clusters what meshfence is for
+demo: build ## Show what meshfence is for: on manifests, then on two clusters
+	test/demo/offline.sh $(CURDIR)/bin/meshfence
 	go run ./test/demo
 
 .PHONY: bench
