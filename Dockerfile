@@ -1,7 +1,7 @@
 # What `make image` builds without an engine, for those who have one: the same flags, user and labels, which a test holds
 # equal. The base is pinned by version: pin the digest, too, where what you build on must not change.
 # The compiler runs on the builder's own platform and builds for the target's, so that no platform is emulated.
-FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.8 AS build
+FROM --platform=$BUILDPLATFORM docker.io/library/golang:1.26.10 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download

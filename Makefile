@@ -118,7 +118,7 @@ verify: ## Run every check that is not a test: hack/verify-*.sh
 .PHONY: tools
 tools: ## Build the programs that tests and checks run, into the cache
 	hack/build-tools.sh
-	hack/build-tools.sh golangci-lint shfmt
+	hack/build-tools.sh golangci-lint shfmt govulncheck image
 
 .PHONY: clean
 clean: ## Remove what was built here
