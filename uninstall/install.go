@@ -116,7 +116,7 @@ func (u *Uninstaller) pods(ctx context.Context, deployment *appsv1.Deployment) (
 }
 
 // podsEvery is how often it is asked for the Pods.
-const podsEvery = time.Second
+const podsEvery = 200 * time.Millisecond
 
 // stop has nobody called and nobody write any more.
 func (u *Uninstaller) stop(ctx context.Context, install Install) error {

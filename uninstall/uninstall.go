@@ -13,6 +13,7 @@ import (
 	"io"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/change"
@@ -57,30 +58,30 @@ func (u *Uninstaller) Plan(ctx context.Context) (Plan, error) {
 	return plan, err
 }
 
-// Apply does it, and returns what is left. The error is that it could not go on; a repeated call does.
-func (u *Uninstaller) Apply(ctx context.Context) (Plan, error) {
+// Apply does it, as far as it can be done. The error is that it could not go on; a repeated call does.
+func (u *Uninstaller) Apply(ctx context.Context) error {
 	install, err := u.installed(ctx)
 	if err != nil {
-		return Plan{}, err
+		return err
 	}
 	if err := u.stop(ctx, install); err != nil {
-		return Plan{}, err
+		return err
 	}
 	for range rounds {
 		plan, err := u.observe(ctx)
 		if err != nil || len(plan.Changes) == 0 {
-			return plan, err
+			return err
 		}
-		if err := u.change(ctx, plan); err != nil {
-			return plan, err
+		if again, err := u.change(ctx, plan); err != nil || !again {
+			return err
 		}
 	}
-	return u.observe(ctx)
+	return nil
 }
 
-// change makes the changes of a plan in their order. One that the API server refuses is told of and left to the next round,
-// and so is what must not come before it.
-func (u *Uninstaller) change(ctx context.Context, plan Plan) error {
+// change makes the changes of a plan in their order, and reports whether another look may find more to do. What the API
+// server refuses is told of and left to that, and so is what must not come before it.
+func (u *Uninstaller) change(ctx context.Context, plan Plan) (again bool, err error) {
 	var leading []string
 	settled := false
 	for _, c := range plan.Changes {
@@ -92,18 +93,20 @@ func (u *Uninstaller) change(ctx context.Context, plan Plan) error {
 			change.Sleep(ctx, u.Settle)
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("cut short, run it again: %w", ctx.Err())
+			return again, fmt.Errorf("cut short, run it again: %w", ctx.Err())
 		}
 		err := u.write(ctx, c)
 		switch {
 		case err == nil:
+			again = true
 			fmt.Fprintln(u.Out, c)
 		case lost(err):
-			return fmt.Errorf("%s: %w", c, err)
+			return again, fmt.Errorf("%s: %w", c, err)
 		default:
 			fmt.Fprintf(u.Out, "%s: refused: %v\n", c, err)
+			again = again || apierrors.IsConflict(err)
 			leading = append(leading, c.leads...)
 		}
 	}
-	return nil
+	return again, nil
 }

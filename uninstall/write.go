@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,14 +63,13 @@ func jsonPatch(c Change) ([]byte, error) {
 // disown leaves an object to its owners: a list counts as one field, so that who changes an item of it takes all of it
 // from the tool that applied it, which would then meet a conflict.
 func (u *Uninstaller) disown(ctx context.Context, written client.Object, before []metav1.ManagedFieldsEntry) error {
-	left := meshconfigs.Disowned(written.GetManagedFields(), fieldOwner)
-	if left == nil {
+	ours := func(e metav1.ManagedFieldsEntry) bool { return e.Manager == fieldOwner }
+	if !slices.ContainsFunc(written.GetManagedFields(), ours) {
 		return nil
 	}
+	left := before
 	if owners := meshconfigs.Disowned(before, fieldOwner); owners != nil {
 		left = owners
-	} else if len(before) > 0 {
-		left = before
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": written.GetResourceVersion(), "managedFields": left}})
 	if err != nil {

@@ -42,7 +42,9 @@ Exit code 0: nothing of meshfence is left in the objects of users; 1: something 
 				return err
 			}
 			if yes {
-				return applyUninstall(command.Context(), command.OutOrStdout(), u)
+				if err := u.Apply(command.Context()); err != nil {
+					return err
+				}
 			}
 			plan, err := u.Plan(command.Context())
 			if err != nil {
@@ -86,20 +88,7 @@ func (f *clusterFlags) uninstaller(ctx context.Context, out io.Writer, wait time
 	}), nil
 }
 
-func applyUninstall(ctx context.Context, out io.Writer, u *uninstall.Uninstaller) error {
-	before, err := u.Plan(ctx)
-	if err != nil {
-		return err
-	}
-	left, err := u.Apply(ctx)
-	if err != nil {
-		return err
-	}
-	left.Install = uninstall.Install{Deployment: before.Install.Deployment}
-	return writeUninstall(out, left)
-}
-
-// writeUninstall writes a plan, or what is left of one.
+// writeUninstall writes a plan, which after all is done is what is left.
 func writeUninstall(out io.Writer, plan uninstall.Plan) error {
 	section := func(title string, lines []string) {
 		if len(lines) == 0 {
