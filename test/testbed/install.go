@@ -273,7 +273,7 @@ func (m *Meshfence) Logs(lines int) string {
 
 // LogLines returns the log of a replica, since it was started first.
 func (m *Meshfence) LogLines(i int) ([]string, error) {
-	content, err := os.ReadFile(m.replicas[i].process.log)
+	content, err := os.ReadFile(m.replicas[i].process.Load().log)
 	return strings.Split(strings.TrimRight(string(content), "\n"), "\n"), err
 }
 
