@@ -225,6 +225,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	return mgr, controller.Setup(mgr, controller.Options{
 		Index:        index,
 		Rules:        rules,
+		HasObjects:   state.HasObjects,
 		Synced:       func() bool { return state.Synced() && (tenant.Known() || f.certificates == mounted) },
 		Registerer:   metrics.Registry,
 		BackfillRate: f.backfillRate,

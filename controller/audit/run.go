@@ -70,7 +70,12 @@ func New(o Options) *Audit {
 // Run audits until the context ends.
 func (a *Audit) Run(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("audit")
-	defer a.Index.WatchObjects(a.inbox.PutObject)()
+	defer a.Index.WatchObjects(func(old, now *object.Object) {
+		if now == nil {
+			now = old
+		}
+		a.inbox.PutObject(now.Key())
+	})()
 	defer a.Index.Subscribe(a.inbox.Put)()
 	a.inbox.Put(policy.Change{})
 	for next := time.Now().Add(a.Resync); ; {

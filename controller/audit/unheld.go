@@ -47,7 +47,7 @@ func NewUnheld(index *policy.Index, recorder events.EventRecorder, metrics *metr
 
 // Run looks at every strict Service when something has changed, until the context ends.
 func (u *Unheld) Run(ctx context.Context) error {
-	defer u.index.WatchObjects(func(object.Key) { u.changed.Set() })()
+	defer u.index.WatchObjects(func(_, _ *object.Object) { u.changed.Set() })()
 	defer u.index.Subscribe(func(policy.Change) { u.changed.Set() })()
 	u.changed.Set()
 	again := time.Duration(0)

@@ -315,3 +315,13 @@ func (e empty) Get(ctx context.Context, key client.ObjectKey, o client.Object, o
 	}
 	return apierrors.NewNotFound(corev1.Resource("any"), key.Name)
 }
+
+// TestReadsNothing: a Service that asks for nothing is not read.
+func TestReadsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, subsetConfig, unfenced)
+	b.reconciler.Live = &fakecluster.Reader{} // reads no further than to a panic
+	if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil {
+		t.Errorf("writes %v, Events %v, error %v; want none", writes, events, err)
+	}
+}

@@ -257,7 +257,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Synced, l.index = state.Synced, o.Index
+	o.Synced, o.HasObjects, l.index = state.Synced, state.HasObjects, o.Index
 	if err := controller.Setup(mgr, o); err != nil {
 		t.Fatal(err)
 	}
