@@ -320,8 +320,9 @@ func (e empty) Get(ctx context.Context, key client.ObjectKey, o client.Object, o
 func TestReadsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, subsetConfig, unfenced)
-	b.reconciler.Live = &fakecluster.Reader{} // reads no further than to a panic
-	if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil {
-		t.Errorf("writes %v, Events %v, error %v; want none", writes, events, err)
+	live := &fakecluster.Reader{Reader: b.Client}
+	b.reconciler.Live = live
+	if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil || live.Reads() != 0 {
+		t.Errorf("writes %v, Events %v, %d reads, error %v; want none", writes, events, live.Reads(), err)
 	}
 }

@@ -62,6 +62,7 @@ type Keeper struct {
 	// told and contradicted are what was last reported of each, so that nothing is reported twice.
 	told, contradicted map[client.ObjectKey]string
 	contests           map[client.ObjectKey]*contest.Record
+	looked             looks
 }
 
 // New returns a keeper for one term of leadership.
@@ -73,6 +74,7 @@ func New(o Options) *Keeper {
 		told:         map[client.ObjectKey]string{},
 		contradicted: map[client.ObjectKey]string{},
 		contests:     map[client.ObjectKey]*contest.Record{},
+		looked:       looks{last: map[client.ObjectKey]look{}},
 	}
 }
 
@@ -112,7 +114,7 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 			continue
 		}
 		watching, cancel := context.WithCancel(ctx)
-		if err := k.Watch(watching, &k.watches, key, k.changed.Set); err != nil {
+		if err := k.Watch(watching, &k.watches, key, func() { k.looked.forget(key); k.changed.Set() }); err != nil {
 			cancel()
 			return fmt.Errorf("watch mesh ConfigMap %s: %w", key, err)
 		}
@@ -120,7 +122,15 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 	}
 	var errs []error
 	for _, key := range slices.SortedFunc(maps.Keys(k.kept), compareKeys) {
+		look := k.look(wanted[key])
+		if k.looked.same(key, look, k.Resync) {
+			continue
+		}
+		k.looked.put(key, look) // before it is read, so that a change meanwhile counts
 		err := k.sync(ctx, key, wanted[key])
+		if err != nil {
+			k.looked.forget(key)
+		}
 		k.report(ctx, key, err)
 		errs = append(errs, err)
 		if _, named := wanted[key]; !named && err == nil {
@@ -134,6 +144,15 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 
 func compareKeys(a, b client.ObjectKey) int {
 	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
+}
+
+// look returns by what a ConfigMap is to be judged now.
+func (k *Keeper) look(hold bool) look {
+	l := look{config: k.Index.Config(), at: time.Now()}
+	if hold {
+		l.entries = k.Index.ClusterLocal()
+	}
+	return l
 }
 
 // sync writes one ConfigMap if it differs from what the scope wants; without hold nothing of ours stays.
