@@ -45,9 +45,9 @@ type entry struct {
 	unchanged int
 }
 
-// unchangedTold is how often in a row an object may come back from admission as it was before that is told: replicas that
+// unchangedReported is how often in a row an object may come back from admission as it was before that is told: replicas that
 // start, or that have not seen a change yet, leave one as it is for a moment.
-const unchangedTold = 3
+const unchangedReported = 3
 
 // progress holds the objects that are not in line, for metrics, Events and the order of writes. It is safe for use by
 // many at once.
@@ -108,7 +108,7 @@ func (p *progress) set(d *difference, r result) []news {
 	}
 	p.entries[d.Key] = e
 	var all []news
-	if e.unchanged == unchangedTold {
+	if e.unchanged == unchangedReported {
 		all = append(all, news{"BackfillUndone", fmt.Sprintf(
 			"%s %d times: another webhook takes out what it adds, or the webhooks of meshfence are not asked; it is tried again ever more slowly", r.reason, e.unchanged)})
 	}

@@ -59,10 +59,10 @@ type Keeper struct {
 	watches sync.WaitGroup
 	// kept are the ConfigMaps that may hold entries of ours, with the end of their watch.
 	kept map[client.ObjectKey]context.CancelFunc
-	// told and contradicted are what was last reported of each, so that nothing is reported twice.
-	told, contradicted map[client.ObjectKey]string
-	contests           map[client.ObjectKey]*contest.Record
-	looked             looks
+	// reported and contradicted are what was last reported of each, so that nothing is reported twice.
+	reported, contradicted map[client.ObjectKey]string
+	contests               map[client.ObjectKey]*contest.Record
+	looked                 looks
 }
 
 // New returns a keeper for one term of leadership.
@@ -71,7 +71,7 @@ func New(o Options) *Keeper {
 		Options:      o,
 		changed:      change.NewSignal(),
 		kept:         map[client.ObjectKey]context.CancelFunc{},
-		told:         map[client.ObjectKey]string{},
+		reported:     map[client.ObjectKey]string{},
 		contradicted: map[client.ObjectKey]string{},
 		contests:     map[client.ObjectKey]*contest.Record{},
 		looked:       looks{last: map[client.ObjectKey]look{}},
@@ -217,10 +217,10 @@ func (k *Keeper) report(ctx context.Context, key client.ObjectKey, err error) {
 		inSync, text = 0, err.Error()
 	}
 	k.Metrics.MeshConfigInSync.WithLabelValues(key.Name).Set(inSync)
-	if text == k.told[key] || apierrors.IsConflict(err) || ctx.Err() != nil {
+	if text == k.reported[key] || apierrors.IsConflict(err) || ctx.Err() != nil {
 		return
 	}
-	k.told[key] = text
+	k.reported[key] = text
 	if err == nil {
 		logf.FromContext(ctx).Info("mesh ConfigMap holds the scope again", "configMap", key.String())
 		return
