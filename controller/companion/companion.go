@@ -75,6 +75,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.forget(host)
 		return reconcile.Result{}, nil
 	}
+	if view.Exists(host) && idle(host, have, view) {
+		after, err := r.align(ctx, nameOnly(host), have, inject.Companions{})
+		return reconcile.Result{RequeueAfter: after}, err
+	}
 	service, err := r.service(ctx, request.NamespacedName)
 	if err != nil || service != nil && service.DeletionTimestamp != nil {
 		return reconcile.Result{}, err
@@ -85,10 +89,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, nil
 	}
 	if service == nil {
-		service = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
+		service = nameOnly(host)
 	}
 	after, err := r.align(ctx, service, have, want)
 	return reconcile.Result{RequeueAfter: after}, err
+}
+
+// idle reports whether there is no companion, and is to be none whatever the Service is like, because users' objects take
+// their places.
+func idle(host hostname.Host, have Observed, view *policy.View) bool {
+	if have.Rule != nil || have.Route != nil {
+		return false
+	}
+	left := State{Want: inject.CompanionsOf(host, nil, view), Have: have}.withoutReplaced().Want
+	return left.Rule == nil && left.Route == nil
 }
 
 // service returns a Service as it is stored; nil where there is none.
@@ -102,6 +116,10 @@ func (r *Reconciler) service(ctx context.Context, key client.ObjectKey) (*corev1
 		return nil, fmt.Errorf("get Service: %w", err)
 	}
 	return &service, nil
+}
+
+func nameOnly(host hostname.Host) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
 }
 
 func fenced(view *policy.View, host hostname.Host) bool {
