@@ -23,3 +23,13 @@ func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put fun
 	g := newLastGood(api, api, namespace, log)
 	return g.put, g.Start
 }
+
+// Enter puts a cached object into an index, and reports whether the cache had a Service with all that the index takes.
+func Enter(cached any, index *policy.Index) bool {
+	s, ok := cached.(*service)
+	if !ok || s.rest == nil {
+		return false
+	}
+	s.enter(index)
+	return true
+}
