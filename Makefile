@@ -101,7 +101,7 @@ neighbours: ## Run the real code of Argo CD, Flux, Helm, Rollouts and Flagger be
 	$(NEIGHBOURS) test -vet=off -count=1 -v -timeout 20m .
 
 .PHONY: generate
-generate: ## Write the pages under docs that say what the code says: the ledger, the rules, the reference
+generate: ## Write the pages under docs that say what the code says (the ledger, the rules, the reference), and the Helm chart from manifests
 	go run ./hack/generate
 
 .PHONY: lint
