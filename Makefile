@@ -87,13 +87,18 @@ conformance: ## Hold the catalogue of leaks against istiod, under every hold, an
 	$(TEST) -v -count=1 ./test/conformance -full
 
 .PHONY: demo
-demo: ## Show on two clusters what meshfence is for
+demo: build ## Show what meshfence is for: on manifests, then on two clusters
+	test/demo/offline.sh $(CURDIR)/bin/meshfence
 	go run ./test/demo
 
 .PHONY: bench
-bench: ## Run the benchmarks, and compare the cost of a request with its floor
+bench: ## Run the benchmarks, and bench-check
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
-	go test -vet=off ./test/bench -run '^TestRatios$$' -v -args -ratios
+	$(MAKE) bench-check
+
+.PHONY: bench-check
+bench-check: ## Compare the cost of each kind of request with its floor, and fail where it is over its budget
+	go test -vet=off -count=1 ./test/bench -run '^TestRatios$$' -v -args -ratios
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (1m)

@@ -109,9 +109,29 @@ compile() {
 	local dir=$1 name=$2 package=$3 ldflags=$4 started=$SECONDS
 	echo "build-tools: building $name (a first build takes minutes, later ones are found in $cache)" >&2
 	rm -f "$dir/$name".building
-	go build -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" >&2
+	go build -v -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" 2>&1 | progress "$name" "$package" >&2
 	mv "$dir/$name.building" "$dir/$name"
 	echo "build-tools: built $name in $((SECONDS - started)) s" >&2
+}
+
+# progress NAME PACKAGE reads the packages that `go build -v` compiles, one a line, and says from time to time how many of
+# those that are missing are done, and how long the others take at that pace. Errors pass.
+progress() {
+	local name=$1 total done=0 started=$SECONDS said=$SECONDS line
+	total=$(go list -deps -trimpath -f '{{if .Stale}}x{{end}}' "$2" | grep -c x) || true
+	while IFS= read -r line; do
+		if [[ ! $line =~ ^[a-zA-Z0-9_./-]+$ ]]; then
+			printf '%s\n' "$line"
+			continue
+		fi
+		done=$((done + 1))
+		total=$((total > done ? total : done))
+		if ((SECONDS - said >= 5)); then
+			said=$SECONDS
+			printf 'build-tools: %s: %d of %d packages, about %d s to go\n' "$name" "$done" "$total" \
+				$(((total - done) * (SECONDS - started) / done))
+		fi
+	done
 }
 
 # unpack NAME FILE provides a program that is a file of a Python wheel. hack/tools/NAME/requirements.txt says which

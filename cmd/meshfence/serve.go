@@ -100,7 +100,7 @@ With a bad config at the start it exits with code 2.`,
 }
 
 func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: f.logLevel}))
+	logger := logr.FromSlogHandler(newLogs(logs, f.logLevel))
 	ctrl.SetLogger(logger)
 	if err := f.checkCertificates(); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	restConfig.QPS, restConfig.Burst = 100, 200
 	rules := leak.Rules()
 	logger.Info("starting", "namespace", f.namespace, "rules", len(rules))
-	probes := newProbes(checkConfig, "the FenceConfig has not been read")
+	probes := newProbes(logger, checkConfig, "the FenceConfig has not been read")
 	// The probes are answered until the end, also while requests are finished after SIGTERM.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -169,6 +169,11 @@ func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, s
 
 // manager puts everything together.
 func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, stale error, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
+	watches, err := cluster.NewWatches(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	restConfig.Wrap(watches.Wrap)
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
 	var certificates *certificate.Serving
 	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
@@ -183,12 +188,18 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
 		return nil, fmt.Errorf("register a metric: %w", err)
 	}
+	if err := dropNoise(metrics.Registry); err != nil {
+		return nil, err
+	}
 	var tenant certificate.Tenant // a mounted certificate comes without a look at the webhook configurations
 	err = cluster.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := certificates.Observe(metrics.Registry); err != nil {
 		return nil, err
 	}
 	index := policy.NewIndex(config)
@@ -227,12 +238,14 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	probes.set(checkCertificate, certificates.Check)
 	probes.set(checkWebhook, mgr.GetWebhookServer().StartedChecker())
 	return mgr, controller.Setup(mgr, controller.Options{
-		Index:        index,
-		Rules:        rules,
-		Synced:       func() bool { return state.Synced() && (tenant.Known() || f.certificates == mounted) },
-		Registerer:   metrics.Registry,
-		BackfillRate: f.backfillRate,
-		Yields:       tenant.Another,
+		Index:            index,
+		Rules:            rules,
+		InstallNamespace: f.namespace,
+		Synced:           func() bool { return state.Synced() && (tenant.Known() || f.certificates == mounted) },
+		Registerer:       metrics.Registry,
+		BackfillRate:     f.backfillRate,
+		Explain:          certificates.Explain,
+		Yields:           tenant.Another,
 	})
 }
 
