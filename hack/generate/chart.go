@@ -44,6 +44,9 @@ func parameters() []parameter {
 		{"  failurePolicy: Fail\n", "  failurePolicy: {{ .Values.failurePolicy }}\n"},
 		{"      - kube-system\n      - meshfence-system\n", "      - kube-system\n      - meshfence-system\n" +
 			optional(6, ".Values.excludedNamespaces", "")},
+		// Without names the rule would be for every ConfigMap.
+		{"  resourceNames:\n  - istio\n", "  resourceNames:\n" +
+			"  {{- dig \"controlPlane\" \"meshConfigMaps\" (list) .Values.fenceConfig | default (list \"istio\") | toYaml | nindent 2 }}\n"},
 		{ownNamespace, "{{ .Release.Namespace }}"},
 	}
 }

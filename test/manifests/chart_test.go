@@ -107,7 +107,7 @@ imagePullSecrets: [{name: registry}]
 replicas: 3
 failurePolicy: Ignore
 excludedNamespaces: [odd]
-fenceConfig: {controlPlane: {clusters: [m1c1]}, holds: [subset]}
+fenceConfig: {controlPlane: {clusters: [m1c1], meshConfigMaps: [istio, istio-stable]}, holds: [subset]}
 resources: {limits: {memory: 1Gi}}
 podDisruptionBudget: false
 priorityClassName: high
@@ -149,6 +149,12 @@ extraArgs: [--log-level=DEBUG]
 	if _, ok := named["PodDisruptionBudget fences/meshfence"]; ok {
 		t.Error("there is a PodDisruptionBudget")
 	}
+	for names, want := range map[string][]string{"[istio, istio-stable]": {"istio", "istio-stable"}, "[]": {"istio"}} {
+		rights := granted(template(t, "fences", "fenceConfig: {controlPlane: {meshConfigMaps: "+names+"}}"))
+		if got := patched(rights); !slices.Equal(got, want) {
+			t.Errorf("meshConfigMaps %s: may patch ConfigMaps %v, want %v", names, got, want)
+		}
+	}
 	for _, object := range all {
 		text, err := yaml.Marshal(object)
 		if err != nil {
@@ -158,6 +164,17 @@ extraArgs: [--log-level=DEBUG]
 			t.Errorf("an object of another namespace names meshfence-system:\n%s", text)
 		}
 	}
+}
+
+// patched lists the ConfigMaps that rights let patch, but for the one that meshfence keeps; "" stands for all.
+func patched(rights []string) []string {
+	var out []string
+	for _, r := range rights {
+		if name, ok := strings.CutPrefix(r, "patch /configmaps"); ok && name != "/"+cluster.LastGoodName {
+			out = append(out, strings.TrimPrefix(name, "/"))
+		}
+	}
+	return out
 }
 
 // What is no value is refused, and nothing is wrong with what is.
@@ -195,7 +212,8 @@ func TestChartLifecycle(t *testing.T) {
 	}
 	const config = "fenceConfig: {controlPlane: {clusters: [m1c1]}, holds: [subset]}\n"
 	run(config, "install", "meshfence", chartFolder(), "--create-namespace")
-	t.Cleanup(func() { uninstall(t, bed, client, render(t, "self-signed")) })
+	manifests := render(t, "self-signed")
+	t.Cleanup(func() { uninstall(t, bed, client, manifests) })
 	replicas(2)
 	ca := keepCA(t, client)
 	lastGood := keepLastGood(t, client)
