@@ -57,7 +57,7 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
-	// InstallNamespace is the namespace of meshfence itself.
+	// InstallNamespace is the namespace of meshfence itself; empty means that of the manifests.
 	InstallNamespace string
 	// Explain says what is wrong with the webhook configuration of a kind; nil says nothing.
 	Explain func(ctx context.Context, kind string) string
@@ -71,8 +71,7 @@ func (o Options) validate() error {
 	for _, field := range []struct {
 		name string
 		set  bool
-	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil},
-		{"InstallNamespace", o.InstallNamespace != ""}} {
+	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil}} {
 		if !field.set {
 			errs = append(errs, fmt.Errorf("%s must be set", field.name))
 		}
@@ -97,6 +96,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
+	}
+	if o.InstallNamespace == "" {
+		o.InstallNamespace = policy.InstallNamespace
 	}
 	if o.Yields == nil {
 		o.Yields = func() bool { return false }
