@@ -110,7 +110,7 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// One limit is for all: a companion costs three requests, and none may keep admission from asking.
+	// What the controller sends; admission asks by a client of its own.
 	restConfig.QPS, restConfig.Burst = 100, 200
 	rules := leak.Rules()
 	logger.Info("starting", "namespace", f.namespace, "rules", len(rules))
@@ -218,12 +218,16 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
+	reader, err := newAdmissionReader(mgr)
+	if err != nil {
+		return nil, err
+	}
 	err = webhook.Setup(mgr.GetWebhookServer(), webhook.Options{
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
-		Reader:           mgr.GetAPIReader(),
+		Reader:           reader,
 		Synced:           state.Synced,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
@@ -243,6 +247,18 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Explain:          certificates.Explain,
 		Yields:           tenant.Another,
 	})
+}
+
+// newAdmissionReader returns what admission reads live by. It is not slowed by what the controller writes, nor by a rate of
+// its own: the API server's priority and fairness bounds it, and each request of admission how much it asks at once.
+func newAdmissionReader(mgr ctrl.Manager) (client.Reader, error) {
+	config := rest.CopyConfig(mgr.GetConfig())
+	config.QPS = -1
+	reader, err := client.New(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("client of admission: %w", err)
+	}
+	return reader, nil
 }
 
 // newManager returns a manager whose leader's parts come and go with the lease. It waits until the API server tells the

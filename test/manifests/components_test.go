@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,53 +19,62 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/meshfence/meshfence/test/testbed"
+	"github.com/meshfence/meshfence/policy"
 )
 
-// renderWith runs kubectl kustomize on an overlay with a component, as an overlay of a user has it.
-func renderWith(t *testing.T, overlay, component string) string {
+// renderWith runs kubectl kustomize on an overlay of a user's, which has a component beside one of ours, and more lines.
+func renderWith(t *testing.T, overlay, component string, more ...string) string {
 	t.Helper()
-	kubectl, err := testbed.Tool("kubectl")
+	dir := t.TempDir()
+	root, err := filepath.Abs(filepath.Join("..", "..", "manifests"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	relative := func(path string) string {
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if path, err = filepath.Rel(dir, absolute); err != nil {
-			t.Fatal(err)
-		}
-		return path
+	if root, err = filepath.Rel(dir, root); err != nil {
+		t.Fatal(err)
 	}
-	content := fmt.Sprintf("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [%q]\ncomponents: [%q]\n",
-		relative(folder(overlay)), relative(filepath.Join("..", "..", "manifests", "components", component)))
+	lines := append([]string{"resources: [$/overlays/" + overlay + "]", "components: [$/components/" + component + "]"}, more...)
+	content := strings.ReplaceAll(strings.Join(lines, "\n"), "$", root)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), kubectl, "kustomize", dir).CombinedOutput()
-	if err != nil {
-		t.Fatalf("kubectl kustomize: %v\n%s", err, out)
+	return kustomize(t, dir)
+}
+
+// In a namespace of another name a component is the same but for that name.
+func TestComponentsInOwnNamespace(t *testing.T) {
+	t.Parallel()
+	for _, component := range []string{"network-policy", "pinned-webhooks"} {
+		want := objects(t, strings.ReplaceAll(renderWith(t, "self-signed", component), policy.InstallNamespace, "platform"))
+		got := objects(t, renderWith(t, "self-signed", component, "namespace: platform", "transformers: [$/components/own-namespace]"))
+		for _, object := range got {
+			switch o := object.(type) { // which kustomize does not know to be of no namespace; the API server drops it
+			case *admissionv1.ValidatingAdmissionPolicy:
+				o.Namespace = ""
+			case *admissionv1.ValidatingAdmissionPolicyBinding:
+				o.Namespace = ""
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", component, diff)
+		}
 	}
-	return string(out)
 }
 
 // The policy selects the Pods and opens their ports.
 func TestNetworkPolicy(t *testing.T) {
 	t.Parallel()
-	var policy *networkingv1.NetworkPolicy
+	var found *networkingv1.NetworkPolicy
 	for _, object := range objects(t, renderWith(t, "self-signed", "network-policy")) {
 		if o, ok := object.(*networkingv1.NetworkPolicy); ok {
-			policy = o
+			found = o
 		}
 	}
-	if policy == nil {
+	if found == nil {
 		t.Fatal("no NetworkPolicy")
 	}
 	pod := one[*appsv1.Deployment](t, "self-signed").Spec.Template
-	selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+	selector, err := metav1.LabelSelectorAsSelector(&found.Spec.PodSelector)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +85,7 @@ func TestNetworkPolicy(t *testing.T) {
 	for _, port := range pod.Spec.Containers[0].Ports {
 		closed[port.Name] = true
 	}
-	for _, rule := range policy.Spec.Ingress {
+	for _, rule := range found.Spec.Ingress {
 		for _, port := range rule.Ports {
 			if !closed[port.Port.String()] {
 				t.Errorf("port %s is no port of the container", port.Port)
@@ -203,14 +211,14 @@ func clientConfigs(ctx context.Context, t *testing.T, client *kubernetes.Clients
 // typeWarnings are what the API server has found wrong with the types in expressions.
 func typeWarnings(t *testing.T, client *kubernetes.Clientset) string {
 	t.Helper()
-	policy, err := client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), "meshfence-pinned-webhooks", metav1.GetOptions{})
+	pin, err := client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(t.Context(), "meshfence-pinned-webhooks", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if policy.Status.TypeChecking == nil || len(policy.Status.TypeChecking.ExpressionWarnings) == 0 {
+	if pin.Status.TypeChecking == nil || len(pin.Status.TypeChecking.ExpressionWarnings) == 0 {
 		return ""
 	}
-	text, err := json.Marshal(policy.Status.TypeChecking.ExpressionWarnings)
+	text, err := json.Marshal(pin.Status.TypeChecking.ExpressionWarnings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +236,7 @@ func TestComponentsAreAllTested(t *testing.T) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	want := []string{"cert-manager", "monitoring", "network-policy", "pinned-webhooks", "self-signed"}
+	want := []string{"cert-manager", "fail-open", "monitoring", "network-policy", "own-namespace", "pinned-webhooks", "self-signed"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("components (-tested +present):\n%s", diff)
 	}

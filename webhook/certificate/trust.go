@@ -41,6 +41,20 @@ func (w WebhookConfigurations) Trust(ctx context.Context, reader client.Reader, 
 	return nil
 }
 
+// Another returns the Service of another installation that a configuration calls; empty where none does.
+func (w WebhookConfigurations) Another(ctx context.Context, reader client.Reader) (string, error) {
+	configurations, err := w.read(ctx, reader)
+	if err != nil {
+		return "", err
+	}
+	for _, configuration := range configurations {
+		if service := configuration.foreign(); service != "" {
+			return service, nil
+		}
+	}
+	return "", nil
+}
+
 const (
 	kindMutating   = "MutatingWebhookConfiguration"
 	kindValidating = "ValidatingWebhookConfiguration"
