@@ -111,7 +111,7 @@ func faults() map[string]map[string]string {
 		"MeshfenceWebhookNotCalled":            {`meshfence_webhook_called{webhook="mutating",pod="a"}`: "0x250"},
 		"MeshfenceWebhookConfigurationNotOurs": {`meshfence_webhook_configuration_state{configuration="mutating",state="missing",pod="a"}`: "1x250"},
 		"MeshfenceHoldNotActive":               {`meshfence_hold_active{hold="subset",pod="b"}`: "0x250"},
-		"MeshfenceStrictServicesNotHeld":       {`meshfence_strict_services_not_held{reason="no hold is active",pod="a"}`: "1x250"},
+		"MeshfenceStrictServicesNotHeld":       {`meshfence_strict_services_not_held{reason="companion-missing",pod="a"}`: "1x250"},
 		"MeshfenceTrafficLeaves": {
 			`istio_requests_total{reporter="source",source_cluster="m1c1",destination_cluster="m1c2",destination_service_namespace="shop",destination_service_name="reviews"}`: "0+1x250",
 		},
