@@ -59,6 +59,7 @@ test: ## Vet and run every test but that of Envoy, with real API servers (a firs
 	$(SEARCH) vet .
 	$(SEARCH) test -vet=off -timeout 20m .
 	@echo "left out: make envoy, which sends calls through real Envoys and needs python3 with pip"
+	@echo "left out: make alerts, whose first build takes three minutes"
 	@echo "left out: make neighbours, whose first build takes ten minutes"
 
 .PHONY: unit
@@ -81,6 +82,10 @@ matrix: ## Prove every hold in every kind of mesh by calls and by verify, and pr
 .PHONY: envoy
 envoy: ## Prove every hold by calls through real Envoys (needs python3 with pip)
 	$(TEST) -v -count=1 -run TestEnvoy ./test/traffic -envoy
+
+.PHONY: alerts
+alerts: ## Have promtool check the alerts and fire each one (a first build takes three minutes)
+	$(TEST) -v -count=1 ./test/alerts -promtool
 
 .PHONY: conformance
 conformance: ## Hold the catalogue of leaks against istiod, under every hold, and print what each row does (five minutes)

@@ -59,7 +59,7 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
-	// InstallNamespace is the namespace of meshfence itself.
+	// InstallNamespace is the namespace of meshfence itself; empty means that of the manifests.
 	InstallNamespace string
 	// Explain says what is wrong with the webhook configuration of a kind; nil says nothing.
 	Explain func(ctx context.Context, kind string) string
@@ -74,7 +74,7 @@ func (o Options) validate() error {
 		name string
 		set  bool
 	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"HasObjects", o.HasObjects != nil}, {"Rules", len(o.Rules) > 0},
-		{"Registerer", o.Registerer != nil}, {"InstallNamespace", o.InstallNamespace != ""}} {
+		{"Registerer", o.Registerer != nil}} {
 		if !field.set {
 			errs = append(errs, fmt.Errorf("%s must be set", field.name))
 		}
@@ -99,6 +99,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
+	}
+	if o.InstallNamespace == "" {
+		o.InstallNamespace = policy.InstallNamespace
 	}
 	if o.Yields == nil {
 		o.Yields = func() bool { return false }

@@ -15,6 +15,7 @@ done
 for module in kubernetes etcd istio vuln helm sbom; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
+go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null
 go -C hack/tools/flagger list -deps . >/dev/null
 go -C test/neighbours list -deps -test . >/dev/null
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
