@@ -78,6 +78,13 @@ func (f *installFlags) run(ctx context.Context, out, progress io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	tenant, err := install.Tenant(ctx, api)
+	if err != nil {
+		return err
+	}
+	if tenant != "" && tenant != f.Namespace {
+		return fmt.Errorf("meshfence is installed in namespace %s, and only once in a cluster: name that with --install-namespace, or remove it first", tenant)
+	}
 	mesh, err := install.Survey(ctx, api)
 	if err != nil {
 		return err
