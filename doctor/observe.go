@@ -27,8 +27,8 @@ import (
 // name is that of the Deployment, of the Lease, of the Service and of both webhook configurations.
 const name = "meshfence"
 
-// Observer looks at a cluster. It needs the rights to read and, for the probes, to create a Service and a DestinationRule,
-// which it does in dry runs alone.
+// Observer looks at a cluster. It needs the rights to read and, for the probes, to create Services and ServiceEntries, which
+// it does in dry runs alone.
 type Observer struct {
 	// Cluster is what results call the cluster, and Namespace that of the installation.
 	Cluster, Namespace string

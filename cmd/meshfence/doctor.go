@@ -39,7 +39,7 @@ func newDoctor() *cobra.Command {
 		Short: "Examine an installation, check by check, and say how to fix what is wrong",
 		Long: `Examine an installation, check by check, and say how to fix what is wrong. Nothing is written: whether the API server
 calls the webhooks is found by dry runs, which leave nothing. It needs the rights to read, and to create Services and
-DestinationRules for the dry runs; what it may not do it says.
+ServiceEntries for the dry runs; what it may not do it says.
 
 With several --context it examines each cluster, and then in what they differ.
 
