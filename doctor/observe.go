@@ -160,11 +160,7 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 		options.MeshConfigMaps, options.IstioNamespace = config.MeshConfigMaps, config.IstioNamespace
 	}
 	if deployment != nil {
-		for _, c := range deployment.Spec.Template.Spec.Containers {
-			if slices.Contains(c.Args, "--certificates=mounted") {
-				options.Certificates = install.CertManager
-			}
-		}
+		options.Certificates = install.CertificatesOf(deployment)
 	}
 	objects, err := install.Render(options)
 	if err != nil {

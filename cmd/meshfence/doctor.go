@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/cluster"
@@ -120,6 +123,9 @@ func (f *doctorFlags) observe(ctx context.Context, name string) (doctor.Observat
 	api, err := client.New(config, client.Options{})
 	if err != nil {
 		return doctor.Observation{}, fmt.Errorf("find the API server: %w", err)
+	}
+	if err := api.List(ctx, &corev1.NamespaceList{}, client.Limit(1)); err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+		return doctor.Observation{}, fmt.Errorf("reach the API server: %w", err)
 	}
 	observer := &doctor.Observer{
 		Cluster: cmp.Or(name, "current"), Namespace: f.installNamespace, ProbeNamespace: f.probeNamespace,
