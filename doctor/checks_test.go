@@ -57,7 +57,7 @@ func healthy(t *testing.T) doctor.Observation {
 	}
 	for _, name := range []string{"a", "b"} {
 		o.Metrics = append(o.Metrics, doctor.Metrics{Pod: name, Values: map[string]string{
-			"meshfence_build_info": `{version="1"}`, "meshfence_config_last_reload_success": "1",
+			"meshfence_build_info": `{version="1"}`, "meshfence_config_info": `{hash="1"}`, "meshfence_config_last_reload_success": "1",
 		}})
 	}
 	for _, entry := range []string{"services.mutate.meshfence.io", "istio.validate.meshfence.io"} {
@@ -183,10 +183,13 @@ func TestChecks(t *testing.T) {
 		}, []string{"failed replicas: no replica leads: a has not renewed the lease for 1m0s"}},
 
 		"another version and a stale config": {func(_ *testing.T, o *doctor.Observation) {
-			o.Metrics[1].Values = map[string]string{"meshfence_build_info": `{version="2"}`, "meshfence_config_last_reload_success": "0"}
+			o.Metrics[1].Values = map[string]string{
+				"meshfence_build_info": `{version="2"}`, "meshfence_config_info": `{hash="0"}`, "meshfence_config_last_reload_success": "0",
+			}
 		}, []string{
 			"failed same-config: Pod b could not read the FenceConfig as it is now, and has another one in force",
 			`failed same-config: the replicas differ in meshfence_build_info: {version="1"} in a; {version="2"} in b`,
+			`failed same-config: the replicas differ in meshfence_config_info: {hash="0"} in b; {hash="1"} in a`,
 			"failed same-config: the replicas differ in meshfence_config_last_reload_success: 0 in b; 1 in a",
 		}},
 		"a hold that one replica does not name": {func(_ *testing.T, o *doctor.Observation) {

@@ -14,6 +14,7 @@ import (
 // The series that every replica must agree in.
 const (
 	seriesBuild  = "meshfence_build_info"
+	seriesConfig = "meshfence_config_info"
 	seriesReload = "meshfence_config_last_reload_success"
 	seriesHold   = "meshfence_hold_active"
 )
@@ -36,14 +37,14 @@ func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
 	return seen
 }
 
-// read keeps the series that every replica must agree in: of the build what its labels say.
+// read keeps the series that every replica must agree in: of the build and of the config what their labels say.
 func (m *Metrics) read(text string) {
 	for line := range strings.Lines(text) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		metric, labels, _ := strings.Cut(series, "{")
 		switch metric {
-		case seriesBuild:
-			m.Values[seriesBuild] = "{" + labels
+		case seriesBuild, seriesConfig:
+			m.Values[metric] = "{" + labels
 		case seriesReload, seriesHold:
 			m.Values[series] = value
 		}

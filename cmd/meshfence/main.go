@@ -51,6 +51,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newDoctor(), newRules(), newVersion())
+	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
+		newDoctor(), newRules(), newVersion())
 	return root
 }
