@@ -59,6 +59,21 @@ func (x *Index) Config() *Config {
 	return x.config
 }
 
+// Enforces reports whether anything is refused: by the config, or by the label of a Namespace. It may look at every Namespace.
+func (x *Index) Enforces() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.config.Enforcement == Enforce {
+		return true
+	}
+	for _, n := range x.namespaces {
+		if n.scope.enforcement == Enforce {
+			return true
+		}
+	}
+	return false
+}
+
 // SetConfig puts another config in force and decides every Service anew.
 func (x *Index) SetConfig(config *Config) {
 	defer x.subscribers.notify(true, Change{}) // after the lock is released
