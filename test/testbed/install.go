@@ -42,6 +42,9 @@ type Installation struct {
 	// that has the cluster: its objects that belong to no namespace have names of their own, and the API server calls the
 	// other until TakeOver.
 	Namespace string
+	// Command has the program itself install, as meshfence install --apply with these arguments, instead of kubectl: the
+	// FenceConfig is its own unless there is one.
+	Command []string
 	// LimitMemory holds each replica to the memory limit of its container.
 	LimitMemory bool
 }
@@ -79,10 +82,13 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 	if m.path, err = Tool(ToolMeshfence); err != nil {
 		return nil, err
 	}
-	if err := m.applyManifests(ctx, o); err != nil {
-		return nil, err
+	installed := func() error { return nil }
+	if o.Command != nil {
+		installed, err = m.runInstall(ctx, o.Command)
+	} else if err = m.applyManifests(ctx, o); err == nil {
+		err = m.Configure(ctx, o.FenceConfig)
 	}
-	if err := m.Configure(ctx, o.FenceConfig); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := m.adoptPods(ctx, o); err != nil {
@@ -94,6 +100,10 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 			m.Stop()
 			return nil, err
 		}
+	}
+	if err := installed(); err != nil {
+		m.Stop()
+		return nil, err
 	}
 	if o.Namespace != "" {
 		return m, nil
@@ -122,7 +132,11 @@ func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
 	if err != nil {
 		return err
 	}
-	deployment, err := client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
+	var deployment *appsv1.Deployment
+	err = Eventually(ctx, readyWithin, func(ctx context.Context) (err error) {
+		deployment, err = client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
+		return err
+	})
 	if err != nil {
 		return err
 	}
