@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -12,5 +13,5 @@ func faults() []fault {
 		strike: func(ctx context.Context, _ *bed) error { return pause(ctx, time.Second) },
 		within: 10 * time.Second,
 	}
-	return append([]fault{none}, replicaFaults()...)
+	return slices.Concat([]fault{none}, replicaFaults(), trustFaults())
 }
