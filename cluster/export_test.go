@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,4 +33,10 @@ func Enter(cached any, index *policy.Index) bool {
 	}
 	s.enter(index)
 	return true
+}
+
+// LookWhose returns what looks once whether the config of an index is for this cluster.
+func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
+	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
+	return i.look
 }

@@ -282,10 +282,7 @@ func (s *State) stale(why error) {
 	s.recorder.Eventf(s.configMap(), nil, corev1.EventTypeWarning, "StaleFenceConfig", "Start", "%s", why)
 }
 
-// configMap names the ConfigMap of the FenceConfig, which need not be there.
-func (s *State) configMap() *corev1.ObjectReference {
-	return &corev1.ObjectReference{APIVersion: "v1", Kind: object.KindConfigMap, Namespace: s.source.InstallNamespace, Name: policy.ConfigMapName}
-}
+func (s *State) configMap() *corev1.ObjectReference { return fenceConfigOf(s.source.InstallNamespace) }
 
 // warn logs at a level that logr does not have.
 func (s *State) warn(message string, args ...any) {

@@ -7,14 +7,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOFLAGS=-mod=readonly
 
-for module in . hack/tools hack/tools/cert-manager; do
+for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 	go -C "$module" mod tidy -diff
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
 # tool's packages are there, with their sums, is what a build needs.
-for module in kubernetes etcd istio; do
+for module in kubernetes etcd istio vuln helm sbom; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
+go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null
 go -C hack/tools/flagger list -deps . >/dev/null
 go -C test/neighbours list -deps -test . >/dev/null
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.

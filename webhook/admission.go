@@ -73,7 +73,7 @@ func New(o Options) (*Admission, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("admission options: %w", err)
 	}
-	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.inFlight)
+	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.holds)
 	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), kinds: admit.Kinds(), gate: room}, nil
 }
 
@@ -93,7 +93,7 @@ func (a *Admission) endpoint(path string, h handle) *Endpoint {
 		defer func() { observe(ans.outcome) }()
 		var err error
 		if ans, err = a.checked(ctx, path, req, h); err != nil {
-			ans = failure(err)
+			ans = a.lenient(failure(err))
 		}
 		return ans.Response
 	}
@@ -102,6 +102,17 @@ func (a *Admission) endpoint(path string, h handle) *Endpoint {
 		admission: a,
 		path:      path,
 	}
+}
+
+// lenient lets pass what could not be judged where nothing of it would be refused: under audit and warn. It is counted as
+// what it is.
+func (a *Admission) lenient(ans answer) answer {
+	if ans.outcome == outcomeBadRequest || !a.Synced() || a.Index.Enforces() {
+		return ans
+	}
+	passed := allowed()
+	passed.outcome, passed.Warnings = ans.outcome, []string{"meshfence has not judged this: " + ans.Result.Message}
+	return passed
 }
 
 // checked refuses what admission does not take before it is decided.
@@ -114,6 +125,11 @@ func (a *Admission) checked(ctx context.Context, path string, req admission.Requ
 	}
 	if len(req.Object.Raw) == 0 && req.Operation != admissionv1.Delete || len(req.OldObject.Raw) == 0 && req.Operation == admissionv1.Delete {
 		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
+	}
+	if req.DryRun != nil && *req.DryRun && a.subject(req).IsProbe() {
+		ans := allowed()
+		ans.Warnings = []string{admit.ProbeAnswer(a.InstallNamespace, path)}
+		return ans, nil
 	}
 	return h(ctx, req)
 }

@@ -36,6 +36,8 @@ func run(ctx context.Context, command *cobra.Command) int {
 		return 0
 	case errors.Is(err, errDenied):
 		return exitDenied
+	case errors.Is(err, errNotExamined):
+		return exitError
 	}
 	fmt.Fprintf(command.ErrOrStderr(), "meshfence: %v\n", err)
 	return exitError
@@ -49,6 +51,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newRules(), newVersion())
+	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
+		newDoctor(), newRules(), newVersion())
 	return root
 }

@@ -85,6 +85,7 @@ func (b *Backfill) Run(ctx context.Context) error {
 			delay = later(delay)
 			continue
 		}
+		b.Metrics.BackfillPass.SetToCurrentTime()
 		left, objects, delay = change.NewSet(), map[object.Key]bool{}, 0
 	}
 }

@@ -87,7 +87,7 @@ func (r *Reconciler) reportTaken(ctx context.Context, past *past, service *corev
 		logf.FromContext(ctx).Info("the name of a companion was taken, and is taken back", "kind", kind, "taken", name)
 		r.Recorder.Eventf(service, nil, corev1.EventTypeWarning, "CompanionNameTaken", "MakeCompanion",
 			"%s %s was made for another host, and is made the companion of the Service, because the name is reserved: what it held is in its annotation %s",
-			kind, name, replacedAnnotation)
+			kind, name, ReplacedAnnotation)
 	}
 }
 

@@ -26,8 +26,8 @@ import (
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
-// replacedAnnotation keeps, in JSON, the spec of an object that had taken the name of a companion.
-const replacedAnnotation = "meshfence.io/replaced"
+// ReplacedAnnotation keeps, in JSON, the spec of an object that had taken the name of a companion.
+const ReplacedAnnotation = "meshfence.io/replaced"
 
 // maxReplaced bounds what it keeps: the API server takes 256 KiB of annotations.
 const maxReplaced = 128 << 10
@@ -62,9 +62,9 @@ func (r *Reconciler) takeBack(ctx context.Context, gvk schema.GroupVersionKind, 
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	delete(annotations, replacedAnnotation)
+	delete(annotations, ReplacedAnnotation)
 	if spec, err := json.Marshal(u.Object["spec"]); err == nil && len(spec) <= maxReplaced {
-		annotations[replacedAnnotation] = string(spec)
+		annotations[ReplacedAnnotation] = string(spec)
 	}
 	u.SetAnnotations(annotations)
 	return u, nil

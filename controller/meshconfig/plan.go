@@ -37,13 +37,13 @@ func PlanFor(object *corev1.ConfigMap, domain string, scope meshconfig.Scope, ma
 	return Plan{
 		Plan:     p,
 		InLine:   p.Text == object.Data[meshconfig.Key] && p.Owned == object.Annotations[meshconfig.ClusterLocalHostsAnnotation],
-		Disowned: disowned(object.ManagedFields, manager),
+		Disowned: Disowned(object.ManagedFields, manager),
 	}, nil
 }
 
-// disowned takes the entries of a manager out of managedFields, so that no installer finds a second owner of a text that an
-// earlier version wrote, or that had to be written.
-func disowned(owners []metav1.ManagedFieldsEntry, manager string) []metav1.ManagedFieldsEntry {
+// Disowned takes the entries of a manager out of managedFields, so that no installer finds a second owner of a text that an
+// earlier version wrote, or that had to be written. It returns nil where there are none, or no others.
+func Disowned(owners []metav1.ManagedFieldsEntry, manager string) []metav1.ManagedFieldsEntry {
 	left := slices.DeleteFunc(slices.Clone(owners), func(e metav1.ManagedFieldsEntry) bool { return e.Manager == manager })
 	if len(left) == len(owners) || len(left) == 0 { // an empty list would reset all
 		return nil

@@ -28,6 +28,7 @@ func described() []event {
 		{"InvalidFenceConfig", "the FenceConfig", "A FenceConfig that is not valid is in the cluster; the last good one stays in force."},
 		{"StaleFenceConfig", "the FenceConfig", "The replica has started with the last good FenceConfig."},
 		{"FenceConfigDeleted", "the FenceConfig", "The FenceConfig was deleted; the last good one stays in force."},
+		{"UnknownCluster", "the FenceConfig", "The FenceConfig names no cluster by which Istio knows this one; the note says by which it does."},
 		{"ContradictsScope", "the mesh ConfigMap", "An entry of a user says something else than the scope."},
 		{"ScopeNotHeld", "the mesh ConfigMap", "The ConfigMap cannot hold the scope; hold meshConfig does not hold strict Services."},
 		{"WroteMeshConfig", "the mesh ConfigMap", "The controller wrote the entries itself, because admission did not."},
@@ -39,6 +40,7 @@ func described() []event {
 		{"BackfillFailed", "the object", "A write of the backfill failed; it is tried again."},
 		{"BackfillUndone", "the object", "The object comes back from admission as it was, again and again."},
 		{"ForeignWebhookConfiguration", "the webhook configuration", "The configuration calls another installation's Service, and is left to that one."},
+		{"WebhookNotCalled", "the webhook configuration", "The API server does not call the webhook, as the leader has found twice in a row; the note says why."},
 		{"ContestedCABundle", "the webhook configuration", "Somebody else keeps changing the caBundle."},
 	}
 }

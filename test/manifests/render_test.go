@@ -36,19 +36,25 @@ func folder(overlay string) string {
 // render runs kubectl kustomize on an overlay.
 func render(t *testing.T, overlay string) string {
 	t.Helper()
+	return kustomize(t, folder(overlay))
+}
+
+// kustomize runs kubectl kustomize on a folder.
+func kustomize(t *testing.T, folder string) string {
+	t.Helper()
 	kubectl, err := testbed.Tool("kubectl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), kubectl, "kustomize", folder(overlay))
+	cmd := exec.CommandContext(t.Context(), kubectl, "kustomize", folder)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("kubectl kustomize %s: %v\n%s", overlay, err, stderr.String())
+		t.Fatalf("kubectl kustomize %s: %v\n%s", folder, err, stderr.String())
 	}
 	if stderr.Len() > 0 {
-		t.Errorf("kubectl kustomize %s warns: %s", overlay, stderr.String())
+		t.Errorf("kubectl kustomize %s warns: %s", folder, stderr.String())
 	}
 	return string(out)
 }
@@ -84,14 +90,20 @@ func objects(t *testing.T, manifests string) []runtime.Object {
 // one returns the only object of a type in an overlay.
 func one[T runtime.Object](t *testing.T, overlay string) T {
 	t.Helper()
+	return only[T](t, objects(t, render(t, overlay)))
+}
+
+// only returns the only object of a type.
+func only[T runtime.Object](t *testing.T, among []runtime.Object) T {
+	t.Helper()
 	var found []T
-	for _, object := range objects(t, render(t, overlay)) {
+	for _, object := range among {
 		if typed, ok := object.(T); ok {
 			found = append(found, typed)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("overlay %s has %d objects of type %T, want 1", overlay, len(found), *new(T))
+		t.Fatalf("found %d objects of type %T, want 1", len(found), *new(T))
 	}
 	return found[0]
 }
@@ -198,6 +210,29 @@ controlPlane: {clusters: [m1c1]}, holds: [meshConfig, subset], localities: {}}`)
 	for _, overlay := range overlays() {
 		if kept := one[*corev1.ConfigMap](t, overlay); kept.Name != cluster.LastGoodName || len(kept.Data) > 0 {
 			t.Errorf("overlay %s has ConfigMap %s with %v", overlay, kept.Name, kept.Data)
+		}
+	}
+}
+
+// In a namespace of another name all is the same but for that name, in selectors, conditions and certificates too.
+func TestOwnNamespace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root, err := filepath.Abs(filepath.Join("..", "..", "manifests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root, err = filepath.Rel(dir, root); err != nil {
+		t.Fatal(err)
+	}
+	for _, overlay := range overlays() {
+		kustomization := "namespace: platform\nresources: [" + root + "/overlays/" + overlay + "]\ntransformers: [" + root + "/components/own-namespace]\n"
+		if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := objects(t, strings.ReplaceAll(render(t, overlay), policy.InstallNamespace, "platform"))
+		if diff := cmp.Diff(want, objects(t, kustomize(t, dir))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", overlay, diff)
 		}
 	}
 }

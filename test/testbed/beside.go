@@ -2,6 +2,8 @@ package testbed
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -17,11 +19,10 @@ func (m *Meshfence) applyManifests(ctx context.Context, o Installation) error {
 		_, _, err := m.cluster.Kubectl(ctx, "", "apply", "-k", overlay)
 		return err
 	}
-	manifests, _, err := m.cluster.Kubectl(ctx, "", "kustomize", overlay)
+	manifests, err := m.inNamespace(ctx, root, overlay)
 	if err != nil {
 		return err
 	}
-	manifests = strings.ReplaceAll(manifests, installNamespace, m.namespace)
 	var beside []string
 	for document := range strings.SplitSeq(manifests, "\n---\n") {
 		switch {
@@ -35,6 +36,28 @@ func (m *Meshfence) applyManifests(ctx context.Context, o Installation) error {
 		}
 	}
 	return m.cluster.Apply(ctx, strings.Join(beside, "\n---\n"))
+}
+
+// inNamespace returns the manifests of an overlay for the namespace of the installation, as users have them made.
+func (m *Meshfence) inNamespace(ctx context.Context, root, overlay string) (string, error) {
+	dir, err := StateDir(m.namespace)
+	if err != nil {
+		return "", err
+	}
+	overlay, err = filepath.Rel(dir, overlay)
+	if err != nil {
+		return "", err
+	}
+	transformer, err := filepath.Rel(dir, filepath.Join(root, "manifests", "components", "own-namespace"))
+	if err != nil {
+		return "", err
+	}
+	kustomization := fmt.Sprintf("namespace: %s\nresources: [%s]\ntransformers: [%s]\n", m.namespace, overlay, transformer)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
+		return "", err
+	}
+	manifests, _, err := m.cluster.Kubectl(ctx, "", "kustomize", dir)
+	return manifests, err
 }
 
 // TakeOver applies the webhook configurations of an installation that is beside another one, so that the API server

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/uninstall"
+)
+
+// uninstallQPS is how many requests a second are made at most.
+const uninstallQPS = 50
+
+func newUninstall() *cobra.Command {
+	var flags clusterFlags
+	var yes bool
+	var wait time.Duration
+	command := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take meshfence out of the cluster: show what would be done, or with --yes do it",
+		Long: `Take back what meshfence has put into the objects of the cluster: routes, subsets, labels and annotations, companions,
+and the entries of the mesh ConfigMaps. What users wrote stays, the labels and annotations too by which they ask for
+fences, which nothing reads any more.
+
+Without --yes it says object by object what would be done, and writes nothing. With --yes it first deletes the webhook
+configurations and scales the Deployment to 0, so that nothing is refused and nobody puts back what is taken out. It may
+be cut short at any moment and run again. The command that removes the rest of the installation is printed at the end.
+
+Exit code 0: nothing of meshfence is left in the objects of users; 1: something is, or would be taken back; 2: an error.`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			u, err := flags.uninstaller(command.Context(), command.OutOrStdout(), wait)
+			if err != nil {
+				return err
+			}
+			if yes {
+				if err := u.Apply(command.Context()); err != nil {
+					return err
+				}
+			}
+			plan, err := u.Plan(command.Context())
+			if err != nil {
+				return err
+			}
+			return writeUninstall(command.OutOrStdout(), plan)
+		},
+	}
+	flags.addTo(command.Flags())
+	command.Flags().BoolVar(&yes, "yes", false, "do it")
+	command.Flags().DurationVar(&wait, "wait", 2*time.Minute, "how long the Pods of meshfence may take to end")
+	return command
+}
+
+// uninstaller works without a FenceConfig, too, because the namespace that it was in may be gone.
+func (f *clusterFlags) uninstaller(ctx context.Context, out io.Writer, wait time.Duration) (*uninstall.Uninstaller, error) {
+	restConfig, err := f.kubeconfig.load()
+	if err != nil {
+		return nil, err
+	}
+	restConfig.QPS, restConfig.Burst = uninstallQPS, uninstallQPS
+	api, err := client.New(restConfig, client.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	config, err := f.readConfig(ctx, api)
+	if err != nil && f.config != "" {
+		return nil, err
+	}
+	if err != nil {
+		config = &policy.Config{IstioNamespace: "istio-system", ClusterDomain: "cluster.local"}
+		fmt.Fprintf(os.Stderr, "meshfence: %v; without it Istio is looked for in %s, unless --config names a file\n", err, config.IstioNamespace)
+	}
+	return uninstall.New(uninstall.Options{
+		Client: api, Install: installed(f.installNamespace), Config: config,
+		Settle: controller.DefaultSettle, Wait: wait, Out: out,
+	}), nil
+}
+
+// writeUninstall writes a plan, which after all is done is what is left.
+func writeUninstall(out io.Writer, plan uninstall.Plan) error {
+	section := func(title string, lines []string) {
+		if len(lines) == 0 {
+			return
+		}
+		fmt.Fprintln(out, title)
+		for _, line := range lines {
+			fmt.Fprintln(out, "  "+line)
+		}
+	}
+	var changes []string
+	for _, c := range plan.Changes {
+		changes = append(changes, c.String())
+	}
+	section("stop, so that nothing is refused or put back meanwhile:", plan.Install.Steps())
+	section("then take back:", changes)
+	section("only you can do this:", plan.Left)
+	if plan.Asking > 0 {
+		fmt.Fprintf(out, "%d labels of Namespaces and annotations of Services %s ask for fences: they are yours, and stay\n", plan.Asking, policy.FenceKey)
+	}
+	if plan.Install.Stands() || len(plan.Changes)+len(plan.Left) > 0 {
+		fmt.Fprintln(out, "run it with --yes to do this, again if it was cut short")
+		return errDenied
+	}
+	remove := "kubectl delete -k <the overlay that you installed>"
+	if release := plan.Install.Helm(); release != "" {
+		remove = fmt.Sprintf("helm uninstall %s -n %s", release, plan.Install.Deployment.Namespace)
+	}
+	_, err := fmt.Fprintf(out, "nothing of meshfence is left in the objects of users; remove what is left of the installation:\n\n    %s\n", remove)
+	return err
+}
