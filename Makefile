@@ -9,6 +9,14 @@ TEST = go test -vet=off -p 2 -timeout 20m
 # what is never called.
 TAGS = kustomize_disable_go_plugin_support,grpcnotrace
 
+# What is shipped depends on the commit alone, so that anyone can build it again and compare. The Dockerfile has the same
+# flags.
+VERSION = $(shell git describe --tags --always --dirty)
+REVISION = $(shell git rev-parse HEAD)
+SHIP = CGO_ENABLED=0 go build -tags=$(TAGS) -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)"
+PLATFORMS = linux-amd64 linux-arm64
+IMAGE = bin/image
+
 # The search is a module of its own. Built with the flags of hack/build-tools.sh, it takes istiod's packages from the
 # build cache.
 SEARCH = CGO_ENABLED=0 GOWORK=off GOFLAGS='-mod=readonly -trimpath' GOPROXY=$$(go env GOPROXY | sed 's/[,|].*//') go -C test/search
@@ -26,6 +34,15 @@ help: ## Show the targets
 .PHONY: build
 build: ## Build bin/meshfence
 	go build -tags $(TAGS) -o bin/meshfence ./cmd/meshfence
+
+.PHONY: FORCE
+bin/%/meshfence: FORCE
+	GOOS=$(firstword $(subst -, ,$*)) GOARCH=$(lastword $(subst -, ,$*)) $(SHIP) -o $@ ./cmd/meshfence
+
+.PHONY: image
+image: $(PLATFORMS:%=bin/%/meshfence) ## Put binaries for linux on amd64 and arm64 into an OCI image layout, bin/image (needs no daemon and no registry)
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $$(hack/build-tools.sh --print image) \
+		-out $(IMAGE) -version $(VERSION) -revision $(REVISION) $(foreach p,$(PLATFORMS),$(subst -,/,$p)=bin/$p/meshfence)
 
 .PHONY: test
 test: ## Vet and run every test but that of Envoy, with real API servers (a first run builds them, which takes minutes)
@@ -63,13 +80,18 @@ conformance: ## Hold the catalogue of leaks against istiod, under every hold, an
 	$(TEST) -v -count=1 ./test/conformance -full
 
 .PHONY: demo
-demo: ## Show on two clusters what meshfence is for
+demo: build ## Show what meshfence is for: on manifests, then on two clusters
+	test/demo/offline.sh $(CURDIR)/bin/meshfence
 	go run ./test/demo
 
 .PHONY: bench
-bench: ## Run the benchmarks, and compare the cost of a request with its floor
+bench: ## Run the benchmarks, and bench-check
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
-	go test -vet=off ./test/bench -run '^TestRatios$$' -v -args -ratios
+	$(MAKE) bench-check
+
+.PHONY: bench-check
+bench-check: ## Compare the cost of each kind of request with its floor, and fail where it is over its budget
+	go test -vet=off -count=1 ./test/bench -run '^TestRatios$$' -v -args -ratios
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (1m)
@@ -101,7 +123,7 @@ verify: ## Run every check that is not a test: hack/verify-*.sh
 .PHONY: tools
 tools: ## Build the programs that tests and checks run, into the cache
 	hack/build-tools.sh
-	hack/build-tools.sh golangci-lint shfmt
+	hack/build-tools.sh golangci-lint shfmt govulncheck image
 
 .PHONY: clean
 clean: ## Remove what was built here

@@ -54,6 +54,7 @@ func newCompletion(o Options, filled func() bool, recorder events.EventRecorder,
 	}
 	if !c.config.NeedsNodes() && !c.config.Holds.Has(policy.MeshConfig) {
 		c.written = c.config
+		c.metrics.configInForce(c.config)
 		c.metrics.holdsActive(c.config)
 	}
 	c.object = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: o.InstallNamespace, Name: policy.ConfigMapName}}
@@ -121,6 +122,9 @@ func (c *completion) apply() (changed bool) {
 		if shares, err := config.Shares(config.Clusters[0]); c.config.NeedsNodes() && err == nil {
 			c.log.Info("localities of this cluster are in force", "shares", shares)
 		}
+	}
+	if c.config != c.written {
+		c.metrics.configInForce(c.config)
 	}
 	c.written = c.config
 	if c.fresh {

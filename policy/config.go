@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -65,6 +67,8 @@ type Config struct {
 	Exemptions []Exemption
 
 	scope scope
+	// hash is that of the text.
+	hash string
 
 	// nodeShares are what the Nodes gave, nodeError says why they gave nothing.
 	nodeShares Shares
@@ -135,5 +139,9 @@ func ParseConfig(src Source, data []byte) (*Config, error) {
 	if len(doc.problems) > 0 {
 		return nil, doc.err()
 	}
+	config.hash = fmt.Sprintf("%x", sha256.Sum256(data))
 	return config, nil
 }
+
+// Hash returns the SHA-256 of the text that the config was read from, in hexadecimal digits.
+func (c *Config) Hash() string { return c.hash }

@@ -15,6 +15,9 @@ const (
 	InjectedAnnotation = "meshfence.io/injected"
 	// EnforcementLabel is the label on a Namespace that overrides the enforcement of the FenceConfig.
 	EnforcementLabel = "meshfence.io/enforcement"
+	// ProbeAnnotation is what the leader puts, in a dry run, on the Service default/kubernetes to find out whether the API
+	// server calls the webhooks.
+	ProbeAnnotation = "meshfence.io/probe"
 	// RevisionLabel is Istio's label that names the one istiod revision that reads an object; where it is absent every istiod does.
 	RevisionLabel = "istio.io/rev"
 	// ClusterLabel is the label that istiod gives every endpoint and proxy: the id of its cluster.

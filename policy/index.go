@@ -10,7 +10,7 @@ import (
 )
 
 // Index joins a Config with the Namespaces and Services of the cluster. An exact host is answered in
-// constant time, a wildcard from the first Service of each fence in each Namespace; only a wildcard that is
+// constant time, a wildcard from the first Service of each fence in each Namespace, once after a change; only one that is
 // narrower than a Namespace (*-db.shop.svc.cluster.local) looks at every Service, those of that Namespace.
 // It is safe for concurrent use.
 type Index struct {
@@ -20,6 +20,7 @@ type Index struct {
 	addresses  map[netip.Addr]hostname.Host
 	aliases    map[string]map[hostname.Host]bool // the Services that are but another name, by the host
 	strict     strictSets
+	wide       wideMatches
 
 	inventory   inventory
 	subscribers subscribers
@@ -62,6 +63,7 @@ func (x *Index) SetConfig(config *Config) {
 	defer x.subscribers.notify(true, Change{}) // after the lock is released
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.wide.forget()
 	x.config = config
 	for name, n := range x.namespaces {
 		x.setScope(n, config.Namespace(name, n.labels))
@@ -74,6 +76,7 @@ func (x *Index) SetNamespace(name string, labels map[string]string) {
 	defer func() { x.subscribers.notify(changed, Change{Namespace: name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.wide.forget()
 	n := x.namespace(name)
 	n.labels, n.known = maps.Clone(labels), true
 	changed = x.setScope(n, x.config.Namespace(name, labels))
@@ -85,6 +88,7 @@ func (x *Index) DeleteNamespace(name string) {
 	defer func() { x.subscribers.notify(changed, Change{Namespace: name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.wide.forget()
 	n := x.namespace(name)
 	n.labels, n.known = nil, false
 	changed = x.setScope(n, x.config.Namespace(name, nil))
@@ -106,6 +110,7 @@ func (x *Index) SetService(host hostname.Host, annotations map[string]string) {
 		n.remove(host.Name)
 	}
 	changed = true
+	defer x.wide.forget()
 	x.around(host, n, func() { n.services[host.Name] = annotation })
 	names := n.names(host.Name)
 	i, _ := slices.BinarySearch(*names, host.Name)
@@ -118,6 +123,7 @@ func (x *Index) DeleteService(host hostname.Host) {
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer x.wide.forget()
 	n := x.namespace(host.Namespace)
 	if _, changed = n.services[host.Name]; changed {
 		x.unlist(host, n)

@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/meshfence/meshfence/policy/hostname"
 )
@@ -114,6 +115,13 @@ func (v *View) matchWildcard(pattern, suffix string) Match {
 
 // matchNamespaces covers the Namespaces whose names end in end, and those that will.
 func (v *View) matchNamespaces(pattern, suffix, end string) Match {
+	if len(v.namespaces)+len(v.backends) > 0 || v.config != v.index.config {
+		return v.searchNamespaces(pattern, suffix, end)
+	}
+	return v.index.wide.match(pattern, func() Match { return v.searchNamespaces(pattern, suffix, end) })
+}
+
+func (v *View) searchNamespaces(pattern, suffix, end string) Match {
 	var s search
 	for name, n := range v.index.namespaces {
 		if !strings.HasSuffix(name, end) {
@@ -154,3 +162,32 @@ func (s *search) match(config *Config, pattern string, toCome NamespaceScope) Ma
 	m.set(f)
 	return m
 }
+
+// maxWide is how many wildcards are remembered at most.
+const maxWide = 64
+
+// wideMatches remembers what wildcards over Namespaces stand for, so that a look at every Namespace is for a change of
+// the scope and not for a request.
+type wideMatches struct {
+	mu    sync.Mutex
+	found map[string]Match
+}
+
+// match returns what is remembered of a wildcard, and searches else. The index must be locked, for reading at least.
+func (w *wideMatches) match(pattern string, search func() Match) Match {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m, known := w.found[pattern]
+	if known {
+		return m
+	}
+	if len(w.found) == maxWide {
+		clear(w.found)
+	}
+	m = search()
+	put(&w.found, pattern, m)
+	return m
+}
+
+// forget is for whoever has the index locked for writing.
+func (w *wideMatches) forget() { clear(w.found) }

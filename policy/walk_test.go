@@ -204,7 +204,7 @@ func (m *model) check(t *testing.T) {
 	}
 }
 
-// FuzzIndex: after any sequence of changes the index answers as a walk over what is left does.
+// FuzzIndex: after each of any sequence of changes the index answers as a walk over what is left does.
 func FuzzIndex(f *testing.F) {
 	configs := []*policy.Config{
 		configOf(f, "{default: none}"),
@@ -240,7 +240,7 @@ func FuzzIndex(f *testing.F) {
 			default:
 				m.setService(h, values)
 			}
+			m.check(t)
 		}
-		m.check(t)
 	})
 }

@@ -73,7 +73,7 @@ func New(o Options) (*Admission, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("admission options: %w", err)
 	}
-	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.inFlight)
+	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.holds)
 	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), kinds: admit.Kinds(), gate: room}, nil
 }
 
@@ -114,6 +114,11 @@ func (a *Admission) checked(ctx context.Context, path string, req admission.Requ
 	}
 	if len(req.Object.Raw) == 0 && req.Operation != admissionv1.Delete || len(req.OldObject.Raw) == 0 && req.Operation == admissionv1.Delete {
 		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
+	}
+	if req.DryRun != nil && *req.DryRun && a.subject(req).IsProbe() {
+		ans := allowed()
+		ans.Warnings = []string{admit.ProbeAnswer(a.InstallNamespace, path)}
+		return ans, nil
 	}
 	return h(ctx, req)
 }

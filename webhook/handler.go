@@ -26,6 +26,8 @@ type Endpoint struct {
 
 // ServeHTTP answers one review.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.admission.Metrics.inFlight.Inc()
+	defer e.admission.Metrics.inFlight.Dec()
 	if r.Body == nil || r.Body == http.NoBody {
 		e.answer(w, review{}, badReview(errors.New("request body is empty")))
 		return

@@ -33,6 +33,7 @@ type Metrics struct {
 	duration *prometheus.HistogramVec
 	findings *prometheus.CounterVec
 	held     prometheus.Gauge
+	inFlight prometheus.Gauge
 	yielded  prometheus.Gauge
 }
 
@@ -57,12 +58,16 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		Name: "meshfence_admission_held_bytes",
 		Help: "Bytes of the bodies of admission requests that are held now.",
 	})
+	m.inFlight = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "meshfence_admission_requests_in_flight",
+		Help: "Admission requests that are being read or decided now.",
+	})
 	m.yielded = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "meshfence_webhook_configurations_yielded",
-		Help: "Webhook configurations whose caBundle this replica leaves to another writer.",
+		Help: "Webhook configurations whose caBundle is left to another writer (the leader's).",
 	})
 	for _, c := range []prometheus.Collector{
-		m.requests, m.duration, m.findings, m.held, m.yielded,
+		m.requests, m.duration, m.findings, m.held, m.inFlight, m.yielded,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
@@ -83,8 +88,8 @@ func (m *Metrics) begin(path, kind string, operation admissionv1.Operation) func
 // Yielded counts the webhook configurations that are left to another writer.
 func (m *Metrics) Yielded() prometheus.Gauge { return m.yielded }
 
-// inFlight counts bytes that come, or go where they are negative.
-func (m *Metrics) inFlight(bytes int64) { m.held.Add(float64(bytes)) }
+// holds counts bytes that come, or go where they are negative.
+func (m *Metrics) holds(bytes int64) { m.held.Add(float64(bytes)) }
 
 func operationLabel(operation admissionv1.Operation) string {
 	known := []admissionv1.Operation{admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect}

@@ -2,11 +2,11 @@ package webhook
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -51,23 +51,18 @@ func parseHead(body io.Reader) review {
 // read reads a review, and its objects by a function.
 func (r *review) read(from io.Reader, object func(*jsontext.Decoder) ([]byte, error)) error {
 	dec := jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	small := map[string]json.RawMessage{}
-	objects := map[string][]byte{}
 	request := func(name string) (err error) {
-		switch name {
-		case "object", "oldObject":
-			var raw []byte
-			if raw, err = object(dec); string(raw) != "null" {
-				objects[name] = raw
+		if raw := r.object(name); raw != nil {
+			var value []byte
+			if value, err = object(dec); string(value) != "null" {
+				*raw = value
 			}
-		case "options":
-			err = dec.SkipValue()
-		default:
-			var value jsontext.Value
-			value, err = dec.ReadValue()
-			small[name] = bytes.Clone(value)
+			return err
 		}
-		return err
+		if field := r.field(name); field != nil {
+			return json.UnmarshalDecode(dec, field)
+		}
+		return dec.SkipValue()
 	}
 	err := members(dec, func(name string) (err error) {
 		switch name {
@@ -85,14 +80,49 @@ func (r *review) read(from io.Reader, object func(*jsontext.Decoder) ([]byte, er
 	if err != nil && !errors.Is(err, errHead) {
 		return fmt.Errorf("decode the review: %w", err)
 	}
-	packed, err := json.Marshal(small)
-	if err == nil {
-		err = json.Unmarshal(packed, &r.request.AdmissionRequest)
+	return nil
+}
+
+// object returns where the text of an object belongs; nil if the member is none.
+func (r *review) object(name string) *[]byte {
+	switch name {
+	case "object":
+		return &r.request.Object.Raw
+	case "oldObject":
+		return &r.request.OldObject.Raw
 	}
-	if err != nil {
-		return fmt.Errorf("decode the review: %w", err)
+	return nil
+}
+
+// field returns where another member of a request belongs; nil for what nobody reads, such as the options.
+func (r *review) field(name string) any {
+	q := &r.request.AdmissionRequest
+	switch name {
+	case "uid":
+		return &q.UID
+	case "kind":
+		return &q.Kind
+	case "resource":
+		return &q.Resource
+	case "subResource":
+		return &q.SubResource
+	case "requestKind":
+		return &q.RequestKind
+	case "requestResource":
+		return &q.RequestResource
+	case "requestSubResource":
+		return &q.RequestSubResource
+	case "name":
+		return &q.Name
+	case "namespace":
+		return &q.Namespace
+	case "operation":
+		return &q.Operation
+	case "userInfo":
+		return &q.UserInfo
+	case "dryRun":
+		return &q.DryRun
 	}
-	r.request.Object.Raw, r.request.OldObject.Raw = objects["object"], objects["oldObject"]
 	return nil
 }
 

@@ -5,13 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
@@ -68,8 +67,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		// What scanners of ports and their like do is not worth more.
-		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(logf.FromContext(ctx).WithName("webhook")), slog.LevelDebug),
+		ErrorLog:          log.New(newConnectionLog(logf.FromContext(ctx).WithName("webhook")), "", 0),
 	}
 	drained := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {

@@ -27,5 +27,7 @@ func (k *kubeconfig) load() (*rest.Config, error) {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
 	config.UserAgent = thisBuild().userAgent()
+	// As kubectl has it: client-go's own limit of five a second is for controllers that never end.
+	config.QPS, config.Burst = 50, 300
 	return config, nil
 }

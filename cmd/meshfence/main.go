@@ -49,6 +49,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newRules(), newUninstall(), newVersion())
+	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
+		newRules(), newVersion())
 	return root
 }

@@ -100,7 +100,7 @@ With a bad config at the start it exits with code 2.`,
 }
 
 func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
-	logger := logr.FromSlogHandler(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: f.logLevel}))
+	logger := logr.FromSlogHandler(newLogs(logs, f.logLevel))
 	ctrl.SetLogger(logger)
 	if err := f.checkCertificates(); err != nil {
 		return err
@@ -110,11 +110,11 @@ func (f *serveFlags) serve(ctx context.Context, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// One limit is for all: a companion costs three requests, and none may keep admission from asking.
+	// What the controller sends; admission asks by a client of its own.
 	restConfig.QPS, restConfig.Burst = 100, 200
 	rules := leak.Rules()
 	logger.Info("starting", "namespace", f.namespace, "rules", len(rules))
-	probes := newProbes(checkConfig, "the FenceConfig has not been read")
+	probes := newProbes(logger, checkConfig, "the FenceConfig has not been read")
 	// The probes are answered until the end, also while requests are finished after SIGTERM.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -169,6 +169,11 @@ func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, s
 
 // manager puts everything together.
 func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, config *policy.Config, stale error, rules []leak.Rule, probes *probes) (ctrl.Manager, error) {
+	watches, err := cluster.NewWatches(metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	restConfig.Wrap(watches.Wrap)
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
 	var certificates *certificate.Serving
 	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
@@ -183,12 +188,18 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
 		return nil, fmt.Errorf("register a metric: %w", err)
 	}
+	if err := dropNoise(metrics.Registry); err != nil {
+		return nil, err
+	}
 	var tenant certificate.Tenant
 	err = cluster.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := certificates.Observe(metrics.Registry); err != nil {
 		return nil, err
 	}
 	index := policy.NewIndex(config)
@@ -207,12 +218,16 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
+	reader, err := newAdmissionReader(mgr)
+	if err != nil {
+		return nil, err
+	}
 	err = webhook.Setup(mgr.GetWebhookServer(), webhook.Options{
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
 		Metrics:          counts,
-		Reader:           mgr.GetAPIReader(),
+		Reader:           reader,
 		Synced:           state.Synced,
 		BytesInFlight:    bytesInFlight(debug.SetMemoryLimit(-1)),
 	})
@@ -223,13 +238,27 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	probes.set(checkCertificate, certificates.Check)
 	probes.set(checkWebhook, mgr.GetWebhookServer().StartedChecker())
 	return mgr, controller.Setup(mgr, controller.Options{
-		Index:        index,
-		Rules:        rules,
-		Synced:       func() bool { return state.Synced() && tenant.Known() },
-		Registerer:   metrics.Registry,
-		BackfillRate: f.backfillRate,
-		Yields:       tenant.Another,
+		Index:            index,
+		Rules:            rules,
+		InstallNamespace: f.namespace,
+		Synced:           func() bool { return state.Synced() && tenant.Known() },
+		Registerer:       metrics.Registry,
+		BackfillRate:     f.backfillRate,
+		Explain:          certificates.Explain,
+		Yields:           tenant.Another,
 	})
+}
+
+// newAdmissionReader returns what admission reads live by. It is not slowed by what the controller writes, nor by a rate of
+// its own: the API server's priority and fairness bounds it, and each request of admission how much it asks at once.
+func newAdmissionReader(mgr ctrl.Manager) (client.Reader, error) {
+	config := rest.CopyConfig(mgr.GetConfig())
+	config.QPS = -1
+	reader, err := client.New(config, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("client of admission: %w", err)
+	}
+	return reader, nil
 }
 
 // newManager returns a manager whose leader's parts come and go with the lease. It waits until the API server tells the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,6 +163,22 @@ func TestServeWaits(t *testing.T) {
 	api.set(servedConfig) // the API server tells of no other kind yet
 	s.says(t, "state: the API server has not told its kinds")
 	s.stop(t, 0)
+	var failed []string
+	for line := range strings.Lines(s.logs.String()) {
+		var said struct{ Level, Msg, Checks string }
+		if err := json.Unmarshal([]byte(line), &said); err != nil {
+			t.Errorf("a line of the log is no JSON: %s", line)
+		}
+		if said.Level == "ERROR" {
+			t.Errorf("nothing has gone wrong: %s", line)
+		}
+		if said.Msg == "not ready yet" {
+			failed = append(failed, said.Checks)
+		}
+	}
+	if want := []string{"config", "state"}; !slices.Equal(want, failed) {
+		t.Errorf("the log names %v as what is not ready, want %v", failed, want)
+	}
 }
 
 func TestServeRefusesABadConfig(t *testing.T) {

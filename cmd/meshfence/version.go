@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set where the build knows its version and the module does not: -ldflags '-X main.version=v1.2.3'.
-var version string
+// version and revision are set where the build knows them and the module does not: -ldflags '-X main.version=v1.2.3'.
+var version, revision string
 
 // build says what this binary was built from.
 type build struct {
@@ -26,7 +26,7 @@ type build struct {
 
 // thisBuild returns what the linker and Go have written into this binary.
 func thisBuild() build {
-	b := build{Version: version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Revision: revision, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		b.Version = cmp.Or(b.Version, strings.Trim(info.Main.Version, "()"))
@@ -34,10 +34,10 @@ func thisBuild() build {
 		for _, s := range info.Settings {
 			settings[s.Key] = s.Value
 		}
-		b.Revision = settings["vcs.revision"]
 		if settings["vcs.modified"] == "true" {
-			b.Revision += "-dirty"
+			settings["vcs.revision"] += "-dirty"
 		}
+		b.Revision = cmp.Or(b.Revision, settings["vcs.revision"])
 	}
 	b.Version = cmp.Or(b.Version, "unknown")
 	return b

@@ -118,6 +118,7 @@ func (a *Audit) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.Metrics.AuditPass.SetToCurrentTime()
 	gone := maps.Clone(a.told)
 	for _, s := range report.Results {
 		delete(gone, s.Key)

@@ -91,6 +91,7 @@ func (b *Backfill) Run(ctx context.Context) error {
 		s, _ := b.inbox.Take()
 		s.Merge(left)
 		if left = change.NewSet(); b.pass(ctx, s) {
+			b.Metrics.BackfillPass.SetToCurrentTime()
 			delay = 0
 			continue
 		}

@@ -25,9 +25,10 @@ import (
 )
 
 const (
-	// gather is how long changes of the scope are gathered into one write, so that fencing a
-	// thousand Services pushes istiod a few times and not a thousand.
+	// gather is how long changes of the scope are gathered into one write after a quiet time, and spread how far apart
+	// writes are while changes keep coming: istiod answers each with a full push to every proxy.
 	gather = 200 * time.Millisecond
+	spread = 2 * time.Second
 	// retry is how soon a failed write is tried again.
 	retry = 2 * time.Second
 )
@@ -62,6 +63,8 @@ type Keeper struct {
 	// told and contradicted are what was last reported of each, so that nothing is reported twice.
 	told, contradicted map[client.ObjectKey]string
 	contests           map[client.ObjectKey]*contest.Record
+	// wrote is when a ConfigMap was written last.
+	wrote time.Time
 }
 
 // New returns a keeper for one term of leadership.
@@ -95,7 +98,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err := k.reconcile(ctx); err != nil {
 			wait = retry
 		}
-		if !k.changed.WaitFor(ctx, wait) || !change.Sleep(ctx, gather) {
+		if !k.changed.WaitFor(ctx, wait) || !change.Sleep(ctx, max(gather, time.Until(k.wrote.Add(spread)))) {
 			return nil
 		}
 	}
@@ -159,7 +162,9 @@ func (k *Keeper) sync(ctx context.Context, key client.ObjectKey, hold bool) erro
 		return fmt.Errorf("mesh ConfigMap %s: %w", key, errContested)
 	case Bring:
 	}
-	if err := k.bring(ctx, &obj, hold); err != nil {
+	err = k.bring(ctx, &obj, hold)
+	k.wrote = time.Now()
+	if err != nil {
 		return fmt.Errorf("write mesh ConfigMap %s: %w", key, err)
 	}
 	logf.FromContext(ctx).Info("brought mesh ConfigMap in line", "configMap", key.String(), "bytes", len(plan.Text))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,6 +115,8 @@ type bed struct {
 	// changed tells the keeper of changes of the ConfigMaps that it watches, by name.
 	changed map[string]func()
 	watch   fakecluster.Fault
+	// known are the entries that admission knows of, if that is not the index.
+	known atomic.Pointer[entries]
 }
 
 // start runs a keeper until the test ends, once the cluster is prepared.
@@ -137,6 +140,14 @@ func start(t *testing.T, before func(*bed), objects ...string) *bed {
 	return b
 }
 
+// lag has admission know of changes that much later.
+func (b *bed) lag(lag time.Duration) {
+	b.Index.Subscribe(func(policy.Change) {
+		known := entries(b.Index.ClusterLocal())
+		time.AfterFunc(lag, func() { b.known.Store(&known) })
+	})
+}
+
 // admit puts the entries into a mesh ConfigMap as admission does.
 func (b *bed) admit(u *unstructured.Unstructured) error {
 	raw, err := json.Marshal(u.Object)
@@ -152,6 +163,9 @@ func (b *bed) admit(u *unstructured.Unstructured) error {
 		for _, name := range c.MeshConfigMaps {
 			if name == u.GetName() {
 				scope = b.Index
+				if known := b.known.Load(); known != nil {
+					scope = *known
+				}
 			}
 		}
 	}
@@ -289,4 +303,35 @@ func TestContested(t *testing.T) {
 			t.Errorf("%d writes in an hour, Events (-want +got):\n%s", writes, fmt.Sprint(diff, events))
 		}
 	})
+}
+
+// TestBurst: however many Services change within seconds, istiod gets a few pushes, and the last change waits no longer than
+// from one to the next; also where the replica that answers lags behind.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	const services, every = 1000, 5 * time.Millisecond
+	for name, lag := range map[string]time.Duration{"in step": 0, "behind": 300 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := start(t, func(b *bed) { b.lag(lag) }, plain)
+				time.Sleep(time.Minute)
+				for i := range services {
+					b.Put(t, strings.ReplaceAll(reviews, "reviews", fmt.Sprint("reviews-", i)))
+					time.Sleep(every)
+				}
+				time.Sleep(2*time.Second + lag)
+				synctest.Wait()
+				if got := strings.Count(b.text(t, "istio"), ".shop.svc.cluster.local"); got != services {
+					t.Errorf("%d entries, want %d", got, services)
+				}
+				if writes := b.Writes(); len(writes) > 5 {
+					t.Errorf("%d Services, %d writes: %v", services, len(writes), writes)
+				}
+				if events := b.Events(); len(events) > 0 {
+					t.Errorf("Events %v", events)
+				}
+			})
+		})
+	}
 }

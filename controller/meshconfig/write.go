@@ -23,19 +23,24 @@ const (
 
 // bring brings a ConfigMap in line. A patch without content sends it through admission, which puts the entries in, so
 // that its installer stays the only owner of the text: server-side apply, as Helm 4 upgrades by it, does not look for
-// conflicts in what admission did. Where the answer comes back without the entries they are written.
+// conflicts in what admission did. Where the answer comes back as it was the entries are written.
 func (k *Keeper) bring(ctx context.Context, object *corev1.ConfigMap, hold bool) error {
 	var plan Plan
 	for ask := range asks {
 		if ask > 0 && !change.Sleep(ctx, pause) {
 			return ctx.Err()
 		}
+		text := object.Data[meshconfig.Key]
 		if err := k.patch(ctx, object, map[string]any{}); err != nil {
 			return err
 		}
 		var err error
 		if plan, err = k.plan(object, hold); err != nil || plan.InLine {
 			return err
+		}
+		if object.Data[meshconfig.Key] != text { // admission answers: what has changed since is for the next write
+			k.changed.Set()
+			return nil
 		}
 	}
 	owners := object.ManagedFields

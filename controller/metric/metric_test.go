@@ -22,6 +22,9 @@ func TestForget(t *testing.T) {
 	set.Unheld.WithLabelValues("any").Set(1)
 	set.CompanionsBlocked.Set(1)
 	set.WithoutEndpoint.Set(1)
+	set.WebhookCalled.WithLabelValues("mutating").Set(1)
+	set.AuditPass.Set(1)
+	set.BackfillPass.Set(1)
 	set.Forget()
 	families, err := registry.Gather()
 	if err != nil {

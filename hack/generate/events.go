@@ -40,6 +40,7 @@ func described() []event {
 		{"BackfillFailed", "the object", "A write of the backfill failed; it is tried again."},
 		{"BackfillUndone", "the object", "The object comes back from admission as it was, again and again."},
 		{"ForeignWebhookConfiguration", "the webhook configuration", "The configuration calls another installation's Service, and is left to that one."},
+		{"WebhookNotCalled", "the webhook configuration", "The API server does not call the webhook, as the leader has found twice in a row; the note says why."},
 		{"ContestedCABundle", "the webhook configuration", "Somebody else keeps changing the caBundle."},
 	}
 }

@@ -31,8 +31,8 @@ func metrics() (pages, error) {
 	var b bytes.Buffer
 	b.WriteString(`# Metrics
 
-` + "`make generate`" + ` writes this page from the code. Every replica serves its metrics at /metrics. The controller's metrics are those
-of the replica that leads.
+` + "`make generate`" + ` writes this page from the code. Every replica serves its metrics at /metrics. Those marked as
+the leader's come from the replica that leads, and are 0 or absent on the others.
 
 | metric | type | labels | what it says |
 |---|---|---|---|

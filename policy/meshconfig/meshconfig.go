@@ -11,7 +11,7 @@ import (
 )
 
 // ClusterLocalHostsAnnotation is the annotation on a mesh ConfigMap that records which hosts of its
-// serviceSettings are meshfence's. Its value is opaque: [MeshConfig] takes it and returns the next one.
+// serviceSettings are meshfence's. Its value is opaque: [PlanText] takes it and returns the next one.
 const ClusterLocalHostsAnnotation = "meshfence.io/cluster-local-hosts"
 
 const (
@@ -32,7 +32,7 @@ type Input struct {
 	Want []policy.ClusterLocalEntry
 	// Domain is the cluster domain.
 	Domain string
-	// Limit is how many bytes the text may take; 0 means MeshConfigLimit. The ConfigMap's other values
+	// Limit is how many bytes the text may take; 0 means [Limit]. The ConfigMap's other values
 	// count against what the API server allows, so a caller subtracts them.
 	Limit int
 }
@@ -99,7 +99,7 @@ func (e *TooLarge) Error() string {
 // entries count as a user's from then on.
 //
 // The error says what keeps the text from being edited: it does not parse, serviceSettings has the wrong
-// shape, or it is a *MeshConfigTooLarge. Then the text must stay as it is.
+// shape, or it is a *TooLarge. Then the text must stay as it is.
 func PlanText(in Input) (Plan, error) {
 	old, err := parseMesh(in.Text)
 	if err != nil {

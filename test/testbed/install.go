@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -243,6 +244,12 @@ func (m *Meshfence) Logs(lines int) string {
 		}
 	}
 	return b.String()
+}
+
+// LogLines returns the log of a replica, since it was started first.
+func (m *Meshfence) LogLines(i int) ([]string, error) {
+	content, err := os.ReadFile(m.replicas[i].process.log)
+	return strings.Split(strings.TrimRight(string(content), "\n"), "\n"), err
 }
 
 // MetricsURL returns where a replica serves its metrics.

@@ -15,14 +15,16 @@ import (
 // Serving hands the webhook server its serving certificate and keeps it fresh. It is a cert-manager
 // CertificateSource, and a runnable that every replica starts, leader or not. It is made by SelfSigned or Mounted.
 type Serving struct {
+	observed
+
 	source cmtls.CertificateSource
 	log    logr.Logger
 }
 
 var _ cmtls.CertificateSource = (*Serving)(nil)
 
-func addServing(mgr ctrl.Manager, source cmtls.CertificateSource) (*Serving, error) {
-	c := &Serving{source: source, log: mgr.GetLogger().WithName("certificates")}
+func addServing(mgr ctrl.Manager, source cmtls.CertificateSource, o observed) (*Serving, error) {
+	c := &Serving{observed: o, source: source, log: mgr.GetLogger().WithName("certificates")}
 	if err := mgr.Add(c); err != nil {
 		return nil, fmt.Errorf("add the certificate source to the manager: %w", err)
 	}

@@ -109,7 +109,7 @@ func SelfSigned(mgr ctrl.Manager, o SelfSignedOptions) (*Serving, error) {
 	}
 	name := o.Service + "." + o.Namespace + ".svc"
 	names := append([]string{name, name + "." + o.ClusterDomain}, o.DNSNames...)
-	return addServing(mgr, NewPublishedSource(signer, trust, o.Grace, mgr.GetLogger().WithName("certificates"), names...))
+	return addServing(mgr, NewPublishedSource(signer, trust, o.Grace, mgr.GetLogger().WithName("certificates"), names...), o.observe(objects.GetClient()))
 }
 
 // watch adds to mgr a cache of its own for the three objects, since the manager's would watch every Secret.

@@ -55,6 +55,11 @@ func (w WebhookConfigurations) Another(ctx context.Context, reader client.Reader
 	return "", nil
 }
 
+const (
+	kindMutating   = "MutatingWebhookConfiguration"
+	kindValidating = "ValidatingWebhookConfiguration"
+)
+
 // webhookConfiguration is a mutating or a validating one.
 type webhookConfiguration struct {
 	kind string
@@ -110,8 +115,8 @@ func (c webhookConfiguration) all() []*admissionv1.WebhookClientConfig {
 func (w WebhookConfigurations) read(ctx context.Context, reader client.Reader) ([]webhookConfiguration, error) {
 	var found []webhookConfiguration
 	for _, c := range []webhookConfiguration{
-		{"MutatingWebhookConfiguration", &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Mutating}}, w.Service},
-		{"ValidatingWebhookConfiguration", &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Validating}}, w.Service},
+		{kindMutating, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Mutating}}, w.Service},
+		{kindValidating, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Validating}}, w.Service},
 	} {
 		err := reader.Get(ctx, client.ObjectKeyFromObject(c.Object), c.Object)
 		if apierrors.IsNotFound(err) {

@@ -1,0 +1,2 @@
+// Package install makes the manifests of an installation for the mesh that it finds, and applies them.
+package install

@@ -1,0 +1,107 @@
+package install_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/install"
+)
+
+// meshScene is what Istio's charts and istioctl create-remote-secret make.
+const meshScene = `
+kind: Namespace
+metadata: {name: istio-system, labels: {topology.istio.io/network: net1}}
+---
+kind: Deployment
+metadata: {name: istiod, namespace: istio-system, labels: {app: istiod, istio.io/rev: default}}
+spec:
+  template:
+    spec:
+      containers:
+        - name: discovery
+          image: registry:5000/istio/pilot:1.31.1@sha256:0
+          args: [discovery, --domain, example.org]
+          env: [{name: CLUSTER_ID, value: m1c1}, {name: REVISION, value: default}]
+---
+kind: Deployment
+metadata: {name: istiod-next, namespace: istio-system, labels: {app: istiod, istio.io/rev: next}}
+spec:
+  template:
+    spec:
+      containers:
+        - {name: proxy, image: other:1}
+        - {name: discovery, image: "registry:5000/istio/pilot", args: [discovery, --domain=example.org]}
+---
+kind: Deployment
+metadata: {name: shop, namespace: shop, labels: {app: shop}}
+---
+kind: Secret
+metadata: {name: istio-remote-secret-m1c2, namespace: istio-system, labels: {istio/multiCluster: "true"}, annotations: {networking.istio.io/cluster: m1c2}}
+---
+kind: Secret
+metadata: {name: istio-remote-secret-m1c3, namespace: istio-system, labels: {istio/multiCluster: "true"}}
+---
+kind: Secret
+metadata: {name: other, namespace: istio-system}
+---
+kind: DaemonSet
+metadata: {name: ztunnel, namespace: istio-system, labels: {app: ztunnel}}
+`
+
+func TestSurvey(t *testing.T) {
+	t.Parallel()
+	reader := fake.NewClientBuilder().WithObjects(decode(t, meshScene)...).Build()
+	got, err := install.Survey(t.Context(), reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := install.Mesh{
+		Istiods: []install.Istiod{
+			{Namespace: "istio-system", Name: "istiod", Revision: "default", Version: "1.31.1", ClusterID: "m1c1", Domain: "example.org",
+				Env: map[string]string{"CLUSTER_ID": "m1c1", "REVISION": "default"}},
+			{Namespace: "istio-system", Name: "istiod-next", Revision: "next", ClusterID: "Kubernetes", Domain: "example.org", Env: map[string]string{}},
+		},
+		Networks: map[string]string{"istio-system": "net1"},
+		Remotes:  []string{"m1c2", "m1c3"},
+		Ambient:  true,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mesh (-want +got):\n%s", diff)
+	}
+	if names := []string{got.Istiods[0].MeshConfigMap(), got.Istiods[1].MeshConfigMap()}; !cmp.Equal(names, []string{"istio", "istio-next"}) {
+		t.Errorf("mesh ConfigMaps %v", names)
+	}
+}
+
+// decode reads objects of the kinds that a survey looks at.
+func decode(t *testing.T, text string) []client.Object {
+	t.Helper()
+	kinds := map[string]func() client.Object{
+		"Namespace":  func() client.Object { return &corev1.Namespace{} },
+		"Deployment": func() client.Object { return &appsv1.Deployment{} },
+		"DaemonSet":  func() client.Object { return &appsv1.DaemonSet{} },
+		"Secret":     func() client.Object { return &corev1.Secret{} },
+	}
+	var objects []client.Object
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		var head struct {
+			Kind string `json:"kind"`
+		}
+		if err := yaml.Unmarshal([]byte(document), &head); err != nil {
+			t.Fatal(err)
+		}
+		object := kinds[head.Kind]()
+		if err := yaml.Unmarshal([]byte(document), object); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}

@@ -1,0 +1,144 @@
+package certificate
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// observeTimeout bounds what a scrape waits for, which is in memory once the caches are filled.
+const observeTimeout = time.Second
+
+// The states of a webhook configuration.
+const (
+	configurationOurs    = "ours"
+	configurationForeign = "foreign"
+	configurationMissing = "missing"
+)
+
+// observed is what a Serving knows beside the certificate that it serves.
+type observed struct {
+	// ca returns the CA that signs what is served, PEM.
+	ca func(context.Context) ([]byte, error)
+	// configurations reads the webhook configurations; nil where this installation does not.
+	configurations func(context.Context) ([]webhookConfiguration, error)
+}
+
+// observe reads what SelfSigned watches.
+func (o SelfSignedOptions) observe(reader client.Reader) observed {
+	return observed{
+		ca: func(ctx context.Context) ([]byte, error) {
+			var secret corev1.Secret
+			err := reader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Secret}, &secret)
+			return secret.Data[corev1.TLSCertKey], err
+		},
+		configurations: func(ctx context.Context) ([]webhookConfiguration, error) { return o.Configurations.read(ctx, reader) },
+	}
+}
+
+// observeFile reads the CA that comes with a mounted certificate.
+func observeFile(path string) observed {
+	return observed{ca: func(context.Context) ([]byte, error) { return os.ReadFile(path) }}
+}
+
+// Explain says what is wrong with the webhook configuration of a kind; empty where nothing is, or nothing is known of it.
+func (c *Serving) Explain(ctx context.Context, kind string) string {
+	state, service := c.state(ctx, kind)
+	switch state {
+	case configurationMissing:
+		return "it does not exist"
+	case configurationForeign:
+		return "it calls Service " + service
+	}
+	return ""
+}
+
+// state returns the state of the webhook configuration of a kind, and the Service that a foreign one calls; empty where
+// nothing is known of it.
+func (c *Serving) state(ctx context.Context, kind string) (state, service string) {
+	if c.configurations == nil {
+		return "", ""
+	}
+	found, err := c.configurations(ctx)
+	if err != nil {
+		return "", ""
+	}
+	for _, configuration := range found {
+		if configuration.kind != kind {
+			continue
+		}
+		if service := configuration.foreign(); service != "" {
+			return configurationForeign, service
+		}
+		return configurationOurs, ""
+	}
+	return configurationMissing, ""
+}
+
+// Observe registers metrics of the certificates and of the webhook configurations; the error is that of a registerer that has
+// them already.
+func (c *Serving) Observe(registerer prometheus.Registerer) error {
+	err := registerer.Register(&collector{
+		serving: c,
+		expiry: prometheus.NewDesc("meshfence_certificate_expiry_timestamp_seconds",
+			"When the certificate that this replica serves ends, or the CA that signs it.", []string{"certificate"}, nil),
+		configuration: prometheus.NewDesc("meshfence_webhook_configuration_state",
+			"1 for the state of a webhook configuration as this replica sees it: ours, foreign (it calls another Service) or missing; nothing with --certificates=mounted, where it is not looked at.",
+			[]string{"configuration", "state"}, nil),
+	})
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return nil
+}
+
+type collector struct {
+	serving               *Serving
+	expiry, configuration *prometheus.Desc
+}
+
+// Describe sends the descriptions.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	to <- c.expiry
+	to <- c.configuration
+}
+
+// Collect sends what is known.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), observeTimeout)
+	defer cancel()
+	if served, err := c.serving.GetCertificate(nil); err == nil {
+		c.expires(to, "serving", served.Leaf)
+	}
+	if bundle, err := c.serving.ca(ctx); err == nil {
+		if block, _ := pem.Decode(bundle); block != nil {
+			if ca, err := x509.ParseCertificate(block.Bytes); err == nil {
+				c.expires(to, "ca", ca)
+			}
+		}
+	}
+	for label, kind := range map[string]string{"mutating": kindMutating, "validating": kindValidating} {
+		is, _ := c.serving.state(ctx, kind)
+		if is == "" {
+			continue
+		}
+		for _, state := range []string{configurationOurs, configurationForeign, configurationMissing} {
+			value := 0.0
+			if state == is {
+				value = 1
+			}
+			to <- prometheus.MustNewConstMetric(c.configuration, prometheus.GaugeValue, value, label, state)
+		}
+	}
+}
+
+func (c *collector) expires(to chan<- prometheus.Metric, label string, certificate *x509.Certificate) {
+	to <- prometheus.MustNewConstMetric(c.expiry, prometheus.GaugeValue, float64(certificate.NotAfter.Unix()), label)
+}
