@@ -87,7 +87,11 @@ func TestDoctor(t *testing.T) {
 	for _, b := range s.breakages() {
 		t.Run(b.name, func(t *testing.T) { s.examineBroken(t, b) })
 	}
+	t.Run("roll out", s.rollOut)
 	t.Run("with the rights to view alone", s.viewing)
+	if code, out := s.run(t, "doctor", "--context=m1c4", "--context=m1c4"); code != 1 || !strings.Contains(out, "the FenceConfigs of m1c4 and m1c4 name the same cluster: m1c4") {
+		t.Errorf("exit code %d of a fleet of one cluster:\n%s", code, out)
+	}
 	if code, out := s.run(t, "install", "--apply", "--install-namespace=elsewhere"); code != 2 || !strings.Contains(out, "meshfence is installed in namespace meshfence-system") {
 		t.Errorf("exit code %d of a second installation:\n%s", code, out)
 	}
@@ -271,6 +275,57 @@ func (s *suite) examineBroken(t *testing.T, b breakage) {
 		return nil
 	})
 	b.fixes(t)
+	s.healthy(t)
+}
+
+// doctorClaim claims a strict host.
+const doctorClaim = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: claim, namespace: shop}
+spec: {hosts: [reviews.shop.svc.cluster.local], resolution: DNS, ports: [{number: 9080, name: http, protocol: HTTP}]}
+`
+
+// rollOut goes from audit over warn to enforce. Before enforce nothing is refused, nor in an outage.
+func (s *suite) rollOut(t *testing.T) {
+	claim := func() (string, error) {
+		_, stderr, err := s.Kubectl(t.Context(), doctorClaim, "create", "--dry-run=server", "-f", "-")
+		return stderr, err
+	}
+	for _, step := range []struct {
+		enforcement string
+		says        string
+		refused     bool
+	}{{"audit", "", false}, {"warn", "Warning: spec.hosts[0]: must not cover a strict host", false}, {"enforce", "denied the request", true}} {
+		if code, out := s.run(t, "install", "--apply", "--force-conflicts", "--enforcement="+step.enforcement); code != 0 {
+			t.Fatalf("exit code %d of install:\n%s", code, out)
+		}
+		eventually(t, step.enforcement+" is in force", func(context.Context) error {
+			said, err := claim()
+			if (err != nil) != step.refused || !strings.Contains(said, step.says) {
+				return fmt.Errorf("a ServiceEntry: %v, %s", err, said)
+			}
+			return nil
+		})
+		s.healthy(t)
+		for i := range s.meshfence.Replicas() {
+			if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "no replica answers", func(context.Context) error {
+			said, err := claim()
+			if (err != nil) != step.refused || !strings.Contains(said, "failed calling webhook") == step.refused || strings.Contains(said, "must not cover") {
+				return fmt.Errorf("under %s, a ServiceEntry: %v, %s", step.enforcement, err, said)
+			}
+			return nil
+		})
+		for i := range s.meshfence.Replicas() {
+			if err := s.meshfence.StartReplica(t.Context(), i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	s.healthy(t)
 }
 
