@@ -274,6 +274,22 @@ func TestChecks(t *testing.T) {
 		"a CA that cannot be read, and nothing answers": {func(_ *testing.T, o *doctor.Observation) { o.CA.Err, o.Probes = gone, nil },
 			[]string{"unknown trusted: not examined: whether the caBundle of every webhook is right: forbidden"}},
 
+		"a CA that cannot be read, and no answer": {func(_ *testing.T, o *doctor.Observation) {
+			o.CA.Err = gone
+			for i := range o.Probes {
+				o.Probes[i].Reply, o.Probes[i].Text = doctor.Unreachable, "x509"
+			}
+		}, []string{
+			"unknown trusted: not examined: whether the caBundle of every webhook is right: forbidden",
+			"failed called: services.mutate.meshfence.io could not be called: x509", "failed called: " + istio + " could not be called: x509",
+		}},
+		"not called under audit": {func(_ *testing.T, o *doctor.Observation) {
+			o.Webhooks.Value.Validating = nil
+			o.Probes[1].Reply, o.Probes[1].Audited = doctor.Silent, true
+		}, []string{
+			"failed webhooks: there is no ValidatingWebhookConfiguration meshfence: the API server does not call",
+			"failed called: a dry run passed that " + istio + " should have changed, refused or warned of: the API server does not call it, or gets no answer",
+		}},
 		"not called": {func(_ *testing.T, o *doctor.Observation) { o.Probes[0].Reply = doctor.Silent }, []string{
 			"failed called: a dry run passed that services.mutate.meshfence.io should have changed, refused or warned of: the API server does not call it, or gets no answer"}},
 		"passed by what fails closed": {func(_ *testing.T, o *doctor.Observation) { o.Probes[1].Reply = doctor.Silent }, nil},
