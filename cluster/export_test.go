@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,4 +23,20 @@ func LookForKinds(ctx context.Context, informers cache.Informers, mapper meta.RE
 func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put func(string), start func(context.Context) error) {
 	g := newLastGood(api, api, namespace, log)
 	return g.put, g.Start
+}
+
+// Enter puts a cached object into an index, and reports whether the cache had a Service with all that the index takes.
+func Enter(cached any, index *policy.Index) bool {
+	s, ok := cached.(*service)
+	if !ok || s.rest == nil {
+		return false
+	}
+	s.enter(index)
+	return true
+}
+
+// LookWhose returns what looks once whether the config of an index is for this cluster.
+func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
+	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
+	return i.look
 }

@@ -62,6 +62,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if err := mgr.Add(good); err != nil {
 		return nil, fmt.Errorf("add the keeper of the last good FenceConfig: %w", err)
 	}
+	who := &clusterIdentity{
+		index: o.Index, reader: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder("meshfence"), log: state.log,
+		about: fenceConfigOf(o.InstallNamespace),
+	}
+	if err := mgr.Add(who); err != nil {
+		return nil, fmt.Errorf("add the look whose the FenceConfig is: %w", err)
+	}
 	state.good = good.put // the informers do not run yet
 	if err := state.watchObjects(ctx, mgr); err != nil {
 		return nil, err

@@ -101,10 +101,8 @@ func (s *scope) named() map[string][]string {
 	for name := range s.exempt {
 		named[name] = nil
 	}
-	for _, e := range s.namespaces {
-		if e.name != "" {
-			named[e.name] = nil
-		}
+	for name := range s.namespaces.named {
+		named[name] = nil
 	}
 	for host := range s.services {
 		named[host.Namespace] = append(named[host.Namespace], host.Name)

@@ -191,7 +191,9 @@ func (f *configFile) exempt(d *document, src Source) map[string]bool {
 func (s scopeFile) build(d *document, exempt map[string]bool) scope {
 	built := scope{fallback: d.checkFence("scope.default", s.Default), services: map[hostname.Host]entry{}, exempt: exempt}
 	for i, n := range s.Namespaces {
-		built.namespaces = append(built.namespaces, n.build(d, fmt.Sprintf("scope.namespaces[%d]", i), exempt))
+		entry := n.build(d, fmt.Sprintf("scope.namespaces[%d]", i), exempt)
+		entry.at = i
+		built.namespaces.add(entry)
 	}
 	for i, service := range s.Services {
 		field := fmt.Sprintf("scope.services[%d]", i)

@@ -31,6 +31,7 @@ type namespaceIndex struct {
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
 	services map[string]asked
+	marks    map[string]Marks // of the Services that have any
 	byFence  [len(fenceNames)]fencedNames
 	backends backends
 	tiers    map[string]tier // of the strict Services
@@ -147,6 +148,7 @@ func (x *Index) DeleteService(host hostname.Host) {
 		n.backends.remove(host.Name)
 		n.remove(host.Name)
 	}
+	delete(n.marks, host.Name)
 	x.prune(host.Namespace, n)
 }
 

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"iter"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -10,7 +12,7 @@ import (
 // scope is the part of a FenceConfig that decides fences.
 type scope struct {
 	fallback   Fence
-	namespaces []namespaceEntry
+	namespaces namespaceEntries
 	services   map[hostname.Host]entry
 	exempt     map[string]bool
 }
@@ -24,16 +26,54 @@ type entry struct {
 
 type namespaceEntry struct {
 	entry
+	// at is its place among the entries.
+	at int
 	// name is empty where the selector decides.
 	name     string
 	selector labels.Selector
 }
 
-func (e namespaceEntry) matches(set namespaceLabels) bool {
-	if e.name != "" {
-		return e.name == set.name
+// namespaceEntries are the entries for Namespaces, found by name so that the time it takes for one does not grow with
+// the names of others.
+type namespaceEntries struct {
+	named     map[string][]namespaceEntry
+	selecting []namespaceEntry
+}
+
+func (n *namespaceEntries) add(e namespaceEntry) {
+	if e.name == "" {
+		n.selecting = append(n.selecting, e)
+		return
 	}
-	return e.selector.Matches(set)
+	if n.named == nil {
+		n.named = map[string][]namespaceEntry{}
+	}
+	n.named[e.name] = append(n.named[e.name], e)
+}
+
+// matching yields the entries that match a Namespace, in the order in which they are written.
+func (n *namespaceEntries) matching(set namespaceLabels) iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		named := n.named[set.name]
+		for _, e := range n.selecting {
+			if !e.selector.Matches(set) {
+				continue
+			}
+			for ; len(named) > 0 && named[0].at < e.at; named = named[1:] {
+				if !yield(named[0].entry) {
+					return
+				}
+			}
+			if !yield(e.entry) {
+				return
+			}
+		}
+		for _, e := range named {
+			if !yield(e.entry) {
+				return
+			}
+		}
+	}
 }
 
 // namespaceLabels are the labels of a Namespace with the one that the API server adds to each, which
@@ -115,14 +155,11 @@ func (c *Config) Namespace(name string, nsLabels map[string]string) NamespaceSco
 	} else if label == unknown {
 		s.ignore = "label " + FenceKey + " of namespace " + name
 	}
-	for _, e := range c.scope.namespaces {
-		if !e.matches(namespaceLabels{name, nsLabels}) {
-			continue
-		}
+	for e := range c.scope.namespaces.matching(namespaceLabels{name, nsLabels}) {
 		if !found {
-			s.base, found = e.entry, true
+			s.base, found = e, true
 		}
-		s.floor = tighter(s.floor, e.entry)
+		s.floor = tighter(s.floor, e)
 	}
 	if !found {
 		s.base = entry{fence: c.scope.fallback, by: "config scope.default"}

@@ -2,9 +2,11 @@ package webhook_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -73,6 +75,74 @@ scope:
 				t.Errorf("allowed = %t", response.Allowed)
 			}
 			assertCauses(t, response.Result, test.causes)
+		})
+	}
+}
+
+// TestFenceConfigOfAnotherCluster: one that names no cluster by which istiod knows this one passes with a warning; what
+// cannot be read says nothing.
+func TestFenceConfigOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	istiod := func(id string) []corev1.Pod {
+		return []corev1.Pod{{Spec: corev1.PodSpec{Containers: []corev1.Container{{Env: []corev1.EnvVar{{Name: "CLUSTER_ID", Value: id}}}}}}}
+	}
+	for name, test := range map[string]struct {
+		istiods []corev1.Pod
+		err     error
+		warns   string
+	}{
+		"the same":           {istiods: istiod("m1c1")},
+		"another":            {istiods: istiod("m1c2"), warns: `controlPlane.clusters must list "m1c2"`},
+		"without CLUSTER_ID": {istiods: istiod(""), warns: `controlPlane.clusters must list "Kubernetes"`},
+		"no istiod":          {},
+		"cannot be read":     {istiods: istiod("m1c2"), err: errors.New("away")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced)
+			c.reader.istiods, c.reader.err = test.istiods, test.err
+			response := c.ask(t, admit.ValidatePath, request(t, configMap(install, "meshfence", fenced), ""))
+			if !response.Allowed || (test.warns == "") != (len(response.Warnings) == 0) || !strings.HasPrefix(strings.Join(response.Warnings, ""), test.warns) {
+				t.Errorf("allowed %t, warnings %q, want %q", response.Allowed, response.Warnings, test.warns)
+			}
+		})
+	}
+}
+
+// TestCostOfFenceConfig: ten times the entries take some ten times as long, good or bad. An API server waits five seconds, and
+// what it has no answer for by then passes.
+func TestCostOfFenceConfig(t *testing.T) {
+	for name, lines := range map[string][2]string{
+		"Services":         {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: strict}\n"},
+		"Namespaces":       {"scope:\n  namespaces:\n", "  - {name: s%d, fence: strict}\n"},
+		"selectors":        {"scope:\n  namespaces:\n", "  - {selector: {matchLabels: {a: s%d}}, fence: strict}\n"},
+		"exempt":           {"scope:\n  exemptNamespaces:\n", "  - s%d\n"},
+		"exemptions":       {"exemptions:\n", "  - {rule: serviceentry-fenced-host, namespace: shop, name: s%d, until: 2026-12-31, reason: a}\n"},
+		"unknown fences":   {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: tight}\n"},
+		"unknown fields":   {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: strict, colour: red}\n"},
+		"wrong types":      {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: {}}\n"},
+		"the same Service": {"scope:\n  services:\n", "  - {namespace: shop, name: s, fence: strict} # %d\n"},
+		"unknown rules":    {"exemptions:\n", "  - {rule: no-rule, namespace: shop, name: s%d, until: 2026-12-31, reason: a}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := serve(t, fenced)
+			took := func(n int) time.Duration {
+				text := strings.Builder{}
+				text.WriteString("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\ncontrolPlane: {clusters: [m1c1]}\nholds: [meshConfig]\n" + lines[0])
+				for i := range n {
+					fmt.Fprintf(&text, lines[1], i)
+				}
+				r, start := request(t, configMap(install, "meshfence", text.String()), ""), time.Now()
+				c.ask(t, admit.ValidatePath, r)
+				return time.Since(start)
+			}
+			var few, many time.Duration
+			for range 3 { // others may run
+				if few, many = took(1300), took(13000); many < time.Second || many < 30*few {
+					return
+				}
+			}
+			t.Errorf("1,300 entries take %s, 13,000 take %s", few, many)
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 // validate answers with what the guard finds in the final object.
 func (a *Admission) validate(ctx context.Context, req admission.Request) (answer, error) {
 	if req.Kind.Kind == object.KindConfigMap && req.Namespace == a.InstallNamespace && req.Operation != admissionv1.Delete {
-		return a.validateConfigMap(req)
+		return a.validateConfigMap(ctx, req)
 	}
 	s, view := a.subject(req), a.Index.View()
 	if s.Kind == object.KindConfigMap && !admit.IsMeshConfigMap(req.Namespace, req.Name, view.Config()) {

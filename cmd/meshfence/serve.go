@@ -191,7 +191,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err := dropNoise(metrics.Registry); err != nil {
 		return nil, err
 	}
-	var tenant certificate.Tenant // a mounted certificate comes without a look at the webhook configurations
+	var tenant certificate.Tenant
 	err = cluster.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
@@ -241,7 +241,8 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
-		Synced:           func() bool { return state.Synced() && (tenant.Known() || f.certificates == mounted) },
+		HasObjects:       state.HasObjects,
+		Synced:           func() bool { return state.Synced() && tenant.Known() },
 		Registerer:       metrics.Registry,
 		BackfillRate:     f.backfillRate,
 		Explain:          certificates.Explain,
@@ -314,20 +315,25 @@ func (t *telling) GetEventRecorder(string) recorder.EventRecorder { return t.not
 
 // newCertificates fails while the API server is away; the flag is checked first.
 func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yields prometheus.Gauge, tenant *certificate.Tenant) (*certificate.Serving, error) {
+	lookout := certificate.Lookout{
+		Configurations: installed(f.namespace), Yields: yields, Tenant: tenant,
+	}
 	switch f.certificates {
 	case selfSigned:
 		return certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
-			Namespace:      f.namespace,
-			Service:        installName,
-			ClusterDomain:  clusterDomain,
-			Yields:         yields,
-			Tenant:         tenant,
-			Configurations: certificate.WebhookConfigurations{Mutating: installName, Validating: installName},
+			Namespace: f.namespace, Service: installName, ClusterDomain: clusterDomain, Lookout: lookout,
 		})
 	case mounted:
-		return certificate.Mounted(mgr, f.certificateDir)
+		return certificate.Mounted(mgr, f.certificateDir, lookout)
 	}
 	return nil, f.checkCertificates()
+}
+
+// installed names the webhook configurations of the installation in a namespace.
+func installed(namespace string) certificate.WebhookConfigurations {
+	return certificate.WebhookConfigurations{
+		Mutating: installName, Validating: installName, Service: client.ObjectKey{Namespace: namespace, Name: installName},
+	}
 }
 
 func (f *serveFlags) checkCertificates() error {

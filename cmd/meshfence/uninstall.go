@@ -13,7 +13,6 @@ import (
 	"github.com/meshfence/meshfence/controller"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/uninstall"
-	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
 // uninstallQPS is how many requests a second are made at most.
@@ -79,12 +78,8 @@ func (f *clusterFlags) uninstaller(ctx context.Context, out io.Writer, wait time
 		fmt.Fprintf(os.Stderr, "meshfence: %v; without it Istio is looked for in %s, unless --config names a file\n", err, config.IstioNamespace)
 	}
 	return uninstall.New(uninstall.Options{
-		Client: api,
-		Install: certificate.WebhookConfigurations{
-			Mutating: installName, Validating: installName,
-			Service: client.ObjectKey{Namespace: f.installNamespace, Name: installName},
-		},
-		Config: config, Settle: controller.DefaultSettle, Wait: wait, Out: out,
+		Client: api, Install: installed(f.installNamespace), Config: config,
+		Settle: controller.DefaultSettle, Wait: wait, Out: out,
 	}), nil
 }
 

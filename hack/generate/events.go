@@ -28,6 +28,7 @@ func described() []event {
 		{"InvalidFenceConfig", "the FenceConfig", "A FenceConfig that is not valid is in the cluster; the last good one stays in force."},
 		{"StaleFenceConfig", "the FenceConfig", "The replica has started with the last good FenceConfig."},
 		{"FenceConfigDeleted", "the FenceConfig", "The FenceConfig was deleted; the last good one stays in force."},
+		{"UnknownCluster", "the FenceConfig", "The FenceConfig names no cluster by which Istio knows this one; the note says by which it does."},
 		{"ContradictsScope", "the mesh ConfigMap", "An entry of a user says something else than the scope."},
 		{"ScopeNotHeld", "the mesh ConfigMap", "The ConfigMap cannot hold the scope; hold meshConfig does not hold strict Services."},
 		{"WroteMeshConfig", "the mesh ConfigMap", "The controller wrote the entries itself, because admission did not."},

@@ -166,13 +166,13 @@ func startReplica(t *testing.T, user *rest.Config) (*certificate.Serving, int) {
 		t.Fatal(err)
 	}
 	certificates, err := certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
-		Namespace:      "meshfence",
-		Service:        "fence",
-		Configurations: certificate.WebhookConfigurations{Mutating: "fence", Validating: "fence"},
-		DNSNames:       []string{"localhost"},
-		CADuration:     time.Hour,
-		LeafDuration:   leafDuration,
-		Grace:          time.Second,
+		Namespace:    "meshfence",
+		Service:      "fence",
+		Lookout:      certificate.Lookout{Configurations: certificate.WebhookConfigurations{Mutating: "fence", Validating: "fence"}},
+		DNSNames:     []string{"localhost"},
+		CADuration:   time.Hour,
+		LeafDuration: leafDuration,
+		Grace:        time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

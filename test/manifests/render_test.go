@@ -90,14 +90,20 @@ func objects(t *testing.T, manifests string) []runtime.Object {
 // one returns the only object of a type in an overlay.
 func one[T runtime.Object](t *testing.T, overlay string) T {
 	t.Helper()
+	return only[T](t, objects(t, render(t, overlay)))
+}
+
+// only returns the only object of a type.
+func only[T runtime.Object](t *testing.T, among []runtime.Object) T {
+	t.Helper()
 	var found []T
-	for _, object := range objects(t, render(t, overlay)) {
+	for _, object := range among {
 		if typed, ok := object.(T); ok {
 			found = append(found, typed)
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("overlay %s has %d objects of type %T, want 1", overlay, len(found), *new(T))
+		t.Fatalf("found %d objects of type %T, want 1", len(found), *new(T))
 	}
 	return found[0]
 }

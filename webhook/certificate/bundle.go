@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -71,40 +69,14 @@ func parseCAs(now time.Time, bundle []byte) []*x509.Certificate {
 // out it slows down, and a configuration of another installation it leaves alone; both it tells of once.
 // It must not run concurrently with itself.
 type CABundleKeeper struct {
-	Client         client.Client
-	Secret         client.ObjectKey
-	Configurations WebhookConfigurations
-	// Tell makes an Event about a configuration; nil makes none.
-	Tell func(configuration client.Object, reason, note string)
-	// Yields counts the configurations that are left to another writer; nil counts none.
-	Yields prometheus.Gauge
-	// Tenant is told whether a configuration is another installation's; nil is not.
-	Tenant *Tenant
+	Lookout
+
+	Client client.Client
+	Secret client.ObjectKey
 
 	written  []byte // former CAs survive here when both configurations are reset at once
 	contests map[string]*contest.Record
-	foreign  map[string]string
 }
-
-// Tenant knows whether the cluster is another installation's. It is safe for concurrent use.
-type Tenant struct{ known, another atomic.Bool }
-
-// Known reports whether the leader has looked yet.
-func (t *Tenant) Known() bool { return t.known.Load() }
-
-// Another reports whether another installation has the cluster.
-func (t *Tenant) Another() bool { return t.another.Load() }
-
-func (t *Tenant) set(another bool) {
-	t.another.Store(another)
-	t.known.Store(true)
-}
-
-// The reasons of the keeper's Events.
-const (
-	reasonForeign   = "ForeignWebhookConfiguration"
-	reasonContested = "ContestedCABundle"
-)
 
 // Reconcile brings both configurations in line, whatever the request names.
 func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
@@ -147,35 +119,8 @@ func (k *CABundleKeeper) Reconcile(ctx context.Context, _ reconcile.Request) (re
 			next = min(next, wait)
 		}
 	}
-	if k.Tenant != nil {
-		k.Tenant.set(another)
-	}
-	if k.Yields != nil {
-		k.Yields.Set(float64(yields))
-	}
+	k.found(another, yields)
 	return reconcile.Result{RequeueAfter: next}, errors.Join(failed...)
-}
-
-// isForeign reports whether a configuration is another installation's, and tells so when that begins.
-func (k *CABundleKeeper) isForeign(ctx context.Context, configuration webhookConfiguration) bool {
-	if k.foreign == nil {
-		k.foreign = map[string]string{}
-	}
-	service := configuration.foreign()
-	if service != "" && service != k.foreign[configuration.String()] {
-		note := fmt.Sprintf("its webhooks call Service %s and not %s: another installation of meshfence has the cluster, and this one leaves it alone; remove one of them",
-			service, k.Configurations.Service)
-		k.tell(ctx, configuration, reasonForeign, note)
-	}
-	k.foreign[configuration.String()] = service
-	return service != ""
-}
-
-func (k *CABundleKeeper) tell(ctx context.Context, configuration webhookConfiguration, reason, note string) {
-	logf.FromContext(ctx).Info(note, "configuration", configuration.String(), "event", reason)
-	if k.Tell != nil {
-		k.Tell(configuration.Object, reason, note)
-	}
 }
 
 func (k *CABundleKeeper) contest(configuration webhookConfiguration) *contest.Record {

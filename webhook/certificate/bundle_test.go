@@ -124,7 +124,8 @@ func newKeeper(t *testing.T, objects ...client.Object) *keeperCase {
 		},
 	}).Build()
 	k.keeper = &certificate.CABundleKeeper{
-		Client: k.Client, Secret: client.ObjectKey{Namespace: "meshfence", Name: "fence-ca"}, Configurations: ourConfigurations,
+		Client: k.Client, Secret: client.ObjectKey{Namespace: "meshfence", Name: "fence-ca"},
+		Lookout: certificate.Lookout{Configurations: ourConfigurations},
 	}
 	return k
 }

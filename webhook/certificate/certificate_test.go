@@ -107,7 +107,7 @@ type mountedSecret struct {
 func newMounted(t *testing.T) mountedSecret {
 	t.Helper()
 	dir := t.TempDir()
-	certificates, err := certificate.Mounted(newRecordingManager(t), dir)
+	certificates, err := certificate.Mounted(newRecordingManager(t), dir, certificate.Lookout{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
 
@@ -12,8 +13,13 @@ import (
 // Mounted serves the certificate in dir, a mounted Secret of type kubernetes.io/tls that someone else renews, such as a
 // cert-manager Certificate whose CA the annotation cert-manager.io/inject-ca-from brings into the webhook configurations.
 // Changed files are served within ten seconds. Files that are missing, broken or half replaced are retried for as long
-// as it takes, while the last good certificate is served. The source is added to mgr.
-func Mounted(mgr ctrl.Manager, dir string) (*Serving, error) {
+// as it takes, while the last good certificate is served. The source is added to mgr, and so is the lookout, on the leader.
+func Mounted(mgr ctrl.Manager, dir string, lookout Lookout) (*Serving, error) {
+	lookout.Tell = teller(mgr)
+	log := mgr.GetLogger().WithName("webhook-configurations")
+	if err := mgr.Add(&lookoutRunner{&lookout, mgr.GetAPIReader(), log}); err != nil {
+		return nil, fmt.Errorf("add the lookout to the manager: %w", err)
+	}
 	return addServing(mgr, &cmtls.FileCertificateSource{
 		CertPath: filepath.Join(dir, corev1.TLSCertKey),
 		KeyPath:  filepath.Join(dir, corev1.TLSPrivateKeyKey),

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
-	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,13 +23,10 @@ import (
 
 // SelfSignedOptions says what SelfSigned issues, and where its CA is kept and published.
 type SelfSignedOptions struct {
-	Namespace      string // of the Service and the Secret
-	Service        string
-	ClusterDomain  string // default cluster.local
-	Configurations WebhookConfigurations
-
-	Yields prometheus.Gauge // counts the configurations that are left to another writer; may be nil
-	Tenant *Tenant          // told whether a configuration is another installation's; may be nil
+	Namespace     string // of the Service and the Secret
+	Service       string
+	ClusterDomain string // default cluster.local
+	Lookout
 
 	DNSNames   []string // besides the Service's, for a webhook that is called by URL
 	Secret     string   // default <Service>-ca
@@ -151,17 +147,12 @@ func dropPrivateKey(o any) (any, error) {
 }
 
 func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) error {
-	recorder := mgr.GetEventRecorder("meshfence")
+	o.Tell = teller(mgr)
 	runner := &keeperRunner{
 		keeper: &CABundleKeeper{
-			Client:         objects.GetClient(),
-			Secret:         client.ObjectKey{Namespace: o.Namespace, Name: o.Secret},
-			Configurations: o.Configurations,
-			Yields:         o.Yields,
-			Tenant:         o.Tenant,
-			Tell: func(about client.Object, reason, note string) {
-				recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "WriteCABundle", "%s", note)
-			},
+			Lookout: o.Lookout,
+			Client:  objects.GetClient(),
+			Secret:  client.ObjectKey{Namespace: o.Namespace, Name: o.Secret},
 		},
 		cache: objects.GetCache(),
 		log:   mgr.GetLogger().WithName("webhook-ca-bundle"),
@@ -170,4 +161,12 @@ func (o SelfSignedOptions) addKeeper(mgr ctrl.Manager, objects cluster.Cluster) 
 		return fmt.Errorf("add the keeper of caBundles to the manager: %w", err)
 	}
 	return nil
+}
+
+// teller makes Events about webhook configurations.
+func teller(mgr ctrl.Manager) func(about client.Object, reason, note string) {
+	recorder := mgr.GetEventRecorder("meshfence")
+	return func(about client.Object, reason, note string) {
+		recorder.Eventf(about, nil, corev1.EventTypeWarning, reason, "WriteCABundle", "%s", note)
+	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func selfSignedOptions() certificate.SelfSignedOptions {
-	return certificate.SelfSignedOptions{Namespace: "meshfence", Service: "fence", Configurations: ourConfigurations}
+	return certificate.SelfSignedOptions{Namespace: "meshfence", Service: "fence", Lookout: certificate.Lookout{Configurations: ourConfigurations}}
 }
 
 func TestSelfSignedOptions(t *testing.T) {
@@ -62,13 +62,13 @@ func TestRunnablesAndLeaderElection(t *testing.T) {
 	if _, err := certificate.SelfSigned(selfSigned, selfSignedOptions()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certificate.Mounted(mounted, t.TempDir()); err != nil {
+	if _, err := certificate.Mounted(mounted, t.TempDir(), certificate.Lookout{}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"cache", "leader", "everywhere"}, placements(t, selfSigned)); diff != "" {
 		t.Errorf("SelfSigned (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"everywhere"}, placements(t, mounted)); diff != "" {
+	if diff := cmp.Diff([]string{"leader", "everywhere"}, placements(t, mounted)); diff != "" {
 		t.Errorf("Mounted (-want +got):\n%s", diff)
 	}
 }
