@@ -13,7 +13,7 @@ func nothingInjected() []Row {
 		{ID: "A3", What: "a VirtualService has only http routes, and TCP and TLS ports take no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "A4", What: "a cluster is named by itself: extension providers, Telemetry, JWKS, rate limits", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "no route leads there, so that hold subset alone cannot keep it", Shown: []string{"test/xds TestVerify/access-log"}},
 		{ID: "A5", What: "Ingress and Gateway API routes know no subsets", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
-		{ID: "A6", What: "the fence is set in one cluster alone, and the istiod of another still sends its clients here", Reason: "another cluster's API server: install meshfence there too"},
+		{ID: "A6", What: "the fence is set in one cluster alone, and the istiod of another still sends its clients here", Reason: "another cluster's API server: install meshfence there too; meshfence doctor with a --context for each compares them"},
 	}
 }
 
