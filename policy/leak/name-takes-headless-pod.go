@@ -59,13 +59,16 @@ func podsOfEntry(o *object.Object, view *policy.View) []breach {
 
 // podsOfRoutes judges a VirtualService.
 func podsOfRoutes(o *object.Object, view *policy.View) []breach {
-	if len(o.VirtualService.HTTP) == 0 || !takesNames(o, view) {
+	if len(o.VirtualService.HTTP) == 0 {
 		return nil
 	}
 	var found []breach
 	for i, name := range o.VirtualService.Hosts {
 		found = append(found, podAt(name, policy.Ports{HTTP: true}, view, "spec", "hosts", strconv.Itoa(i))...)
 		found = append(found, podNamed(name, view, i)...)
+	}
+	if len(found) > 0 && !takesNames(o, view) {
+		return nil
 	}
 	return found
 }
