@@ -170,10 +170,11 @@ func TestRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := start(t, test.config, test.objects...)
+				b := &bed{Cluster: fakecluster.New(t, test.config, append([]string{shop}, test.objects...)...)}
 				if test.before != nil {
 					test.before(t, b)
 				}
+				b.run(t)
 				for _, step := range test.steps {
 					step.change(t, b)
 					time.Sleep(step.wait)
