@@ -85,6 +85,7 @@ func serviceEntryRows() []Row {
 		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host, whom they do not know or ask for by its full name"},
 		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
 		{ID: "D17", What: "exportTo of a ServiceEntry", Reason: "it narrows who knows the hosts, and those who do are judged", Harmless: true},
+		{ID: "D18", What: "a ServiceEntry or VirtualService has the address or a name of a Pod of a headless Service"},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Without a webhook nothing leaks and nothing unrelated stops (docs/design.md says which kinds).
@@ -117,4 +118,37 @@ func TestRollout(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Errorf("during the rollout: %v", err)
 	}
+}
+
+// What got past admission while no replica ran, because its kind fails open, is found as soon as one runs again, and told
+// of as such.
+func TestOutageIsTold(t *testing.T) {
+	s := shared(t)
+	namespace := s.CreateNamespace(t, nil)
+	s.kubectl(t, twoServices, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence=strict")
+	for i := range s.meshfence.Replicas() {
+		s.meshfence.KillReplica(i)
+	}
+	const slice = `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: foreign, labels: {kubernetes.io/service-name: reviews}},
+addressType: IPv4, endpoints: [{addresses: [10.9.9.9]}], ports: [{name: http, port: 9080}]}`
+	s.kubectl(t, slice, "create", "-n", namespace, "-f", "-")
+	time.Sleep(12 * time.Second) // more than a leader takes to renew its lease
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StartReplica(context.Background(), i); err != nil { // it outlives the test
+			t.Fatal(err)
+		}
+	}
+	if err := s.meshfence.WaitServing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is told", func(context.Context) error {
+		events := s.events(t, namespace)
+		for _, e := range events {
+			if e.Reason == "Leak" && e.Regarding.Name == "foreign" && strings.Contains(e.Note, "while no replica of meshfence ran, between ") {
+				return nil
+			}
+		}
+		return fmt.Errorf("Events %v", events)
+	})
 }
