@@ -205,15 +205,6 @@ func (s *suite) breakages(t *testing.T) []breakage {
 	}
 	config := s.fenceConfig(t)
 	unbind := do("", "delete", "clusterrolebinding", "meshfence")
-	replicas := func(act func(context.Context, int) error) func(*testing.T) {
-		return func(t *testing.T) {
-			for i := range s.meshfence.Replicas() {
-				if err := act(t.Context(), i); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
 	failed := func(check, seen string) doctorResult {
 		return doctorResult{Check: check, Outcome: "failed", Seen: seen}
 	}
@@ -268,9 +259,28 @@ func (s *suite) breakages(t *testing.T) []breakage {
 			warned("duplicates", "2 DestinationRules of namespace shop are for reviews.shop.svc.cluster.local: one, two"),
 			warned("endpoints", "Service shop/reviews is strict and has no ready endpoint"),
 		}, 0},
-		{"no replica", replicas(s.meshfence.StopReplica), replicas(s.meshfence.StartReplica), []doctorResult{
+		{"no replica", s.stopReplicas, s.startReplicas, []doctorResult{
 			failed("replicas", "none of 2 replicas is ready"), failed("called", "istio.validate.meshfence.io could not be called"),
 		}, 1},
+	}
+}
+
+func (s *suite) stopReplicas(t *testing.T) {
+	t.Helper()
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *suite) startReplicas(t *testing.T) {
+	t.Helper()
+	for i := range s.meshfence.Replicas() {
+		// They outlast the part of the test that starts them.
+		if err := s.meshfence.StartReplica(context.WithoutCancel(t.Context()), i); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -325,11 +335,7 @@ func (s *suite) rollOut(t *testing.T) {
 			return nil
 		})
 		s.healthy(t)
-		for i := range s.meshfence.Replicas() {
-			if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.stopReplicas(t)
 		eventually(t, "no replica answers", func(context.Context) error {
 			said, err := claim()
 			if (err != nil) != step.refused || !strings.Contains(said, "failed calling webhook") == step.refused || strings.Contains(said, "must not cover") {
@@ -337,11 +343,7 @@ func (s *suite) rollOut(t *testing.T) {
 			}
 			return nil
 		})
-		for i := range s.meshfence.Replicas() {
-			if err := s.meshfence.StartReplica(t.Context(), i); err != nil {
-				t.Fatal(err)
-			}
-		}
+		s.startReplicas(t)
 	}
 	s.healthy(t)
 }
