@@ -14,8 +14,11 @@ TAGS = kustomize_disable_go_plugin_support,grpcnotrace
 VERSION = $(shell git describe --tags --always --dirty)
 REVISION = $(shell git rev-parse HEAD)
 SHIP = CGO_ENABLED=0 go build -tags=$(TAGS) -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)"
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct))
 PLATFORMS = linux-amd64 linux-arm64
 IMAGE = bin/image
+RELEASED = $(PLATFORMS) darwin-amd64 darwin-arm64
+RELEASE = bin/release
 
 # The search is a module of its own. Built with the flags of hack/build-tools.sh, it takes istiod's packages from the
 # build cache.
@@ -41,8 +44,12 @@ bin/%/meshfence: FORCE
 
 .PHONY: image
 image: $(PLATFORMS:%=bin/%/meshfence) ## Put binaries for linux on amd64 and arm64 into an OCI image layout, bin/image (needs no daemon and no registry)
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $$(hack/build-tools.sh --print image) \
+	SOURCE_DATE_EPOCH=$(EPOCH) $$(hack/build-tools.sh --print image) \
 		-out $(IMAGE) -version $(VERSION) -revision $(REVISION) $(foreach p,$(PLATFORMS),$(subst -,/,$p)=bin/$p/meshfence)
+
+.PHONY: release
+release: $(RELEASED:%=bin/%/meshfence) image ## Pack binaries, image, chart, SBOM, krew manifest and checksums for VERSION, the tag, into bin/release
+	SOURCE_DATE_EPOCH=$(EPOCH) hack/release.sh $(VERSION) $(RELEASE) $(RELEASED)
 
 .PHONY: test
 test: ## Vet and run every test but that of Envoy, with real API servers (a first run builds them, which takes minutes)
@@ -52,6 +59,7 @@ test: ## Vet and run every test but that of Envoy, with real API servers (a firs
 	$(SEARCH) vet .
 	$(SEARCH) test -vet=off -timeout 20m .
 	@echo "left out: make envoy, which sends calls through real Envoys and needs python3 with pip"
+	@echo "left out: make alerts, whose first build takes three minutes"
 	@echo "left out: make neighbours, whose first build takes ten minutes"
 
 .PHONY: unit
@@ -74,6 +82,10 @@ matrix: ## Prove every hold in every kind of mesh by calls and by verify, and pr
 .PHONY: envoy
 envoy: ## Prove every hold by calls through real Envoys (needs python3 with pip)
 	$(TEST) -v -count=1 -run TestEnvoy ./test/traffic -envoy
+
+.PHONY: alerts
+alerts: ## Have promtool check the alerts and fire each one (a first build takes three minutes)
+	$(TEST) -v -count=1 ./test/alerts -promtool
 
 .PHONY: conformance
 conformance: ## Hold the catalogue of leaks against istiod, under every hold, and print what each row does (five minutes)
@@ -106,7 +118,7 @@ neighbours: ## Run the real code of Argo CD, Flux, Helm, Rollouts and Flagger be
 	$(NEIGHBOURS) test -vet=off -count=1 -v -timeout 20m .
 
 .PHONY: generate
-generate: ## Write the pages under docs that say what the code says: the ledger, the rules, the reference
+generate: ## Write the pages under docs that say what the code says (the ledger, the rules, the reference), and the Helm chart from manifests
 	go run ./hack/generate
 
 .PHONY: lint

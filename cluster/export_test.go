@@ -25,8 +25,18 @@ func KeepLastGood(api client.Client, namespace string, log logr.Logger) (put fun
 	return g.put, g.Start
 }
 
+// Enter puts a cached object into an index, and reports whether the cache had a Service with all that the index takes.
+func Enter(cached any, index *policy.Index) bool {
+	s, ok := cached.(*service)
+	if !ok || s.rest == nil {
+		return false
+	}
+	s.enter(index)
+	return true
+}
+
 // LookWhose returns what looks once whether the config of an index is for this cluster.
 func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
-	i := &identity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
+	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
 	return i.look
 }

@@ -65,8 +65,8 @@ func variableOf(pod corev1.Pod, variable, otherwise string) string {
 // first Pods may come later.
 const identityEvery = 10 * time.Minute
 
-// identity tells of a FenceConfig that is for another cluster, as one is that was copied. Only the leader looks.
-type identity struct {
+// clusterIdentity tells of a FenceConfig that is for another cluster, as one is that was copied. Only the leader looks.
+type clusterIdentity struct {
 	index    *policy.Index
 	reader   client.Reader
 	recorder events.EventRecorder
@@ -76,10 +76,10 @@ type identity struct {
 }
 
 // NeedLeaderElection reports whether only the leader looks.
-func (i *identity) NeedLeaderElection() bool { return true }
+func (i *clusterIdentity) NeedLeaderElection() bool { return true }
 
 // Start looks whenever there is another config, until the context ends.
-func (i *identity) Start(ctx context.Context) error {
+func (i *clusterIdentity) Start(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	defer i.index.Subscribe(func(c policy.Change) {
 		if c == (policy.Change{}) {
@@ -98,7 +98,7 @@ func (i *identity) Start(ctx context.Context) error {
 }
 
 // look tells of a mistake once. What cannot be read is no mistake.
-func (i *identity) look(ctx context.Context) {
+func (i *clusterIdentity) look(ctx context.Context) {
 	config := i.index.Config()
 	ids, err := Identities(ctx, i.reader, config.IstioNamespace)
 	if err != nil {

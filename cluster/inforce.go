@@ -39,8 +39,8 @@ type completion struct {
 	// judged since it does.
 	filled    func() bool
 	confirmed bool
-	// told are the problems that were reported last, by hold.
-	told map[policy.Hold]string
+	// reported are the problems that were reported last, by hold.
+	reported map[policy.Hold]string
 }
 
 // newCompletion returns a completion for the config that the index has.
@@ -49,7 +49,7 @@ func newCompletion(o Options, filled func() bool, recorder events.EventRecorder,
 		filled: filled,
 		index:  o.Index, metrics: o.Metrics, recorder: recorder, log: log,
 		wakeNodes: make(chan struct{}, 1), wakeMeshes: make(chan struct{}, 1),
-		config: o.Index.Config(), told: map[policy.Hold]string{},
+		config: o.Index.Config(), reported: map[policy.Hold]string{},
 		localities: localities{source: o.Nodes}, meshes: newMeshes(o),
 	}
 	if !c.config.NeedsNodes() && !c.config.Holds.Has(policy.MeshConfig) {
@@ -203,7 +203,7 @@ func (c *completion) reportHolds(config *policy.Config) {
 
 // news reports whether a text about a hold is another one than the last.
 func (c *completion) news(hold policy.Hold, text string) bool {
-	old := c.told[hold]
-	c.told[hold] = text
+	old := c.reported[hold]
+	c.reported[hold] = text
 	return text != old
 }

@@ -110,8 +110,8 @@ type meshFollower struct {
 
 	watched map[client.ObjectKey]*meshWatch
 	running sync.WaitGroup
-	// told is what the last fault was made of.
-	told string
+	// reasons are what the last fault was made of.
+	reasons string
 }
 
 // follow starts and ends watches, so that there is one for each mesh ConfigMap that the config names.
@@ -157,7 +157,7 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 	}
 	view := f.index.View()
 	var faults []*policy.HoldFault
-	var told strings.Builder
+	var reasons strings.Builder
 	keys := meshMapsOf(config)
 	for _, key := range keys {
 		w, ok := f.watched[key]
@@ -174,7 +174,7 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 		}
 		if fault != nil {
 			faults = append(faults, fault)
-			fmt.Fprintf(&told, "%s %s %s\n", seen.version(), fault.State(), fault.Reason)
+			fmt.Fprintf(&reasons, "%s %s %s\n", seen.version(), fault.State(), fault.Reason)
 		}
 	}
 	ingress := f.ingress(config)
@@ -184,8 +184,8 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 		return false, 0 // a token is on its way
 	}
 	f.confirmed = filled
-	if text := told.String(); text != f.told {
-		f.told, f.meshes.fault = text, meshconfig.JoinFaults(faults)
+	if text := reasons.String(); text != f.reasons {
+		f.reasons, f.meshes.fault = text, meshconfig.JoinFaults(faults)
 	}
 	f.meshes.ingress = ingress
 	standing := f.index.Config()

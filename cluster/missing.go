@@ -132,11 +132,7 @@ func (l *loader) object(ctx context.Context, key object.Key) (*object.Object, er
 	case err != nil:
 		return nil, fmt.Errorf("get %s %s/%s: %w", object.APIKind(key.Kind), key.Namespace, key.Name, err)
 	}
-	kept, err := view(full, key.Kind)
-	if err != nil {
-		return nil, err
-	}
-	return kept.view, nil
+	return Keep(full, key.Kind)
 }
 
 // get fetches the metadata of an object; they are empty where there is none.

@@ -17,15 +17,15 @@ const (
 // Persist tries until it succeeds, and logs every other reason why it does not. The error is the last one, when the
 // context ends.
 func Persist(ctx context.Context, log logr.Logger, what string, try func() error) error {
-	told := ""
+	logged := ""
 	for pause := persistFirst; ; pause = min(2*pause, persistMax) {
 		err := try()
 		if err == nil {
 			return nil
 		}
-		if text := err.Error(); text != told {
+		if text := err.Error(); text != logged {
 			log.Info("trying again until it succeeds", "what", what, "reason", text)
-			told = text
+			logged = text
 		}
 		select {
 		case <-ctx.Done():

@@ -35,7 +35,7 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 	return Each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
 		kept, err := strip(o)
 		if s, ok := kept.(*service); ok {
-			setService(index, s)
+			s.enter(index)
 		}
 		return err
 	})
@@ -94,9 +94,9 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
 			}
-			kept, err := view(full, r.Kind)
+			kept, err := Keep(full, r.Kind)
 			if err == nil {
-				index.SetObject(kept.view)
+				index.SetObject(kept)
 			}
 			return err
 		})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -13,11 +15,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -26,9 +30,24 @@ const kindsRetry = 15 * time.Second
 
 // stored is what a cache holds of an object of a stored kind.
 type stored struct {
-	metav1.ObjectMeta
+	identity
 
 	view *object.Object
+}
+
+// identity is what a cache needs to tell objects and their versions apart.
+type identity struct {
+	namespace, name, resourceVersion string
+	uid                              types.UID
+}
+
+func identityOf(o metav1.Object) identity {
+	return identity{o.GetNamespace(), o.GetName(), o.GetResourceVersion(), o.GetUID()}
+}
+
+// GetObjectMeta returns the metadata that caches read.
+func (i identity) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: i.namespace, Name: i.name, UID: i.uid, ResourceVersion: i.resourceVersion}
 }
 
 // transform returns what keeps of an object of a stored kind what rules read. Other objects pass as they are.
@@ -39,31 +58,31 @@ func transform(kinds admit.Table) toolscache.TransformFunc {
 			return object, nil
 		}
 		if kind, ok := kinds.Find(full.GroupVersionKind().Group, full.GetKind()); ok && kind.Stored {
-			return view(full, kind.Kind)
+			kept, err := Keep(full, kind.Kind)
+			return &stored{identityOf(full), kept}, err
 		}
 		return object, nil
 	}
 }
 
-// view keeps of an object what rules read. That is not what kubectl has applied, which is as much again.
-func view(full *unstructured.Unstructured, kind string) (*stored, error) {
+// Keep returns what the index keeps of an object of a stored kind: what rules read, and of a companion all. That is not
+// what kubectl has applied, which is as much again. The managed fields are taken out of the object, too.
+func Keep(full *unstructured.Unstructured, kind string) (*object.Object, error) {
 	unstructured.RemoveNestedField(full.Object, "metadata", "managedFields")
 	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 	raw, err := json.Marshal(full.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}
-	decoded, err := object.Decode(kind, raw)
+	kept, err := object.Decode(kind, raw)
 	if err != nil {
 		// The API server's schema rules it out. A name without content is related to nothing.
-		decoded = &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
+		kept = &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
 	}
-	return &stored{bare(full), decoded}, nil
-}
-
-// bare keeps what a cache needs to tell objects and their versions apart.
-func bare(o metav1.Object) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+	if inject.IsCompanion(full.GetName(), full.GetLabels()) {
+		kept.Whole = raw
+	}
+	return kept, nil
 }
 
 // objects feeds the index with the kinds that rules relate to others. A kind that the API server does not have is
@@ -74,10 +93,14 @@ type objects struct {
 	index     *policy.Index
 	log       logr.Logger
 	missing   []admit.Kind
+
+	mu sync.Mutex
+	// watched are the kinds that are not missing.
+	watched map[string]toolscache.ResourceEventHandlerRegistration
 }
 
 func newObjects(informers cache.Informers, mapper meta.RESTMapper, index *policy.Index, log logr.Logger) *objects {
-	o := &objects{informers: informers, mapper: mapper, index: index, log: log}
+	o := &objects{informers: informers, mapper: mapper, index: index, log: log, watched: map[string]toolscache.ResourceEventHandlerRegistration{}}
 	for _, r := range admit.Kinds() {
 		if r.Stored {
 			o.missing = append(o.missing, r)
@@ -102,6 +125,9 @@ func (o *objects) watch(ctx context.Context) ([]toolscache.ResourceEventHandlerR
 			continue
 		}
 		registrations = append(registrations, registration)
+		o.mu.Lock()
+		o.watched[r.Kind] = registration
+		o.mu.Unlock()
 	}
 	o.missing = missing
 	return registrations, errors.Join(errs...)
@@ -124,6 +150,16 @@ func (o *objects) watchKind(ctx context.Context, r admit.Kind) (toolscache.Resou
 			o.index.DeleteObject(object.Key{Kind: r.Kind, Namespace: key.Namespace, Name: key.Name})
 		},
 	))
+}
+
+// have reports whether all objects of the kinds are in the index.
+func (o *objects) have(kinds []string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !slices.ContainsFunc(kinds, func(kind string) bool {
+		registration, watched := o.watched[kind]
+		return !watched || !registration.HasSynced()
+	})
 }
 
 // NeedLeaderElection reports whether every replica watches.

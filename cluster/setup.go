@@ -62,7 +62,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if err := mgr.Add(good); err != nil {
 		return nil, fmt.Errorf("add the keeper of the last good FenceConfig: %w", err)
 	}
-	who := &identity{
+	who := &clusterIdentity{
 		index: o.Index, reader: mgr.GetAPIReader(), recorder: mgr.GetEventRecorder("meshfence"), log: state.log,
 		about: fenceConfigOf(o.InstallNamespace),
 	}

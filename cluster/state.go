@@ -39,12 +39,13 @@ type State struct {
 	good       func(text string) // takes a config that is in force; nil keeps none
 
 	registrations []toolscache.ResourceEventHandlerRegistration
+	objects       *objects
 
 	mu   sync.Mutex
 	seen *corev1.ConfigMap // the last FenceConfig that was looked at, good or bad; nil for none
 }
 
-// CacheOptions says what a manager's cache must hold for the state: stripped Services and metadata of Namespaces,
+// CacheOptions says what a manager's cache must hold for the state: names of Services, metadata of Namespaces,
 // views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
 func CacheOptions(installNamespace string) cache.Options {
 	options := cacheOptions(installNamespace)
@@ -70,47 +71,53 @@ func cacheOptions(installNamespace string) cache.Options {
 	}
 }
 
-// service is what a cache holds of a Service: a tenth of it.
+// service is what a cache holds of a Service. The rest is there until it is in the index.
 type service struct {
-	metav1.ObjectMeta
+	identity
 
-	spec object.ServiceSpec
+	rest *serviceRest
 }
 
-// strip keeps of a Service, and of the metadata of a Service or Namespace, what is read. Other objects pass as they
-// are.
+type serviceRest struct {
+	annotations map[string]string
+	marks       policy.Marks
+	spec        object.ServiceSpec
+}
+
+// enter puts a Service into the index, unless it is there: a cache may pass what it holds once more. Only one handler may
+// call it.
+func (s *service) enter(index *policy.Index) {
+	if s.rest == nil {
+		return
+	}
+	host := hostname.Host{Namespace: s.namespace, Name: s.name}
+	index.SetMarks(host, s.rest.marks)
+	index.SetService(host, s.rest.annotations)
+	index.SetServiceSpec(host, s.rest.spec)
+	s.rest = nil
+}
+
+// strip keeps of a Service, and of the metadata of a Namespace, what is read. Other objects pass as they are.
 func strip(obj any) (any, error) {
 	switch full := obj.(type) {
 	case *corev1.Service:
-		kept := &service{bare(full), object.ServiceSpec{
+		rest := &serviceRest{full.Annotations, policy.MarksOf(full.Labels, full.Annotations), object.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
 			ExportTo: object.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
 		}}
 		for _, port := range full.Spec.Ports {
-			kept.spec.Ports = append(kept.spec.Ports, object.ServicePort{
+			rest.spec.Ports = append(rest.spec.Ports, object.ServicePort{
 				Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,
 			})
 		}
-		kept.Annotations = fenceOnly(full.Annotations)
-		return kept, nil
+		return &service{identityOf(full), rest}, nil
 	case *metav1.PartialObjectMetadata:
-		kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta, ObjectMeta: bare(full)}
-		if full.Kind == object.KindNamespace {
-			kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
-		} else {
-			kept.Annotations = fenceOnly(full.Annotations)
-		}
+		kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta}
+		kept.Name, kept.UID, kept.ResourceVersion = full.Name, full.UID, full.ResourceVersion
+		kept.Labels = full.Labels // selectors of the FenceConfig may name any of them
 		return kept, nil
 	}
 	return obj, nil
-}
-
-func fenceOnly(annotations map[string]string) map[string]string {
-	fence, ok := annotations[policy.FenceKey]
-	if !ok {
-		return nil
-	}
-	return map[string]string{policy.FenceKey: fence}
 }
 
 // NewState feeds the index of the options from informers, which the caller starts. It returns when the API server has
@@ -156,16 +163,16 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 // watchObjects feeds the index with the stored kinds as well. Those that appear later keep nobody waiting, but those
 // that the API server cannot tell of do.
 func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
-	o := newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index, s.log)
+	s.objects = newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index, s.log)
 	err := Persist(ctx, s.log, "watch what rules relate", func() error {
-		registrations, err := o.watch(ctx)
+		registrations, err := s.objects.watch(ctx)
 		s.registrations = append(s.registrations, registrations...)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return mgr.Add(o)
+	return mgr.Add(s.objects)
 }
 
 // Synced reports whether everything that was in the cluster when the caches were filled is in the index, and so is
@@ -180,6 +187,10 @@ func (s *State) filled() bool {
 	}
 	return true
 }
+
+// HasObjects reports whether all objects of those stored kinds are in the index. Synced does not wait for kinds that the
+// API server did not have at the start.
+func (s *State) HasObjects(kinds ...string) bool { return s.objects.have(kinds) }
 
 // ErrNotSynced reports whether the index does not hold the whole cluster yet.
 var ErrNotSynced = errors.New("not ready: the Services and Namespaces of the cluster are still being read")
@@ -201,17 +212,11 @@ func (s *State) namespaces() toolscache.ResourceEventHandler {
 
 func (s *State) services() toolscache.ResourceEventHandler {
 	return handlers(
-		func(o *service) { setService(s.index, o) },
+		func(o *service) { o.enter(s.index) },
 		func(key toolscache.ObjectName) {
 			s.index.DeleteService(hostname.Host{Namespace: key.Namespace, Name: key.Name})
 		},
 	)
-}
-
-func setService(index *policy.Index, s *service) {
-	host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
-	index.SetService(host, s.Annotations)
-	index.SetServiceSpec(host, s.spec)
 }
 
 func (s *State) configs() toolscache.ResourceEventHandler {

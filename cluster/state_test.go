@@ -325,20 +325,19 @@ func TestCacheKeepsLittle(t *testing.T) {
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		Finalizers:    []string{"x"},
 	}
-	kept := metav1.ObjectMeta{Namespace: "shop", Name: "reviews", UID: "1", ResourceVersion: "7"}
-	wants := map[string]metav1.ObjectMeta{object.KindService: kept, object.KindNamespace: kept}
-	service, namespace := kept, kept
-	service.Annotations = map[string]string{policy.FenceKey: "strict"}
-	namespace.Labels = full.Labels
-	wants[object.KindService], wants[object.KindNamespace] = service, namespace
+	wants := map[string]metav1.ObjectMeta{
+		object.KindService:   {Namespace: "shop", Name: "reviews", UID: "1", ResourceVersion: "7"},
+		object.KindNamespace: {Name: "reviews", UID: "1", ResourceVersion: "7", Labels: full.Labels},
+	}
 	found := 0
 	for obj, by := range cluster.CacheOptions(install).ByObject {
 		var kind string
+		var listed any
 		switch obj.(type) {
 		case *corev1.Service:
-			kind = object.KindService
+			kind, listed = object.KindService, &corev1.Service{ObjectMeta: full}
 		case *corev1.Namespace:
-			kind = object.KindNamespace
+			kind, listed = object.KindNamespace, &metav1.PartialObjectMetadata{ObjectMeta: full}
 		case *corev1.ConfigMap:
 			if got := by.Namespaces[install].FieldSelector.String(); got != "metadata.name=meshfence" || len(by.Namespaces) != 1 {
 				t.Errorf("ConfigMaps: %v, field selector %s", by.Namespaces, got)
@@ -352,11 +351,12 @@ func TestCacheKeepsLittle(t *testing.T) {
 			continue
 		}
 		found++
-		got, err := by.Transform(&metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{Kind: kind}, ObjectMeta: full})
+		kept, err := by.Transform(listed)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(wants[kind], got.(*metav1.PartialObjectMetadata).ObjectMeta); diff != "" {
+		got := kept.(metav1.ObjectMetaAccessor).GetObjectMeta()
+		if diff := cmp.Diff(any(new(wants[kind])), got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
 		whole := &corev1.Namespace{ObjectMeta: full}
@@ -367,6 +367,26 @@ func TestCacheKeepsLittle(t *testing.T) {
 	if found != 2 {
 		t.Errorf("%d kinds are stripped, want 2", found)
 	}
+}
+
+// Of a Service that is in the index the cache keeps nothing but its name, also when it passes it once more.
+func TestServicesAreKeptOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		w.sources[object.KindService].Add(reviews(map[string]string{policy.FenceKey: "prefer"}))
+		w.run(t)
+		if got := w.fence(t); got != "prefer namespace missing" {
+			t.Errorf("fence %q", got)
+		}
+		for _, informer := range w.started {
+			for _, kept := range informer.GetStore().List() {
+				if cluster.Enter(kept, w.index) {
+					t.Error("the cache keeps a Service that is in the index")
+				}
+			}
+		}
+	})
 }
 
 // A replica that starts with the last good config says so until there is another one.

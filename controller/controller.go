@@ -46,6 +46,8 @@ type Options struct {
 	Index *policy.Index
 	// Synced reports whether the index holds the whole cluster; nothing is written before.
 	Synced func() bool
+	// HasObjects reports whether the index holds all objects of some kinds, which the API server may get later.
+	HasObjects func(kinds ...string) bool
 	// Rules are those that the audit judges by.
 	Rules []leak.Rule
 	// Registerer takes the metrics.
@@ -57,7 +59,7 @@ type Options struct {
 	// Settle is how long istiod and the proxies get to hear of a DestinationRule before routes lead to it, and
 	// of changed routes before it goes; 0 means DefaultSettle.
 	Settle time.Duration
-	// InstallNamespace is the namespace of meshfence itself.
+	// InstallNamespace is the namespace of meshfence itself; empty means that of the manifests.
 	InstallNamespace string
 	// IdleSince is when the last leader renewed its lease, if no replica ran when this one started; zero otherwise.
 	IdleSince time.Time
@@ -73,8 +75,8 @@ func (o Options) validate() error {
 	for _, field := range []struct {
 		name string
 		set  bool
-	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"Rules", len(o.Rules) > 0}, {"Registerer", o.Registerer != nil},
-		{"InstallNamespace", o.InstallNamespace != ""}} {
+	}{{"Index", o.Index != nil}, {"Synced", o.Synced != nil}, {"HasObjects", o.HasObjects != nil}, {"Rules", len(o.Rules) > 0},
+		{"Registerer", o.Registerer != nil}} {
 		if !field.set {
 			errs = append(errs, fmt.Errorf("%s must be set", field.name))
 		}
@@ -100,13 +102,16 @@ func (o Options) withDefaults() Options {
 	if o.Settle == 0 {
 		o.Settle = DefaultSettle
 	}
+	if o.InstallNamespace == "" {
+		o.InstallNamespace = policy.InstallNamespace
+	}
 	if o.Yields == nil {
 		o.Yields = func() bool { return false }
 	}
 	return o
 }
 
-// Setup adds the controller to a manager, whose cache must hold the metadata of Services.
+// Setup adds the controller to a manager, whose cache must hold the names of Services.
 func Setup(mgr ctrl.Manager, o Options) error {
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("controller options: %w", err)
@@ -181,31 +186,22 @@ func (r *runner) keep(ctx context.Context) error {
 
 // keepObjects runs the parts that read and write Istio's objects, as soon as the API server has their kinds.
 func (r *runner) keepObjects(ctx context.Context) error {
-	kinds, err := mesh.FindKinds(ctx, r.mgr.GetRESTMapper())
+	kinds, err := mesh.FindKinds(ctx, r.mgr.GetRESTMapper(), r.HasObjects)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	objects, err := mesh.NewCache(ctx, r.mgr, kinds, r.Index)
-	if err != nil {
-		return err
-	}
-	live, known := r.mgr.GetAPIReader(), &mesh.Mesh{Kinds: kinds, Index: r.Index, Objects: objects}
+	objects := &mesh.Mesh{Kinds: kinds, Index: r.Index}
 	companions, err := companion.New(companion.Options{
-		Mesh: known, Live: live, Writer: r.writer, Yields: r.Yields, Recorder: r.recorder, Metrics: r.metrics, Settle: r.Settle,
-	}).Controller(r.mgr.GetCache(), objects, r.controllerOptions())
+		Mesh: objects, Live: r.mgr.GetAPIReader(), Writer: r.writer, Yields: r.Yields, Recorder: r.recorder, Metrics: r.metrics, Settle: r.Settle,
+	}).Controller(r.mgr.GetCache(), r.controllerOptions())
 	if err != nil {
 		return err
 	}
 	fill := backfill.New(backfill.Options{
-		Mesh: known, Informers: objects, Live: live, Writer: r.writer, Recorder: r.recorder, Metrics: r.metrics,
+		Mesh: objects, Writer: r.writer, Recorder: r.recorder, Metrics: r.metrics,
 		Rate: r.BackfillRate, Settle: r.Settle, Resync: r.Resync,
 	})
-	return ended(ctx, together(ctx, objects.Start, companions.Start, func(ctx context.Context) error {
-		if !objects.WaitForCacheSync(ctx) {
-			return nil // the context has ended
-		}
-		return fill.Run(ctx)
-	}))
+	return ended(ctx, together(ctx, companions.Start, fill.Run))
 }
 
 // controllerOptions are those of the manager, but a controller starts with each term of leadership, and waits

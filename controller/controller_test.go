@@ -18,16 +18,15 @@ func TestSetupRefusesOptions(t *testing.T) {
 	good := controller.Options{
 		Index:      policy.NewIndex(&policy.Config{}),
 		Synced:     func() bool { return true },
+		HasObjects: func(...string) bool { return true },
 		Registerer: prometheus.NewRegistry(),
-
-		InstallNamespace: "meshfence-system",
 	}
 	tests := map[string]struct {
 		spoil func(*controller.Options)
 		want  []string
 	}{
 		"nothing": {func(o *controller.Options) { *o = controller.Options{} },
-			[]string{"Index must be set", "Synced must be set", "Registerer must be set", "InstallNamespace must be set"}},
+			[]string{"Index must be set", "Synced must be set", "HasObjects must be set", "Registerer must be set"}},
 		"negative": {func(o *controller.Options) { o.BackfillRate, o.Resync, o.Settle = -1, -time.Second, -1 },
 			[]string{"BackfillRate must not be negative", "Resync must not be negative", "Settle must not be negative"}},
 	}

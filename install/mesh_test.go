@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -80,7 +81,7 @@ func TestSurvey(t *testing.T) {
 	}
 }
 
-// decode reads objects of the kinds that a survey looks at.
+// decode reads objects of the kinds that are looked at.
 func decode(t *testing.T, text string) []client.Object {
 	t.Helper()
 	kinds := map[string]func() client.Object{
@@ -88,6 +89,8 @@ func decode(t *testing.T, text string) []client.Object {
 		"Deployment": func() client.Object { return &appsv1.Deployment{} },
 		"DaemonSet":  func() client.Object { return &appsv1.DaemonSet{} },
 		"Secret":     func() client.Object { return &corev1.Secret{} },
+
+		"ValidatingWebhookConfiguration": func() client.Object { return &admissionv1.ValidatingWebhookConfiguration{} },
 	}
 	var objects []client.Object
 	for document := range strings.SplitSeq(text, "\n---\n") {
@@ -104,4 +107,30 @@ func decode(t *testing.T, text string) []client.Object {
 		objects = append(objects, object)
 	}
 	return objects
+}
+
+func TestFind(t *testing.T) {
+	t.Parallel()
+	const deployment = "kind: Deployment\nmetadata: {name: meshfence, namespace: fences}\n" +
+		"spec: {template: {spec: {containers: [{name: meshfence, image: \"mine:1\", args: [serve, --certificates=mounted]}]}}}"
+	for name, test := range map[string]struct {
+		objects   string
+		namespace string
+		want      install.Installed
+	}{
+		"nothing":              {"kind: Namespace\nmetadata: {name: fences}", "fences", install.Installed{}},
+		"with cert-manager":    {deployment, "fences", install.Installed{Image: "mine:1", Certificates: install.CertManager}},
+		"self-signed":          {strings.Replace(deployment, "mounted", "self-signed", 1), "fences", install.Installed{Image: "mine:1", Certificates: install.SelfSigned}},
+		"in another namespace": {deployment, "other", install.Installed{}},
+		"called": {deployment + "\n---\nkind: ValidatingWebhookConfiguration\nmetadata: {name: meshfence}\n" +
+			"webhooks: [{name: a, clientConfig: {service: {namespace: fences, name: meshfence}}}]", "other", install.Installed{Tenant: "fences"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := install.Find(t.Context(), fake.NewClientBuilder().WithObjects(decode(t, test.objects)...).Build(), test.namespace)
+			if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
+				t.Errorf("%v, found (-want +got):\n%s", err, diff)
+			}
+		})
+	}
 }

@@ -12,10 +12,7 @@ func (x *Index) Fenced(namespace string, fences ...Fence) []hostname.Host {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var hosts []hostname.Host
-	for name, n := range x.namespaces {
-		if namespace != "" && name != namespace {
-			continue
-		}
+	for name, n := range x.within(namespace) {
 		for _, f := range fences {
 			for _, services := range n.byFence[f].lists() {
 				for _, service := range services {

@@ -31,6 +31,7 @@ type namespaceIndex struct {
 	known    bool // the Namespace object itself has been seen
 	scope    NamespaceScope
 	services map[string]asked
+	marks    map[string]Marks // of the Services that have any
 	byFence  [len(fenceNames)]fencedNames
 	backends backends
 	tiers    map[string]tier // of the strict Services
@@ -56,6 +57,21 @@ func (x *Index) Config() *Config {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.config
+}
+
+// Enforces reports whether anything is refused: by the config, or by the label of a Namespace. It may look at every Namespace.
+func (x *Index) Enforces() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.config.Enforcement == Enforce {
+		return true
+	}
+	for _, n := range x.namespaces {
+		if n.scope.enforcement == Enforce {
+			return true
+		}
+	}
+	return false
 }
 
 // SetConfig puts another config in force and decides every Service anew.
@@ -132,6 +148,7 @@ func (x *Index) DeleteService(host hostname.Host) {
 		n.backends.remove(host.Name)
 		n.remove(host.Name)
 	}
+	delete(n.marks, host.Name)
 	x.prune(host.Namespace, n)
 }
 

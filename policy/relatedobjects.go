@@ -24,7 +24,7 @@ type inventory struct {
 	open, listeners tally[int64]
 	// selectors counts the Gateways by the name for all labels by which they choose Pods.
 	selectors tally[string]
-	watchers  []*func(object.Key)
+	watchers  []*func(old, now *object.Object)
 }
 
 // filed is an object and the names that it is under, those of the cluster domain at that time.
@@ -67,6 +67,7 @@ func (x *Index) SetObject(o *object.Object) {
 		x.SetNamespace(o.Metadata.Name, o.Metadata.Labels)
 		return
 	case o.Service != nil:
+		x.SetMarks(host, MarksOf(o.Metadata.Labels, o.Metadata.Annotations))
 		x.SetService(host, o.Metadata.Annotations)
 		x.SetServiceSpec(host, *o.Service)
 		return
@@ -103,6 +104,7 @@ func (x *Index) DeleteObject(k object.Key) {
 // change takes out what is under a key, lets put do its work, and tells the watchers.
 func (i *inventory) change(k object.Key, put func(*inventory)) {
 	i.mu.Lock()
+	old := i.objects[k].Object
 	i.places(i.objects[k], func(set map[string]map[object.Key]bool, name string) {
 		if delete(set[name], k); len(set[name]) == 0 {
 			delete(set, name)
@@ -111,16 +113,20 @@ func (i *inventory) change(k object.Key, put func(*inventory)) {
 	i.count(i.objects[k], -1)
 	delete(i.objects, k)
 	put(i)
-	watchers := i.watchers
+	now, watchers := i.objects[k].Object, i.watchers
 	i.mu.Unlock()
+	if old == nil && now == nil {
+		return
+	}
 	for _, watcher := range watchers {
-		(*watcher)(k)
+		(*watcher)(old, now)
 	}
 }
 
-// WatchObjects calls f after an object was set or deleted, in the goroutine that did it. It must be quick, and may use
-// the index. The function returned ends that; a call that has begun may end after it.
-func (x *Index) WatchObjects(f func(object.Key)) (cancel func()) {
+// WatchObjects calls f after an object was set or deleted, in the goroutine that did it, with what it was and what it is;
+// one of the two may be nil. It must be quick, and may use the index. The function returned ends that; a call that has
+// begun may end after it.
+func (x *Index) WatchObjects(f func(old, now *object.Object)) (cancel func()) {
 	i := &x.inventory
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -128,7 +134,7 @@ func (x *Index) WatchObjects(f func(object.Key)) (cancel func()) {
 	return func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		i.watchers = slices.DeleteFunc(slices.Clone(i.watchers), func(other *func(object.Key)) bool { return other == &f })
+		i.watchers = slices.DeleteFunc(slices.Clone(i.watchers), func(other *func(old, now *object.Object)) bool { return other == &f })
 	}
 }
 

@@ -190,20 +190,21 @@ func TestWatchObjects(t *testing.T) {
 	index := policy.NewIndex(configOf(t, "{}"))
 	rule := objectOf(t, object.KindDestinationRule, "shop", "it", `"spec": {"host": "cart"}`)
 	key := rule.Key()
-	var told []string
+	var seen []string
 	var cancels []func()
 	for _, watcher := range []string{"first", "second"} {
-		cancels = append(cancels, index.WatchObjects(func(k object.Key) { // may use the index
-			_, stands := index.View().Object(k)
-			told = append(told, fmt.Sprintf("%s %s %t", watcher, k.Name, stands))
+		cancels = append(cancels, index.WatchObjects(func(old, now *object.Object) { // may use the index
+			_, exists := index.View().Object(key)
+			seen = append(seen, fmt.Sprintf("%s %t %t %t", watcher, old == rule, now == rule, exists))
 		}))
 	}
 	index.SetObject(rule)
 	cancels[0]()
 	index.DeleteObject(key)
-	want := []string{"first it true", "second it true", "second it false"}
-	if diff := cmp.Diff(want, told); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+	index.DeleteObject(key)
+	want := []string{"first false true true", "second false true true", "second true false false"}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("seen (-want +got):\n%s", diff)
 	}
 }
 
@@ -326,7 +327,7 @@ func TestInventoryConcurrently(t *testing.T) {
 		name := fmt.Sprint("rule-", i)
 		o := objectOf(t, object.KindDestinationRule, "shop", name, `"spec": {"host": "*.local"}`)
 		group.Go(func() {
-			index.WatchObjects(func(object.Key) {
+			index.WatchObjects(func(_, _ *object.Object) {
 				mu.Lock()
 				defer mu.Unlock()
 				told++

@@ -9,8 +9,8 @@ const takesName = "takes/"
 // takenGateways lists the Gateways on which a VirtualService takes any server name, as names of the inventory.
 func takenGateways(o *object.Object) []string {
 	var names []string
-	for _, route := range o.VirtualService.TLS {
-		for _, key := range o.AnyServerName(route) {
+	for _, crossing := range o.Crossings() {
+		for _, key := range crossing.Gateways {
 			names = append(names, takesName+key.Namespace+"/"+key.Name)
 		}
 	}

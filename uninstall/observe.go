@@ -7,12 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/cluster"
-	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -30,7 +30,11 @@ func (u *Uninstaller) observe(ctx context.Context) (Plan, error) {
 		if err != nil {
 			return Plan{}, fmt.Errorf("look for %s: %w", kind, err)
 		}
-		list := func() client.ObjectList { return mesh.ListOf(mapping.GroupVersionKind) }
+		list := func() client.ObjectList {
+			l := &unstructured.UnstructuredList{}
+			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind + "List"))
+			return l
+		}
 		if err := cluster.Each(ctx, u.Client, list, nil, visit); err != nil {
 			return Plan{}, err
 		}

@@ -36,7 +36,7 @@ type Plan struct {
 
 // Change takes back what meshfence did to one object.
 type Change struct {
-	mesh.Target
+	object.Key
 
 	// Details say what is done to it, in the order in which it is; none for a companion, which is deleted.
 	Details []string
@@ -149,7 +149,7 @@ func (p *Planner) namedBy(c Change) string {
 }
 
 func (p *Planner) add(c Change, o client.Object) {
-	c.Target, c.object = mesh.TargetOf(o), o
+	c.Key, c.object = object.Key{Kind: o.GetObjectKind().GroupVersionKind().Kind, Namespace: o.GetNamespace(), Name: o.GetName()}, o
 	p.changes[c.Kind] = append(p.changes[c.Kind], c)
 }
 
@@ -157,9 +157,13 @@ func (p *Planner) add(c Change, o client.Object) {
 func (p *Planner) addService(service *metav1.PartialObjectMetadata) error {
 	silent := service.DeepCopy()
 	delete(silent.Annotations, policy.FenceKey)
-	_, plan, err := mesh.Plan(silent, p.view)
-	if err != nil || len(plan.Edits) == 0 {
+	decoded, err := mesh.Decode(silent)
+	if err != nil {
 		return err
+	}
+	plan := mesh.Plan(decoded, p.view)
+	if len(plan.Edits) == 0 {
+		return nil
 	}
 	p.add(Change{edits: plan.Edits, Details: details(plan.Edits)}, service)
 	return nil
@@ -167,19 +171,20 @@ func (p *Planner) addService(service *metav1.PartialObjectMetadata) error {
 
 // addMesh takes back what is in a DestinationRule or VirtualService, and deletes a companion.
 func (p *Planner) addMesh(u *unstructured.Unstructured) error {
-	decoded, plan, err := mesh.Plan(u, p.view)
+	decoded, err := mesh.Decode(u)
 	if err != nil {
 		p.left = append(p.left, fmt.Sprintf("%s %s/%s: cannot be read: %v", u.GetKind(), u.GetNamespace(), u.GetName(), err))
 		return nil
 	}
+	plan, isCompanion := mesh.Plan(decoded, p.view), mesh.IsCompanion(decoded)
 	c := Change{edits: plan.Edits, Details: details(plan.Edits)}
-	if mesh.IsCompanion(u) {
+	if isCompanion {
 		c = Change{}
 		if c.edits = restored(u); c.edits != nil {
 			c.Details = []string{"give it back what it held before it was made a companion"}
 		}
 	}
-	if rule := decoded.DestinationRule; rule != nil && (len(plan.Dropped) > 0 || mesh.IsCompanion(u)) {
+	if rule := decoded.DestinationRule; rule != nil && (len(plan.Dropped) > 0 || isCompanion) {
 		c.drops = p.resolve(rule.Host, u.GetNamespace())
 	}
 	if route := decoded.VirtualService; route != nil {
@@ -188,12 +193,12 @@ func (p *Planner) addMesh(u *unstructured.Unstructured) error {
 			switch {
 			case d.Subset == policy.ReservedSubset:
 				c.leads = append(c.leads, host)
-			case policy.IsReservedSubset(d.Subset) && !mesh.IsCompanion(u):
+			case policy.IsReservedSubset(d.Subset) && !isCompanion:
 				p.naming[host] = u.GetNamespace() + "/" + u.GetName()
 			}
 		}
 	}
-	if len(c.edits) > 0 || mesh.IsCompanion(u) {
+	if len(c.edits) > 0 || isCompanion {
 		p.add(c, u)
 		return nil
 	}

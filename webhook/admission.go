@@ -93,7 +93,7 @@ func (a *Admission) endpoint(path string, h handle) *Endpoint {
 		defer func() { observe(ans.outcome) }()
 		var err error
 		if ans, err = a.checked(ctx, path, req, h); err != nil {
-			ans = failure(err)
+			ans = a.lenient(failure(err))
 		}
 		return ans.Response
 	}
@@ -102,6 +102,17 @@ func (a *Admission) endpoint(path string, h handle) *Endpoint {
 		admission: a,
 		path:      path,
 	}
+}
+
+// lenient lets pass what could not be judged where nothing of it would be refused: under audit and warn. It is counted as
+// what it is.
+func (a *Admission) lenient(ans answer) answer {
+	if ans.outcome == outcomeBadRequest || !a.Synced() || a.Index.Enforces() {
+		return ans
+	}
+	passed := allowed()
+	passed.outcome, passed.Warnings = ans.outcome, []string{"meshfence has not judged this: " + ans.Result.Message}
+	return passed
 }
 
 // checked refuses what admission does not take before it is decided.

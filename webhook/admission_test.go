@@ -264,6 +264,43 @@ func TestMissingCannotBeRead(t *testing.T) {
 		"Internal error occurred: get Service shop/new: connection refused")
 }
 
+// What cannot be judged is refused only where something could be: not under audit and warn, unless a Namespace enforces.
+func TestNotJudged(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		enforcement, namespace string
+		want                   bool
+	}{
+		"enforce":                            {"enforce", "", false},
+		"enforce, and a Namespace audits":    {"enforce", "audit", false},
+		"warn":                               {"warn", "", true},
+		"audit":                              {"audit", "", true},
+		"audit, and some Namespace enforces": {"audit", "enforce", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fenced+"enforcement: "+test.enforcement+"\n")
+			c.index.SetNamespace("other", map[string]string{policy.EnforcementLabel: test.namespace})
+			c.reader.err = errors.New("connection refused")
+			for _, path := range []string{admit.MutatePath, admit.ValidatePath} {
+				response := c.ask(t, path, request(t, destinationRule("shop", "new", "new"), ""))
+				if response.Allowed != test.want {
+					t.Errorf("%s: allowed is %t, want %t: %+v", path, response.Allowed, test.want, response.Result)
+				}
+				const warning = "meshfence has not judged this: Internal error occurred: get Service shop/new: connection refused"
+				if test.want && !slices.Equal(response.Warnings, []string{warning}) {
+					t.Errorf("%s: warnings %q", path, response.Warnings)
+				}
+			}
+			empty := request(t, destinationRule("shop", "new", "new"), "")
+			empty.Object.Raw = nil
+			if response := c.ask(t, admit.ValidatePath, empty); response.Allowed {
+				t.Error("a bad request passes")
+			}
+		})
+	}
+}
+
 // Names of the internet look like names of Services in other namespaces; the cluster is not asked for them.
 func TestOutsideIsNotMissing(t *testing.T) {
 	t.Parallel()

@@ -20,8 +20,8 @@ func TestDryRun(t *testing.T) {
 		return istio + "kind: VirtualService\nspec: {hosts: [reviews], http: [{" + spec + "}]}\n"
 	}
 	const (
-		canary, stands = "canary.default.svc.cluster.local", "stands.default.svc.cluster.local"
-		local          = "{destination: {host: reviews, subset: meshfence-local}}"
+		canary, existing = "canary.default.svc.cluster.local", "existing.default.svc.cluster.local"
+		local            = "{destination: {host: reviews, subset: meshfence-local}}"
 	)
 	for name, test := range map[string]struct {
 		object string
@@ -29,17 +29,17 @@ func TestDryRun(t *testing.T) {
 	}{
 		"route":             {route("route: [{destination: {host: " + canary + "}}]"), "Service default/canary"},
 		"mirror":            {route("route: [" + local + "], mirror: {host: " + canary + "}"), "Service default/canary"},
-		"route that exists": {route("route: [{destination: {host: " + stands + "}}]"), ""},
+		"route that exists": {route("route: [{destination: {host: " + existing + "}}]"), ""},
 		"half a name":       {route("route: [{destination: {host: canary.default}}]"), ""},
 		"outside":           {route("route: [{destination: {host: www.example.com}}]"), ""},
 		"one of two that exist": {
-			route("route: [{destination: {host: " + canary + "}, weight: 1}, {destination: {host: " + stands + "}, weight: 1}]"), "",
+			route("route: [{destination: {host: " + canary + "}, weight: 1}, {destination: {host: " + existing + "}, weight: 1}]"), "",
 		},
 		"backend": {
 			routes + "spec: {parentRefs: [{group: '', kind: Service, name: reviews}], rules: [{backendRefs: [{name: canary, namespace: default}]}]}\n", "Service default/canary",
 		},
 		"backend that exists": {
-			routes + "spec: {parentRefs: [{group: '', kind: Service, name: reviews}], rules: [{backendRefs: [{name: stands, namespace: default}]}]}\n", "",
+			routes + "spec: {parentRefs: [{group: '', kind: Service, name: reviews}], rules: [{backendRefs: [{name: existing, namespace: default}]}]}\n", "",
 		},
 		"gateway": {routes + "spec: {parentRefs: [{name: front}], rules: [{backendRefs: [{name: reviews}]}]}\n", "Gateway shop/front"},
 		"class": {
@@ -58,7 +58,7 @@ func TestDryRun(t *testing.T) {
 			}
 			c := serve(t, strings.Replace(fenced, "[subset]", hold, 1))
 			reviews := hostname.Host{Namespace: "shop", Name: "reviews"}
-			c.index.SetService(hostname.Host{Namespace: "default", Name: "stands"}, nil)
+			c.index.SetService(hostname.Host{Namespace: "default", Name: "existing"}, nil)
 			c.index.SetService(reviews, nil)
 			c.index.SetServiceSpec(reviews, object.ServiceSpec{
 				Selector: map[string]string{"app": "reviews"}, ClusterIP: "10.0.0.1", Ports: []object.ServicePort{{Name: "http", Port: 9080}},

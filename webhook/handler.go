@@ -67,7 +67,7 @@ const maxHead = 64 << 10
 func (e *Endpoint) turnAway(w http.ResponseWriter, body io.Reader, why error) {
 	review := parseHead(io.LimitReader(body, maxHead))
 	_, _ = io.Copy(io.Discard, body) // what does not come does not matter
-	ans := turnedAway(why)
+	ans := e.admission.lenient(turnedAway(why))
 	e.admission.Metrics.begin(e.path, e.admission.kindLabel(review.request), review.request.Operation)(ans.outcome)
 	ans.UID = review.request.UID
 	e.answer(w, review, ans.Response)

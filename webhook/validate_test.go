@@ -248,8 +248,8 @@ func TestValidateNamespace(t *testing.T) {
 	}
 	strict, loose := named(", labels: {meshfence.io/fence: strict}"), named("")
 	for name, test := range map[string]struct {
-		kind, stands, object, old string
-		want                      map[string]string
+		kind, existing, object, old string
+		want                        map[string]string
 	}{
 		"becomes strict": {object.KindDestinationRule, rule, strict, loose,
 			map[string]string{"warned": "destinationrule-passthrough DestinationRule default/it: spec.trafficPolicy.loadBalancer.simple"}},
@@ -261,11 +261,11 @@ func TestValidateNamespace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := object.Decode(test.kind, []byte(test.stands))
+			existing, err := object.Decode(test.kind, []byte(test.existing))
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.index.SetObject(stands)
+			c.index.SetObject(existing)
 			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if diff := cmp.Diff(test.want, response.AuditAnnotations); diff != "" {
 				t.Errorf("audit annotations (-want +got):\n%s", diff)
@@ -300,11 +300,11 @@ func TestValidateAsksForPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced)
-			stands, err := object.Decode(object.KindVirtualService, fmt.Appendf(nil, routes, test.host))
+			existing, err := object.Decode(object.KindVirtualService, fmt.Appendf(nil, routes, test.host))
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.index.SetObject(stands)
+			c.index.SetObject(existing)
 			c.index.SetNamespace("app", nil)
 			c.index.SetServiceSpec(hostname.Host{Namespace: "default", Name: "cache"}, object.ServiceSpec{Selector: map[string]string{"app": "cache"}})
 			c.reader.err = test.err

@@ -43,24 +43,31 @@ func (f *clusterFlags) scope(ctx context.Context) (*audit.Auditor, client.Client
 	if err != nil {
 		return nil, nil, err
 	}
+	a, err := scopeOf(ctx, api, config)
+	return a, api, err
+}
+
+// scopeOf returns an auditor whose index has the scope of a FenceConfig, completed by the Nodes and the mesh ConfigMaps.
+func scopeOf(ctx context.Context, api client.Client, config *policy.Config) (*audit.Auditor, error) {
 	if config.NeedsNodes() {
 		var list corev1.NodeList
 		if err := api.List(ctx, &list); err != nil {
-			return nil, nil, fmt.Errorf("list Nodes: %w", err)
+			return nil, fmt.Errorf("list Nodes: %w", err)
 		}
 		var nodes []map[string]string
 		for _, n := range list.Items {
 			nodes = append(nodes, n.Labels)
 		}
+		var err error
 		if config, err = withNodes(config, nodes); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	a := &audit.Auditor{Index: policy.NewIndex(config), Guard: leak.NewGuard(leak.Rules()), Reader: api, Now: time.Now}
 	if err := cluster.ReadScope(ctx, api, a.Index); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return a, api, cluster.ReadMeshConfig(ctx, api, a.Index)
+	return a, cluster.ReadMeshConfig(ctx, api, a.Index)
 }
 
 // auditor reads what there is besides.

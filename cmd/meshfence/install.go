@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -53,8 +54,8 @@ Exit code 0: printed or applied; 2: an error.`,
 	flags := command.Flags()
 	f.kubeconfig.addFlags(flags)
 	flags.StringVar(&f.Namespace, "install-namespace", policy.InstallNamespace, "namespace to install in")
-	flags.StringVar(&f.Image, "image", "", "image of the replicas (default: that of the manifests)")
-	flags.StringVar(&f.Certificates, "certificates", install.SelfSigned, "where the serving certificate comes from: self-signed or cert-manager")
+	flags.StringVar(&f.Image, "image", "", "image of the replicas (default: that of the Deployment in the cluster, or else of the manifests)")
+	flags.StringVar(&f.Certificates, "certificates", "", "where the serving certificate comes from: self-signed or cert-manager (default: as in the cluster, or else self-signed)")
 	flags.StringVar(&f.enforcement, "enforcement", "", "audit, warn or enforce (default: that of the FenceConfig in the cluster, or else enforce)")
 	flags.StringVar(&f.IstioNamespace, "istio-namespace", "", "namespace of istiod (default: the one that has one)")
 	flags.StringSliceVar(&f.clusters, "cluster", nil, "CLUSTER_ID of every cluster whose workloads read the Istio config of this one (default: that of istiod)")
@@ -78,6 +79,9 @@ func (f *installFlags) run(ctx context.Context, out, progress io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
+	if err := f.goOn(ctx, api); err != nil {
+		return err
+	}
 	mesh, err := install.Survey(ctx, api)
 	if err != nil {
 		return err
@@ -100,6 +104,21 @@ func (f *installFlags) run(ctx context.Context, out, progress io.Writer) error {
 		return f.applyAll(ctx, api, objects, config, progress)
 	}
 	return printAll(out, objects, config)
+}
+
+// goOn takes what no flag says from the installation that is there. There may be one in another namespace, which must not
+// lose the cluster to this one.
+func (f *installFlags) goOn(ctx context.Context, api client.Client) error {
+	found, err := install.Find(ctx, api, f.Namespace)
+	if err != nil {
+		return err
+	}
+	if found.Tenant != "" && found.Tenant != f.Namespace {
+		return fmt.Errorf("meshfence is installed in namespace %s, and only once in a cluster: name that with --install-namespace, or remove it first", found.Tenant)
+	}
+	f.Image = cmp.Or(f.Image, found.Image)
+	f.Certificates = cmp.Or(f.Certificates, found.Certificates, install.SelfSigned)
+	return nil
 }
 
 // installedConfig is the FenceConfig of an installation.
@@ -154,11 +173,7 @@ func (f *installFlags) newFenceConfig(mesh install.Mesh) (*corev1.ConfigMap, err
 	if f.IstioNamespace != "" {
 		plane.IstioNamespace = f.IstioNamespace
 	}
-	enforcement := policy.Enforce
-	if f.enforcement != "" {
-		enforcement = policy.Enforcement(f.enforcement)
-	}
-	return install.FenceConfig(plane, enforcement, f.Namespace)
+	return install.FenceConfig(plane, cmp.Or(policy.Enforcement(f.enforcement), policy.Enforce), f.Namespace)
 }
 
 // writeMesh tells what was found, and what becomes of it.
@@ -166,11 +181,7 @@ func writeMesh(out io.Writer, mesh install.Mesh, config installedConfig) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, value) }
 	for _, i := range mesh.Istiods {
-		version := i.Version
-		if version == "" {
-			version = "unknown"
-		}
-		row("istiod", fmt.Sprintf("%s/%s, version %s, revision %s, CLUSTER_ID %s", i.Namespace, i.Name, version, i.Revision, i.ClusterID))
+		row("istiod", fmt.Sprintf("%s/%s, version %s, revision %s, CLUSTER_ID %s", i.Namespace, i.Name, cmp.Or(i.Version, "unknown"), i.Revision, i.ClusterID))
 		if !slices.Contains(config.Clusters, i.ClusterID) {
 			row("", fmt.Sprintf("its CLUSTER_ID is not among controlPlane.clusters of the FenceConfig: %s", strings.Join(config.Clusters, ", ")))
 		}
@@ -181,11 +192,7 @@ func writeMesh(out io.Writer, mesh install.Mesh, config installedConfig) error {
 	row("clusters", strings.Join(config.Clusters, ", "))
 	row("mesh ConfigMaps", config.IstioNamespace+"/"+strings.Join(config.MeshConfigMaps, ", "))
 	row("cluster domain", config.ClusterDomain)
-	network := config.Network
-	if network == "" {
-		network = "one for the whole mesh"
-	}
-	row("network", network)
+	row("network", cmp.Or(config.Network, "one for the whole mesh"))
 	if len(mesh.Remotes) > 0 {
 		row("other clusters", strings.Join(mesh.Remotes, ", ")+": install meshfence in each that has an istiod of its own; name those that have none with --cluster")
 	}

@@ -36,6 +36,8 @@ func run(ctx context.Context, command *cobra.Command) int {
 		return 0
 	case errors.Is(err, errDenied):
 		return exitDenied
+	case errors.Is(err, errNotExamined):
+		return exitError
 	}
 	fmt.Fprintf(command.ErrOrStderr(), "meshfence: %v\n", err)
 	return exitError
@@ -50,6 +52,6 @@ func newCommand() *cobra.Command {
 		Version:       thisBuild().Version,
 	}
 	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
-		newRules(), newVersion())
+		newDoctor(), newRules(), newVersion())
 	return root
 }

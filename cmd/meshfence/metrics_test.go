@@ -135,3 +135,26 @@ func TestDropNoise(t *testing.T) {
 		}
 	}
 }
+
+// TestAlertsAndDashboardNameMetrics: what alerts and the dashboard ask for is there.
+func TestAlertsAndDashboardNameMetrics(t *testing.T) {
+	t.Parallel()
+	registered := allMetrics(t)
+	name := regexp.MustCompile(`meshfence_[a-z_]+`)
+	for _, file := range []string{"rules.yaml", "dashboard.json"} {
+		text, err := os.ReadFile("../../manifests/components/monitoring/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, m := range name.FindAllString(strings.ReplaceAll(string(text), "label_meshfence_io_fenced", ""), -1) {
+			found++
+			if _, ok := registered[strings.TrimSuffix(m, "_bucket")]; !ok {
+				t.Errorf("%s: no metric %s", file, m)
+			}
+		}
+		if found < 15 {
+			t.Errorf("%s names only %d metrics", file, found)
+		}
+	}
+}

@@ -245,6 +245,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Index:            index,
 		Rules:            rules,
 		InstallNamespace: f.namespace,
+		HasObjects:       state.HasObjects,
 		Synced:           func() bool { return state.Synced() && tenant.Known() },
 		Registerer:       metrics.Registry,
 		BackfillRate:     f.backfillRate,

@@ -50,8 +50,8 @@ type Audit struct {
 	Options
 
 	inbox *change.Inbox
-	// told is what was found last, by object.
-	told map[object.Key]Result
+	// found is what was found last, by object.
+	found map[object.Key]Result
 	// unreachable are the strict Services without a ready endpoint here.
 	unreachable map[object.Key]bool
 	// ending are the exemptions that were spoken of.
@@ -63,7 +63,7 @@ func New(o Options) *Audit {
 	return &Audit{
 		Options:     o,
 		inbox:       change.NewInbox(),
-		told:        map[object.Key]Result{},
+		found:       map[object.Key]Result{},
 		unreachable: map[object.Key]bool{},
 		ending:      map[string]bool{},
 	}
@@ -72,7 +72,12 @@ func New(o Options) *Audit {
 // Run audits until the context ends.
 func (a *Audit) Run(ctx context.Context) error {
 	log := logf.FromContext(ctx).WithName("audit")
-	defer a.Index.WatchObjects(a.inbox.PutObject)()
+	defer a.Index.WatchObjects(func(old, now *object.Object) {
+		if now == nil {
+			now = old
+		}
+		a.inbox.PutObject(now.Key())
+	})()
 	defer a.Index.Subscribe(a.inbox.Put)()
 	a.inbox.Put(policy.Change{})
 	for next := time.Now().Add(a.Resync); ; {
@@ -121,13 +126,13 @@ func (a *Audit) all(ctx context.Context) error {
 		return err
 	}
 	a.Metrics.AuditPass.SetToCurrentTime()
-	gone := maps.Clone(a.told)
+	gone := maps.Clone(a.found)
 	for _, s := range report.Results {
 		delete(gone, s.Key)
 		a.tell(ctx, s)
 	}
 	for key := range gone {
-		delete(a.told, key)
+		delete(a.found, key)
 	}
 	unreachable, notes := withoutEndpoint(report.Services, a.unreachable)
 	a.unreachable = unreachable
@@ -141,13 +146,13 @@ func (a *Audit) all(ctx context.Context) error {
 func (a *Audit) service(ctx context.Context, host hostname.Host) error {
 	key := object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}
 	match := a.Index.View().Match(host.FQDN(a.Index.Config().ClusterDomain))
-	if _, told := a.told[key]; !told && !match.Has(policy.Strict) {
+	if _, found := a.found[key]; !found && !match.Has(policy.Strict) {
 		return nil
 	}
 	var service corev1.Service
 	err := a.Reader.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
 	if apierrors.IsNotFound(err) {
-		delete(a.told, key)
+		delete(a.found, key)
 		return nil
 	}
 	if err != nil {
@@ -162,12 +167,12 @@ func (a *Audit) service(ctx context.Context, host hostname.Host) error {
 
 // tell makes an Event of each finding that was not there before.
 func (a *Audit) tell(ctx context.Context, s Result) {
-	old := a.told[s.Key]
+	old := a.found[s.Key]
 	if !s.any() {
-		delete(a.told, s.Key)
+		delete(a.found, s.Key)
 		return
 	}
-	a.told[s.Key] = s
+	a.found[s.Key] = s
 	news := s.since(old)
 	if len(news) == 0 {
 		return
@@ -204,7 +209,7 @@ func (a *Audit) event(key object.Key, uid, reason, note string) {
 // publish counts what is found.
 func (a *Audit) publish() {
 	a.Metrics.Findings.Reset()
-	for _, s := range a.told {
+	for _, s := range a.found {
 		for _, group := range s.ByOutcome() {
 			for _, f := range group.Findings {
 				a.Metrics.Findings.WithLabelValues(f.Rule, group.Outcome).Add(float64(1 + f.More))

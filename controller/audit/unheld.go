@@ -47,7 +47,7 @@ func NewUnheld(index *policy.Index, recorder events.EventRecorder, metrics *metr
 
 // Run looks at every strict Service when something has changed, until the context ends.
 func (u *Unheld) Run(ctx context.Context) error {
-	defer u.index.WatchObjects(func(object.Key) { u.changed.Set() })()
+	defer u.index.WatchObjects(func(_, _ *object.Object) { u.changed.Set() })()
 	defer u.index.Subscribe(func(policy.Change) { u.changed.Set() })()
 	u.changed.Set()
 	again := time.Duration(0)
@@ -105,9 +105,9 @@ func reasonsOf(lacks []inject.Lack) []string {
 
 // heldPast is what was found at the last look.
 type heldPast struct {
-	// since is when a Service was first found without a hold, and told the reasons that were told of it.
-	since map[hostname.Host]time.Time
-	told  map[hostname.Host]string
+	// since is when a Service was first found without a hold, and reported the reasons that were reported of it.
+	since    map[hostname.Host]time.Time
+	reported map[hostname.Host]string
 }
 
 // heldPlan is what to tell at a look.
@@ -125,7 +125,7 @@ type heldPlan struct {
 // plan decides what to tell of the Services that nothing holds now.
 func (p heldPast) plan(now []notHeld, at time.Time) heldPlan {
 	plan := heldPlan{
-		past: heldPast{since: map[hostname.Host]time.Time{}, told: map[hostname.Host]string{}},
+		past: heldPast{since: map[hostname.Host]time.Time{}, reported: map[hostname.Host]string{}},
 		news: map[string][]notHeld{}, counts: map[string]int{},
 	}
 	for _, n := range now {
@@ -144,12 +144,12 @@ func (p heldPast) plan(now []notHeld, at time.Time) heldPlan {
 			plan.counts[reason]++
 		}
 		text := strings.Join(n.reasons, ", ")
-		if plan.past.told[n.host] = text; p.told[n.host] != text {
+		if plan.past.reported[n.host] = text; p.reported[n.host] != text {
 			plan.news[n.host.Namespace] = append(plan.news[n.host.Namespace], n)
 		}
 	}
-	for host := range p.told {
-		if plan.past.told[host] == "" {
+	for host := range p.reported {
+		if plan.past.reported[host] == "" {
 			plan.over++
 		}
 	}

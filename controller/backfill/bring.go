@@ -2,19 +2,19 @@ package backfill
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The shortest and the longest time until a pass that left something undone is repeated.
@@ -27,38 +27,49 @@ const (
 func later(delay time.Duration) time.Duration { return min(max(2*delay, retryFirst), retryMax) }
 
 // bring sends one object through admission.
-func (b *Backfill) bring(ctx context.Context, j *job) result {
-	if r, ok := b.progress.denied(j); ok {
+func (b *Backfill) bring(ctx context.Context, d *difference) result {
+	if r, ok := b.progress.denied(d); ok {
 		return r
 	}
-	if r, err := b.ready(ctx, j); err != nil || r.state != "" {
-		return orPending(r, err)
+	if r := b.ready(d); r.state != "" {
+		return r
 	}
 	if err := b.limiter.Wait(ctx); err != nil {
 		return orPending(result{}, err)
 	}
-	return b.write(ctx, j)
+	return b.write(ctx, d)
 }
 
 // errUnchanged says that an object came back from the API server as it was.
 var errUnchanged = errors.New("admission left the object as it was")
 
-// write patches nothing but makes sure that the object is still the one that was inspected.
-func (b *Backfill) write(ctx context.Context, j *job) result {
-	precondition := map[string]any{"metadata": map[string]any{"uid": j.stub.GetUID(), "resourceVersion": j.stub.GetResourceVersion()}}
-	patch, err := json.Marshal(precondition)
-	if err != nil {
-		return orPending(result{}, err)
-	}
-	stored := stubOf(j.stub)
-	if err := b.Writer.Patch(ctx, stored, client.RawPatch(types.MergePatchType, patch)); err != nil {
+// write patches nothing.
+func (b *Backfill) write(ctx context.Context, d *difference) result {
+	stored := d.empty(b.Mesh)
+	if err := b.Writer.Patch(ctx, stored, client.RawPatch(types.MergePatchType, []byte("{}"))); err != nil {
 		return refused(err)
 	}
-	left, err := inspect(stored, b.Mesh.Index)
-	if err == nil && left != nil {
+	d.uid = stored.GetUID()
+	now, err := mesh.Decode(stored)
+	if err == nil && stored.GetDeletionTimestamp() == nil && inspect(now, b.Mesh.Index) != nil {
 		err = errUnchanged
 	}
+	if err == nil {
+		b.wrote(d, now)
+	}
 	return orPending(result{state: stateDone}, err)
+}
+
+// wrote keeps a pass from writing the object again before the index has seen what is stored now.
+func (b *Backfill) wrote(d *difference, now *object.Object) {
+	if d.of != nil {
+		b.progress.wrote(d.of)
+		return
+	}
+	host := hostname.Host{Namespace: d.Namespace, Name: d.Name}
+	if _, _, exists := b.Mesh.Index.Annotation(host); exists {
+		b.Mesh.Index.SetMarks(host, policy.MarksOf(now.Metadata.Labels, now.Metadata.Annotations))
+	}
 }
 
 // refused returns what the error of a write makes of an object: one that is gone is in line.
@@ -81,51 +92,41 @@ func orPending(r result, err error) result {
 }
 
 // ready returns the state of an object that must wait for others, or an empty result.
-func (b *Backfill) ready(ctx context.Context, j *job) (result, error) {
-	for _, host := range j.needs {
+func (b *Backfill) ready(d *difference) result {
+	for _, host := range d.needs {
 		if rule, r, ok := b.progress.differing(host); ok {
-			return result{r.dependent(), fmt.Sprintf("DestinationRule %s/%s of %s comes first", rule.Namespace, rule.Name, host)}, nil
+			return result{r.dependent(), fmt.Sprintf("DestinationRule %s/%s of %s comes first", rule.Namespace, rule.Name, host)}
 		}
-		lacking, err := b.lacksRule(ctx, host)
-		if err != nil {
-			return result{}, err
-		}
-		if lacking != "" {
-			return result{statePending, fmt.Sprintf("the reserved subset of %s comes first, in DestinationRule %s", host, lacking)}, nil
+		if lacking := b.lacksRule(host); lacking != "" {
+			return result{statePending, fmt.Sprintf("the reserved subset of %s comes first, in DestinationRule %s", host, lacking)}
 		}
 	}
-	if j.step != loosen {
-		return result{}, nil
+	if d.step != loosen {
+		return result{}
 	}
-	routes, err := b.Mesh.LeadTo(ctx, j.rule)
-	if err != nil || len(routes) == 0 {
-		return result{}, err
+	routes := b.Mesh.LeadTo(d.rule)
+	if len(routes) == 0 {
+		return result{}
 	}
 	state := statePending
 	if r, ok := b.progress.of(routes[0]); ok {
 		state = r.dependent()
 	}
-	return result{state, fmt.Sprintf("VirtualService %s/%s leads to its reserved subset", routes[0].Namespace, routes[0].Name)}, nil
+	return result{state, fmt.Sprintf("VirtualService %s/%s leads to its reserved subset", routes[0].Namespace, routes[0].Name)}
 }
 
 // lacksRule names the DestinationRule that a Service is still without, because its companion controller has yet to make
 // it, or whose reserved subset it is without; empty where routes may lead there.
-func (b *Backfill) lacksRule(ctx context.Context, fqdn string) (string, error) {
+func (b *Backfill) lacksRule(fqdn string) string {
 	host, ok := hostname.Parse(fqdn, b.Mesh.Index.Config().ClusterDomain)
 	if !ok {
-		return "", nil
+		return ""
 	}
-	rules, err := b.Mesh.RulesFor(ctx, host)
-	if err != nil {
-		return "", err
+	if rules := b.Mesh.RulesFor(host); len(rules) > 0 {
+		return mesh.Lacking(rules)
 	}
-	if len(rules) > 0 {
-		return mesh.Lacking(rules), nil
+	if !b.Mesh.Index.View().Serves(host) {
+		return "" // nothing will be made for it
 	}
-	var service corev1.Service
-	err = b.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, &service)
-	if apierrors.IsNotFound(err) || service.Spec.Type == corev1.ServiceTypeExternalName {
-		return "", nil // nothing will be made for it
-	}
-	return inject.CompanionName(host.Name), err
+	return inject.CompanionName(host.Name)
 }

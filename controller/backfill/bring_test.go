@@ -8,12 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/backfill"
-	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/test/fakecluster"
 )
 
@@ -82,19 +80,14 @@ func TestInspect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := fakecluster.New(t, test.config, shop, reviews)
-			var o client.Object = fakecluster.Object(t, test.object)
-			if o.GetObjectKind().GroupVersionKind().Kind == object.KindService {
-				service := &metav1.PartialObjectMetadata{}
-				service.SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
-				service.SetNamespace(o.GetNamespace())
-				service.SetName(o.GetName())
-				service.SetAnnotations(o.GetAnnotations())
-				o = service
+			o, err := mesh.Decode(fakecluster.Object(t, test.object))
+			if err != nil {
+				t.Fatal(err)
 			}
-			step, rule, needs, err := backfill.Inspect(o, c.Index)
+			step, rule, needs := backfill.Inspect(o, c.Index)
 			want, got := fmt.Sprint(test.step, test.rule, test.needs), fmt.Sprint(step, rule, needs)
-			if diff := cmp.Diff(want, got); diff != "" || err != nil {
-				t.Errorf("error %v, job (-want +got):\n%s", err, diff)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("difference (-want +got):\n%s", diff)
 			}
 		})
 	}

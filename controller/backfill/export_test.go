@@ -3,11 +3,10 @@ package backfill
 import (
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // The states of objects.
@@ -30,13 +29,21 @@ func Refused(err error) (state, reason string) {
 	return r.state, r.reason
 }
 
-// Inspect describes the job for an object; an empty step means that there is none.
-func Inspect(o client.Object, index *policy.Index) (step, rule string, needs []string, err error) {
-	j, err := inspect(o, index)
-	if j == nil {
-		return "", "", nil, err
+// Inspect describes how an object differs; an empty step means that it does not.
+func Inspect(o *object.Object, index *policy.Index) (step, rule string, needs []string) {
+	d := inspect(o, index)
+	if d == nil {
+		return "", "", nil
 	}
-	return [steps]string{"tighten", "reroute", "loosen", "label"}[j.step], j.rule, j.needs, err
+	return [steps]string{"tighten", "reroute", "loosen", "label"}[d.step], d.rule, d.needs
+}
+
+// Visited returns how many objects a pass over a change looks at.
+func Visited(m *mesh.Mesh, c policy.Change) int {
+	s := change.NewSet()
+	s.Add(c)
+	b := &Backfill{Options: Options{Mesh: m}, progress: newProgress()}
+	return len(b.touched(s, nil))
 }
 
 // Progress is what is known of the objects that are not in line.
@@ -46,34 +53,31 @@ type Progress struct{ *progress }
 func NewProgress() Progress { return Progress{newProgress()} }
 
 // Begin enters objects, all that are not in line if all is set.
-func (p Progress) Begin(all bool, objects ...client.Object) int {
-	var found jobs
+func (p Progress) Begin(all bool, objects ...*object.Object) int {
+	var found differences
 	for _, o := range objects {
-		found[tighten] = append(found[tighten], jobOf(o))
+		found[tighten] = append(found[tighten], differenceOf(o))
 	}
-	return p.begin(change.Set{All: all}, found)
+	return p.begin(func(object.Key) bool { return all }, found)
 }
 
 // Set records what became of an object, and returns the reasons of the Events about it.
-func (p Progress) Set(o client.Object, state, reason string) []string {
+func (p Progress) Set(o *object.Object, state, reason string) []string {
 	var reasons []string
-	for _, n := range p.set(jobOf(o), result{state, reason}) {
+	for _, n := range p.set(differenceOf(o), result{state, reason}) {
 		reasons = append(reasons, n.reason)
 	}
 	return reasons
 }
 
 // Denied reports whether an object was refused and nothing has changed since.
-func (p Progress) Denied(o client.Object) bool {
-	_, denied := p.denied(jobOf(o))
+func (p Progress) Denied(o *object.Object) bool {
+	_, denied := p.denied(differenceOf(o))
 	return denied
 }
 
 // Waiting reports whether an object was skipped or refused.
-func (p Progress) Waiting(o client.Object) bool { return p.waiting(mesh.TargetOf(o)) }
-
-// Drop forgets an object.
-func (p Progress) Drop(o client.Object) bool { return p.drop(mesh.TargetOf(o)) }
+func (p Progress) Waiting(o *object.Object) bool { return p.waiting(o.Key()) }
 
 // Reconsider lets refusals be tried again.
 func (p Progress) Reconsider() { p.reconsider() }
@@ -81,4 +85,4 @@ func (p Progress) Reconsider() { p.reconsider() }
 // Counts returns how many objects are in each state, as the log takes them.
 func (p Progress) Counts() []any { return p.pairs() }
 
-func jobOf(o client.Object) *job { return &job{Target: mesh.TargetOf(o), stub: stubOf(o)} }
+func differenceOf(o *object.Object) *difference { return &difference{Key: o.Key(), of: o} }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -37,8 +36,6 @@ func (r result) dependent() string {
 // entry is what is known of an object that is not in line.
 type entry struct {
 	result
-	// version is the resource version that was tried.
-	version string
 	// rule is the host of a DestinationRule, which routes to it wait for.
 	rule string
 	step step
@@ -48,40 +45,44 @@ type entry struct {
 	unchanged int
 }
 
-// unchangedTold is how often in a row an object may come back from admission as it was before that is told: replicas that
+// unchangedReported is how often in a row an object may come back from admission as it was before that is told: replicas that
 // start, or that have not seen a change yet, leave one as it is for a moment.
-const unchangedTold = 3
+const unchangedReported = 3
 
 // progress holds the objects that are not in line, for metrics, Events and the order of writes. It is safe for use by
 // many at once.
 type progress struct {
 	mu      sync.Mutex
-	entries map[mesh.Target]entry
+	entries map[object.Key]entry
 	done    int
+	// written are the objects that were written, as the index had them, until it has others.
+	written map[object.Key]*object.Object
 }
 
-func newProgress() *progress { return &progress{entries: map[mesh.Target]entry{}} }
+func newProgress() *progress {
+	return &progress{entries: map[object.Key]entry{}, written: map[object.Key]*object.Object{}}
+}
 
-// begin enters the jobs of a pass and returns how many there are. A pass over everything also shows which
-// objects are in line or gone by now.
-func (p *progress) begin(s change.Set, found jobs) (total int) {
+// begin enters the differences of a pass and returns how many there are. Others of which the pass has looked are in line or
+// gone by now.
+func (p *progress) begin(looked func(object.Key) bool, found differences) (total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	listed := map[mesh.Target]bool{}
+	listed := map[object.Key]bool{}
 	for _, list := range found {
-		for _, j := range list {
+		for _, d := range list {
 			total++
-			listed[j.Target] = true
-			e, known := p.entries[j.Target]
+			listed[d.Key] = true
+			e, known := p.entries[d.Key]
 			if !known {
 				e.result = result{state: statePending}
 			}
-			e.rule, e.step = j.rule, j.step
-			p.entries[j.Target] = e
+			e.rule, e.step = d.rule, d.step
+			p.entries[d.Key] = e
 		}
 	}
 	for t := range p.entries {
-		if s.All && !listed[t] {
+		if !listed[t] && looked(t) {
 			delete(p.entries, t)
 		}
 	}
@@ -91,34 +92,34 @@ func (p *progress) begin(s change.Set, found jobs) (total int) {
 // news is an Event that is to be made about an object.
 type news struct{ reason, text string }
 
-// set records what became of a job, and returns what is to be told of it: each thing once.
-func (p *progress) set(j *job, r result) []news {
+// set records what became of an object that differs, and returns what is to be told of it: each thing once.
+func (p *progress) set(d *difference, r result) []news {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.entries[j.Target]
+	old := p.entries[d.Key]
 	if r.state == stateDone {
 		p.done++
-		delete(p.entries, j.Target)
+		delete(p.entries, d.Key)
 		return nil
 	}
-	e := entry{result: r, version: j.stub.GetResourceVersion(), rule: j.rule, step: j.step}
+	e := entry{result: r, rule: d.rule, step: d.step}
 	if r.reason == errUnchanged.Error() {
 		e.unchanged = old.unchanged + 1
 	}
-	p.entries[j.Target] = e
-	var told []news
-	if e.unchanged == unchangedTold {
-		told = append(told, news{"BackfillUndone", fmt.Sprintf(
+	p.entries[d.Key] = e
+	var all []news
+	if e.unchanged == unchangedReported {
+		all = append(all, news{"BackfillUndone", fmt.Sprintf(
 			"%s %d times: another webhook takes out what it adds, or the webhooks of meshfence are not asked; it is tried again ever more slowly", r.reason, e.unchanged)})
 	}
 	switch {
 	case r.state == old.state:
 	case r.state == stateFailed:
-		told = append(told, news{"BackfillFailed", r.reason})
+		all = append(all, news{"BackfillFailed", r.reason})
 	case r.state == stateSkipped:
-		told = append(told, news{"BackfillSkipped", r.reason})
+		all = append(all, news{"BackfillSkipped", r.reason})
 	}
-	return told
+	return all
 }
 
 // reconsider lets refusals be tried again.
@@ -131,16 +132,16 @@ func (p *progress) reconsider() {
 	}
 }
 
-// denied returns the refusal of a job that nothing has changed since.
-func (p *progress) denied(j *job) (result, bool) {
+// denied returns the refusal of an object that nothing has changed since.
+func (p *progress) denied(d *difference) (result, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e := p.entries[j.Target]
-	return e.result, e.state == stateFailed && !e.stale && e.version == j.stub.GetResourceVersion()
+	e := p.entries[d.Key]
+	return e.result, e.state == stateFailed && !e.stale
 }
 
 // of returns the state of an object that is not in line.
-func (p *progress) of(t mesh.Target) (result, bool) {
+func (p *progress) of(t object.Key) (result, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, ok := p.entries[t]
@@ -148,22 +149,42 @@ func (p *progress) of(t mesh.Target) (result, bool) {
 }
 
 // waiting reports whether an object was skipped or refused.
-func (p *progress) waiting(t mesh.Target) bool {
+func (p *progress) waiting(t object.Key) bool {
 	r, ok := p.of(t)
 	return ok && r.state != statePending
 }
 
-// drop forgets an object that turned out to be in line, and reports whether it was known.
-func (p *progress) drop(t mesh.Target) (known bool) {
+// undone reports whether an object came back from admission as it was, so that it is tried ever more slowly, whoever writes
+// it.
+func (p *progress) undone(t object.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, known = p.entries[t]
-	delete(p.entries, t)
-	return known
+	return p.entries[t].unchanged > 0
+}
+
+// wrote notes that an object was written, and which one that was by the index.
+func (p *progress) wrote(was *object.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written[was.Key()] = was
+}
+
+// behind reports whether an object was written that the index has not seen since.
+func (p *progress) behind(o *object.Object) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.written[o.Key()] == o
+}
+
+// seen notes that the index has another object of that name.
+func (p *progress) seen(t object.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.written, t)
 }
 
 // differing returns a DestinationRule of a host that does not have its reserved subset yet.
-func (p *progress) differing(host string) (mesh.Target, result, bool) {
+func (p *progress) differing(host string) (object.Key, result, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for t, e := range p.entries {
@@ -171,7 +192,7 @@ func (p *progress) differing(host string) (mesh.Target, result, bool) {
 			return t, e.result, true
 		}
 	}
-	return mesh.Target{}, result{}, false
+	return object.Key{}, result{}, false
 }
 
 // counts returns how many objects are in each state.

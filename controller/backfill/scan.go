@@ -1,161 +1,114 @@
 package backfill
 
 import (
-	"context"
-	"fmt"
-	"slices"
-
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// pageSize is how many objects are read at once, which take some 20 kB each, and few how many are read one by one
-// instead.
-const (
-	pageSize = 200
-	few      = 50
-)
-
-// scan reads the objects that a set of Services may touch past any cache, and returns those that are not in line.
-func (b *Backfill) scan(ctx context.Context, s change.Set) (jobs, error) {
-	var found jobs
-	visit := func(o client.Object) error {
-		switch j, err := inspect(o, b.Mesh.Index); {
-		case err != nil:
-			t := mesh.TargetOf(o) // one that nobody can read must not stop the others
-			logf.FromContext(ctx).Error(err, "object cannot be read", "kind", t.Kind, "namespace", t.Namespace, "name", t.Name)
-		case j != nil:
-			found[j.step] = append(found[j.step], j)
-		case b.progress.drop(mesh.TargetOf(o)):
-			b.publish()
-		}
-		return nil
-	}
-	for _, gvk := range []schema.GroupVersionKind{b.Mesh.Rule, b.Mesh.Route} {
-		if err := b.scanMesh(ctx, gvk, s, visit); err != nil {
-			return jobs{}, err
-		}
-	}
-	return found, b.scanServices(ctx, s, visit)
-}
-
-// scanMesh visits the objects of one of Istio's kinds that name a host of the set, companions apart.
-func (b *Backfill) scanMesh(ctx context.Context, gvk schema.GroupVersionKind, s change.Set, visit func(client.Object) error) error {
-	if s.All {
-		return b.pages(ctx, mesh.ListOf(gvk), func(o client.Object) error {
-			if u, ok := o.(*unstructured.Unstructured); ok && mesh.IsCompanion(u) {
-				return nil
-			}
-			return visit(o)
-		})
-	}
-	cached, err := b.Mesh.List(ctx, gvk, "")
-	if err != nil {
-		return err
-	}
-	domain := b.Mesh.Index.Config().ClusterDomain
-	chosen := map[client.ObjectKey]bool{}
-	for i := range cached {
-		u := &cached[i]
-		if !mesh.IsCompanion(u) && slices.ContainsFunc(b.Mesh.Named(u), func(host string) bool { return s.Touches(host, domain) }) {
-			chosen[client.ObjectKeyFromObject(u)] = true
-		}
-	}
-	if len(chosen) > few {
-		return b.pages(ctx, mesh.ListOf(gvk), func(o client.Object) error {
-			if !chosen[client.ObjectKeyFromObject(o)] {
-				return nil
-			}
-			return visit(o)
-		})
-	}
-	for key := range chosen {
-		if err := b.one(ctx, key, mesh.ObjectOf(gvk), visit); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// scanServices visits the Services of the set.
-func (b *Backfill) scanServices(ctx context.Context, s change.Set, visit func(client.Object) error) error {
-	gvk := corev1.SchemeGroupVersion.WithKind(object.KindService)
-	list := func(options ...client.ListOption) error {
-		l := &metav1.PartialObjectMetadataList{}
-		l.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		return b.pages(ctx, l, func(o client.Object) error {
-			o.GetObjectKind().SetGroupVersionKind(gvk)
-			return visit(o)
-		}, options...)
-	}
-	if s.All {
-		return list()
-	}
-	for namespace := range s.Namespaces {
-		if err := list(client.InNamespace(namespace)); err != nil {
-			return err
-		}
-	}
-	for host := range s.Services {
-		if s.Namespaces[host.Namespace] {
+// scan looks at the objects of the index that a set of Services may touch, and at some more by their keys, and returns how
+// they differ, and at which it has looked.
+func (b *Backfill) scan(s change.Set, objects map[object.Key]bool) (found differences, looked func(object.Key) bool) {
+	touched := b.touched(s, objects)
+	for _, o := range touched {
+		if !mesh.Is(o) || mesh.IsCompanion(o) || b.progress.behind(o) {
 			continue
 		}
-		o := &metav1.PartialObjectMetadata{}
-		o.SetGroupVersionKind(gvk)
-		if err := b.one(ctx, client.ObjectKey{Namespace: host.Namespace, Name: host.Name}, o, visit); err != nil {
-			return err
+		if d := inspect(o, b.Mesh.Index); d != nil {
+			found[d.step] = append(found[d.step], d)
 		}
 	}
-	return nil
-}
-
-// one reads an object into o and visits it, unless it is gone.
-func (b *Backfill) one(ctx context.Context, key client.ObjectKey, o client.Object, visit func(client.Object) error) error {
-	err := b.Live.Get(ctx, key, o)
-	if apierrors.IsNotFound(err) {
-		return nil
+	for _, host := range b.unmarked(s) {
+		found[label] = append(found[label], unmarked(host))
 	}
-	if err != nil {
-		return fmt.Errorf("get %s: %w", o.GetObjectKind().GroupVersionKind().Kind, err)
-	}
-	return visit(o)
-}
-
-// pages reads a list page by page and visits every object of it.
-func (b *Backfill) pages(ctx context.Context, list client.ObjectList, visit func(client.Object) error, options ...client.ListOption) error {
-	for {
-		page := append(slices.Clone(options), client.Limit(pageSize), client.Continue(list.GetContinue()))
-		if err := b.Live.List(ctx, list, page...); err != nil {
-			return fmt.Errorf("list %s: %w", list.GetObjectKind().GroupVersionKind().Kind, err)
-		}
-		var err error
-		switch list := list.(type) {
-		case *unstructured.UnstructuredList:
-			err = each(list.Items, visit, func(u *unstructured.Unstructured) client.Object { return u })
-		case *metav1.PartialObjectMetadataList:
-			err = each(list.Items, visit, func(m *metav1.PartialObjectMetadata) client.Object { return m })
-		}
-		if err != nil || list.GetContinue() == "" {
-			return err
-		}
+	return found, func(key object.Key) bool {
+		_, is := touched[key]
+		return s.All || is || key.Kind == object.KindService && s.Has(hostname.Host{Namespace: key.Namespace, Name: key.Name})
 	}
 }
 
-// each visits list items.
-func each[T any](items []T, visit func(client.Object) error, object func(*T) client.Object) error {
-	for i := range items {
-		if err := visit(object(&items[i])); err != nil {
-			return err
+// touched returns the objects that name a Service of the set, as their own host or as a destination, or have a wildcard
+// that covers one; and those of the keys, nil for one that is gone.
+func (b *Backfill) touched(s change.Set, keys map[object.Key]bool) map[object.Key]*object.Object {
+	found := map[object.Key]*object.Object{}
+	add := func(list []*object.Object) {
+		for _, o := range list {
+			found[o.Key()] = o
 		}
 	}
-	return nil
+	view := b.Mesh.Index.View()
+	for key := range keys {
+		found[key], _ = view.Object(key)
+	}
+	if s.All {
+		add(b.Mesh.All())
+		return found
+	}
+	for namespace := range s.Namespaces {
+		add(view.Routing(namespace))
+	}
+	for host := range s.Services {
+		if !s.Namespaces[host.Namespace] {
+			add(b.Mesh.About(host.FQDN(view.Config().ClusterDomain)))
+		}
+	}
+	return found
+}
+
+// unmarked lists the Services of the set that lack their marks.
+func (b *Backfill) unmarked(s change.Set) []hostname.Host {
+	index := b.Mesh.Index
+	if s.All {
+		return index.Unmarked(hostname.Host{})
+	}
+	var hosts []hostname.Host
+	for namespace := range s.Namespaces {
+		hosts = append(hosts, index.Unmarked(hostname.Host{Namespace: namespace})...)
+	}
+	for host := range s.Services {
+		if !s.Namespaces[host.Namespace] {
+			hosts = append(hosts, index.Unmarked(host)...)
+		}
+	}
+	return hosts
+}
+
+// changed asks for what an object that was set or deleted makes necessary: that it is brought in line, and where others
+// wait for it, or a route makes a rule need a subset, that the Services that it names are.
+func (b *Backfill) changed(old, now *object.Object) {
+	o := now
+	if o == nil {
+		o = old
+	}
+	if !mesh.Is(o) || mesh.IsCompanion(o) {
+		return
+	}
+	b.progress.seen(o.Key())
+	config := b.Mesh.Index.Config()
+	// With several clusters a rule gets a reserved subset when a route names it.
+	names := len(config.Clusters) > 1 && len(b.Mesh.Reserved(o)) > 0
+	waits := b.progress.waiting(o.Key())
+	if names || waits {
+		for _, name := range b.Mesh.Named(o) {
+			if c, ok := changeOf(name, config.ClusterDomain); ok {
+				b.inbox.Put(c)
+			}
+		}
+	}
+	if names || waits || now != nil && !b.progress.undone(o.Key()) && inspect(now, b.Mesh.Index) != nil {
+		b.inbox.PutObject(o.Key())
+	}
+}
+
+// changeOf returns a change of the Services that a host may be of; ok is false where it is of none.
+func changeOf(name, domain string) (c policy.Change, ok bool) {
+	host, ok := hostname.Parse(name, domain)
+	suffix, wildcard := hostname.Wildcard(name)
+	if !wildcard {
+		return policy.Change{Namespace: host.Namespace, Service: host.Name}, ok
+	}
+	within, _ := hostname.Parse("any"+suffix, domain)
+	return policy.Change{Namespace: within.Namespace}, true
 }

@@ -14,19 +14,20 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// TestTouches: a set touches the hosts of its Services, and any wildcard.
-func TestTouches(t *testing.T) {
+// TestHas: a set has the Services that changes are about.
+func TestHas(t *testing.T) {
 	t.Parallel()
-	hosts := []string{"a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "a.other.svc.cluster.local", "*.shop.svc.cluster.local", "elsewhere.example"}
+	shopA, shopB, otherA := hostname.Host{Namespace: "shop", Name: "a"}, hostname.Host{Namespace: "shop", Name: "b"}, hostname.Host{Namespace: "other", Name: "a"}
+	hosts := []hostname.Host{shopA, shopB, otherA}
 	for name, test := range map[string]struct {
 		changes []policy.Change
-		want    []string
+		want    []hostname.Host
 	}{
-		"nothing":             {nil, []string{"*.shop.svc.cluster.local"}},
-		"a Service":           {[]policy.Change{{Namespace: "shop", Service: "a"}}, []string{"a.shop.svc.cluster.local", "*.shop.svc.cluster.local"}},
-		"a Namespace":         {[]policy.Change{{Namespace: "shop"}}, []string{"a.shop.svc.cluster.local", "b.shop.svc.cluster.local", "*.shop.svc.cluster.local"}},
+		"nothing":             {nil, nil},
+		"a Service":           {[]policy.Change{{Namespace: "shop", Service: "a"}}, []hostname.Host{shopA}},
+		"a Namespace":         {[]policy.Change{{Namespace: "shop"}}, []hostname.Host{shopA, shopB}},
 		"everything":          {[]policy.Change{{}}, hosts},
-		"Services of several": {[]policy.Change{{Namespace: "shop", Service: "b"}, {Namespace: "other", Service: "a"}}, []string{"b.shop.svc.cluster.local", "a.other.svc.cluster.local", "*.shop.svc.cluster.local"}},
+		"Services of several": {[]policy.Change{{Namespace: "shop", Service: "b"}, {Namespace: "other", Service: "a"}}, []hostname.Host{shopB, otherA}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,14 +37,14 @@ func TestTouches(t *testing.T) {
 				one.Add(c)
 				set.Merge(one)
 			}
-			var got []string
+			var got []hostname.Host
 			for _, host := range hosts {
-				if set.Touches(host, "cluster.local") {
+				if set.Has(host) {
 					got = append(got, host)
 				}
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" || set.Empty() != (len(test.changes) == 0) {
-				t.Errorf("empty %t, touched (-want +got):\n%s", set.Empty(), diff)
+				t.Errorf("empty %t, has (-want +got):\n%s", set.Empty(), diff)
 			}
 		})
 	}

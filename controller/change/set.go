@@ -3,7 +3,6 @@ package change
 
 import (
 	"maps"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -45,11 +44,7 @@ func (s *Set) Merge(other Set) {
 // Empty reports whether nothing is in the set.
 func (s *Set) Empty() bool { return !s.All && len(s.Namespaces)+len(s.Services) == 0 }
 
-// Touches reports whether a host is that of a Service in the set. A wildcard may always be.
-func (s *Set) Touches(fqdn, domain string) bool {
-	if s.All || strings.HasPrefix(fqdn, "*") {
-		return true
-	}
-	host, ok := hostname.Parse(fqdn, domain)
-	return ok && (s.Namespaces[host.Namespace] || s.Services[host])
+// Has reports whether a Service is in the set.
+func (s *Set) Has(host hostname.Host) bool {
+	return s.All || s.Namespaces[host.Namespace] || s.Services[host]
 }

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -59,20 +59,25 @@ func New(o Options) *Reconciler {
 // a namespace, or of all namespaces.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if request.Name == "" {
-		return reconcile.Result{}, r.expand(ctx, request.Namespace)
+		r.expand(request.Namespace)
+		return reconcile.Result{}, nil
 	}
 	if r.Yields() {
 		return reconcile.Result{RequeueAfter: yieldRetry}, nil
 	}
 	host := hostname.Host{Namespace: request.Namespace, Name: request.Name}
 	view := r.Mesh.Index.View()
-	have, err := r.observe(ctx, host)
+	have, err := r.observe(host)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if have.Rule == nil && have.Route == nil && !fenced(view, host) {
 		r.forget(host)
 		return reconcile.Result{}, nil
+	}
+	if view.Exists(host) && idle(host, have, view) {
+		after, err := r.align(ctx, nameOnly(host), have, inject.Companions{})
+		return reconcile.Result{RequeueAfter: after}, err
 	}
 	service, err := r.service(ctx, request.NamespacedName)
 	if err != nil || service != nil && service.DeletionTimestamp != nil {
@@ -84,10 +89,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, nil
 	}
 	if service == nil {
-		service = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
+		service = nameOnly(host)
 	}
 	after, err := r.align(ctx, service, have, want)
 	return reconcile.Result{RequeueAfter: after}, err
+}
+
+// idle reports whether there is no companion, and is to be none whatever the Service is like, because users' objects take
+// their places.
+func idle(host hostname.Host, have Observed, view *policy.View) bool {
+	if have.Rule != nil || have.Route != nil {
+		return false
+	}
+	left := State{Want: inject.CompanionsOf(host, nil, view), Have: have}.withoutReplaced().Want
+	return left.Rule == nil && left.Route == nil
 }
 
 // service returns a Service as it is stored; nil where there is none.
@@ -103,29 +118,31 @@ func (r *Reconciler) service(ctx context.Context, key client.ObjectKey) (*corev1
 	return &service, nil
 }
 
+func nameOnly(host hostname.Host) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
+}
+
 func fenced(view *policy.View, host hostname.Host) bool {
 	match := view.Match(host.FQDN(view.Config().ClusterDomain))
 	return !match.Has(policy.None)
 }
 
 // expand asks for every Service that is fenced, named by the config or has companions.
-func (r *Reconciler) expand(ctx context.Context, namespace string) error {
+func (r *Reconciler) expand(namespace string) {
 	index := r.Mesh.Index
-	for _, host := range slices.Concat(index.Fenced(namespace, policy.Prefer, policy.Strict), index.Config().Named(namespace)) {
+	hosts := slices.Concat(index.Fenced(namespace, policy.Prefer, policy.Strict), index.Config().Named(namespace))
+	objects := r.Mesh.All()
+	if namespace != "" {
+		objects = index.View().Routing(namespace)
+	}
+	for _, o := range objects {
+		if service, ok := inject.CompanionOf(o.Metadata.Name); ok && (namespace == "" || o.Metadata.Namespace == namespace) {
+			hosts = append(hosts, hostname.Host{Namespace: o.Metadata.Namespace, Name: service})
+		}
+	}
+	for _, host := range hosts {
 		r.queue.Add(requestFor(host))
 	}
-	for _, gvk := range []schema.GroupVersionKind{r.Mesh.Rule, r.Mesh.Route} {
-		objects, err := r.Mesh.List(ctx, gvk, namespace)
-		if err != nil {
-			return err
-		}
-		for i := range objects {
-			if service, ok := inject.CompanionOf(objects[i].GetName()); ok {
-				r.queue.Add(requestFor(hostname.Host{Namespace: objects[i].GetNamespace(), Name: service}))
-			}
-		}
-	}
-	return nil
 }
 
 func requestFor(host hostname.Host) reconcile.Request {
@@ -137,11 +154,8 @@ func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Ob
 	past := r.history.of(hostname.Host{Namespace: service.Namespace, Name: service.Name})
 	state := State{Want: want, Have: have, Ports: service.Spec.Ports, Past: past.Timers}
 	if state.losesSubset() {
-		routes, err := r.Mesh.LeadTo(ctx, r.Mesh.RuleHost(have.Rule))
-		if err != nil {
-			return 0, err
-		}
-		state.LedTo = len(routes) > 0
+		host, _, _ := unstructured.NestedString(have.Rule.Object, "spec", "host")
+		state.LedTo = len(r.Mesh.LeadTo(host)) > 0
 	}
 	plan := state.Plan(r.Settle, time.Now())
 	past.Timers = plan.Past

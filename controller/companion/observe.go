@@ -1,13 +1,9 @@
 package companion
 
 import (
-	"context"
-	"fmt"
+	"errors"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -15,7 +11,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// Observed is what the cache holds for one Service.
+// Observed is what the index holds for one Service.
 type Observed struct {
 	// Rule and Route are its companions.
 	Rule, Route *unstructured.Unstructured
@@ -29,46 +25,32 @@ type Observed struct {
 	Taken []string
 }
 
-func (r *Reconciler) observe(ctx context.Context, host hostname.Host) (Observed, error) {
+func (r *Reconciler) observe(host hostname.Host) (Observed, error) {
 	var o Observed
-	var err error
-	if o.Rule, o.UserRule, err = r.observeKind(ctx, host, r.Mesh.Rule, &o); err != nil {
-		return o, err
+	about := r.Mesh.About(host.FQDN(r.Mesh.Index.Config().ClusterDomain))
+	err := errors.Join(r.observeNamed(object.KindDestinationRule, host, &o.Rule, &o), r.observeNamed(object.KindVirtualService, host, &o.Route, &o))
+	for _, user := range about {
+		if mesh.IsCompanion(user) && user.Metadata.Name == inject.CompanionName(host.Name) || !r.Mesh.Replaces(user, host) {
+			continue
+		}
+		if user.DestinationRule != nil {
+			o.UserRule, o.UserRules = true, append(o.UserRules, r.Mesh.RuleOf(user))
+		} else {
+			o.UserRoute, o.UserSections = true, append(o.UserSections, inject.OwnSections(user)...)
+		}
 	}
-	o.Route, o.UserRoute, err = r.observeKind(ctx, host, r.Mesh.Route, &o)
 	return o, err
 }
 
-// observeKind returns the companion of one kind, reports whether a user's object takes its place, and adds to the rest
-// of what is observed.
-func (r *Reconciler) observeKind(ctx context.Context, host hostname.Host, gvk schema.GroupVersionKind, o *Observed) (own *unstructured.Unstructured, user bool, err error) {
-	name := inject.CompanionName(host.Name)
-	named := mesh.ObjectOf(gvk)
-	err = r.Mesh.Objects.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: name}, named)
-	switch {
-	case apierrors.IsNotFound(err):
-	case err != nil:
-		return nil, false, fmt.Errorf("get cached %s: %w", gvk.Kind, err)
+// observeNamed looks at the object of a kind that has the name of the companion.
+func (r *Reconciler) observeNamed(kind string, host hostname.Host, own **unstructured.Unstructured, o *Observed) (err error) {
+	key := object.Key{Kind: kind, Namespace: host.Namespace, Name: inject.CompanionName(host.Name)}
+	switch named, exists := r.Mesh.Index.View().Object(key); {
+	case !exists:
 	case mesh.IsCompanion(named):
-		own = named
+		*own, err = mesh.Whole(named)
 	case !r.Mesh.Replaces(named, host):
-		o.Taken = append(o.Taken, gvk.Kind)
+		o.Taken = append(o.Taken, kind)
 	}
-	objects, err := r.Mesh.About(ctx, gvk, host)
-	if err != nil {
-		return nil, false, err
-	}
-	for i := range objects {
-		u := &objects[i]
-		if u.GetName() == name && mesh.IsCompanion(u) || !r.Mesh.Replaces(u, host) {
-			continue
-		}
-		user = true
-		if gvk.Kind == object.KindDestinationRule {
-			o.UserRules = append(o.UserRules, r.Mesh.RuleOf(u))
-		} else {
-			o.UserSections = append(o.UserSections, mesh.Sections(u)...)
-		}
-	}
-	return own, user, nil
+	return err
 }

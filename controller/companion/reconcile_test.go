@@ -315,3 +315,27 @@ func (e empty) Get(ctx context.Context, key client.ObjectKey, o client.Object, o
 	}
 	return apierrors.NewNotFound(corev1.Resource("any"), key.Name)
 }
+
+// TestReadsNothing: a Service that asks for nothing is not read, and neither is one for which users' objects do.
+func TestReadsNothing(t *testing.T) {
+	t.Parallel()
+	for name, objects := range map[string][]string{
+		"it asks for nothing": {unfenced},
+		"a user's rule takes the place": {
+			strings.Replace(reviews, "strict", "prefer", 1), plainRule,
+		},
+		"users' objects take both places": {
+			reviews, userRule, strings.Replace(userRoute, "http: [", "tls: [{match: [{sniHosts: [reviews]}], route: [{destination: {host: reviews}}]}], tcp: [{route: [{destination: {host: reviews}}]}], http: [", 1),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, subsetConfig, objects...)
+			live := &fakecluster.Reader{Reader: b.Client}
+			b.reconciler.Live = live
+			if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil || live.Reads() != 0 {
+				t.Errorf("writes %v, Events %v, %d reads, error %v; want none", writes, events, live.Reads(), err)
+			}
+		})
+	}
+}

@@ -5,13 +5,10 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -28,9 +25,9 @@ type requests = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // workers is how many Services are reconciled at once.
 const workers = 4
 
-// Controller returns a controller that reconciles Services whenever something that their companions depend on
-// changes: the Service itself, its fence, or a DestinationRule or VirtualService that speaks of it.
-func (r *Reconciler) Controller(services cache.Informers, objects cache.Cache, o controller.Options) (controller.Controller, error) {
+// Controller returns a controller that reconciles Services at the start and whenever something that their companions depend
+// on changes: the Service itself, its fence, or a DestinationRule or VirtualService that speaks of it.
+func (r *Reconciler) Controller(services cache.Informers, o controller.Options) (controller.Controller, error) {
 	o.Reconciler, o.MaxConcurrentReconciles = r, workers
 	ctl, err := controller.NewUnmanaged("companions", o)
 	if err != nil {
@@ -39,8 +36,6 @@ func (r *Reconciler) Controller(services cache.Informers, objects cache.Cache, o
 	for _, watch := range []source.Source{
 		source.Func(r.subscribe),
 		source.Func(func(ctx context.Context, queue requests) error { return watchServices(ctx, services, queue) }),
-		source.Kind(objects, mesh.ObjectOf(r.Mesh.Rule), r.enqueue()),
-		source.Kind(objects, mesh.ObjectOf(r.Mesh.Route), r.enqueue()),
 	} {
 		if err := ctl.Watch(watch); err != nil {
 			return nil, err
@@ -49,13 +44,22 @@ func (r *Reconciler) Controller(services cache.Informers, objects cache.Cache, o
 	return ctl, nil
 }
 
-// subscribe asks for the Services whose decision changes.
+// subscribe asks for all Services, and then for those whose decision changes, and for those of objects that change, by what
+// the objects were before, too.
 func (r *Reconciler) subscribe(ctx context.Context, queue requests) error {
 	r.queue = queue
-	cancel := r.Mesh.Index.Subscribe(func(change policy.Change) {
+	changed := r.Mesh.Index.Subscribe(func(change policy.Change) {
 		queue.Add(requestFor(hostname.Host{Namespace: change.Namespace, Name: change.Service}))
 	})
-	context.AfterFunc(ctx, cancel)
+	objects := r.Mesh.Index.WatchObjects(func(old, now *object.Object) {
+		for _, o := range []*object.Object{old, now} {
+			for _, host := range r.servicesOf(o) {
+				queue.Add(requestFor(host))
+			}
+		}
+	})
+	context.AfterFunc(ctx, func() { changed(); objects() })
+	queue.Add(requestFor(hostname.Host{}))
 	return nil
 }
 
@@ -71,8 +75,13 @@ func watchServices(ctx context.Context, services cache.Informers, queue requests
 			queue.Add(reconcile.Request{NamespacedName: key.AsNamespacedName()})
 		}
 	}
-	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: add, UpdateFunc: func(_, o any) { add(o) }, DeleteFunc: add,
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(o any, first bool) {
+			if !first { // those that matter are asked for at the start
+				add(o)
+			}
+		},
+		UpdateFunc: func(_, o any) { add(o) }, DeleteFunc: add,
 	})
 	if err != nil {
 		return fmt.Errorf("watch Services: %w", err)
@@ -81,44 +90,26 @@ func watchServices(ctx context.Context, services cache.Informers, queue requests
 	return nil
 }
 
-// enqueue asks for the Services of an object, and of what it was before.
-func (r *Reconciler) enqueue() handler.TypedEventHandler[*unstructured.Unstructured, reconcile.Request] {
-	add := func(queue requests, u *unstructured.Unstructured) {
-		for _, host := range r.servicesOf(u) {
-			queue.Add(requestFor(host))
-		}
+// servicesOf returns the Services whose companion an object is, or may take the place of, and those whose companion rule a
+// VirtualService may keep from going.
+func (r *Reconciler) servicesOf(o *object.Object) []hostname.Host {
+	if !mesh.Is(o) {
+		return nil
 	}
-	return handler.TypedFuncs[*unstructured.Unstructured, reconcile.Request]{
-		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*unstructured.Unstructured], queue requests) {
-			add(queue, e.Object)
-		},
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*unstructured.Unstructured], queue requests) {
-			add(queue, e.ObjectOld)
-			add(queue, e.ObjectNew)
-		},
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*unstructured.Unstructured], queue requests) {
-			add(queue, e.Object)
-		},
-	}
-}
-
-// servicesOf returns the Services whose companion a cached object is, or may take the place of, and those whose companion
-// rule a VirtualService may keep from going.
-func (r *Reconciler) servicesOf(u *unstructured.Unstructured) []hostname.Host {
 	var hosts []hostname.Host
-	if name, ok := inject.CompanionOf(u.GetName()); ok {
-		hosts = append(hosts, hostname.Host{Namespace: u.GetNamespace(), Name: name})
+	if name, ok := inject.CompanionOf(o.Metadata.Name); ok {
+		hosts = append(hosts, hostname.Host{Namespace: o.Metadata.Namespace, Name: name})
 	}
 	domain := r.Mesh.Index.Config().ClusterDomain
-	for _, name := range r.Mesh.Hosts(u) {
-		if host, ok := hostname.Parse(name, domain); ok && host.Namespace == u.GetNamespace() {
+	for _, name := range r.Mesh.Hosts(o) {
+		if host, ok := hostname.Parse(name, domain); ok && host.Namespace == o.Metadata.Namespace {
 			hosts = append(hosts, host)
 		}
 	}
-	if u.GetKind() != object.KindVirtualService {
+	if o.VirtualService == nil {
 		return hosts
 	}
-	for _, name := range r.Mesh.Reserved(u) {
+	for _, name := range r.Mesh.Reserved(o) {
 		if host, ok := hostname.Parse(name, domain); ok {
 			hosts = append(hosts, host)
 		}

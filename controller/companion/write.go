@@ -21,7 +21,6 @@ import (
 	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
-	"github.com/meshfence/meshfence/policy/object"
 )
 
 // errChanged says that something between us and the store does not leave companions as they are.
@@ -41,18 +40,11 @@ func (r *Reconciler) write(ctx context.Context, past *past, w Write, service *co
 	}
 	if w.TakeBack {
 		var err error
-		if w.Old, err = r.takeBack(ctx, r.gvk(w.Kind), service); err != nil {
+		if w.Old, err = r.takeBack(ctx, r.Mesh.GVK(w.Kind), service); err != nil {
 			return 0, err
 		}
 	}
 	return r.keep(ctx, past, w, service)
-}
-
-func (r *Reconciler) gvk(kind string) schema.GroupVersionKind {
-	if kind == object.KindDestinationRule {
-		return r.Mesh.Rule
-	}
-	return r.Mesh.Route
 }
 
 // takeBack returns the object that has taken the name of a companion, to be made one: nobody else may have the name.
@@ -80,7 +72,7 @@ func (r *Reconciler) takeBack(ctx context.Context, gvk schema.GroupVersionKind, 
 
 // keep makes a companion equal to what it should be. The time returned is as that of write.
 func (r *Reconciler) keep(ctx context.Context, past *past, w Write, service *corev1.Service) (time.Duration, error) {
-	u, action := mesh.ObjectOf(r.gvk(w.Kind)), metric.ActionCreate
+	u, action := mesh.ObjectOf(r.Mesh.GVK(w.Kind)), metric.ActionCreate
 	if w.Old != nil {
 		u, action = w.Old.DeepCopy(), metric.ActionUpdate
 	}
@@ -175,7 +167,7 @@ func (r *Reconciler) remove(ctx context.Context, past *past, w Write, service *c
 	if wait := past.contest(w.Kind).Wait(metric.ActionDelete, time.Now()); wait > 0 {
 		return wait, nil
 	}
-	doomed := mesh.ObjectOf(r.gvk(w.Kind))
+	doomed := mesh.ObjectOf(r.Mesh.GVK(w.Kind))
 	doomed.SetNamespace(w.Old.GetNamespace())
 	doomed.SetName(w.Old.GetName())
 	version, uid := w.Old.GetResourceVersion(), w.Old.GetUID()

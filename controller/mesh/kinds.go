@@ -1,5 +1,5 @@
-// Package mesh answers from a cache of the DestinationRules and VirtualServices of a cluster, of which it keeps little
-// more than the hosts that they name.
+// Package mesh answers what the controller asks about the DestinationRules and VirtualServices of a cluster, from the index
+// that rules are judged by.
 package mesh
 
 import (
@@ -21,10 +21,10 @@ const kindsRetry = 5 * time.Second
 // Kinds are Istio's kinds in the version that the API server prefers.
 type Kinds struct{ Rule, Route schema.GroupVersionKind }
 
-// FindKinds waits until the API server serves Istio's kinds.
-func FindKinds(ctx context.Context, mapper meta.RESTMapper) (Kinds, error) {
+// FindKinds waits until the API server serves Istio's kinds, and the index has their objects.
+func FindKinds(ctx context.Context, mapper meta.RESTMapper, indexed func(kinds ...string) bool) (Kinds, error) {
 	var k Kinds
-	told := false
+	logged := false
 	err := wait.PollUntilContextCancel(ctx, kindsRetry, true, func(context.Context) (bool, error) {
 		for _, kind := range []struct {
 			name string
@@ -32,15 +32,15 @@ func FindKinds(ctx context.Context, mapper meta.RESTMapper) (Kinds, error) {
 		}{{object.KindDestinationRule, &k.Rule}, {object.KindVirtualService, &k.Route}} {
 			mapping, err := mapper.RESTMapping(schema.GroupKind{Group: object.GroupOf(kind.name), Kind: kind.name})
 			if err != nil {
-				if !told {
+				if !logged {
 					logf.FromContext(ctx).Info("waiting for Istio's kinds", "kind", kind.name, "reason", err.Error())
 				}
-				told = true
+				logged = true
 				return false, nil
 			}
 			*kind.gvk = mapping.GroupVersionKind
 		}
-		return true, nil
+		return indexed(object.KindDestinationRule, object.KindVirtualService), nil
 	})
 	return k, err
 }
@@ -50,11 +50,4 @@ func ObjectOf(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
 	return u
-}
-
-// ListOf returns an empty list of objects of a kind.
-func ListOf(gvk schema.GroupVersionKind) *unstructured.UnstructuredList {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	return list
 }

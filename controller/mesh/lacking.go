@@ -1,12 +1,9 @@
 package mesh
 
 import (
-	"context"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Rule is a stored DestinationRule that is for a host.
@@ -16,35 +13,20 @@ type Rule struct {
 	Reserved bool
 }
 
-// RuleOf returns what a cached DestinationRule is.
-func (m *Mesh) RuleOf(rule *unstructured.Unstructured) Rule {
-	return Rule{rule.GetName(), m.hasReserved(rule)}
+// RuleOf returns what a DestinationRule is.
+func (m *Mesh) RuleOf(o *object.Object) Rule {
+	return Rule{o.Metadata.Name, inject.HasReserved(o.DestinationRule, m.Index.Config())}
 }
 
-func (m *Mesh) hasReserved(rule *unstructured.Unstructured) bool {
-	if !IsCompanion(rule) {
-		return len(values(rule, reservedField)) > 0
-	}
-	decoded, err := decode(rule)
-	return err == nil && inject.HasReserved(decoded.DestinationRule, m.Index.Config())
-}
-
-// Sections lists the sections of which a VirtualService has routes of its own.
-func Sections(route *unstructured.Unstructured) []string { return values(route, sectionsField) }
-
-// RulesFor lists the cached DestinationRules for a Service that are its companion, or take its place.
-func (m *Mesh) RulesFor(ctx context.Context, host hostname.Host) ([]Rule, error) {
-	cached, err := m.About(ctx, m.Kinds.Rule, host)
-	if err != nil {
-		return nil, err
-	}
+// RulesFor lists the DestinationRules for a Service that are its companion, or take its place.
+func (m *Mesh) RulesFor(host hostname.Host) []Rule {
 	var rules []Rule
-	for i := range cached {
-		if m.Replaces(&cached[i], host) {
-			rules = append(rules, m.RuleOf(&cached[i]))
+	for _, o := range m.About(host.FQDN(m.Index.Config().ClusterDomain)) {
+		if o.DestinationRule != nil && m.Replaces(o, host) {
+			rules = append(rules, m.RuleOf(o))
 		}
 	}
-	return rules, nil
+	return rules
 }
 
 // Lacking returns the name of a DestinationRule without the reserved subset, among those that are for a host; empty

@@ -1,11 +1,12 @@
 package mesh
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,96 +17,101 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// Mesh answers from the cache of DestinationRules and VirtualServices.
+// Mesh answers from the DestinationRules and VirtualServices of an index, which must not be written to.
 type Mesh struct {
 	Kinds
 
 	Index *policy.Index
-	// Objects reads from the cache.
-	Objects client.Reader
 }
 
-// List returns the cached objects of a kind in a namespace, or in all where it is empty. They must not be written to.
-func (m *Mesh) List(ctx context.Context, gvk schema.GroupVersionKind, namespace string, options ...client.ListOption) ([]unstructured.Unstructured, error) {
-	list := ListOf(gvk)
-	if err := m.Objects.List(ctx, list, append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)...); err != nil {
-		return nil, fmt.Errorf("list cached %s: %w", gvk.Kind, err)
-	}
-	return list.Items, nil
-}
-
-// About returns the cached objects of a kind, in the Namespace of a Service, that name a host which begins with its name.
-func (m *Mesh) About(ctx context.Context, gvk schema.GroupVersionKind, host hostname.Host) ([]unstructured.Unstructured, error) {
-	return m.List(ctx, gvk, host.Namespace, client.MatchingFields{ByName: host.Name})
+// Is reports whether an object is one that the Mesh answers from. What could not be decoded is none.
+func Is(o *object.Object) bool {
+	return o != nil && (o.DestinationRule != nil || o.VirtualService != nil)
 }
 
 // IsCompanion reports whether an object is one of ours; any other of such a name is a user's.
-func IsCompanion(u *unstructured.Unstructured) bool {
-	return inject.IsCompanion(u.GetName(), u.GetLabels())
+func IsCompanion(o *object.Object) bool {
+	return inject.IsCompanion(o.Metadata.Name, o.Metadata.Labels)
 }
 
-// Differs reports whether admission would have changed a cached object when the cache took it in.
-func Differs(u *unstructured.Unstructured) bool {
-	differs, _, _ := unstructured.NestedBool(u.Object, "spec", differsField)
-	return differs
-}
-
-// values returns the strings in a field of a spec, which is a string or a list of them.
-func values(u *unstructured.Unstructured, field string) []string {
-	spec, _ := u.Object["spec"].(map[string]any)
-	list, ok := spec[field].([]any)
-	if !ok {
-		list = []any{spec[field]}
+// GVK returns that of one of the two kinds.
+func (m *Mesh) GVK(kind string) schema.GroupVersionKind {
+	if kind == object.KindDestinationRule {
+		return m.Rule
 	}
-	var found []string
-	for _, value := range list {
-		if s, ok := value.(string); ok {
-			found = append(found, s)
+	return m.Route
+}
+
+// All returns all objects, sorted by key.
+func (m *Mesh) All() []*object.Object {
+	view := m.Index.View()
+	var all []*object.Object
+	for _, key := range m.Index.Objects() {
+		if o, _ := view.Object(key); Is(o) {
+			all = append(all, o)
 		}
 	}
-	return found
+	return all
 }
 
-// resolve returns the hosts in a field of a spec as Istio compares them.
-func (m *Mesh) resolve(u *unstructured.Unstructured, field string) []string {
+// About returns the objects that name a host, or a wildcard that covers it, as their own or as a destination, sorted by
+// key. For a wildcard it returns all.
+func (m *Mesh) About(fqdn string) []*object.Object {
+	if _, wildcard := hostname.Wildcard(fqdn); wildcard {
+		return m.All()
+	}
+	return slices.DeleteFunc(m.Index.View().Covering(fqdn), func(o *object.Object) bool { return !Is(o) })
+}
+
+// resolve returns hosts in an object as Istio compares them.
+func (m *Mesh) resolve(o *object.Object, hosts ...string) []string {
 	domain := m.Index.Config().ClusterDomain
-	hosts := values(u, field)
+	resolved := make([]string, len(hosts))
 	for i, host := range hosts {
-		hosts[i] = strings.ToLower(hostname.Resolve(host, u.GetNamespace(), domain))
+		resolved[i] = strings.ToLower(hostname.Resolve(host, o.Metadata.Namespace, domain))
 	}
-	return hosts
+	return resolved
 }
 
-// Hosts returns the hosts for which a cached object is: that of a DestinationRule, or those of a VirtualService.
-func (m *Mesh) Hosts(u *unstructured.Unstructured) []string {
-	return slices.Concat(m.resolve(u, hostField), m.resolve(u, hostsField))
+// Hosts returns the hosts for which an object is: that of a DestinationRule, or those of a VirtualService.
+func (m *Mesh) Hosts(o *object.Object) []string {
+	if o.DestinationRule != nil {
+		return m.resolve(o, o.DestinationRule.Host)
+	}
+	return m.resolve(o, o.VirtualService.Hosts...)
 }
 
-// Named returns the hosts by which admission decides what a cached object needs: its own, and those that it sends
-// traffic to.
-func (m *Mesh) Named(u *unstructured.Unstructured) []string {
-	return append(m.Hosts(u), m.resolve(u, destinationsField)...)
-}
-
-// Reserved returns the hosts whose reserved subset a cached VirtualService names, or a DestinationRule has.
-func (m *Mesh) Reserved(u *unstructured.Unstructured) []string { return m.resolve(u, reservedField) }
-
-// RuleHost returns the host of a cached DestinationRule.
-func (m *Mesh) RuleHost(rule *unstructured.Unstructured) string {
-	return strings.Join(m.resolve(rule, hostField), "")
-}
-
-// Replaces reports whether a cached object takes the place of a Service's companion of its kind.
-func (m *Mesh) Replaces(u *unstructured.Unstructured, host hostname.Host) bool {
-	o := &object.Object{Kind: u.GetKind(), Metadata: object.Metadata{Namespace: u.GetNamespace(), Name: u.GetName()}}
-	if o.Kind == object.KindDestinationRule {
-		o.DestinationRule = &object.DestinationRule{Host: strings.Join(values(u, hostField), "")}
-		if selector, selects, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "workloadSelector"); selects && selector != nil {
-			o.DestinationRule.WorkloadSelector = &object.RuleSelector{}
+// Named returns the hosts by which admission decides what an object needs: its own, and those that it sends traffic to.
+func (m *Mesh) Named(o *object.Object) []string {
+	named := m.Hosts(o)
+	if o.VirtualService != nil {
+		for _, d := range o.VirtualService.Destinations() {
+			named = append(named, m.resolve(o, d.Host)...)
 		}
-	} else {
-		o.VirtualService = &object.VirtualService{Hosts: values(u, hostsField), Gateways: values(u, "gateways"), ExportTo: values(u, "exportTo")}
 	}
+	return named
+}
+
+// Reserved returns the hosts whose reserved subset a user's VirtualService names, or a user's DestinationRule has.
+func (m *Mesh) Reserved(o *object.Object) []string {
+	switch {
+	case IsCompanion(o):
+	case o.VirtualService != nil:
+		var reserved []string
+		for _, d := range o.VirtualService.Destinations() {
+			if policy.IsReservedSubset(d.Subset) {
+				reserved = append(reserved, m.resolve(o, d.Host)...)
+			}
+		}
+		return reserved
+	case inject.HasReserved(o.DestinationRule, m.Index.Config()):
+		return m.Hosts(o)
+	}
+	return nil
+}
+
+// Replaces reports whether an object takes the place of a Service's companion of its kind.
+func (m *Mesh) Replaces(o *object.Object, host hostname.Host) bool {
 	return slices.Contains(inject.Replaced(o, m.Index.Config().ClusterDomain), host)
 }
 
@@ -115,26 +121,50 @@ func Covers(rule, host string) bool {
 	return rule == host || wildcard && strings.HasSuffix(host, suffix)
 }
 
-// LeadTo lists the VirtualServices, companions apart, that send traffic to the reserved subset of a
-// DestinationRule with that host.
-func (m *Mesh) LeadTo(ctx context.Context, rule string) ([]Target, error) {
-	routes, err := m.List(ctx, m.Route, "")
-	if err != nil {
-		return nil, err
-	}
-	var found []Target
-	for i := range routes {
-		if slices.ContainsFunc(m.Reserved(&routes[i]), func(host string) bool { return Covers(rule, host) }) {
-			found = append(found, TargetOf(&routes[i]))
+// LeadTo lists the VirtualServices, companions apart, that send traffic to the reserved subset of a DestinationRule with
+// that host.
+func (m *Mesh) LeadTo(rule string) []object.Key {
+	var found []object.Key
+	for _, o := range m.About(rule) {
+		if o.VirtualService != nil && slices.ContainsFunc(m.Reserved(o), func(host string) bool { return Covers(rule, host) }) {
+			found = append(found, o.Key())
 		}
 	}
-	return found, nil
+	return found
 }
 
-// Target names an object.
-type Target struct{ Kind, Namespace, Name string }
+// Plan returns what admission would do to an object: nothing to one that is exempt.
+func Plan(o *object.Object, view *policy.View) inject.Plan {
+	if view.Config().Namespace(o.Metadata.Namespace, nil).Service("", nil).Exempt {
+		return inject.Plan{}
+	}
+	return inject.Object(o, view)
+}
 
-// TargetOf names an object that has a kind.
-func TargetOf(o client.Object) Target {
-	return Target{o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName()}
+// Decode returns an object that was read from the API server as policy reads it. The object is unstructured, or the
+// metadata of one of which nothing else counts.
+func Decode(o client.Object) (*object.Object, error) {
+	kind := o.GetObjectKind().GroupVersionKind().Kind
+	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		return &object.Object{Kind: kind, Metadata: object.Metadata{
+			Namespace: o.Namespace, Name: o.Name, UID: string(o.UID), Labels: o.Labels, Annotations: o.Annotations,
+		}}, nil
+	case *unstructured.Unstructured:
+		raw, err := json.Marshal(o.Object)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", kind, err)
+		}
+		return object.Decode(kind, raw)
+	}
+	return nil, fmt.Errorf("decode %T: neither metadata nor unstructured", o)
+}
+
+// Whole returns a companion as it is stored.
+func Whole(companion *object.Object) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(companion.Whole); err != nil {
+		return nil, fmt.Errorf("decode companion %s %s/%s: %w", companion.Kind, companion.Metadata.Namespace, companion.Metadata.Name, err)
+	}
+	return u, nil
 }

@@ -60,9 +60,10 @@ type Keeper struct {
 	watches sync.WaitGroup
 	// kept are the ConfigMaps that may hold entries of ours, with the end of their watch.
 	kept map[client.ObjectKey]context.CancelFunc
-	// told and contradicted are what was last reported of each, so that nothing is reported twice.
-	told, contradicted map[client.ObjectKey]string
-	contests           map[client.ObjectKey]*contest.Record
+	// reported and contradicted are what was last reported of each, so that nothing is reported twice.
+	reported, contradicted map[client.ObjectKey]string
+	contests               map[client.ObjectKey]*contest.Record
+	looked                 looks
 	// wrote is when a ConfigMap was written last.
 	wrote time.Time
 }
@@ -73,9 +74,10 @@ func New(o Options) *Keeper {
 		Options:      o,
 		changed:      change.NewSignal(),
 		kept:         map[client.ObjectKey]context.CancelFunc{},
-		told:         map[client.ObjectKey]string{},
+		reported:     map[client.ObjectKey]string{},
 		contradicted: map[client.ObjectKey]string{},
 		contests:     map[client.ObjectKey]*contest.Record{},
+		looked:       looks{last: map[client.ObjectKey]look{}},
 	}
 }
 
@@ -115,7 +117,7 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 			continue
 		}
 		watching, cancel := context.WithCancel(ctx)
-		if err := k.Watch(watching, &k.watches, key, k.changed.Set); err != nil {
+		if err := k.Watch(watching, &k.watches, key, func() { k.looked.forget(key); k.changed.Set() }); err != nil {
 			cancel()
 			return fmt.Errorf("watch mesh ConfigMap %s: %w", key, err)
 		}
@@ -123,7 +125,15 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 	}
 	var errs []error
 	for _, key := range slices.SortedFunc(maps.Keys(k.kept), compareKeys) {
+		look := k.look(wanted[key])
+		if k.looked.same(key, look, k.Resync) {
+			continue
+		}
+		k.looked.put(key, look) // before it is read, so that a change meanwhile counts
 		err := k.sync(ctx, key, wanted[key])
+		if err != nil {
+			k.looked.forget(key)
+		}
 		k.report(ctx, key, err)
 		errs = append(errs, err)
 		if _, named := wanted[key]; !named && err == nil {
@@ -137,6 +147,15 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 
 func compareKeys(a, b client.ObjectKey) int {
 	return slices.Compare([]string{a.Namespace, a.Name}, []string{b.Namespace, b.Name})
+}
+
+// look returns by what a ConfigMap is to be judged now.
+func (k *Keeper) look(hold bool) look {
+	l := look{config: k.Index.Config(), at: time.Now()}
+	if hold {
+		l.entries = k.Index.ClusterLocal()
+	}
+	return l
 }
 
 // sync writes one ConfigMap if it differs from what the scope wants; without hold nothing of ours stays.
@@ -203,10 +222,10 @@ func (k *Keeper) report(ctx context.Context, key client.ObjectKey, err error) {
 		inSync, text = 0, err.Error()
 	}
 	k.Metrics.MeshConfigInSync.WithLabelValues(key.Name).Set(inSync)
-	if text == k.told[key] || apierrors.IsConflict(err) || ctx.Err() != nil {
+	if text == k.reported[key] || apierrors.IsConflict(err) || ctx.Err() != nil {
 		return
 	}
-	k.told[key] = text
+	k.reported[key] = text
 	if err == nil {
 		logf.FromContext(ctx).Info("mesh ConfigMap holds the scope again", "configMap", key.String())
 		return

@@ -117,6 +117,7 @@ type bed struct {
 	watch   fakecluster.Fault
 	// known are the entries that admission knows of, if that is not the index.
 	known atomic.Pointer[entries]
+	live  *fakecluster.Reader
 }
 
 // start runs a keeper until the test ends, once the cluster is prepared.
@@ -125,8 +126,9 @@ func start(t *testing.T, before func(*bed), objects ...string) *bed {
 	b := &bed{Cluster: fakecluster.New(t, config, append([]string{"{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"}, objects...)...), changed: map[string]func(){}}
 	b.AdmitBy(b.admit)
 	before(b)
+	b.live = &fakecluster.Reader{Reader: b.Client}
 	keeper := meshconfig.New(meshconfig.Options{
-		Index: b.Index, Reader: b.Client, Writer: b.Client, FieldOwner: "meshfence", Recorder: b.Recorder, Metrics: b.Metrics, Resync: time.Hour,
+		Index: b.Index, Reader: b.live, Writer: b.Client, FieldOwner: "meshfence", Recorder: b.Recorder, Metrics: b.Metrics, Resync: time.Hour,
 		Watch: func(ctx context.Context, running *sync.WaitGroup, key client.ObjectKey, changed func()) error {
 			if err := b.watch.Err(); err != nil {
 				return err
@@ -334,4 +336,33 @@ func TestBurst(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReads: a ConfigMap is read when it changes, when its entries do, and now and then.
+func TestReads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, func(*bed) {}, reviews, plain)
+		time.Sleep(time.Minute)
+		for _, step := range []struct {
+			name   string
+			change func()
+			wait   time.Duration
+			reads  bool
+		}{
+			{"a Service that asks for nothing", func() { b.Put(t, "{apiVersion: v1, kind: Service, metadata: {name: open, namespace: shop}}") }, time.Minute, false},
+			{"a strict one", func() { b.Put(t, strings.Replace(reviews, "name: reviews", "name: ratings", 1)) }, time.Minute, true},
+			{"the ConfigMap", func() { b.changed["istio"]() }, time.Minute, true},
+			{"nothing", func() {}, time.Minute, false},
+			{"nothing for long", func() {}, time.Hour, true},
+		} {
+			before := b.live.Reads()
+			step.change()
+			time.Sleep(step.wait)
+			synctest.Wait()
+			if got := b.live.Reads() > before; got != step.reads {
+				t.Errorf("%s: read: %t, want %t", step.name, got, step.reads)
+			}
+		}
+	})
 }

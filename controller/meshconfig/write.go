@@ -39,6 +39,7 @@ func (k *Keeper) bring(ctx context.Context, object *corev1.ConfigMap, hold bool)
 			return err
 		}
 		if object.Data[meshconfig.Key] != text { // admission answers: what has changed since is for the next write
+			k.looked.forget(client.ObjectKeyFromObject(object))
 			k.changed.Set()
 			return nil
 		}

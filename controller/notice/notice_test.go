@@ -98,7 +98,7 @@ func TestRecorder(t *testing.T) {
 	})
 }
 
-// Another leader does not repeat what stands, also for another version of the object.
+// Another leader does not repeat what exists, also for another version of the object.
 func TestNextLeaderKeepsStill(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

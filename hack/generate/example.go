@@ -105,7 +105,7 @@ func writeExample(b *bytes.Buffer, c suite.Case) error {
 	if findings := slices.Concat(c.Expect.Denied, c.Expect.Warned); len(findings) > 0 {
 		b.WriteString("\nWhat meshfence says:\n\n```text\n")
 		for _, f := range findings {
-			b.WriteString(wrap(f) + "\n")
+			b.WriteString(wrap(f, width) + "\n")
 		}
 		b.WriteString("```\n")
 	}

@@ -1,5 +1,6 @@
 // Command generate writes the pages under docs that say what the code says: the ledger, a page for each rule, and the
-// reference. With -check it writes nothing and fails if a page is not up to date, or if nothing makes it any more.
+// reference. It writes the dashboard, too, and the Helm chart from the manifests. With -check it writes nothing and fails
+// if one of them is not up to date, or if nothing makes it any more.
 package main
 
 import (
@@ -57,7 +58,7 @@ func run(check bool) error {
 // generate makes every page.
 func generate() (pages, error) {
 	made := pages{}
-	for _, part := range []func() (pages, error){ledger, rules, fenceConfig, names, metrics, events, commands} {
+	for _, part := range []func() (pages, error){ledger, rules, fenceConfig, names, metrics, events, commands, dashboard, chart} {
 		some, err := part()
 		if err != nil {
 			return nil, err
@@ -70,13 +71,13 @@ func generate() (pages, error) {
 // unmade lists the files in the folders that only generated pages are in, and which nothing makes.
 func unmade(want pages) ([]string, error) {
 	var stale []string
-	for _, folder := range []string{rulesFolder, referenceFolder} {
+	for _, folder := range []string{rulesFolder, referenceFolder, templatesFolder} {
 		have, err := filepath.Glob(filepath.Join(folder, "*"))
 		if err != nil {
 			return nil, err
 		}
 		for _, path := range have {
-			if _, ok := want[path]; !ok {
+			if _, ok := want[path]; !ok && (folder != templatesFolder || !handwritten(path)) {
 				stale = append(stale, path)
 			}
 		}

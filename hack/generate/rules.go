@@ -54,7 +54,7 @@ func rulePage(r leak.Rule, example suite.Case) ([]byte, error) {
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n", r.ID, r.Summary)
 	fmt.Fprintf(&b, "- Severity: %s\n- Kinds: %s\n", severity(r), strings.Join(r.Kinds, ", "))
 	fmt.Fprintf(&b, "- Silent while one of these holds is active: %s\n", cmp.Or(r.Silence(), "none"))
-	fmt.Fprintf(&b, "\n## Why it matters\n\n%s\n\n## What to write instead\n\n%s\n", wrap(r.Why), wrap(r.Fix))
+	fmt.Fprintf(&b, "\n## Why it matters\n\n%s\n\n## What to write instead\n\n%s\n", wrap(r.Why, width), wrap(r.Fix, width))
 	if err := writeExample(&b, example); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func rowLink(prefix, id string) string {
 const width = 120
 
 // wrap breaks a text into lines.
-func wrap(text string) string {
+func wrap(text string, width int) string {
 	var b strings.Builder
 	column := 0
 	for _, word := range strings.Fields(text) {

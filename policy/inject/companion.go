@@ -26,7 +26,7 @@ const (
 func CompanionName(service string) string { return service + companionSuffix }
 
 // IsCompanion reports whether an object of that name and with those labels is one of ours; any other of such a name is a
-// person's.
+// user's.
 func IsCompanion(name string, labels map[string]string) bool {
 	_, named := CompanionOf(name)
 	return named && labels[ManagedByLabel] == ManagedBy

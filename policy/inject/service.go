@@ -13,12 +13,9 @@ func service(o *object.Object, view *policy.View) Plan {
 	if decision.Exempt {
 		return Plan{}
 	}
-	var label, by string
-	if decision.Fence != policy.None {
-		label, by = decision.Fence.String(), decision.By
-	}
 	var plan Plan
-	plan.setString([]string{"metadata", "labels"}, policy.FencedLabel, o.Metadata.Labels, label)
-	plan.setString([]string{"metadata", "annotations"}, policy.FencedByAnnotation, o.Metadata.Annotations, by)
+	marks := decision.Marks()
+	plan.setString([]string{"metadata", "labels"}, policy.FencedLabel, o.Metadata.Labels, marks.Fence)
+	plan.setString([]string{"metadata", "annotations"}, policy.FencedByAnnotation, o.Metadata.Annotations, marks.By)
 	return plan
 }

@@ -43,8 +43,8 @@ func TestBrokenHold(t *testing.T) {
 			index := indexWith(t, test.holds, "{default: strict}")
 			index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, nil)
 			index.SetObject(decode(t, object.KindDestinationRule, []byte(
-				`{"metadata": {"name": "stands", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`)))
-			index.SetObject(decode(t, object.KindVirtualService, []byte(strings.Replace(foreignRoute, `"it"`, `"stands"`, 1))))
+				`{"metadata": {"name": "existing", "namespace": "shop"}, "spec": {"host": "cart", "subsets": [{"name": "other", "labels": {"topology.istio.io/cluster": "m1c2"}}]}}`)))
+			index.SetObject(decode(t, object.KindVirtualService, []byte(strings.Replace(foreignRoute, `"it"`, `"existing"`, 1))))
 			for _, state := range []struct {
 				name  string
 				fault *policy.HoldFault

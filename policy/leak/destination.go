@@ -276,8 +276,10 @@ func others(taken []takenHost, fqdn string) []policy.FencedHost {
 // leaders adds to the hosts of findings those whose requests are sent there, so that nobody softens what becomes of
 // these by what is said of the destination.
 type leaders struct {
-	view  *policy.View
-	known map[string][]policy.FencedHost
+	view *policy.View
+	// namespace is that of the object, whose enforcement counts for a host without one.
+	namespace string
+	known     map[string][]policy.FencedHost
 }
 
 func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
@@ -294,6 +296,9 @@ func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
 			l.known[fqdn] = found
 		}
 		all = append(all, found...)
+	}
+	if len(all) > 0 && host.Enforcement == "" {
+		host.Enforcement = l.view.Enforcement(l.namespace, host.Locked) // those who send must not soften it either
 	}
 	return host.Touching(all...)
 }

@@ -269,3 +269,22 @@ func TestDestinationOfAnother(t *testing.T) {
 func first(route, _ *object.Object) *object.Object { return route }
 
 func second(_, joined *object.Object) *object.Object { return joined }
+
+// TestSenderSoftensNothing: a Namespace that only records, and whose requests are sent to a Service of another, softens
+// nothing of what becomes of the deletion of that Service.
+func TestSenderSoftensNothing(t *testing.T) {
+	t.Parallel()
+	index, route, _ := far(t, "")
+	index.SetNamespace("app", nil)
+	index.SetNamespace("bank", map[string]string{policy.EnforcementLabel: "audit"})
+	index.SetObject(route)
+	gw, err := object.Decode(object.KindService, []byte(`{"kind":"Service","metadata":{"namespace":"app","name":"gw","annotations":{"meshfence.io/fence":"strict"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := index.View()
+	verdict := leak.Sort(leak.NewGuard(leak.Rules()).Judge(leak.Write{Object: gw, Deleted: true, Writer: "alice"}, view), view, time.Now())
+	if diff := cmp.Diff([]string{"service-deleted"}, rulesFound(verdict.Warned)); diff != "" {
+		t.Errorf("warned of (-want +got):\n%s", diff)
+	}
+}

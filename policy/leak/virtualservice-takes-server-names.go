@@ -10,17 +10,18 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// virtualServiceTakesServerNames refuses TLS routes for any server name on a Gateway's port for other clusters that lead
-// to a host that is not strict: they take what is for strict hosts there [H5]. On any other port, and for names that a
-// Gateway does not let in, such a route is an ordinary one. Whichever of the two comes second is refused.
+// virtualServiceTakesServerNames refuses routes for any server name on a Gateway's port for other clusters that lead to a
+// host that is not strict: they take what is for strict hosts there [H5]. A server that passes TLS on has those of tls, one
+// that looks at nothing has those of tcp; one that ends TLS itself is none that clients take for a strict host, because
+// they look at who answers. On any other port, and for names that a Gateway does not let in, such a route is an ordinary
+// one. Whichever of the two comes second is refused.
 func virtualServiceTakesServerNames() Rule {
 	return Rule{
-		ID: "virtualservice-takes-server-names",
-		Summary: "A TLS route on a gateway for other clusters must not take any server name to a host that is not " +
-			"strict.",
-		Why: "Other clusters ask for a strict host by a server name on that port. A route for any name, or for a " +
-			"wildcard that covers it, takes those connections. Whichever of the VirtualService and the Gateway " +
-			"comes second is refused.",
+		ID:      "virtualservice-takes-server-names",
+		Summary: "A route on a gateway for other clusters must not take any server name to a host that is not strict.",
+		Why: "Other clusters ask for a strict host by a server name on that port. A TLS route for any name, or for a " +
+			"wildcard that covers it, takes those connections, and so does a TCP route of a server that does not " +
+			"look at TLS. Whichever of the VirtualService and the Gateway comes second is refused.",
 		Fix:       "Name the server names that the route is for, or take another port.",
 		Rows:      []string{"H5"},
 		Kinds:     []string{object.KindVirtualService, object.KindGateway},
@@ -48,17 +49,17 @@ type takenNames struct {
 	to   *destinations
 }
 
-// routes judges the TLS routes of a VirtualService.
+// routes judges the routes of a VirtualService.
 func (t takenNames) routes(o *object.Object) []breach {
 	var found []breach
-	for i, route := range o.VirtualService.TLS {
-		gateway, taken := t.taken(route, o)
+	for _, c := range o.Crossings() {
+		gateway, taken := t.taken(c)
 		if !taken {
 			continue
 		}
-		for j, d := range route.Route {
+		for j, d := range c.Route {
 			if b, foreign := t.foreign(o, d); foreign {
-				b.path = []string{"spec", "tls", strconv.Itoa(i), "route", strconv.Itoa(j), "destination", "host"}
+				b.path = []string{"spec", c.Section, strconv.Itoa(c.Index), "route", strconv.Itoa(j), "destination", "host"}
 				b.must += fmt.Sprintf(", because Gateway %s/%s lets every server name in on port %d", gateway.Namespace, gateway.Name, object.EastWestPort)
 				found = append(found, b)
 			}
@@ -68,20 +69,26 @@ func (t takenNames) routes(o *object.Object) []breach {
 }
 
 // taken returns a Gateway on which a route takes the server names of strict hosts.
-func (t takenNames) taken(route object.TLSRoute, o *object.Object) (object.Key, bool) {
-	for _, key := range o.AnyServerName(route) {
-		if gateway, exists := t.view.Object(key); exists && t.server(gateway.Gateway) >= 0 {
+func (t takenNames) taken(c object.Crossing) (object.Key, bool) {
+	for _, key := range c.Gateways {
+		if gateway, exists := t.view.Object(key); exists && t.server(gateway.Gateway, c.Section) >= 0 {
 			return key, true
 		}
 	}
 	return object.Key{}, false
 }
 
-// server returns the index of a server that lets the server names of strict hosts in and looks at nothing else of them;
-// -1 where there is none.
-func (t takenNames) server(g *object.Gateway) int {
+// server returns the index of a server that lets the server names of strict hosts in, looks at nothing else of them and has
+// the routes of a section; -1 where there is none.
+func (t takenNames) server(g *object.Gateway, section string) int {
 	return slices.IndexFunc(g.Servers, func(s object.GatewayServer) bool {
-		return s.Port.Number == object.EastWestPort && s.TLS != nil && s.TLS.Mode == "PASSTHROUGH" && slices.ContainsFunc(s.Hosts, func(host string) bool {
+		switch {
+		case s.Port.Number != object.EastWestPort:
+			return false
+		case section == "tcp":
+			return s.Opaque()
+		}
+		return s.TLS != nil && s.TLS.Mode == "PASSTHROUGH" && slices.ContainsFunc(s.Hosts, func(host string) bool {
 			_, name, qualified := strings.Cut(host, "/")
 			if !qualified {
 				name = host
@@ -102,13 +109,9 @@ func (t takenNames) foreign(o *object.Object, d object.WeightedDestination) (bre
 
 // gateway judges the VirtualServices with such routes that are bound to a Gateway.
 func (t takenNames) gateway(o *object.Object) []breach {
-	server := t.server(o.Gateway)
-	if server < 0 {
-		return nil
-	}
 	var found []breach
 	for _, bound := range t.view.TakingServerNames(o.Key()) {
-		if to, leads := t.leads(bound, o.Key()); leads {
+		if server, to := t.leads(bound, o); server >= 0 {
 			found = append(found, breach{
 				path: []string{"spec", "servers", strconv.Itoa(server), "hosts"}, value: strings.Join(o.Gateway.Servers[server].Hosts, ","),
 				at: bound.Metadata.Namespace + "/" + bound.Metadata.Name, host: t.host,
@@ -119,17 +122,19 @@ func (t takenNames) gateway(o *object.Object) []breach {
 	return found
 }
 
-// leads returns a host to which a VirtualService leads any server name that arrives at a Gateway, and that is no fence.
-func (t takenNames) leads(o *object.Object, gateway object.Key) (string, bool) {
-	for _, route := range o.VirtualService.TLS {
-		if !slices.Contains(o.AnyServerName(route), gateway) {
+// leads returns the server of a Gateway at which a VirtualService leads any server name to a host that is no fence, and that
+// host; -1 where there is none.
+func (t takenNames) leads(o, gateway *object.Object) (server int, to string) {
+	for _, c := range o.Crossings() {
+		server := t.server(gateway.Gateway, c.Section)
+		if server < 0 || !slices.Contains(c.Gateways, gateway.Key()) {
 			continue
 		}
-		for _, d := range route.Route {
+		for _, d := range c.Route {
 			if _, foreign := t.foreign(o, d); foreign {
-				return d.Destination.Host, true
+				return server, d.Destination.Host
 			}
 		}
 	}
-	return "", false
+	return -1, ""
 }

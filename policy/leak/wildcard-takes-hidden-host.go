@@ -140,9 +140,11 @@ func takesNames(o *object.Object, view *policy.View) bool {
 	if o.VirtualService == nil {
 		return true
 	}
-	if !o.VirtualService.InMesh() {
-		return false
-	}
+	return o.VirtualService.InMesh() && leadsElsewhere(o, view)
+}
+
+// leadsElsewhere reports whether a VirtualService may lead to another host than strict ones.
+func leadsElsewhere(o *object.Object, view *policy.View) bool {
 	for _, d := range o.VirtualService.Destinations() {
 		if !leadsToStrict(d, o, view) {
 			return true

@@ -1,7 +1,6 @@
 package leak
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,22 +13,22 @@ import (
 // wildcardTakesShortName warns of a wildcard such as *.<namespace> or *.svc that covers short names of strict hosts, on
 // a port of HTTP of theirs, of what it takes from clients who know them [D16]: requests for such a name with a closing
 // dot, which the routes of a wildcard have and those of a Service lack (GenerateAltVirtualHosts in Istio's
-// pilot/pkg/networking/core/httproute.go), and TLS for such a name. What it takes from clients who do not know the host is
-// for wildcard-takes-hidden-host.
+// pilot/pkg/networking/core/httproute.go), and TLS for such a name. So it does of a VirtualService on a gateway, which has no
+// other routes for these names [C3]. What it takes from clients who do not know the host is for wildcard-takes-hidden-host.
 func wildcardTakesShortName() Rule {
 	return Rule{
 		ID:      "wildcard-takes-short-name",
 		Summary: "A wildcard should not cover a short name of a strict host.",
 		Why: "Clients who know the host have routes for its short names. These lack the name with a closing dot, " +
 			"and server names of TLS on an HTTP port. A wildcard such as *.<namespace> or *.svc takes such " +
-			"requests.",
+			"requests, and on a gateway every request for a short name.",
 		Fix:      "Choose another wildcard.",
-		Rows:     []string{"D16"},
+		Rows:     []string{"C3", "D16"},
 		Kinds:    []string{object.KindServiceEntry, object.KindVirtualService},
 		Severity: Warn,
 		Instead:  "choose another wildcard",
 		check: func(o Write, view *policy.View) []breach {
-			if !takesNames(o.Object, view) {
+			if o.VirtualService != nil && !leadsElsewhere(o.Object, view) {
 				return nil
 			}
 			var found []breach
@@ -43,7 +42,7 @@ func wildcardTakesShortName() Rule {
 						found = append(found, breach{
 							path: []string{"spec", "hosts", strconv.Itoa(i)}, value: name, at: n.what, host: host,
 							must:      "not cover a short name of a strict host",
-							otherwise: fmt.Sprintf("%s goes where the wildcard leads, from clients who know the host too", n.what),
+							otherwise: n.what + " goes where the wildcard leads, " + n.by,
 						})
 					}
 				}
@@ -53,27 +52,32 @@ func wildcardTakesShortName() Rule {
 	}
 }
 
-// taken is what a wildcard takes on some ports of HTTP.
+// taken is what a wildcard takes on some ports, and who asks for it.
 type taken struct {
-	what  string
-	ports policy.Ports
+	what, by string
+	ports    policy.Ports
 }
 
 // shortNamesTaken lists what a wildcard of an object takes although clients know the hosts. That of a VirtualService has
 // no closing dot unless it is written with one, and a ServiceEntry that resolves nothing lets all go on to where it was
 // going, unless a VirtualService says otherwise.
 func shortNamesTaken(o *object.Object, name string, view *policy.View) []taken {
-	requests := taken{what: "a request for that name with a closing dot", ports: policy.Ports{HTTP: true}}
-	if o.VirtualService != nil {
-		if !strings.HasSuffix(name, ".") || len(o.VirtualService.HTTP) == 0 {
-			return nil
+	const clients = "from clients who know the host too"
+	requests := taken{"a request for that name with a closing dot", clients, policy.Ports{HTTP: true}}
+	if v := o.VirtualService; v != nil {
+		var list []taken
+		if v.InMesh() && strings.HasSuffix(name, ".") && len(v.HTTP) > 0 {
+			list = append(list, requests)
 		}
-		return []taken{requests}
+		if !v.InMeshAlone() && len(v.HTTP)+len(v.TLS) > 0 {
+			list = append(list, taken{what: "a request for that name", by: "from whoever asks a gateway"})
+		}
+		return list
 	}
 	if !o.ServiceEntry.Resolves() && !routed(name, view) {
 		return nil
 	}
-	tls := taken{what: "TLS for that name, on a port of HTTP,", ports: policy.Ports{HTTP: true}}
+	tls := taken{"TLS for that name, on a port of HTTP,", clients, policy.Ports{HTTP: true}}
 	bare := len(o.ServiceEntry.BarePorts()) > 0
 	for _, p := range o.ServiceEntry.Ports {
 		switch t := p.Transport(); {

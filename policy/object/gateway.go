@@ -15,7 +15,14 @@ type GatewayServer struct {
 
 // GatewayPort is a server's port.
 type GatewayPort struct {
-	Number int64 `json:"number"`
+	Number   int64  `json:"number"`
+	Protocol string `json:"protocol"`
+}
+
+// Opaque reports whether the server looks at nothing of what arrives, so that routes of tcp take it
+// (createGatewayTCPFilterChainOpts in Istio's pilot/pkg/networking/core/gateway.go).
+func (s GatewayServer) Opaque() bool {
+	return s.TLS == nil && transport(s.Port.Protocol) != TransportHTTP
 }
 
 // GatewayTLS is a server's tls.

@@ -63,6 +63,8 @@ type Object struct {
 	Extension *Extension
 	// Route is that of an HTTPRoute, GRPCRoute, TCPRoute or TLSRoute.
 	Route *Route
+	// Whole is all of a companion in JSON, for the controller that keeps it; nil of any other object.
+	Whole []byte
 }
 
 // Metadata is the part of ObjectMeta that is read.

@@ -88,6 +88,7 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 	}
 	delete(unseen, "Kind")
 	delete(unseen, "Metadata")
+	delete(unseen, "Whole") // no view, and nothing decodes into it
 	if len(unseen) > 0 {
 		t.Errorf("upstream has no object for %v", slices.Sorted(maps.Keys(unseen)))
 	}

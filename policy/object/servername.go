@@ -11,23 +11,54 @@ import (
 // Istio's label networking.istio.io/gatewayPort).
 const EastWestPort = 15443
 
-// AnyServerName lists the Gateways on which a TLS route of a VirtualService takes any server name on the port for other
-// clusters, as their keys.
-func (o *Object) AnyServerName(route TLSRoute) []Key {
-	var keys []Key
-	for _, m := range route.Match {
-		if !slices.Contains(m.SNIHosts, "*") {
-			continue
-		}
-		for _, name := range o.VirtualService.eastWest(m) {
-			keys = append(keys, gatewayKey(name, o.Metadata.Namespace))
-		}
-	}
-	return keys
+// Crossing is a route of a VirtualService that takes any server name on the port for other clusters: one of tls for all of
+// them, or one of tcp, which looks at none.
+type Crossing struct {
+	Section string
+	Index   int
+	// Gateways are the keys of those on which it does.
+	Gateways []Key
+	Route    []WeightedDestination
 }
 
-// eastWest lists the gateways on whose port for other clusters there may be a match of a TLS route.
-func (v *VirtualService) eastWest(m TLSMatch) []string {
+// Crossings lists the routes of a VirtualService that take any server name on the port for other clusters.
+func (o *Object) Crossings() []Crossing {
+	var found []Crossing
+	add := func(section string, index int, route []WeightedDestination, matches []ClientMatch) {
+		c := Crossing{Section: section, Index: index, Route: route}
+		for _, m := range matches {
+			for _, name := range o.VirtualService.eastWest(m) {
+				c.Gateways = append(c.Gateways, gatewayKey(name, o.Metadata.Namespace))
+			}
+		}
+		if len(c.Gateways) > 0 {
+			found = append(found, c)
+		}
+	}
+	for i, route := range o.VirtualService.TLS {
+		var matches []ClientMatch
+		for _, m := range route.Match {
+			if slices.Contains(m.SNIHosts, "*") {
+				matches = append(matches, m.ClientMatch)
+			}
+		}
+		add("tls", i, route.Route, matches)
+	}
+	for i, route := range o.VirtualService.TCP {
+		matches := make([]ClientMatch, 0, 1)
+		for _, m := range route.Match {
+			matches = append(matches, m.ClientMatch)
+		}
+		if len(matches) == 0 {
+			matches = append(matches, ClientMatch{})
+		}
+		add("tcp", i, route.Route, matches)
+	}
+	return found
+}
+
+// eastWest lists the gateways on whose port for other clusters there may be a match of a route.
+func (v *VirtualService) eastWest(m ClientMatch) []string {
 	if m.Port != 0 && m.Port != EastWestPort {
 		return nil
 	}
@@ -44,7 +75,7 @@ func (v *VirtualService) Crossed() []string {
 	var hosts []string
 	for _, route := range v.TLS {
 		for _, m := range route.Match {
-			if len(v.eastWest(m)) == 0 {
+			if len(v.eastWest(m.ClientMatch)) == 0 {
 				continue
 			}
 			for _, name := range m.SNIHosts {

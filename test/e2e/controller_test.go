@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,13 +205,16 @@ type leader struct {
 	ended    chan error
 	log      *strings.Builder
 	logs     sync.Mutex
+	requests atomic.Int64 // but for watches and the lease
 }
 
 // lead starts a replica, which leads at once, and stops it when the test ends.
 func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	t.Helper()
 	l := &leader{registry: prometheus.NewRegistry(), ended: make(chan error, 1), log: &strings.Builder{}}
-	mgr, err := ctrl.NewManager(b.As("system:serviceaccount:fence-system:meshfence"), ctrl.Options{
+	user := b.As("system:serviceaccount:fence-system:meshfence")
+	user.Wrap(l.counted)
+	mgr, err := ctrl.NewManager(user, ctrl.Options{
 		Logger:                        funcr.New(l.write, funcr.Options{}),
 		Scheme:                        scheme.Scheme,
 		Cache:                         cluster.CacheOptions(leaderNamespace),
@@ -257,7 +261,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Synced, l.index = state.Synced, o.Index
+	o.Synced, o.HasObjects, l.index = state.Synced, state.HasObjects, o.Index
 	if err := controller.Setup(mgr, o); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 )
 
 const meshHoldConfig = `apiVersion: config.meshfence.io/v1alpha1
@@ -173,5 +178,52 @@ func (s *suite) wrote(t *testing.T) int {
 func (s *suite) kubectlInCleanup(t *testing.T, args ...string) {
 	if _, _, err := s.Kubectl(context.Background(), "", args...); err != nil {
 		t.Error(err)
+	}
+}
+
+// However many Services are fenced within seconds, and whichever replica answers, istiod gets a few pushes, and admission is
+// not blamed for what it could not know yet.
+func TestMeshConfigBurst(t *testing.T) {
+	const services = 300
+	s := shared(t)
+	s.istioNamespace(t)
+	s.configure(t, meshHoldConfig)
+	s.install(t, meshText)
+	t.Cleanup(func() { s.kubectlInCleanup(t, "delete", "configmap", "istio", "-n", "istio-system") })
+	wrote := s.wrote(t)
+	namespace := s.CreateNamespace(t, nil)
+	client, err := kubernetes.NewForConfig(s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := client.CoreV1().ConfigMaps("istio-system").Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=istio"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changes.Stop()
+	var manifests strings.Builder
+	for i := range services {
+		fmt.Fprintf(&manifests, "---\n%s", strings.Replace(fmt.Sprintf(service, "meshfence.io/fence: strict"), "name: reviews", fmt.Sprintf("name: reviews-%d", i), 1))
+	}
+	start := time.Now()
+	s.kubectl(t, manifests.String(), "create", "-n", namespace, "-f", "-")
+	took := time.Since(start)
+	writes := -1 // the watch begins with what is there
+	patience := time.After(time.Minute)
+	for entries := 0; entries < services; {
+		select {
+		case change := <-changes.ResultChan():
+			writes++
+			entries = strings.Count(change.Object.(*corev1.ConfigMap).Data["mesh"], "."+namespace+".svc.cluster.local")
+		case <-patience:
+			t.Fatalf("%d entries of %d after %d writes", entries, services, writes)
+		}
+	}
+	t.Logf("%d Services fenced in %v: %d writes", services, took.Round(time.Second), writes)
+	if most := 3 + int(took/(2*time.Second)); writes > most {
+		t.Errorf("%d writes, want at most %d", writes, most)
+	}
+	if got := s.wrote(t); got != wrote {
+		t.Errorf("admission is blamed: %d Events, want %d", got, wrote)
 	}
 }

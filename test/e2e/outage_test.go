@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -50,8 +51,29 @@ func TestWebhookStopped(t *testing.T) {
 			if message := s.refused(t, test.manifest, "create", "-n", test.namespace, "-f", "-"); !strings.Contains(message, "failed calling webhook") {
 				t.Errorf("refused by another than the missing webhook: %s", message)
 			}
+			s.switchedOff(t, func() { s.kubectl(t, test.manifest, "create", "-n", test.namespace, "-f", "-") })
 		})
 	}
+}
+
+// switchedOff does something after the command by which docs/operations.md switches meshfence off in an emergency, and
+// brings back what that deletes.
+func (s *suite) switchedOff(t *testing.T, do func()) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## The API server is blocked\n")
+	_, command, found := strings.Cut(section, "\n    kubectl ")
+	if !found {
+		t.Fatal("docs/operations.md has no command to switch meshfence off")
+	}
+	command, _, _ = strings.Cut(command, "\n")
+	restore := s.kubectl(t, "", "get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "json", "-l", "app.kubernetes.io/name=meshfence")
+	s.kubectl(t, "", strings.Fields(command)...)
+	do()
+	s.kubectl(t, restore, "create", "-f", "-")
 }
 
 const deployment = `apiVersion: apps/v1

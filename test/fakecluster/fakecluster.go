@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy"
@@ -42,13 +44,14 @@ type Cluster struct {
 	// Client reads and writes past any cache.
 	Client client.WithWatch
 	Index  *policy.Index
-	// Mesh answers from the cache, which is never behind.
+	// Mesh answers from the index, which is never behind.
 	Mesh     *mesh.Mesh
 	Recorder *events.FakeRecorder
 	Metrics  *metric.Set
 	Registry *prometheus.Registry
 
 	start time.Time
+	store client.WithWatch
 
 	mu     sync.Mutex
 	admit  func(*unstructured.Unstructured) error
@@ -89,12 +92,9 @@ func New(t testing.TB, config string, objects ...string) *Cluster {
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), scope)
 	}
 	builder.WithRESTMapper(mapper).WithReturnManagedFields()
-	for _, gvk := range []schema.GroupVersionKind{kinds.Rule, kinds.Route} {
-		builder.WithIndex(mesh.ObjectOf(gvk), mesh.ByName, mesh.ServiceNames)
-	}
-	store := builder.Build()
-	c.Client = interceptor.NewClient(store, interceptor.Funcs{Create: c.create, Update: c.update, Patch: c.patch, Delete: c.delete})
-	c.Mesh = &mesh.Mesh{Kinds: kinds, Index: c.Index, Objects: cached{store, c.Index}}
+	c.store = builder.Build()
+	c.Client = interceptor.NewClient(c.store, interceptor.Funcs{Create: c.create, Update: c.update, Patch: c.patch, Delete: c.delete})
+	c.Mesh = &mesh.Mesh{Kinds: kinds, Index: c.Index}
 	for _, o := range objects {
 		c.Put(t, o)
 	}
@@ -156,7 +156,7 @@ func (c *Cluster) Put(t testing.TB, text string) *unstructured.Unstructured {
 	t.Helper()
 	u := Object(t, text)
 	key := client.ObjectKeyFromObject(u)
-	store, old := c.store(), mesh.ObjectOf(u.GroupVersionKind())
+	store, old := c.store, mesh.ObjectOf(u.GroupVersionKind())
 	var err error
 	if err = store.Get(t.Context(), key, old); err == nil {
 		u.SetResourceVersion(old.GetResourceVersion())
@@ -180,7 +180,7 @@ func (c *Cluster) Remove(t testing.TB, gvk schema.GroupVersionKind, namespace, n
 	u := mesh.ObjectOf(gvk)
 	u.SetNamespace(namespace)
 	u.SetName(name)
-	if err := c.store().Delete(t.Context(), u); err != nil {
+	if err := c.store.Delete(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	c.forget(u)
@@ -219,8 +219,6 @@ func (c *Cluster) Events() []string {
 	return reasons
 }
 
-func (c *Cluster) store() client.WithWatch { return c.Mesh.Objects.(cached).WithWatch } //nolint:forcetypeassert // New makes it.
-
 func (c *Cluster) log(verb string, o client.Object) {
 	kind := o.GetObjectKind().GroupVersionKind().Kind
 	if _, ok := o.(*corev1.ConfigMap); ok {
@@ -247,11 +245,15 @@ func (c *Cluster) admitted(u *unstructured.Unstructured) error {
 	if admit != nil {
 		return admit(u)
 	}
-	decoded, plan, err := mesh.Plan(u, c.Index.View())
-	if err != nil || len(plan.Edits) == 0 || decoded.Kind == object.KindConfigMap {
+	decoded, err := mesh.Decode(u)
+	if err != nil || decoded.Kind == object.KindConfigMap || u.GetDeletionTimestamp() != nil {
 		return err
 	}
-	return Edit(u, plan.Edits)
+	edits := mesh.Plan(decoded, c.Index.View()).Edits
+	if len(edits) == 0 {
+		return nil
+	}
+	return Edit(u, edits)
 }
 
 // Edit makes edits on an object.
@@ -326,13 +328,17 @@ func (c *Cluster) patch(ctx context.Context, store client.WithWatch, o client.Ob
 	if err := store.Get(ctx, client.ObjectKeyFromObject(o), whole); err != nil {
 		return err
 	}
+	patched := whole.DeepCopy()
 	if err := c.admitted(whole); err != nil {
 		return err
 	}
+	changed := !equality.Semantic.DeepEqual(patched, whole)
 	if err := store.Update(ctx, whole); err != nil {
 		return err
 	}
-	c.take(whole)
+	if changed { // no watch tells of a patch that changes nothing
+		c.take(whole)
+	}
 	c.log("patch", o)
 	if err := store.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
 		return err
@@ -357,51 +363,12 @@ func (c *Cluster) delete(ctx context.Context, store client.WithWatch, o client.O
 func (c *Cluster) take(u *unstructured.Unstructured) {
 	switch u.GetKind() {
 	case object.KindNamespace, object.KindService, object.KindDestinationRule, object.KindVirtualService:
-		raw, err := json.Marshal(u.Object)
-		if err != nil {
-			return
-		}
-		if o, err := object.Decode(u.GetKind(), raw); err == nil {
-			c.Index.SetObject(o)
+		if kept, err := cluster.Keep(u.DeepCopy(), u.GetKind()); err == nil {
+			c.Index.SetObject(kept)
 		}
 	}
 }
 
 func (c *Cluster) forget(o client.Object) {
 	c.Index.DeleteObject(object.Key{Kind: o.GetObjectKind().GroupVersionKind().Kind, Namespace: o.GetNamespace(), Name: o.GetName()})
-}
-
-// cached reads objects in the form of the cache.
-type cached struct {
-	client.WithWatch
-
-	index *policy.Index
-}
-
-// Get reads an object.
-func (c cached) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-	if err := c.WithWatch.Get(ctx, key, o, options...); err != nil {
-		return err
-	}
-	return c.slim(o)
-}
-
-// List reads objects.
-func (c cached) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	if err := c.WithWatch.List(ctx, list, options...); err != nil {
-		return err
-	}
-	return meta.EachListItem(list, c.slim)
-}
-
-func (c cached) slim(o runtime.Object) error {
-	u, ok := o.(*unstructured.Unstructured)
-	if !ok {
-		return nil
-	}
-	slim, err := mesh.Slim(c.index)(u)
-	if s, ok := slim.(*unstructured.Unstructured); ok {
-		u.Object = s.Object
-	}
-	return err
 }

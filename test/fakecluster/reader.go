@@ -3,6 +3,7 @@ package fakecluster
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -27,14 +28,20 @@ func (f *Fault) Err() error {
 	return f.err
 }
 
-// Reader reads while there is no fault.
+// Reader reads while there is no fault, and counts.
 type Reader struct {
 	client.Reader
 	Fault
+
+	reads atomic.Int64
 }
+
+// Reads returns how often something was read.
+func (r *Reader) Reads() int64 { return r.reads.Load() }
 
 // Get reads an object.
 func (r *Reader) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	r.reads.Add(1)
 	if err := r.Err(); err != nil {
 		return err
 	}
@@ -43,6 +50,7 @@ func (r *Reader) Get(ctx context.Context, key client.ObjectKey, o client.Object,
 
 // List reads objects.
 func (r *Reader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	r.reads.Add(1)
 	if err := r.Err(); err != nil {
 		return err
 	}

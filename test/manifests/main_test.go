@@ -16,7 +16,9 @@ const patience = 30 * time.Second
 
 const certManagerCRDs = "cert-manager-crds"
 
-func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolMeshfence, certManagerCRDs, imageTool) }
+func TestMain(m *testing.M) {
+	testbed.Main(m, testbed.ToolMeshfence, certManagerCRDs, imageTool, helmTool, sbomTool)
+}
 
 // overlays are all folders of manifests/overlays.
 func overlays() []string { return []string{"self-signed", "cert-manager", "dev"} }

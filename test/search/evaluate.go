@@ -10,6 +10,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
+	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -203,20 +204,17 @@ func (d Decided) Serious(w World, leaks []Leak) []Leak {
 }
 
 // told are the hosts of which a step was warned that an object that exists already takes their traffic, and those whose
-// namespace wants findings only recorded.
+// namespace wants findings only warned of or recorded.
 func (d Decided) told(w World) map[string]bool {
 	hosts := map[string]bool{}
 	for i, a := range d.Answers {
 		for _, f := range a.Warned {
-			if f.Object == w.Steps[i].Object.Key() {
-				continue
-			}
-			for _, host := range append(f.Host.Hosts(), f.Host.Host) {
-				hosts[host] = true
+			for _, host := range f.Host.Hosts() {
+				hosts[host] = hosts[host] || f.Object != w.Steps[i].Object.Key() || f.Severity == leak.Deny && d.product.labelled(host)
 			}
 		}
 		for _, f := range a.Audited {
-			for _, host := range append(f.Host.Hosts(), f.Host.Host) {
+			for _, host := range f.Host.Hosts() {
 				hosts[host] = hosts[host] || d.product.labelled(host)
 			}
 		}

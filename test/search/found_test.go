@@ -7,47 +7,69 @@ import (
 	"github.com/meshfence/meshfence/test/search"
 )
 
-// What the search has found once, and what has become of it: refused, warned of, or none of a strict host's connections.
+// What the search has found once, or what somebody has thought of and it was asked, and what has become of it: refused, warned of, or none of a strict host's connections.
 func TestFound(t *testing.T) {
 	service := func(namespace, name, fence, port string, number int, headless bool) search.Service {
 		return search.Service{Namespace: namespace, Name: name, Fence: fence, Headless: headless, Ports: []search.Port{{Name: port, Number: number}}}
 	}
+	only := []policy.Hold{policy.MeshConfig}
 	for name, tc := range map[string]struct {
+		holds    []policy.Hold
 		services []search.Service
 		steps    []string
 		refused  bool
 		leaks    bool
 	}{
 		"a Sidecar binds the address of a Pod": {
-			[]search.Service{service("shop", "reviews", "none", "http-web", 80, false), service("shop", "ratings", "strict", "http-web", 80, true)},
+			only, []search.Service{service("shop", "reviews", "none", "http-web", 80, false), service("shop", "ratings", "strict", "http-web", 80, true)},
 			[]string{
 				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: app, name: a}, spec: {hosts: [db.example.com], resolution: DNS_ROUND_ROBIN, ports: [{name: c, number: 80, protocol: TCP}]}}`,
 				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: shop, name: default}, spec: {egress: [{bind: 10.1.0.6, hosts: [app/*]}]}}`,
 			}, false, true,
 		},
 		"a wildcard over strict hosts at a gateway": {
-			[]search.Service{service("shop", "reviews", "strict", "http2", 9081, false), service("shop", "ratings", "none", "http2", 9081, false)},
+			only, []search.Service{service("shop", "reviews", "strict", "http2", 9081, false), service("shop", "ratings", "none", "http2", 9081, false)},
 			[]string{
 				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: web, name: b}, spec: {servers: [{hosts: ['*'], port: {name: b, number: 9060, protocol: HTTP}}]}}`,
 				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {gateways: [web/b], hosts: ['*.svc.cluster.local'], http: [{route: [{destination: {host: ratings.shop.svc.cluster.local}}]}]}}`,
 			}, true, true,
 		},
 		"a wildcard with an address and without a port": {
-			[]search.Service{service("shop", "reviews", "strict", "https", 9443, false)},
+			only, []search.Service{service("shop", "reviews", "strict", "https", 9443, false)},
 			[]string{
 				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: app, name: a}, spec: {egress: [{hosts: [web/*]}]}}`,
 				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: c}, spec: {addresses: [10.2.9.9/32], hosts: ['*.shop']}}`,
 			}, true, true,
 		},
 		"a route of tcp at a gateway": {
-			[]search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("web", "ratings", "none", "http", 9080, false)},
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("web", "ratings", "none", "http", 9080, false)},
 			[]string{
 				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: istio-system, name: default}, spec: {servers: [{hosts: ['*.local'], port: {name: a, number: 80, protocol: TCP}}]}}`,
 				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: default}, spec: {gateways: [istio-system/default], hosts: [localhost], tcp: [{route: [{destination: {host: ratings.web.svc.cluster.local}, weight: 50}, {destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
 			}, false, false,
 		},
+		"TLS without a server name, and an egress proxy": {
+			[]policy.Hold{policy.Subset}, []search.Service{service("shop", "reviews", "strict", "tls", 9444, false), service("shop", "ratings", "none", "any", 9060, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: web, name: default}, spec: {outboundTrafficPolicy: {egressProxy: {host: ratings.shop.svc.cluster.local, port: {number: 9060}}, mode: ALLOW_ANY}}}`,
+			}, false, true,
+		},
+		"a wildcard of short names at a gateway": {
+			only, []search.Service{service("shop", "reviews", "strict", "http2", 9081, false), service("shop", "ratings", "none", "http2", 9081, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: web, name: b}, spec: {servers: [{hosts: ['*'], port: {name: b, number: 9060, protocol: HTTP}}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {gateways: [web/b], hosts: ['*.shop'], http: [{route: [{destination: {host: ratings.shop.svc.cluster.local}}]}]}}`,
+			}, false, true,
+		},
+		"TCP on the port for other clusters": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("web", "ratings", "none", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {namespace: web, name: b}, spec: {selector: {istio: eastwestgateway}, servers: [{hosts: ['*'], port: {name: b, number: 15443, protocol: TCP}}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: a}, spec: {gateways: [b], hosts: ['*'], tcp: [{route: [{destination: {host: ratings.web.svc.cluster.local}}]}]}}`,
+			}, true, true,
+		},
 	} {
-		world := search.World{Base: search.Base{Holds: policy.HoldsOf(policy.MeshConfig), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
+		world := search.World{Base: search.Base{Holds: policy.HoldsOf(tc.holds...), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
 		for _, text := range tc.steps {
 			world.Steps = append(world.Steps, step(t, text))
 		}

@@ -259,11 +259,16 @@ func (j *judgement) address(t target, port corev1.ServicePort, to netip.AddrPort
 	}
 	j.probe(t, asked("http2"), speaks == tlsProtocol, xds.Probe{Address: to, Protocol: xds.HTTP2, Host: hosts[len(hosts)-1]})
 	soft := speaks == httpProtocol
-	j.probe(t, asked("tls"), soft, xds.Probe{Address: to, Protocol: xds.TLS})
+	nameless := j.resolver.Resolve(xds.Probe{Address: to, Protocol: xds.TLS})
+	j.follow(t, asked("tls"), soft || slices.ContainsFunc(nameless, leftOver), nameless)
 	for _, host := range []string{t.fqdn, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc"} {
 		j.probe(t, asked("tls")+" for "+host, soft, xds.Probe{Address: to, Protocol: xds.TLS, SNI: host})
 	}
 }
+
+// leftOver reports whether a connection goes where a listener sends what none of its filter chains takes. That an egress
+// proxy takes TLS without a server name there, because a VirtualService routes by such names, is worth a warning (row I7).
+func leftOver(o xds.Outcome) bool { return o.FilterChain == "default" }
 
 func portName(p corev1.ServicePort) string { return fmt.Sprintf("port %q", p.Name) }
 
@@ -318,7 +323,7 @@ func (j *judgement) gateway(t target) {
 		if l.Route == "" && l.Listener == "" {
 			continue // nothing leads there
 		}
-		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: passedOn(l.Path), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
+		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: passedOn(l.Path) || short(l.Route), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
 	}
 	for _, listener := range j.snapshot.Listeners {
 		at := listener.GetAddress().GetSocketAddress()
@@ -332,6 +337,15 @@ func (j *judgement) gateway(t target) {
 			j.follow(t, "sni "+sni, false, slices.DeleteFunc(j.resolver.Resolve(p), p.Anybodys))
 		}
 	}
+}
+
+// short reports whether a route, as verify names it, is that of a wildcard over short names: at a gateway it is worth a warning
+// (row C3).
+func short(route string) bool {
+	_, domain, _ := strings.Cut(route, "/")
+	domain, _, _ = strings.Cut(domain, ":")
+	_, ok := hostname.ShortWildcard(domain)
+	return ok
 }
 
 // passedOn reports whether a gateway passes a connection on by its SNI: that is for the fences of the clusters that it

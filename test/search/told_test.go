@@ -20,6 +20,7 @@ func TestSeriousLeavesOutWhatStood(t *testing.T) {
 	evaluator := &search.Evaluator{Temp: t.TempDir}
 	defer evaluator.Close()
 	audit := step(t, `{apiVersion: v1, kind: Namespace, metadata: {name: web, labels: {meshfence.io/enforcement: audit}}}`)
+	warn := step(t, `{apiVersion: v1, kind: Namespace, metadata: {name: web, labels: {meshfence.io/enforcement: warn}}}`)
 	for name, tc := range map[string]struct {
 		steps  []search.Step
 		forced []int
@@ -27,6 +28,7 @@ func TestSeriousLeavesOutWhatStood(t *testing.T) {
 	}{
 		"the fence comes last":             {[]search.Step{entry, service}, nil, false},
 		"its namespace only records":       {[]search.Step{audit, service, entry}, nil, false},
+		"its namespace only warns":         {[]search.Step{warn, service, entry}, nil, false},
 		"the ServiceEntry does, unrefused": {[]search.Step{service, entry}, []int{1}, true},
 	} {
 		world := search.World{Base: base, Steps: tc.steps}

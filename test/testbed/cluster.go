@@ -162,7 +162,7 @@ func (c *Cluster) Err() error {
 	for _, p := range c.processes {
 		select {
 		case <-p.Done():
-			errs = append(errs, fmt.Errorf("%s ended: %w\n%s", p.name, p.Err(), p.Log(logTail)))
+			errs = append(errs, fmt.Errorf("%s ended: %w\n%s", p.command.Name, p.Err(), p.Log(logTail)))
 		default:
 		}
 	}

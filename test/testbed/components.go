@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,6 +40,38 @@ func (c *Cluster) run(ctx context.Context, name string, ready func(context.Conte
 	}
 	c.processes = append(c.processes, p)
 	return nil
+}
+
+// Signal sends a signal to a component of the control plane, by the name of its program.
+func (c *Cluster) Signal(component string, signal os.Signal) error {
+	i, err := c.component(component)
+	if err != nil {
+		return err
+	}
+	return c.processes[i].cmd.Process.Signal(signal)
+}
+
+// Restart kills a component of the control plane, starts it again, and returns when it is ready.
+func (c *Cluster) Restart(ctx context.Context, component string) error {
+	i, err := c.component(component)
+	if err != nil {
+		return err
+	}
+	c.processes[i].Stop(0)
+	p, err := StartProcess(ctx, c.processes[i].command)
+	if err != nil {
+		return err
+	}
+	c.processes[i] = p
+	return nil
+}
+
+func (c *Cluster) component(name string) (int, error) {
+	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.command.Name == name })
+	if i < 0 {
+		return 0, fmt.Errorf("no component %s", name)
+	}
+	return i, nil
 }
 
 func (c *Cluster) startEtcd(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -41,6 +42,9 @@ type Installation struct {
 	// that has the cluster: its objects that belong to no namespace have names of their own, and the API server calls the
 	// other until TakeOver.
 	Namespace string
+	// Command has the program itself install, as meshfence install --apply with these arguments, instead of kubectl: the
+	// FenceConfig is its own unless there is one.
+	Command []string
 	// LimitMemory holds each replica to the memory limit of its container.
 	LimitMemory bool
 }
@@ -62,8 +66,9 @@ type replica struct {
 	address    netip.Addr
 	kubeconfig string
 	args       []string
+	probes     probes
 	memory     memory
-	process    *Process
+	process    atomic.Pointer[Process] // nil until it is started
 }
 
 // Install applies the manifests and starts meshfence. It returns when every replica is ready and the API server
@@ -77,10 +82,13 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 	if m.path, err = Tool(ToolMeshfence); err != nil {
 		return nil, err
 	}
-	if err := m.applyManifests(ctx, o); err != nil {
-		return nil, err
+	installed := func() error { return nil }
+	if o.Command != nil {
+		installed, err = m.runInstall(ctx, o.Command)
+	} else if err = m.applyManifests(ctx, o); err == nil {
+		err = m.Configure(ctx, o.FenceConfig)
 	}
-	if err := m.Configure(ctx, o.FenceConfig); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if err := m.adoptPods(ctx, o); err != nil {
@@ -92,6 +100,10 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 			m.Stop()
 			return nil, err
 		}
+	}
+	if err := installed(); err != nil {
+		m.Stop()
+		return nil, err
 	}
 	if o.Namespace != "" {
 		return m, nil
@@ -120,7 +132,11 @@ func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
 	if err != nil {
 		return err
 	}
-	deployment, err := client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
+	var deployment *appsv1.Deployment
+	err = Eventually(ctx, readyWithin, func(ctx context.Context) (err error) {
+		deployment, err = client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -137,7 +153,9 @@ func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
 		if err := client.CoreV1().Pods(m.namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("bind pod %s: %w", pod.Name, err)
 		}
-		r := &replica{pod: pod.Name, address: m.cluster.Host(m.firstHost() + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig")}
+		r := &replica{
+			pod: pod.Name, address: m.cluster.Host(m.firstHost() + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig"), probes: probesOf(&pod),
+		}
 		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, m.namespace, pod.Spec.ServiceAccountName); err != nil {
 			return err
 		}
@@ -180,25 +198,47 @@ func (m *Meshfence) Pod(i int) string { return m.replicas[i].pod }
 // StartReplica starts a replica and marks its Pod Ready, once it is.
 func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
 	r := m.replicas[i]
-	health := fmt.Sprintf("http://%s", netip.AddrPortFrom(r.address, 8081))
-	var err error
-	r.process, err = StartProcess(ctx, r.memory.limited(Command{
+	ready := m.cluster.healthy(&rest.Config{Host: r.health()}, "/readyz")
+	if err := m.start(ctx, r, ready); err != nil {
+		return err
+	}
+	return m.setReady(ctx, r, true)
+}
+
+// start starts the process of a replica and waits for what it is given, if anything.
+func (m *Meshfence) start(ctx context.Context, r *replica, ready func(context.Context) error) error {
+	process, err := StartProcess(ctx, r.memory.limited(Command{
 		Name: r.pod,
 		Path: m.path,
 		Args: slices.Concat(r.args, m.args, []string{
 			"--kubeconfig=" + r.kubeconfig,
-			"--webhook-address=" + m.WebhookAddress(i),
+			"--webhook-address=" + netip.AddrPortFrom(r.address, 9443).String(),
 			"--metrics-address=" + netip.AddrPortFrom(r.address, 8080).String(),
 			"--health-address=" + netip.AddrPortFrom(r.address, 8081).String(),
 		}),
 		Env:   []string{"POD_NAMESPACE=" + m.namespace, "POD_NAME=" + r.pod},
 		Dir:   m.cluster.dir,
-		Ready: m.cluster.healthy(&rest.Config{Host: health}, "/readyz"),
+		Ready: ready,
 	}))
-	if err != nil {
-		return err
+	if err == nil {
+		r.process.Store(process)
 	}
-	return m.setReady(ctx, r, true)
+	return err
+}
+
+// health returns where the replica answers probes.
+func (r *replica) health() string {
+	return fmt.Sprintf("http://%s", netip.AddrPortFrom(r.address, 8081))
+}
+
+// runs reports whether the process of the replica runs.
+func (r *replica) runs() bool {
+	select {
+	case <-r.process.Load().Done():
+		return false
+	default:
+		return true
+	}
 }
 
 // StopReplica does what a rollout does: the Pod stops being Ready, then the process gets SIGTERM.
@@ -207,28 +247,27 @@ func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
 	if err := m.setReady(ctx, r, false); err != nil {
 		return err
 	}
-	r.process.Stop(20 * time.Second)
-	return r.process.Err()
+	process := r.process.Load()
+	process.Stop(20 * time.Second)
+	return process.Err()
 }
 
 // KillReplica ends a replica's process as a crash would; its Pod stays Ready.
-func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Stop(0) }
+func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Load().Stop(0) }
+
+// Signal sends a signal to the process of a replica.
+func (m *Meshfence) Signal(i int, signal os.Signal) error {
+	return m.replicas[i].process.Load().cmd.Process.Signal(signal)
+}
 
 // Runs reports whether the process of a replica runs.
-func (m *Meshfence) Runs(i int) bool {
-	select {
-	case <-m.replicas[i].process.Done():
-		return false
-	default:
-		return true
-	}
-}
+func (m *Meshfence) Runs(i int) bool { return m.replicas[i].runs() }
 
 // Stop kills every replica and stops keeping mounted Secrets up to date.
 func (m *Meshfence) Stop() {
 	for _, r := range m.replicas {
-		if r.process != nil {
-			r.process.Stop(0)
+		if process := r.process.Load(); process != nil {
+			process.Stop(0)
 		}
 		r.memory.release()
 	}
@@ -239,8 +278,8 @@ func (m *Meshfence) Stop() {
 func (m *Meshfence) Logs(lines int) string {
 	var b strings.Builder
 	for _, r := range m.replicas {
-		if r.process != nil {
-			b.WriteString(r.process.Log(lines))
+		if process := r.process.Load(); process != nil {
+			b.WriteString(process.Log(lines))
 		}
 	}
 	return b.String()
@@ -248,7 +287,7 @@ func (m *Meshfence) Logs(lines int) string {
 
 // LogLines returns the log of a replica, since it was started first.
 func (m *Meshfence) LogLines(i int) ([]string, error) {
-	content, err := os.ReadFile(m.replicas[i].process.log)
+	content, err := os.ReadFile(m.replicas[i].process.Load().log)
 	return strings.Split(strings.TrimRight(string(content), "\n"), "\n"), err
 }
 
@@ -256,6 +295,9 @@ func (m *Meshfence) LogLines(i int) ([]string, error) {
 func (m *Meshfence) MetricsURL(i int) string {
 	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.replicas[i].address, 8080))
 }
+
+// HealthURL returns where a replica answers probes.
+func (m *Meshfence) HealthURL(i int) string { return m.replicas[i].health() }
 
 // WebhookAddress returns where a replica serves the webhooks.
 func (m *Meshfence) WebhookAddress(i int) string {

@@ -62,7 +62,7 @@ func (m *Meshfence) Memory(i int) (Memory, error) {
 		held.Peak, err = r.memory.group.held()
 		return held, err
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.process.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.process.Load().cmd.Process.Pid))
 	if err != nil {
 		return held, err
 	}

@@ -28,7 +28,7 @@ func (m *Meshfence) EndPods(ctx context.Context) error {
 			if err != nil || pod.DeletionTimestamp == nil {
 				continue
 			}
-			r.process.Stop(20 * time.Second)
+			r.process.Load().Stop(20 * time.Second)
 			if err := pods.Delete(ctx, r.pod, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
 				return err
 			}

@@ -35,11 +35,11 @@ type Command struct {
 
 // Process is a running program whose output goes to a log.
 type Process struct {
-	name string
-	log  string
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error // the result of Wait, set before done is closed
+	command Command
+	log     string
+	cmd     *exec.Cmd
+	done    chan struct{}
+	err     error // the result of Wait, set before done is closed
 }
 
 // StartProcess starts a program and waits until it is ready. It runs until Stop, or until ctx ends. The error of a
@@ -51,7 +51,7 @@ func StartProcess(ctx context.Context, c Command) (*Process, error) {
 	}
 	defer log.Close()
 
-	p := &Process{name: c.Name, log: log.Name(), cmd: exec.CommandContext(ctx, c.Path, c.Args...), done: make(chan struct{})}
+	p := &Process{command: c, log: log.Name(), cmd: exec.CommandContext(ctx, c.Path, c.Args...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A process group of its own keeps the terminal's interrupt away: the test bed decides when a process stops.
@@ -112,7 +112,7 @@ func (p *Process) Log(lines int) string {
 	}
 	all := strings.Split(strings.TrimRight(string(content), "\n"), "\n")
 	tail := all[max(0, len(all)-lines):]
-	return fmt.Sprintf("--- %s, last %d lines of %d\n%s\n", p.name, len(tail), len(all), strings.Join(tail, "\n"))
+	return fmt.Sprintf("--- %s, last %d lines of %d\n%s\n", p.command.Name, len(tail), len(all), strings.Join(tail, "\n"))
 }
 
 // Eventually calls condition every few milliseconds until it returns nil. When within has passed or ctx has ended, it

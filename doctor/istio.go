@@ -1,0 +1,117 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshfence/meshfence"
+	"github.com/meshfence/meshfence/install"
+	"github.com/meshfence/meshfence/policy"
+)
+
+// control returns the FenceConfig in force and the mesh of its namespace, or why a check that needs them cannot be run.
+func (o Observation) control() (*policy.Config, install.Mesh, error) {
+	config := o.Config.Value.InForce
+	if o.Mesh.Err != nil {
+		return nil, install.Mesh{}, o.Mesh.Err
+	}
+	if config == nil {
+		return nil, install.Mesh{}, errors.New("there is no FenceConfig to compare with")
+	}
+	return config, o.Mesh.Value.In(config.IstioNamespace), nil
+}
+
+// noIstiod is said where the control plane is elsewhere, or in another namespace.
+func noIstiod(config *policy.Config) []Result {
+	return []Result{warning("no Deployment in namespace "+config.IstioNamespace+" has the label app=istiod: there is nothing to compare with",
+		"if istiod runs in this cluster, name its namespace in controlPlane.istioNamespace")}
+}
+
+func checkClusterID(o Observation) []Result {
+	config, mesh, err := o.control()
+	if err != nil {
+		return unknown(err)
+	}
+	if len(mesh.Istiods) == 0 {
+		return noIstiod(config)
+	}
+	var results []Result
+	for _, i := range mesh.Istiods {
+		if !slices.Contains(config.Clusters, i.ClusterID) {
+			results = append(results, failed(fmt.Sprintf("CLUSTER_ID of %s is %s, and controlPlane.clusters of the FenceConfig is %s: holds keep traffic in a cluster of another name",
+				i.Name, i.ClusterID, strings.Join(config.Clusters, ", ")), "put istiod's CLUSTER_ID into controlPlane.clusters"))
+		}
+	}
+	return or(results, "istiod and the FenceConfig say %s", mesh.Istiods[0].ClusterID)
+}
+
+func checkMeshConfigMaps(o Observation) []Result {
+	config, mesh, err := o.control()
+	if err != nil {
+		return unknown(err)
+	}
+	if len(mesh.Istiods) == 0 {
+		return noIstiod(config)
+	}
+	var results []Result
+	for _, i := range mesh.Istiods {
+		if name := i.MeshConfigMap(); !slices.Contains(config.MeshConfigMaps, name) {
+			results = append(results, failed(fmt.Sprintf("%s reads ConfigMap %s, which controlPlane.meshConfigMaps does not name: hold meshConfig holds nothing of its clients", i.Name, name),
+				"name it there and in the ClusterRole: meshfence install does both"))
+		}
+	}
+	return or(results, "%s", strings.Join(config.MeshConfigMaps, ", "))
+}
+
+// settings are those of istiod's environment that change what the rules know, and what each means.
+func settings() []struct{ name, means string } {
+	return []struct{ name, means string }{
+		{"AMBIENT_ENABLE_MULTI_NETWORK", "the scope of a Service (istio.io/global, serviceScopeConfigs) decides too which clusters' endpoints a client gets"},
+		{"ENABLE_MCS_SERVICE_DISCOVERY", "a ServiceExport decides which endpoints other clusters get"},
+		{"ENABLE_MCS_HOST", "there are names in clusterset.local, which no fence holds (G2)"},
+		{"ENABLE_MCS_CLUSTER_LOCAL", "every host in cluster.local is kept in its cluster already"},
+		{"ENABLE_MCS_AUTO_EXPORT", "istiod exports every Service that is not cluster-local by itself (F10)"},
+		{"EXTERNAL_ISTIOD", "the workloads of other clusters may read the Istio config of this one: controlPlane.clusters must name those clusters"},
+	}
+}
+
+func checkIstio(o Observation) []Result {
+	config, mesh, err := o.control()
+	if err != nil {
+		return unknown(err)
+	}
+	if len(mesh.Istiods) == 0 {
+		return noIstiod(config)
+	}
+	var results []Result
+	for _, i := range mesh.Istiods {
+		if tested := meshfence.IstioVersion(); i.Version != "" && release(i.Version) != release(tested) {
+			results = append(results, warning(fmt.Sprintf("%s is of version %s, and meshfence is tested with %s", i.Name, i.Version, tested),
+				"ask istiod with meshfence verify what it really sends"))
+		}
+		for _, s := range settings() {
+			if i.Env[s.name] == "true" {
+				results = append(results, warning(fmt.Sprintf("%s of %s is true: %s", s.name, i.Name, s.means), ""))
+			}
+		}
+		if name := i.Env["SHARED_MESH_CONFIG"]; name != "" && !slices.Contains(config.MeshConfigMaps, name) {
+			results = append(results, warning(fmt.Sprintf("SHARED_MESH_CONFIG of %s is %s: serviceSettings there do not count any more once the standard ConfigMap has some (F2)", i.Name, name),
+				"name it first in controlPlane.meshConfigMaps"))
+		}
+	}
+	if mesh.Ambient {
+		results = append(results, warning("ztunnel runs here: no hold holds what it sends", "see what meshfence cannot hold in README.md"))
+	}
+	if o.DiscoverySelectors.Err == nil && len(o.DiscoverySelectors.Value) > 0 {
+		results = append(results, warning("discoverySelectors are set in ConfigMap "+sorted(o.DiscoverySelectors.Value)+": istiod does not see every namespace, and no hold rests on that (F11)", ""))
+	}
+	return or(results, "version %s, and no setting that changes what the rules know", mesh.Istiods[0].Version)
+}
+
+// release returns the minor release of a version, such as 1.31.
+func release(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	return strings.Join(parts[:min(len(parts), 2)], ".")
+}

@@ -1,0 +1,52 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+)
+
+// The series that every replica must agree in.
+const (
+	seriesBuild  = "meshfence_build_info"
+	seriesConfig = "meshfence_config_info"
+	seriesReload = "meshfence_config_last_reload_success"
+	seriesHold   = "meshfence_hold_active"
+)
+
+// metrics reads those of a Pod through the API server.
+func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
+	seen := Metrics{Pod: pod, Values: map[string]string{}}
+	config := rest.CopyConfig(o.Rest)
+	config.GroupVersion, config.APIPath, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, "/api", scheme.Codecs.WithoutConversion()
+	api, err := rest.RESTClientFor(config)
+	if err != nil {
+		seen.Err = err
+		return seen
+	}
+	body, err := api.Get().Namespace(o.Namespace).Resource("pods").Name(pod + ":8080").SubResource("proxy").Suffix("metrics").DoRaw(ctx)
+	if err != nil {
+		seen.Err = fmt.Errorf("%s: %w", apierrors.ReasonForError(err), err)
+	}
+	seen.read(string(body))
+	return seen
+}
+
+// read keeps the series that every replica must agree in: of the build and of the config what their labels say.
+func (m *Metrics) read(text string) {
+	for line := range strings.Lines(text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		metric, labels, _ := strings.Cut(series, "{")
+		switch metric {
+		case seriesBuild, seriesConfig:
+			m.Values[metric] = "{" + labels
+		case seriesReload, seriesHold:
+			m.Values[series] = value
+		}
+	}
+}

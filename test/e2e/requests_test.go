@@ -1,0 +1,77 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRequests: the leader asks the API server for nothing because of a Service that asks for nothing, and hardly anything
+// because of a rule that is as it should be.
+func TestRequests(t *testing.T) {
+	const times = 20
+	c := startCompanions(t, subsetConfig, companionService, quickly)
+	eventually(t, "the companions are there", c.both)
+	c.apply(t, c.namespace, fmt.Sprintf(fencedRule, 0))
+	eventually(t, "the rule takes the place of one", func(ctx context.Context) error { return c.gone(ctx, c.rule) })
+	for _, test := range []struct {
+		name  string
+		write string // with a number
+		want  int64
+	}{
+		{"Services that ask for nothing", "apiVersion: v1\nkind: Service\nmetadata: {name: open-%d}\nspec: {ports: [{port: 80}]}\n", 0},
+		{"writes of a fenced rule", fencedRule, times},
+	} {
+		c.rest(t)
+		before := c.requests.Load()
+		for i := range times {
+			c.apply(t, c.namespace, fmt.Sprintf(test.write, i+1))
+		}
+		c.rest(t)
+		got := c.requests.Load() - before
+		t.Logf("%d %s: %d requests", times, test.name, got)
+		if got > test.want {
+			t.Errorf("%d %s: %d requests, want at most %d", times, test.name, got, test.want)
+		}
+	}
+}
+
+// fencedRule is a rule of a user for the Service reviews.
+const fencedRule = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: users, labels: {write: "%d"}}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+`
+
+// rest waits until the replica has asked for nothing for a while.
+func (l *leader) rest(t *testing.T) {
+	t.Helper()
+	last, quiet := l.requests.Load(), time.Now()
+	for time.Since(quiet) < 3*time.Second {
+		if t.Context().Err() != nil {
+			t.Fatal(t.Context().Err())
+		}
+		time.Sleep(100 * time.Millisecond)
+		if now := l.requests.Load(); now != last {
+			last, quiet = now, time.Now()
+		}
+	}
+}
+
+// counted counts what a replica asks for, but for watches and the lease.
+func (l *leader) counted(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if !r.URL.Query().Has("watch") && !strings.Contains(r.URL.Path, "/leases") {
+			l.requests.Add(1)
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

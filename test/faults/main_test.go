@@ -1,0 +1,153 @@
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/meshfence/meshfence/test/testbed"
+)
+
+var full = flag.Bool("full", false, "go through every fault, and not only through those that are over soon")
+
+func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolMeshfence) }
+
+// fenceConfig is in force unless a fault says otherwise.
+const fenceConfig = `apiVersion: config.meshfence.io/v1alpha1
+kind: FenceConfig
+controlPlane: {clusters: [m1c1]}
+holds: [subset]
+`
+
+// scene is what the writes are about: reviews and ratings are strict by the label of their Namespace, plain is not.
+const scene = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {meshfence.io/fence: strict}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: open}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: shop}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ratings, namespace: shop}
+spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings, namespace: shop}
+spec: {host: ratings, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: plain, namespace: open}
+spec: {selector: {app: plain}, ports: [{name: http, port: 9080}]}
+`
+
+// bed is a cluster with two supervised replicas of meshfence.
+type bed struct {
+	*testbed.Cluster
+	meshfence *testbed.Meshfence
+	client    kubernetes.Interface
+	objects   dynamic.Interface
+	alone     func() // stops the supervision
+}
+
+// newBed starts a bed, which lives as long as the context.
+func newBed(ctx context.Context) (*bed, error) {
+	cluster, err := testbed.Start(ctx, testbed.Options{Name: "m1c1", Routes: true})
+	if err != nil {
+		return nil, err
+	}
+	b := &bed{Cluster: cluster}
+	if b.meshfence, err = cluster.Install(ctx, testbed.Installation{FenceConfig: fenceConfig}); err != nil {
+		return nil, err
+	}
+	b.alone = b.meshfence.Supervise(ctx)
+	if b.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
+		return nil, err
+	}
+	if b.objects, err = dynamic.NewForConfig(cluster.Config()); err != nil {
+		return nil, err
+	}
+	return b, cluster.Apply(ctx, scene)
+}
+
+// stop ends everything.
+func (b *bed) stop() {
+	b.alone()
+	b.meshfence.Stop()
+	b.Stop()
+}
+
+// unsupervised does something while nobody starts replicas again.
+func (b *bed) unsupervised(ctx context.Context, do func() error) error {
+	b.alone()
+	defer func() { b.alone = b.meshfence.Supervise(context.WithoutCancel(ctx)) }()
+	return do()
+}
+
+// leader returns the replica that leads.
+func (b *bed) leader(ctx context.Context) (int, error) {
+	for i := range b.meshfence.Replicas() {
+		leads, err := b.meshfence.Metric(ctx, i, `leader_election_master_status{name="meshfence"}`)
+		if err == nil && leads == 1 {
+			return i, nil
+		}
+	}
+	return 0, errors.New("no replica leads")
+}
+
+// other returns a replica that does not lead.
+func (b *bed) other(ctx context.Context) (int, error) {
+	leader, err := b.leader(ctx)
+	return (leader + 1) % b.meshfence.Replicas(), err
+}
+
+// leads waits until a replica does the leader's work: it keeps a companion of a Service that is new.
+func (b *bed) leads(ctx context.Context) error {
+	const service = "{apiVersion: v1, kind: Service, metadata: {generateName: new-, namespace: shop}, spec: {ports: [{port: 80}]}}"
+	object, err := parse(service)
+	if err != nil {
+		return err
+	}
+	var made *unstructured.Unstructured
+	err = testbed.Eventually(ctx, time.Minute, func(ctx context.Context) (err error) {
+		made, err = b.objects.Resource(services).Namespace("shop").Create(ctx, object, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = b.objects.Resource(services).Namespace("shop").Delete(ctx, made.GetName(), metav1.DeleteOptions{}) // one more does no harm
+	}()
+	return testbed.Eventually(ctx, 5*time.Minute, func(ctx context.Context) error {
+		_, err := b.objects.Resource(destinationRules).Namespace("shop").Get(ctx, made.GetName()+"-meshfence", metav1.GetOptions{})
+		return err
+	})
+}
+
+// pause waits for a while.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("pause: %w", ctx.Err())
+	}
+}
