@@ -11,28 +11,33 @@ import (
 
 // networkOfTLSHidesHost refuses a ServiceEntry that claims the ClusterIP of a strict Service by a network, with a port of
 // TLS where the Service has one of HTTP, for clients whose Sidecar sends what is for unknown hosts to a host that is not
-// strict [D8, I5]. Envoy takes the filter chain of the network before it looks whether that is of TLS, so that the
-// host's requests meet none, and go there. Whichever comes second is refused. Without such a Sidecar they go on to
-// where they were going.
+// strict, or who listen on every address of the port for another ServiceEntry [D8, D12, I5]. Envoy takes the filter chain of
+// the network before it looks whether that is of TLS, so that the host's requests meet none, and go there. So it does where a
+// VirtualService has TLS routes for the network. Whichever comes second is refused. Without the one and the other they go on
+// to where they were going.
 func networkOfTLSHidesHost() Rule {
 	return Rule{
 		ID: "network-of-tls-hides-host",
 		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service by a network with a TLS port, for " +
-			"clients with an egress proxy.",
+			"clients with an egress proxy or a TCP ServiceEntry on the port.",
 		Why: "Envoy chooses a filter chain by the network before it looks for TLS. Plain requests for the host " +
-			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar. Whichever " +
-			"of the two objects comes second is refused.",
+			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar, or to a " +
+			"TCP ServiceEntry without an address on that port. TLS routes of a VirtualService for the network do " +
+			"the same. Whichever of the objects comes second is refused.",
 		Fix:       "List narrower networks, take another port, or have the Sidecar name a strict host.",
-		Rows:      []string{"D8", "I5"},
-		Kinds:     []string{object.KindServiceEntry, object.KindSidecar},
+		Rows:      []string{"D8", "D12", "I5"},
+		Kinds:     []string{object.KindServiceEntry, object.KindVirtualService, object.KindSidecar},
 		Severity:  Deny,
 		Otherwise: "the requests of the Sidecar's clients for the host go to its egress proxy",
 		Instead:   "list narrower networks, take another port, or have the Sidecar name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			if o.Sidecar != nil {
+			switch {
+			case o.Sidecar != nil:
 				return hiddenByNetworks(o.Object, view)
+			case o.VirtualService != nil:
+				return besideOpenPorts(o.Object, view)
 			}
-			return hiddenByNetworksOf(o.Object, view)
+			return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view), besideTLSNetworks(o.Object, view))
 		},
 	}
 }
@@ -75,6 +80,9 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 	var found []breach
 	clients := view.ClientsOf(o)
 	for _, entry := range view.TLSNetworks() {
+		if entry.ServiceEntry == nil {
+			continue
+		}
 		listens := slices.ContainsFunc(clients, func(c policy.Clients) bool {
 			beside := clientsBeside(&c, entry, view)
 			return listensForTLS(&beside, entry)

@@ -37,6 +37,7 @@ func Rules() []Rule {
 		routeWithoutEndpoint(),
 		virtualServiceOpensEntry(),
 		virtualServiceTakesServerNames(),
+		nameTakesHeadlessPod(),
 		serviceEntryFencedHost(),
 		serviceEntryPreferHost(),
 		serviceEntrySelectsFencedPods(),

@@ -91,11 +91,11 @@ func route(from, to string) string {
 type outcome int
 
 const (
-	accepted outcome = iota
-	refused          // by the rule that it breaks
-	uncalled         // because the API server got no answer of the webhook
-	unanswered       // by the API server
-	misjudged        // for a reason that is none
+	accepted   outcome = iota
+	refused            // by the rule that it breaks
+	uncalled           // because the API server got no answer of the webhook
+	unanswered         // by the API server
+	misjudged          // for a reason that is none
 )
 
 // try writes once. It returns what it made.
@@ -133,6 +133,8 @@ func (w write) try(ctx context.Context, b *bed) (outcome, *unstructured.Unstruct
 		return uncalled, nil, err
 	case w.rule != "" && strings.Contains(err.Error(), w.rule):
 		return refused, nil, err
+	case strings.Contains(err.Error(), "not yet ready to handle request"): // an API server that starts
+		return unanswered, nil, err
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 		return misjudged, nil, err
 	default:
