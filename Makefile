@@ -1,7 +1,7 @@
 # Every target that people run has a ## line, which `make help` shows.
 
 # Packages whose tests need no API server.
-UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|manifests|testbed|traffic|xds)$$')
+UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|faults|manifests|testbed|traffic|xds)$$')
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
@@ -90,6 +90,10 @@ alerts: ## Have promtool check the alerts and fire each one (a first build takes
 .PHONY: conformance
 conformance: ## Hold the catalogue of leaks against istiod, under every hold, and print what each row does (five minutes)
 	$(TEST) -v -count=1 ./test/conformance -full
+
+.PHONY: faults
+faults: ## Hurt a running meshfence in every known way while writes go on, and print what became of them (fifteen minutes)
+	$(TEST) -v -count=1 -timeout 60m ./test/faults -full
 
 .PHONY: demo
 demo: build ## Show what meshfence is for: on manifests, then on two clusters

@@ -18,6 +18,9 @@ import (
 // gone is what happens while the API server does not answer: it gives up on webhooks that it has asked before.
 var gone = allowed{delay: true, open: true, silence: true}
 
+// taken is how many Services are brought in line when the lease is taken.
+const taken = 60
+
 // clusterFaults happen to what meshfence needs of the cluster.
 func clusterFaults() []fault {
 	return []fault{
@@ -40,8 +43,8 @@ func clusterFaults() []fault {
 		},
 		{
 			// Whoever takes the lease ends the term of the leader, and nothing else.
-			name: "lease taken while 200 Services are brought in line", fast: true, strike: takeLease,
-			recovered: func(ctx context.Context, b *bed) error { return b.fenced(ctx, "crowd", 200) },
+			name: "lease taken while Services are brought in line", fast: true, strike: takeLease,
+			recovered: func(ctx context.Context, b *bed) error { return b.fenced(ctx, "crowd", taken) },
 			within:    60 * time.Second, said: []sign{logged("no longer leading"), logged(`"leading"`)},
 		},
 		{
@@ -76,7 +79,7 @@ func (b *bed) stopped(ctx context.Context, component string, d time.Duration) er
 
 // takeLease takes the lease from the leader while it is busy, and gives it back once nobody leads.
 func takeLease(ctx context.Context, b *bed) error {
-	if err := b.crowd(ctx, "crowd", 200); err != nil {
+	if err := b.crowd(ctx, "crowd", taken); err != nil {
 		return err
 	}
 	if err := b.label(ctx, "crowd", "strict"); err != nil {
@@ -90,19 +93,37 @@ func takeLease(ctx context.Context, b *bed) error {
 	if _, err := leases.Patch(ctx, meshfence, types.MergePatchType, []byte(theft), metav1.PatchOptions{}); err != nil {
 		return err
 	}
-	err := testbed.Eventually(ctx, 30*time.Second, func(ctx context.Context) error {
-		if i, err := b.leader(ctx); err == nil {
-			return fmt.Errorf("replica %d leads", i)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := testbed.Eventually(ctx, 30*time.Second, b.nobodyLeads); err != nil {
 		return err
 	}
-	if b.fenced(ctx, "crowd", 200) == nil {
+	before := b.fenced(ctx, "crowd", taken)
+	if before == nil {
 		return errors.New("the lease was taken when everything was in line")
 	}
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	if after := b.fenced(ctx, "crowd", taken); after == nil || after.Error() != before.Error() {
+		return fmt.Errorf("written without the lease: first %w, then %w", before, after)
+	}
+	for i := range b.meshfence.Replicas() {
+		if !b.meshfence.Runs(i) {
+			return fmt.Errorf("replica %d has ended", i)
+		}
+	}
 	return leases.Delete(ctx, meshfence, metav1.DeleteOptions{})
+}
+
+// nobodyLeads returns nil if no replica leads, or says what it did as the leader.
+func (b *bed) nobodyLeads(ctx context.Context) error {
+	for i := range b.meshfence.Replicas() {
+		for _, series := range []string{leads, `meshfence_backfill_objects{state="done"}`} {
+			if value, err := b.meshfence.Metric(ctx, i, series); err != nil || value != 0 {
+				return errors.Join(fmt.Errorf("replica %d: %s is %v", i, series, value), err)
+			}
+		}
+	}
+	return nil
 }
 
 // crowd makes a Namespace without a fence and Services in it.

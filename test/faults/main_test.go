@@ -105,26 +105,44 @@ func (b *bed) unsupervised(ctx context.Context, do func() error) error {
 	return do()
 }
 
+// leads is the series that says whether a replica leads.
+const leads = `leader_election_master_status{name="meshfence"}`
+
 // leader returns the replica that leads.
 func (b *bed) leader(ctx context.Context) (int, error) {
 	for i := range b.meshfence.Replicas() {
-		leads, err := b.meshfence.Metric(ctx, i, `leader_election_master_status{name="meshfence"}`)
-		if err == nil && leads == 1 {
+		if value, err := b.meshfence.Metric(ctx, i, leads); err == nil && value == 1 {
 			return i, nil
 		}
 	}
 	return 0, errors.New("no replica leads")
 }
 
-// other returns a replica that does not lead.
-func (b *bed) other(ctx context.Context) (int, error) {
-	leader, err := b.leader(ctx)
-	return (leader + 1) % b.meshfence.Replicas(), err
+// called returns the replica that the API server calls. All requests go over one connection while that lasts.
+func (b *bed) called(ctx context.Context) (int, error) {
+	const answered = `meshfence_admission_duration_seconds_count{kind="ServiceEntry",path="/validate"}`
+	before := make([]float64, b.meshfence.Replicas())
+	for i := range before {
+		var err error
+		if before[i], err = b.meshfence.Metric(ctx, i, answered); err != nil {
+			return 0, err
+		}
+	}
+	var called int
+	return called, testbed.Eventually(ctx, 10*time.Second, func(ctx context.Context) error {
+		for i := range before {
+			if now, err := b.meshfence.Metric(ctx, i, answered); err == nil && now > before[i] {
+				called = i
+				return nil
+			}
+		}
+		return errors.New("no replica is called")
+	})
 }
 
 // leads waits until a replica does the leader's work: it keeps a companion of a Service that is new.
 func (b *bed) leads(ctx context.Context) error {
-	const service = "{apiVersion: v1, kind: Service, metadata: {generateName: new-, namespace: shop}, spec: {ports: [{port: 80}]}}"
+	const service = "{apiVersion: v1, kind: Service, metadata: {generateName: new-, namespace: shop}, spec: {selector: {app: new}, ports: [{name: http, port: 80}]}}"
 	object, err := parse(service)
 	if err != nil {
 		return err

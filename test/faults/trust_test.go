@@ -22,7 +22,7 @@ const (
 func trustFaults() []fault {
 	return []fault{
 		{
-			name: "Secret of the CA deleted", fast: true,
+			name: "Secret of the CA deleted",
 			strike: func(ctx context.Context, b *bed) error {
 				return b.client.CoreV1().Secrets(install).Delete(ctx, "meshfence-ca", metav1.DeleteOptions{})
 			},
@@ -33,7 +33,7 @@ func trustFaults() []fault {
 			within: 20 * time.Second, said: []sign{logged("issued a serving certificate"), logged("wrote the CA")},
 		},
 		{
-			name: "caBundles wiped", fast: true, allowed: away,
+			name: "caBundles wiped", allowed: away,
 			strike: func(ctx context.Context, b *bed) error { return b.bundles(ctx, nil) },
 			within: 15 * time.Second, said: []sign{logged("wrote the CA")},
 		},
