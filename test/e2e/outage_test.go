@@ -51,14 +51,20 @@ func TestWebhookStopped(t *testing.T) {
 			if message := s.refused(t, test.manifest, "create", "-n", test.namespace, "-f", "-"); !strings.Contains(message, "failed calling webhook") {
 				t.Errorf("refused by another than the missing webhook: %s", message)
 			}
-			s.switchedOff(t, func() { s.kubectl(t, test.manifest, "create", "-n", test.namespace, "-f", "-") })
 		})
 	}
+	t.Run("switched off by one command, a DestinationRule passes", func(t *testing.T) {
+		s.switchOff(t)
+		eventually(t, "it passes", func(ctx context.Context) error {
+			_, _, err := s.Kubectl(ctx, fmt.Sprintf(rule, "v1", "other", open, "other"), "create", "-n", open, "-f", "-")
+			return err
+		})
+	})
 }
 
-// switchedOff does something after the command by which docs/operations.md switches meshfence off in an emergency, and
-// brings back what that deletes.
-func (s *suite) switchedOff(t *testing.T, do func()) {
+// switchOff runs the command by which docs/operations.md switches meshfence off in an emergency. What that deletes is back when
+// the test has ended.
+func (s *suite) switchOff(t *testing.T) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
@@ -71,9 +77,12 @@ func (s *suite) switchedOff(t *testing.T, do func()) {
 	}
 	command, _, _ = strings.Cut(command, "\n")
 	restore := s.kubectl(t, "", "get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "json", "-l", "app.kubernetes.io/name=meshfence")
+	t.Cleanup(func() {
+		if _, _, err := s.Kubectl(context.Background(), restore, "create", "-f", "-"); err != nil {
+			t.Error(err)
+		}
+	})
 	s.kubectl(t, "", strings.Fields(command)...)
-	do()
-	s.kubectl(t, restore, "create", "-f", "-")
 }
 
 const deployment = `apiVersion: apps/v1
