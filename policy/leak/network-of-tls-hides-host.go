@@ -3,7 +3,6 @@ package leak
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -35,38 +34,39 @@ func networkOfTLSHidesHost() Rule {
 			case o.Sidecar != nil:
 				return hiddenByNetworks(o.Object, view)
 			case o.VirtualService != nil:
-				return besideOpenPorts(o.Object, view)
+				return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view))
 			}
 			return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view), besideTLSNetworks(o.Object, view))
 		},
 	}
 }
 
-// hiddenByNetworksOf judges a ServiceEntry.
+// hiddenByNetworksOf judges a ServiceEntry or VirtualService.
 func hiddenByNetworksOf(o *object.Object, view *policy.View) []breach {
-	ports := tlsPorts(o.ServiceEntry)
-	if len(ports.Numbers) == 0 || !view.Proxied() {
+	if !view.Proxied() {
 		return nil
 	}
-	clients := slices.DeleteFunc(view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo), func(c policy.Clients) bool {
-		return c.Sidecar == nil || !proxiesOut(c.Sidecar, view) || !listensForTLS(&c, o)
+	groups := tlsNetworksOf(o)
+	if len(groups) == 0 {
+		return nil
+	}
+	clients := slices.DeleteFunc(view.Importers(o.Metadata.Namespace, exportOf(o)), func(c policy.Clients) bool {
+		return c.Sidecar == nil || !proxiesOut(c.Sidecar, view) || !knowsTLSNetwork(&c, o)
 	})
 	if len(clients) == 0 {
 		return nil
 	}
 	sidecar := clients[0].Sidecar.Metadata
 	var found []breach
-	for i, address := range o.ServiceEntry.Addresses {
-		network, ok := object.Network(address)
-		if !ok || network.IsSingleIP() {
-			continue
-		}
-		if host, strict := view.StrictAddress(network, ports); strict {
-			found = append(found, breach{
-				path: []string{"spec", "addresses", strconv.Itoa(i)}, value: address, at: fmt.Sprint(ports.Numbers), host: host,
-				must: fmt.Sprintf("not contain the ClusterIP of a strict Service with the port for HTTP, while Sidecar %s/%s has an egress proxy",
-					sidecar.Namespace, sidecar.Name),
-			})
+	for _, group := range groups {
+		for _, n := range group.networks {
+			if host, strict := view.StrictAddress(n.prefix, group.ports()); strict {
+				found = append(found, breach{
+					path: n.path, value: n.text, at: fmt.Sprint(group.numbers), host: host,
+					must: fmt.Sprintf("not contain the ClusterIP of a strict Service with the port for HTTP, while Sidecar %s/%s has an egress proxy",
+						sidecar.Namespace, sidecar.Name),
+				})
+			}
 		}
 	}
 	return found
@@ -80,20 +80,19 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 	var found []breach
 	clients := view.ClientsOf(o)
 	for _, entry := range view.TLSNetworks() {
-		if entry.ServiceEntry == nil {
-			continue
-		}
 		listens := slices.ContainsFunc(clients, func(c policy.Clients) bool {
 			beside := clientsBeside(&c, entry, view)
-			return listensForTLS(&beside, entry)
+			return knowsTLSNetwork(&beside, entry)
 		})
 		if !listens {
 			continue
 		}
 		var hosts []policy.FencedHost
-		for _, network := range entry.ServiceEntry.Networks() {
-			if host, strict := view.StrictAddress(network, tlsPorts(entry.ServiceEntry)); strict {
-				hosts = append(hosts, host)
+		for _, group := range tlsNetworksOf(entry) {
+			for _, n := range group.networks {
+				if host, strict := view.StrictAddress(n.prefix, group.ports()); strict {
+					hosts = append(hosts, host)
+				}
 			}
 		}
 		if len(hosts) == 0 {
@@ -101,7 +100,7 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 		}
 		name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
 		b := egressProxyBreach(o, policy.Together(hosts...), fmt.Sprintf(
-			"be a strict host while ServiceEntry %s has a port of TLS for a network with the ClusterIP of another one, on a port of HTTP", name))
+			"be a strict host while %s %s has TLS for a network with the ClusterIP of another one, on a port of HTTP", entry.Kind, name))
 		b.at = name
 		found = append(found, b)
 	}

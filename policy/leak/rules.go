@@ -34,6 +34,7 @@ func Rules() []Rule {
 		virtualServiceShadowsFence(),
 		virtualServiceSourceLabels(),
 		virtualServiceRedirect(),
+		routeRedirect(),
 		routeWithoutEndpoint(),
 		virtualServiceOpensEntry(),
 		virtualServiceTakesServerNames(),

@@ -10,75 +10,95 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// tlsNetwork is a network for which an object has filter chains of TLS alone, on a port or on any: what is for an address in it
-// and is no TLS meets none of the chains for every address.
+// tlsNetworks are networks for which an object has filter chains of TLS alone on some ports: what is for an address in one of
+// them and is no TLS meets none of the chains for every address.
+type tlsNetworks struct {
+	// numbers are the ports, sorted; none for any.
+	numbers  []int64
+	networks []tlsNetwork
+}
+
+// tlsNetwork is one of them, and where it is.
 type tlsNetwork struct {
 	path   []string
 	text   string
 	prefix netip.Prefix
-	port   int64
 }
 
 // tlsNetworksOf lists those of a ServiceEntry or VirtualService.
-func tlsNetworksOf(o *object.Object) []tlsNetwork {
-	var found []tlsNetwork
-	add := func(path []string, text string, port int64, single bool) {
-		if prefix, ok := object.Network(text); ok && (single || !prefix.IsSingleIP()) {
-			found = append(found, tlsNetwork{path, text, prefix, port})
-		}
-	}
+func tlsNetworksOf(o *object.Object) []tlsNetworks {
 	if o.ServiceEntry != nil {
-		for _, port := range tlsPorts(o.ServiceEntry).Numbers {
-			for i, address := range o.ServiceEntry.Addresses {
-				add([]string{"spec", "addresses", strconv.Itoa(i)}, address, port, false)
+		all := tlsNetworks{numbers: tlsPorts(o.ServiceEntry).Numbers}
+		if len(all.numbers) == 0 {
+			return nil
+		}
+		for i, address := range o.ServiceEntry.Addresses {
+			if prefix, ok := object.Network(address); ok && !prefix.IsSingleIP() {
+				all.networks = append(all.networks, tlsNetwork{[]string{"spec", "addresses", strconv.Itoa(i)}, address, prefix})
 			}
 		}
+		return []tlsNetworks{all}
 	}
-	if o.VirtualService != nil && o.VirtualService.InMesh() {
-		for path, subnet := range o.VirtualService.Subnets() {
-			if path[1] == "tls" {
-				add(path, subnet.Network, subnet.Port, true)
-			}
+	var found []tlsNetworks
+	if !o.VirtualService.InMesh() {
+		return nil
+	}
+	for path, subnet := range o.VirtualService.Subnets() {
+		prefix, ok := object.Network(subnet.Network)
+		if !ok || path[1] != "tls" {
+			continue
 		}
+		one := tlsNetworks{networks: []tlsNetwork{{path, subnet.Network, prefix}}}
+		if subnet.Port != 0 {
+			one.numbers = []int64{subnet.Port}
+		}
+		found = append(found, one)
 	}
 	return found
 }
 
-// hides returns the strict hosts whose requests on a port of HTTP meet no filter chain because of the network.
-func (n tlsNetwork) hides(port int64, view *policy.View) (policy.FencedHost, bool) {
-	if n.port != 0 && n.port != port {
-		return policy.FencedHost{}, false
-	}
-	return view.StrictAddress(n.prefix, policy.Ports{HTTP: true, Numbers: []int64{port}})
-}
+// ports are those of HTTP that the networks may hide.
+func (n tlsNetworks) ports() policy.Ports { return policy.Ports{HTTP: true, Numbers: n.numbers} }
 
-// besideOpenPorts judges what has a TLS network while clients who know it listen on every address of a port for a
+// besideOpenPorts judges what has TLS networks while clients who know it listen on every address of a port for a
 // ServiceEntry, to which everything goes that meets no other filter chain.
 func besideOpenPorts(o *object.Object, view *policy.View) []breach {
+	groups := tlsNetworksOf(o)
+	if len(groups) == 0 {
+		return nil
+	}
 	var found []breach
 	var importers []policy.Clients
-	for _, n := range tlsNetworksOf(o) {
-		ports := []int64{n.port}
-		if n.port == 0 {
-			ports = view.OpenPorts()
-		}
-		for _, port := range ports {
-			host, strict := n.hides(port, view)
-			if !strict {
-				continue
-			}
+	opening := func(port int64) (name string, open bool) {
+		for _, entry := range view.Opening(port) {
 			if importers == nil {
 				importers = view.Importers(o.Metadata.Namespace, exportOf(o))
 			}
-			for _, entry := range view.Opening(port) {
-				if goesElsewhere(entry, view) && shareClients(importers, o, entry, port, view) {
-					name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
-					found = append(found, openBreach(breach{
-						path: n.path, value: n.text, at: fmt.Sprint(port, name), host: host,
-						must: fmt.Sprintf("not contain the ClusterIP of a strict Service with port %d for HTTP, while ServiceEntry %s has clients listen on every address of that port", port, name),
-					}))
-					break
-				}
+			if goesElsewhere(entry, view) && shareClients(importers, o, entry, port, view) {
+				return entry.Metadata.Namespace + "/" + entry.Metadata.Name, true
+			}
+		}
+		return "", false
+	}
+	for _, group := range groups {
+		numbers, ports, by := group.numbers, policy.Ports{HTTP: true}, ""
+		if len(numbers) == 0 {
+			numbers = view.OpenPorts()
+		}
+		for _, port := range numbers {
+			if name, open := opening(port); open {
+				ports.Numbers, by = append(ports.Numbers, port), name
+			}
+		}
+		if len(ports.Numbers) == 0 {
+			continue
+		}
+		for _, n := range group.networks {
+			if host, strict := view.StrictAddress(n.prefix, ports); strict {
+				found = append(found, openBreach(breach{
+					path: n.path, value: n.text, at: fmt.Sprint(ports.Numbers), host: host,
+					must: "not contain the ClusterIP of a strict Service with the port for HTTP, while ServiceEntry " + by + " has clients listen on every address of that port",
+				}))
 			}
 		}
 	}
@@ -88,26 +108,48 @@ func besideOpenPorts(o *object.Object, view *policy.View) []breach {
 // besideTLSNetworks judges a ServiceEntry that has clients listen on every address of a port, while something that they know
 // has a TLS network.
 func besideTLSNetworks(o *object.Object, view *policy.View) []breach {
+	open := openPorts(o, view)
+	others := view.TLSNetworks()
+	if len(open) == 0 || len(others) == 0 {
+		return nil
+	}
+	importers := view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo)
 	var found []breach
-	for _, p := range openPorts(o, view) {
-		var hosts []policy.FencedHost
-		name := ""
-		for _, other := range view.TLSNetworks() {
-			for _, n := range tlsNetworksOf(other) {
-				host, strict := n.hides(p.Number, view)
-				if strict && shareClients(view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo), other, o, p.Number, view) {
-					hosts, name = append(hosts, host), fmt.Sprintf("%s %s/%s", other.Kind, other.Metadata.Namespace, other.Metadata.Name)
-				}
-			}
+	for _, p := range open {
+		if _, strict := view.StrictPort(policy.Ports{HTTP: true, Numbers: []int64{p.Number}}); !strict {
+			continue
 		}
-		if len(hosts) > 0 {
+		for _, other := range others {
+			host, hidden := hiddenOn(p.Number, other, view)
+			if !hidden || !shareClients(importers, other, o, p.Number, view) {
+				continue
+			}
+			name := fmt.Sprintf("%s %s/%s", other.Kind, other.Metadata.Namespace, other.Metadata.Name)
 			found = append(found, openBreach(breach{
-				path: portPath(o, p), value: p.Number, at: name, host: policy.Together(hosts...),
+				path: portPath(o, p), value: p.Number, at: name, host: host,
 				must: "not be a port on which " + name + " has TLS for a network with the ClusterIP of a strict Service that has the port for HTTP",
 			}))
+			break
 		}
 	}
 	return found
+}
+
+// hiddenOn returns the strict hosts whose requests on a port of HTTP meet no filter chain because of the TLS networks of an
+// object.
+func hiddenOn(port int64, o *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	var hosts []policy.FencedHost
+	for _, group := range tlsNetworksOf(o) {
+		if len(group.numbers) > 0 && !slices.Contains(group.numbers, port) {
+			continue
+		}
+		for _, n := range group.networks {
+			if host, strict := view.StrictAddress(n.prefix, policy.Ports{HTTP: true, Numbers: []int64{port}}); strict {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	return policy.Together(hosts...), len(hosts) > 0
 }
 
 func openBreach(b breach) breach {
@@ -123,9 +165,14 @@ func shareClients(clients []policy.Clients, network, entry *object.Object, port 
 		c = clientsBeside(&c, entry, view)
 		c = clientsBeside(&c, network, view)
 		listens := slices.ContainsFunc(entry.ServiceEntry.Hosts, func(host string) bool { return c.Listen(entry, host, p, object.Transport.Open) })
-		if network.ServiceEntry != nil {
-			return listens && listensForTLS(&c, network)
-		}
-		return listens && object.Exported(network.VirtualService.ExportTo, network.Metadata.Namespace, c.Namespace)
+		return listens && knowsTLSNetwork(&c, network)
 	})
+}
+
+// knowsTLSNetwork reports whether clients have the TLS of an object.
+func knowsTLSNetwork(c *policy.Clients, o *object.Object) bool {
+	if o.ServiceEntry != nil {
+		return listensForTLS(c, o)
+	}
+	return object.Exported(o.VirtualService.ExportTo, o.Metadata.Namespace, c.Namespace)
 }
