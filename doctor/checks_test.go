@@ -217,7 +217,7 @@ func TestChecks(t *testing.T) {
 			`failed same-config: the replicas differ in meshfence_build_info: {version="1"} in a; {version="2"} in b`,
 			"failed same-config: the replicas differ in meshfence_config_last_reload_success: 0 in b; 1 in a",
 		}},
-		"another config in both": {func(t *testing.T, o *doctor.Observation) {
+		"another config in both": {func(_ *testing.T, o *doctor.Observation) {
 			for _, m := range o.Metrics {
 				m.Values["meshfence_config_info"] = `{hash="old"}`
 			}
