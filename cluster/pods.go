@@ -6,13 +6,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
 )
 
-// HasPod reports whether there is a Pod that a question is about.
+// HasPod reports whether there is a Pod that a question is about. By its address a Pod of some seconds ago will do: asked for
+// the very latest, the API server would go through all Pods in its store.
 func HasPod(ctx context.Context, reader client.Reader, q policy.PodQuestion) (bool, error) {
 	selector, err := labels.Parse(q.Selector)
 	if err != nil {
@@ -20,8 +22,13 @@ func HasPod(ctx context.Context, reader client.Reader, q policy.PodQuestion) (bo
 	}
 	pods := &metav1.PartialObjectMetadataList{}
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	if err := reader.List(ctx, pods, &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}); err != nil {
-		return false, fmt.Errorf("list Pods of %s: %w", q.Namespace, err)
+	options := &client.ListOptions{Namespace: q.Namespace, LabelSelector: selector, Limit: 1}
+	if q.Address != "" {
+		options.FieldSelector = fields.OneTermEqualSelector("status.podIP", q.Address)
+		options.Raw = &metav1.ListOptions{ResourceVersion: "0"}
+	}
+	if err := reader.List(ctx, pods, options); err != nil {
+		return false, fmt.Errorf("list Pods of %q: %w", q.Namespace, err)
 	}
 	return len(pods.Items) > 0, nil
 }

@@ -2,13 +2,14 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -70,7 +71,7 @@ func transform(kinds admit.Table) toolscache.TransformFunc {
 func Keep(full *unstructured.Unstructured, kind string) (*object.Object, error) {
 	unstructured.RemoveNestedField(full.Object, "metadata", "managedFields")
 	unstructured.RemoveNestedField(full.Object, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
-	raw, err := json.Marshal(full.Object)
+	raw, err := json.Marshal(full.Object, jsontext.AllowInvalidUTF8(true)) // three times as fast as encoding/json
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}

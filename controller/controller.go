@@ -61,6 +61,8 @@ type Options struct {
 	Settle time.Duration
 	// InstallNamespace is the namespace of meshfence itself; empty means that of the manifests.
 	InstallNamespace string
+	// IdleSince is when the last leader renewed its lease, if no replica ran when this one started; zero otherwise.
+	IdleSince time.Time
 	// Explain says what is wrong with the webhook configuration of a kind; nil says nothing.
 	Explain func(ctx context.Context, kind string) string
 	// Yields reports whether another installation of meshfence has the cluster, so that this one writes nothing; nil
@@ -142,6 +144,8 @@ type runner struct {
 	writer   client.Client
 	recorder events.EventRecorder
 	ask      func(context.Context) ([]string, error)
+	// outage is when no replica ran, known once this one has led.
+	outage audit.Outage
 }
 
 // NeedLeaderElection makes the manager start the runner on the leader only.
@@ -163,6 +167,10 @@ func (r *runner) keep(ctx context.Context) error {
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, synced); err != nil {
 		return ended(ctx, err)
 	}
+	if !r.IdleSince.IsZero() && r.outage.To.IsZero() {
+		r.outage = audit.Outage{From: r.IdleSince, To: time.Now()}
+		logf.FromContext(ctx).Info("no replica ran before this one: what leaks and was written then is told of as such", "when", r.outage.String())
+	}
 	live := r.mgr.GetAPIReader()
 	meshConfigs := meshconfig.New(meshconfig.Options{
 		Index: r.Index, Reader: live, Writer: r.writer, FieldOwner: fieldOwner, Recorder: r.recorder, Metrics: r.metrics,
@@ -170,7 +178,7 @@ func (r *runner) keep(ctx context.Context) error {
 	})
 	audits := audit.New(audit.Options{
 		Auditor: audit.Auditor{Index: r.Index, Guard: leak.NewGuard(r.Rules), Reader: live, Now: time.Now},
-		Mapper:  r.mgr.GetRESTMapper(), Recorder: r.recorder, Metrics: r.metrics, Resync: r.Resync,
+		Mapper:  r.mgr.GetRESTMapper(), Recorder: r.recorder, Metrics: r.metrics, Resync: r.Resync, Outage: r.outage,
 	})
 	unheld, lost := audit.NewUnheld(r.Index, r.recorder, r.metrics), audit.NewLost(r.Index, live, r.recorder)
 	return ended(ctx, together(ctx, meshConfigs.Run, audits.Run, unheld.Run, lost.Run, r.keepObjects))

@@ -2,6 +2,9 @@ package doctor_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,7 +60,7 @@ func healthy(t *testing.T) doctor.Observation {
 	}
 	for _, name := range []string{"a", "b"} {
 		o.Metrics = append(o.Metrics, doctor.Metrics{Pod: name, Values: map[string]string{
-			"meshfence_build_info": `{version="1"}`, "meshfence_config_info": `{hash="1"}`, "meshfence_config_last_reload_success": "1",
+			"meshfence_build_info": `{version="1"}`, "meshfence_config_info": fmt.Sprintf("{hash=%q}", config.Hash()), "meshfence_config_last_reload_success": "1",
 		}})
 	}
 	for _, entry := range []string{"services.mutate.meshfence.io", "istio.validate.meshfence.io"} {
@@ -70,6 +73,16 @@ func healthy(t *testing.T) doctor.Observation {
 	o.Fences.Value.Index = policy.NewIndex(config)
 	o.Fences.Value.Report.Holds = []audit.HoldReport{{Hold: "meshConfig", State: policy.HoldTrue}}
 	return o
+}
+
+// configure puts another FenceConfig in force everywhere.
+func configure(t *testing.T, o *doctor.Observation, more string) {
+	t.Helper()
+	config := parseConfig(t, more)
+	o.Config.Value.Current, o.Config.Value.InForce = config, config
+	for _, m := range o.Metrics {
+		m.Values["meshfence_config_info"] = fmt.Sprintf("{hash=%q}", config.Hash())
+	}
 }
 
 func pod(name, image string) corev1.Pod {
@@ -123,6 +136,19 @@ func change(t *testing.T, o *doctor.Observation, name string, change func(map[st
 			}
 		})
 	}
+}
+
+// closed are the webhooks that this version has fail closed.
+func closed(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	eachWebhook(t, render(t).Validating, func(w map[string]any) {
+		if w["failurePolicy"] == "Fail" {
+			names = append(names, w["name"].(string))
+		}
+	})
+	slices.Sort(names)
+	return names
 }
 
 func TestHealthy(t *testing.T) {
@@ -184,18 +210,27 @@ func TestChecks(t *testing.T) {
 
 		"another version and a stale config": {func(_ *testing.T, o *doctor.Observation) {
 			o.Metrics[1].Values = map[string]string{
-				"meshfence_build_info": `{version="2"}`, "meshfence_config_info": `{hash="0"}`, "meshfence_config_last_reload_success": "0",
+				"meshfence_build_info": `{version="2"}`, "meshfence_config_info": o.Metrics[0].Values["meshfence_config_info"], "meshfence_config_last_reload_success": "0",
 			}
 		}, []string{
-			"failed same-config: Pod b could not read the FenceConfig as it is now, and has another one in force",
+			"failed same-config: Pod b could not read the FenceConfig as it is now, and has the last good one in force",
 			`failed same-config: the replicas differ in meshfence_build_info: {version="1"} in a; {version="2"} in b`,
-			`failed same-config: the replicas differ in meshfence_config_info: {hash="0"} in b; {hash="1"} in a`,
 			"failed same-config: the replicas differ in meshfence_config_last_reload_success: 0 in b; 1 in a",
+		}},
+		"another config in both": {func(_ *testing.T, o *doctor.Observation) {
+			for _, m := range o.Metrics {
+				m.Values["meshfence_config_info"] = `{hash="old"}`
+			}
+		}, []string{
+			"failed same-config: Pod a has another FenceConfig in force than the one in the cluster",
+			"failed same-config: Pod b has another FenceConfig in force than the one in the cluster",
 		}},
 		"a hold that one replica does not name": {func(_ *testing.T, o *doctor.Observation) {
 			o.Metrics[0].Values[`meshfence_hold_active{hold="subset"}`] = "1"
 		},
 			[]string{`failed same-config: the replicas differ in meshfence_hold_active{hold="subset"}: 1 in a`}},
+		"metrics of something else": {func(_ *testing.T, o *doctor.Observation) { o.Metrics = []doctor.Metrics{{Pod: "a"}} },
+			[]string{"unknown same-config: not examined: what Pod a serves as metrics is not what meshfence does"}},
 		"metrics that cannot be read": {func(_ *testing.T, o *doctor.Observation) { o.Metrics[0] = doctor.Metrics{Pod: "a", Err: gone} },
 			[]string{"unknown same-config: not examined: read the metrics of Pod a: forbidden"}},
 
@@ -239,6 +274,22 @@ func TestChecks(t *testing.T) {
 		"a CA that cannot be read, and nothing answers": {func(_ *testing.T, o *doctor.Observation) { o.CA.Err, o.Probes = gone, nil },
 			[]string{"unknown trusted: not examined: whether the caBundle of every webhook is right: forbidden"}},
 
+		"a CA that cannot be read, and no answer": {func(_ *testing.T, o *doctor.Observation) {
+			o.CA.Err = gone
+			for i := range o.Probes {
+				o.Probes[i].Reply, o.Probes[i].Text = doctor.Unreachable, "x509"
+			}
+		}, []string{
+			"unknown trusted: not examined: whether the caBundle of every webhook is right: forbidden",
+			"failed called: services.mutate.meshfence.io could not be called: x509", "failed called: " + istio + " could not be called: x509",
+		}},
+		"not called under audit": {func(_ *testing.T, o *doctor.Observation) {
+			o.Webhooks.Value.Validating = nil
+			o.Probes[1].Reply, o.Probes[1].Audited = doctor.Silent, true
+		}, []string{
+			"failed webhooks: there is no ValidatingWebhookConfiguration meshfence: the API server does not call",
+			"failed called: a dry run passed that " + istio + " should have changed, refused or warned of: the API server does not call it, or gets no answer",
+		}},
 		"not called": {func(_ *testing.T, o *doctor.Observation) { o.Probes[0].Reply = doctor.Silent }, []string{
 			"failed called: a dry run passed that services.mutate.meshfence.io should have changed, refused or warned of: the API server does not call it, or gets no answer"}},
 		"passed by what fails closed": {func(_ *testing.T, o *doctor.Observation) { o.Probes[1].Reply = doctor.Silent }, nil},
@@ -246,6 +297,14 @@ func TestChecks(t *testing.T) {
 			o.Probes[1].Reply = doctor.Silent
 			failOpen(t, o)
 		}, []string{"failed called: a dry run passed that " + istio + " should have changed, refused or warned of: the API server does not call it, or gets no answer"}},
+		"an outage refuses under audit": {func(t *testing.T, o *doctor.Observation) {
+			configure(t, o, "enforcement: audit")
+		}, []string{
+			"warning failure-policy: enforcement is audit, and yet an outage refuses writes: " + strings.Join(closed(t), ", ")}},
+		"nothing is refused under audit": {func(t *testing.T, o *doctor.Observation) {
+			configure(t, o, "enforcement: audit")
+			eachWebhook(t, o.Webhooks.Value.Validating, func(w map[string]any) { w["failurePolicy"] = "Ignore" })
+		}, nil},
 		"passed under audit": {func(t *testing.T, o *doctor.Observation) {
 			o.Probes[1].Reply, o.Probes[1].Audited = doctor.Silent, true
 			failOpen(t, o)
@@ -273,6 +332,9 @@ func TestChecks(t *testing.T) {
 			"warning cluster-id: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with",
 			"warning mesh-configmaps: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with",
 			"warning istio: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with"}},
+		"what may run besides": {func(_ *testing.T, o *doctor.Observation) {
+			o.Mesh.Value.Unseen, o.DiscoverySelectors.Err = []string{install.UnseenZtunnel}, gone
+		}, []string{"unknown istio: not examined: whether ztunnel runs: forbidden", "unknown istio: not examined: forbidden"}},
 		"settings and an old release": {func(_ *testing.T, o *doctor.Observation) {
 			o.Mesh.Value.Ambient, o.DiscoverySelectors.Value = true, []string{"istio"}
 			o.Mesh.Value.Istiods[0].Version = "1.20.3"

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -89,28 +90,29 @@ func isReady(p corev1.Pod) bool {
 
 func checkSameConfig(o Observation) []Result {
 	if len(o.Metrics) == 0 {
-		return unknown(fmt.Errorf("no replica is ready to be asked for its metrics"))
+		return unknown(errors.New("no replica is ready to be asked for its metrics"))
 	}
 	var results []Result
+	readable := 0
 	values := map[string]map[string][]string{} // Pods by series and value
 	for _, m := range o.Metrics {
-		if m.Err != nil {
-			results = append(results, unknown(fmt.Errorf("read the metrics of Pod %s: %w", m.Pod, m.Err))...)
-			continue
+		if m.Values[seriesReload] != "" {
+			readable++
 		}
+		results = append(results, o.checkReplica(m)...)
 		for series, value := range m.Values {
 			if values[series] == nil {
 				values[series] = map[string][]string{}
 			}
 			values[series][value] = append(values[series][value], m.Pod)
 		}
-		if m.Values[seriesReload] == "0" {
-			results = append(results, failed("Pod "+m.Pod+" could not read the FenceConfig as it is now, and has another one in force",
-				fmt.Sprintf("correct the FenceConfig; kubectl logs -n %s %s says what is wrong", o.Namespace, m.Pod)))
-		}
 	}
 	for _, series := range slices.Sorted(maps.Keys(values)) {
-		if pods := values[series]; len(pods) > 1 || len(slices.Concat(slices.Collect(maps.Values(pods))...)) < len(o.Metrics)-len(unreadable(o.Metrics)) {
+		pods, told := values[series], 0
+		for _, p := range pods {
+			told += len(p)
+		}
+		if len(pods) > 1 || told < readable {
 			results = append(results, failed(fmt.Sprintf("the replicas differ in %s: %s", series, spread(pods)),
 				"wait some seconds; if it stays so, delete the Pod that is behind"))
 		}
@@ -118,8 +120,21 @@ func checkSameConfig(o Observation) []Result {
 	return or(results, "%d replicas agree", len(o.Metrics))
 }
 
-func unreadable(metrics []Metrics) []Metrics {
-	return slices.DeleteFunc(slices.Clone(metrics), func(m Metrics) bool { return m.Err == nil })
+// checkReplica compares the FenceConfig that a replica has in force with the one that counts.
+func (o Observation) checkReplica(m Metrics) []Result {
+	logs := fmt.Sprintf("kubectl logs -n %s %s says why", o.Namespace, m.Pod)
+	config := o.Config.Value.InForce
+	switch {
+	case m.Err != nil:
+		return unknown(fmt.Errorf("read the metrics of Pod %s: %w", m.Pod, m.Err))
+	case m.Values[seriesReload] == "":
+		return unknown(fmt.Errorf("what Pod %s serves as metrics is not what meshfence does", m.Pod))
+	case m.Values[seriesReload] == "0":
+		return []Result{failed("Pod "+m.Pod+" could not read the FenceConfig as it is now, and has the last good one in force", "correct the FenceConfig; "+logs)}
+	case config != nil && m.Values[seriesConfig] != fmt.Sprintf("{hash=%q}", config.Hash()):
+		return []Result{failed("Pod "+m.Pod+" has another FenceConfig in force than the one in the cluster", "wait some seconds; if it stays so, "+logs)}
+	}
+	return nil
 }
 
 // spread says which Pods have which value.

@@ -41,6 +41,8 @@ func TestCompare(t *testing.T) {
 		free = "ok m1c1, m1c2 same-fences: every Service that is strict in one cluster is strict wherever it exists"
 	)
 	strict := func(services string) string { return "scope: {services: [" + services + "]}\n" }
+	alone := member(t, "m1c1", one+strict("{namespace: bank, name: a, fence: strict}"))
+	alone.Fences.Value.Index.SetService(hostname.Host{Namespace: "bank", Name: "a"}, nil)
 	reviews := "{namespace: shop, name: reviews, fence: strict}"
 	for name, test := range map[string]struct {
 		fleet []doctor.Observation
@@ -52,7 +54,7 @@ func TestCompare(t *testing.T) {
 			"warning m1c1, m1c2 same-fences: Service shop/reviews is strict in m1c1 and not in m1c2: the clients there are still sent to m1c1 (A6)"}},
 		"strict in the other alone": {[]doctor.Observation{member(t, "m1c1", one), member(t, "m1c2", two+strict(reviews))}, []string{same, set,
 			"warning m1c2, m1c1 same-fences: Service shop/reviews is strict in m1c2 and not in m1c1: the clients there are still sent to m1c2 (A6)"}},
-		"strict, and not there": {[]doctor.Observation{member(t, "m1c1", one+strict("{namespace: bank, name: a, fence: strict}")), member(t, "m1c2", two)}, []string{same, set, free}},
+		"strict, and not there": {[]doctor.Observation{alone, member(t, "m1c2", two)}, []string{same, set, free}},
 		"the same cluster, other settings": {[]doctor.Observation{member(t, "m1c1", one), member(t, "m1c2", one+"enforcement: audit\n")}, []string{
 			"failed m1c1, m1c2 own-clusters: the FenceConfigs of m1c1 and m1c2 name the same cluster: m1c1",
 			"warning m1c1, m1c2 same-settings: enforcement: audit in m1c2; enforce in m1c1", free}},

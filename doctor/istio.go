@@ -101,10 +101,16 @@ func checkIstio(o Observation) []Result {
 				"name it first in controlPlane.meshConfigMaps"))
 		}
 	}
+	if slices.Contains(mesh.Unseen, install.UnseenZtunnel) {
+		results = append(results, unknown(errors.New(install.UnseenZtunnel+": forbidden"))...)
+	}
+	if o.DiscoverySelectors.Err != nil {
+		results = append(results, unknown(o.DiscoverySelectors.Err)...)
+	}
 	if mesh.Ambient {
 		results = append(results, warning("ztunnel runs here: no hold holds what it sends", "see what meshfence cannot hold in README.md"))
 	}
-	if o.DiscoverySelectors.Err == nil && len(o.DiscoverySelectors.Value) > 0 {
+	if len(o.DiscoverySelectors.Value) > 0 {
 		results = append(results, warning("discoverySelectors are set in ConfigMap "+sorted(o.DiscoverySelectors.Value)+": istiod does not see every namespace, and no hold rests on that (F11)", ""))
 	}
 	return or(results, "version %s, and no setting that changes what the rules know", mesh.Istiods[0].Version)

@@ -24,8 +24,8 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// name is that of the Deployment, of the Lease, of the Service and of both webhook configurations.
-const name = "meshfence"
+// installName is that of the Deployment, of the Lease, of the Service and of both webhook configurations.
+const installName = "meshfence"
 
 // Observer looks at a cluster. It needs the rights to read and, for the probes, to create Services and ServiceEntries, which
 // it does in dry runs alone.
@@ -55,13 +55,13 @@ func (o *Observer) Observe(ctx context.Context) Observation {
 	seen.Webhooks = see(o.webhooks(ctx))
 	seen.Mesh = see(install.Survey(ctx, o.Client))
 	config := seen.Config.Value.InForce
-	wanted, err := o.wanted(config, seen.Replicas.Value.Deployment)
-	if err != nil {
-		seen.Webhooks.Err = err
+	var err error
+	if seen.Wanted, err = o.wanted(config, seen.Replicas.Value.Deployment); err != nil {
+		seen.Webhooks.Err, seen.Rights.Err = err, err
+	} else {
+		seen.Rights = see(o.rights(ctx, seen.Wanted.Rights, seen.Replicas.Value.Deployment))
 	}
-	seen.Wanted = wanted
 	seen.CA = see(o.ca(ctx))
-	seen.Rights = see(o.rights(ctx, wanted.Rights, seen.Replicas.Value.Deployment))
 	seen.Others = see(o.others(ctx))
 	if config == nil {
 		seen.Fences.Err = errors.New("no FenceConfig is in force")
@@ -104,7 +104,7 @@ func invalid(err error) bool {
 
 func (o *Observer) replicas(ctx context.Context) (Replicas, error) {
 	var seen Replicas
-	key := client.ObjectKey{Namespace: o.Namespace, Name: name}
+	key := client.ObjectKey{Namespace: o.Namespace, Name: installName}
 	deployment, err := found(ctx, o.Client, key, &appsv1.Deployment{})
 	if err != nil || deployment == nil {
 		return seen, err
@@ -142,7 +142,7 @@ func (o *Observer) webhooks(ctx context.Context) (Webhooks, error) {
 		configuration := &unstructured.Unstructured{}
 		configuration.SetGroupVersionKind(admissionKind(kind + "WebhookConfiguration"))
 		var err error
-		if *object, err = found(ctx, o.Client, client.ObjectKey{Name: name}, configuration); err != nil {
+		if *object, err = found(ctx, o.Client, client.ObjectKey{Name: installName}, configuration); err != nil {
 			return seen, err
 		}
 	}
@@ -187,7 +187,7 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 // ca reads the certificate of the CA, which is in a Secret of this name whichever way certificates come.
 func (o *Observer) ca(ctx context.Context) ([]byte, error) {
 	var secret corev1.Secret
-	if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: name + "-ca"}, &secret); err != nil {
+	if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: installName + "-ca"}, &secret); err != nil {
 		return nil, fmt.Errorf("read the CA: %w", err)
 	}
 	return secret.Data[corev1.TLSCertKey], nil
@@ -203,13 +203,13 @@ func (o *Observer) others(ctx context.Context) ([]Other, error) {
 			return nil, fmt.Errorf("list %ss: %w", kind, err)
 		}
 		for i := range list.Items {
-			if service := foreign(&list.Items[i], o.Namespace+"/"+name); service != "" {
+			if service := foreign(&list.Items[i], o.Namespace+"/"+installName); service != "" {
 				seen = append(seen, Other{kind + " " + list.Items[i].GetName(), "Service " + service})
 			}
 		}
 	}
 	var deployments appsv1.DeploymentList
-	if err := o.Client.List(ctx, &deployments, client.MatchingLabels{"app.kubernetes.io/name": name}); err != nil {
+	if err := o.Client.List(ctx, &deployments, client.MatchingLabels{"app.kubernetes.io/name": installName}); err != nil {
 		return nil, fmt.Errorf("list Deployments: %w", err)
 	}
 	for _, d := range deployments.Items {
@@ -223,7 +223,7 @@ func (o *Observer) others(ctx context.Context) ([]Other, error) {
 // foreign returns what a configuration of webhooks that are named as ours calls, unless it is the one of ours.
 func foreign(configuration *unstructured.Unstructured, ours string) string {
 	for webhook, e := range entries(configuration) {
-		if strings.HasSuffix(webhook, ".meshfence.io") && (configuration.GetName() != name || e.service() != ours) {
+		if strings.HasSuffix(webhook, ".meshfence.io") && (configuration.GetName() != installName || e.service() != ours) {
 			return e.service()
 		}
 	}

@@ -40,7 +40,7 @@ func rightsOf(role *unstructured.Unstructured) ([]Right, error) {
 // rights asks the API server whether the ServiceAccount has each right. A SubjectAccessReview is an answer, and is not
 // stored.
 func (o *Observer) rights(ctx context.Context, wanted []Right, deployment *appsv1.Deployment) ([]Right, error) {
-	account := name
+	account := installName
 	if deployment != nil {
 		account = cmp.Or(deployment.Spec.Template.Spec.ServiceAccountName, "default")
 	}

@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// name is that of the Deployment and of both webhook configurations.
-const name = "meshfence"
+// installName is that of the Deployment and of both webhook configurations.
+const installName = "meshfence"
 
 // Installed is what an installation before this one has left to go on from; empty where there is none.
 type Installed struct {
@@ -25,7 +25,7 @@ type Installed struct {
 func Find(ctx context.Context, reader client.Reader, namespace string) (Installed, error) {
 	var found Installed
 	var configuration admissionv1.ValidatingWebhookConfiguration
-	if err := reader.Get(ctx, client.ObjectKey{Name: name}, &configuration); client.IgnoreNotFound(err) != nil {
+	if err := reader.Get(ctx, client.ObjectKey{Name: installName}, &configuration); client.IgnoreNotFound(err) != nil {
 		return found, fmt.Errorf("look for an installation: %w", err)
 	}
 	for _, w := range configuration.Webhooks {
@@ -34,7 +34,7 @@ func Find(ctx context.Context, reader client.Reader, namespace string) (Installe
 		}
 	}
 	var deployment appsv1.Deployment
-	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &deployment)
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: installName}, &deployment)
 	if client.IgnoreNotFound(err) != nil {
 		return found, fmt.Errorf("look for an installation: %w", err)
 	}

@@ -25,6 +25,9 @@ const (
 	defaultClusterName = "Kubernetes" // of istiod without CLUSTER_ID (ClusterName in Istio's pilot/pkg/features/pilot.go)
 )
 
+// UnseenZtunnel is in Unseen where it is not known whether ztunnel runs.
+const UnseenZtunnel = "whether ztunnel runs"
+
 // Istiod is a Deployment of istiod.
 type Istiod struct {
 	Namespace, Name string
@@ -114,7 +117,7 @@ func (m *Mesh) readZtunnel(ctx context.Context, reader client.Reader) error {
 	var ztunnels appsv1.DaemonSetList
 	err := reader.List(ctx, &ztunnels, client.MatchingLabels{"app": "ztunnel"})
 	m.Ambient = len(ztunnels.Items) > 0
-	return m.unseen(err, "whether ztunnel runs")
+	return m.unseen(err, UnseenZtunnel)
 }
 
 // unseen notes what the user may not read; any other error is returned.

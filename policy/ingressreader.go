@@ -20,10 +20,12 @@ const (
 
 // istioIngressController is the controller of an IngressClass that istiod reads (IstioIngressController in Istio's
 // pilot/pkg/config/kube/ingress). Those of its GatewayClasses begin with istioControllers, unless istiod was told another
-// one by PILOT_GATEWAY_API_CONTROLLER_NAME, which no object shows.
+// one by PILOT_GATEWAY_API_CONTROLLER_NAME: then it has that in the class defaultGatewayClass, which it makes itself
+// (reconcileClass in Istio's pilot/pkg/config/kube/gatewaycommon).
 const (
 	istioIngressController = "istio.io/ingress-controller"
 	istioControllers       = "istio.io/"
+	defaultGatewayClass    = "istio"
 )
 
 // listenerSets are the kinds of parents that lead to a Gateway by a further object, which is not looked at.
@@ -32,7 +34,7 @@ func listenerSets() []string { return []string{"ListenerSet", "XListenerSet"} }
 // builtinGatewayClasses are those that istiod reads without an object (BuiltinGatewayClasses in Istio's
 // pilot/pkg/config/kube/gatewaycommon).
 func builtinGatewayClasses() []string {
-	return []string{"istio", "istio-remote", "istio-waypoint", "istio-east-west", "istio-agentgateway", "istio-agentgateway-waypoint"}
+	return []string{defaultGatewayClass, "istio-remote", "istio-waypoint", "istio-east-west", "istio-agentgateway", "istio-agentgateway-waypoint"}
 }
 
 // IngressReading says which Ingresses istiod reads beside those of an IngressClass of its controller, as its mesh
@@ -148,11 +150,24 @@ func (v *View) parentReader(parent object.Reference, namespace string) Reader {
 	class, exists := v.stored(object.Key{Kind: object.KindGatewayClass, Name: name})
 	switch {
 	case exists:
-		return Reader{Istio: strings.HasPrefix(class.GatewayClass.ControllerName, istioControllers)}
+		return Reader{Istio: v.ofIstiod(name, class.GatewayClass.ControllerName)}
 	case slices.Contains(builtinGatewayClasses(), name):
 		return Reader{Istio: true}
 	}
 	return v.unsure("GatewayClass %s of Gateway %s/%s does not exist", name, key.Namespace, key.Name)
+}
+
+// ofIstiod reports whether a GatewayClass is one of istiod's, by its name or its controller.
+func (v *View) ofIstiod(name, controller string) bool {
+	if strings.HasPrefix(controller, istioControllers) || slices.Contains(builtinGatewayClasses(), name) {
+		return true
+	}
+	key := object.Key{Kind: object.KindGatewayClass, Name: defaultGatewayClass}
+	own, loaded := v.objects[key]
+	if !loaded {
+		own, _ = v.Object(key)
+	}
+	return own != nil && own.GatewayClass != nil && own.GatewayClass.ControllerName == controller
 }
 
 // unsure returns the reader of what names something that does not exist.
@@ -179,7 +194,9 @@ func throughNames(o *object.Object) []string {
 	case o.IngressClass != nil && o.Metadata.Annotations[defaultClassAnnotation] == "true":
 		names = append(names, defaultClassName)
 	case o.APIGateway != nil:
-		names = append(names, throughName(object.Key{Kind: object.KindGatewayClass, Name: o.APIGateway.GatewayClassName}))
+		for _, class := range []string{o.APIGateway.GatewayClassName, defaultGatewayClass} {
+			names = append(names, throughName(object.Key{Kind: object.KindGatewayClass, Name: class}))
+		}
 	case o.Route != nil:
 		for _, parent := range o.Route.ParentRefs {
 			if ptr.Deref(parent.Kind, object.KindGateway) == object.KindGateway {

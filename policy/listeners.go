@@ -33,7 +33,7 @@ const (
 	proxyName = "proxy/"
 	// connectionsName is for VirtualServices with routes of tcp for sidecars.
 	connectionsName = "connections/"
-	// tlsNetworkName is for ServiceEntries with a port of TLS for a network.
+	// tlsNetworkName is for ServiceEntries with a port of TLS for a network, and VirtualServices with routes of TLS for one.
 	tlsNetworkName = "tls-network/"
 )
 
@@ -198,7 +198,8 @@ func (v *View) ListenerPorts() []int64 {
 	return slices.Sorted(maps.Keys(i.listeners))
 }
 
-// TLSNetworks returns the ServiceEntries with a port of TLS for a network, sorted by key.
+// TLSNetworks returns the ServiceEntries with a port of TLS for a network, and the VirtualServices with routes of TLS for
+// one, sorted by key.
 func (v *View) TLSNetworks() []*object.Object { return v.named(tlsNetworkName) }
 
 // has reports whether an object of the inventory has a name.

@@ -276,6 +276,9 @@ func namesOf(o *object.Object, config *Config) []string {
 		if o.VirtualService.RoutesConnections() {
 			list = append(list, connectionsName)
 		}
+		if o.VirtualService.TLSNetwork() {
+			list = append(list, tlsNetworkName)
+		}
 		if leadsElsewhere(o, config) {
 			list = append(list, leadsName)
 			for _, in := range into {

@@ -344,6 +344,9 @@ func (v *View) StrictHeadless(ports Ports) (FencedHost, bool) {
 	return v.strictUnder(headlessPort, func(b backend) bool { return b.headless && ports.has(b) })
 }
 
+// Headless reports whether a Service is known to have no address of its own.
+func (v *View) Headless(host hostname.Host) bool { return v.backendOf(host).headless }
+
 // strictUnder returns the tightest of strict Services that are wanted, and of which the index has all under a key.
 func (v *View) strictUnder(port int64, wanted func(backend) bool) (FencedHost, bool) {
 	v.index.mu.RLock()

@@ -20,7 +20,7 @@ import (
 func (u *Uninstaller) observe(ctx context.Context) (Plan, error) {
 	p := NewPlanner(u.Config.ClusterDomain)
 	visit := func(o runtime.Object) error {
-		return p.Add(o.(client.Object)) //nolint:errcheck,forcetypeassert // the lists below have no others
+		return p.Add(o.(client.Object)) // the lists below have no others
 	}
 	for _, kind := range []string{object.KindVirtualService, object.KindDestinationRule} {
 		mapping, err := u.Client.RESTMapper().RESTMapping(schema.GroupKind{Group: object.GroupOf(kind), Kind: kind})

@@ -33,7 +33,7 @@ func (u *Uninstaller) write(ctx context.Context, c Change) error {
 		return client.IgnoreNotFound(u.Client.Delete(ctx, c.object, client.Preconditions{UID: &uid, ResourceVersion: &version}))
 	}
 	owners := c.object.GetManagedFields()
-	written := c.object.DeepCopyObject().(client.Object) //nolint:errcheck,forcetypeassert // it is one
+	written := c.object.DeepCopyObject().(client.Object) // it is one
 	if len(c.edits) > 0 {
 		patch, err := jsonPatch(c)
 		if err != nil {
@@ -61,7 +61,8 @@ func jsonPatch(c Change) ([]byte, error) {
 }
 
 // disown leaves an object to its owners: a list counts as one field, so that who changes an item of it takes all of it
-// from the tool that applied it, which would then meet a conflict.
+// from the tool that applied it, which would then meet a conflict. A run that is cut short in between leaves that one object
+// to meshfence as well, and the next one gives it up where it has another owner.
 func (u *Uninstaller) disown(ctx context.Context, written client.Object, before []metav1.ManagedFieldsEntry) error {
 	ours := func(e metav1.ManagedFieldsEntry) bool { return e.Manager == fieldOwner }
 	if !slices.ContainsFunc(written.GetManagedFields(), ours) {

@@ -297,6 +297,10 @@ func TestNotJudged(t *testing.T) {
 			if response := c.ask(t, admit.ValidatePath, empty); response.Allowed {
 				t.Error("a bad request passes")
 			}
+			c.synced = false // which Namespaces enforce is not known
+			if response := c.ask(t, admit.ValidatePath, request(t, destinationRule("shop", "new", "new"), "")); response.Allowed {
+				t.Error("a request passes before the cluster has been read")
+			}
 		})
 	}
 }

@@ -115,14 +115,10 @@ func TestCostOfFenceConfig(t *testing.T) {
 	for name, lines := range map[string][2]string{
 		"Services":         {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: strict}\n"},
 		"Namespaces":       {"scope:\n  namespaces:\n", "  - {name: s%d, fence: strict}\n"},
-		"selectors":        {"scope:\n  namespaces:\n", "  - {selector: {matchLabels: {a: s%d}}, fence: strict}\n"},
-		"exempt":           {"scope:\n  exemptNamespaces:\n", "  - s%d\n"},
 		"exemptions":       {"exemptions:\n", "  - {rule: serviceentry-fenced-host, namespace: shop, name: s%d, until: 2026-12-31, reason: a}\n"},
 		"unknown fences":   {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: tight}\n"},
-		"unknown fields":   {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: strict, colour: red}\n"},
 		"wrong types":      {"scope:\n  services:\n", "  - {namespace: shop, name: s%d, fence: {}}\n"},
 		"the same Service": {"scope:\n  services:\n", "  - {namespace: shop, name: s, fence: strict} # %d\n"},
-		"unknown rules":    {"exemptions:\n", "  - {rule: no-rule, namespace: shop, name: s%d, until: 2026-12-31, reason: a}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := serve(t, fenced)

@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -163,11 +164,25 @@ func (r *reader) List(_ context.Context, into client.ObjectList, options ...clie
 	}
 	list := into.(*metav1.PartialObjectMetadataList)
 	for _, pod := range r.objects {
-		if pod.Kind == object.KindPod && pod.Namespace == o.Namespace && o.LabelSelector.Matches(labels.Set(pod.Labels)) {
+		if pod.Kind != object.KindPod || o.Namespace != "" && o.Namespace != pod.Namespace || !o.LabelSelector.Matches(labels.Set(pod.Labels)) {
+			continue
+		}
+		if o.FieldSelector == nil || o.FieldSelector.Matches(fields.Set{"status.podIP": r.address(pod)}) {
 			list.Items = append(list.Items, pod)
 		}
 	}
 	return nil
+}
+
+// address returns that of a Pod; empty where only its metadata are known.
+func (r *reader) address(pod metav1.PartialObjectMetadata) string {
+	for _, o := range r.stored {
+		if o.GetKind() == object.KindPod && o.GetNamespace() == pod.Namespace && o.GetName() == pod.Name {
+			address, _, _ := unstructured.NestedString(o.Object, "status", "podIP")
+			return address
+		}
+	}
+	return ""
 }
 
 func (r *reader) asked() []string {

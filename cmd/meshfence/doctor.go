@@ -44,7 +44,7 @@ func newDoctor() *cobra.Command {
 calls the webhooks is found by dry runs, which leave nothing. It needs the rights to read, and to create Services and
 ServiceEntries for the dry runs; what it may not do it says.
 
-With several --context it examines each cluster, and then in what they differ.
+With several --context it examines each cluster, and then in what they differ: own-clusters, same-settings, same-fences.
 
 Exit code 0: nothing failed; 1: a check failed; 2: none failed, but some could not be run, or an error.
 

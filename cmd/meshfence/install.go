@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/install"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -131,31 +132,26 @@ type installedConfig struct {
 	note    string
 }
 
-// fenceConfig returns the FenceConfig in the cluster, with the enforcement that is asked for, or else a new one, and fills
-// the options of the manifests from it.
+// fenceConfig returns the FenceConfig in force, with the enforcement that is asked for, or else a new one, and fills the
+// options of the manifests from it.
 func (f *installFlags) fenceConfig(ctx context.Context, api client.Client, mesh install.Mesh) (installedConfig, error) {
-	config := installedConfig{ConfigMap: &corev1.ConfigMap{}}
-	source := policy.ConfigMapSource(f.Namespace, leak.IDs(leak.Rules()))
+	config := installedConfig{ConfigMap: &corev1.ConfigMap{}, note: "there is one, which stays as it is"}
 	err := api.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: policy.ConfigMapName}, config.ConfigMap)
-	switch {
-	case apierrors.IsNotFound(err):
-		if config.ConfigMap, err = f.newFenceConfig(mesh); err != nil {
+	if apierrors.IsNotFound(err) {
+		config, err = f.missingConfig(ctx, api, mesh)
+	}
+	if err != nil {
+		return config, err
+	}
+	source := policy.ConfigMapSource(f.Namespace, leak.IDs(leak.Rules()))
+	if f.enforcement != "" {
+		text, err := install.WithEnforcement(config.Data[policy.ConfigMapKey], policy.Enforcement(f.enforcement), source)
+		if err != nil {
 			return config, err
 		}
-		config.written, config.note = true, "none yet: a new one is made"
-	case err != nil:
-		return config, fmt.Errorf("get the FenceConfig: %w", err)
-	default:
-		config.note = "there is one, which stays as it is"
-		if f.enforcement != "" {
-			text, err := install.WithEnforcement(config.Data[policy.ConfigMapKey], policy.Enforcement(f.enforcement), source)
-			if err != nil {
-				return config, err
-			}
-			if text != config.Data[policy.ConfigMapKey] {
-				config.Data[policy.ConfigMapKey] = text
-				config.written, config.note = true, "there is one, of which the enforcement changes"
-			}
+		if text != config.Data[policy.ConfigMapKey] {
+			config.Data[policy.ConfigMapKey] = text
+			config.written, config.note = true, "there is one, of which the enforcement changes"
 		}
 	}
 	if config.Config, err = policy.ParseConfigMap(source, config.Data); err != nil {
@@ -163,6 +159,22 @@ func (f *installFlags) fenceConfig(ctx context.Context, api client.Client, mesh 
 	}
 	f.Enforcement, f.MeshConfigMaps, f.IstioNamespace = config.Enforcement, config.MeshConfigMaps, config.IstioNamespace
 	return config, nil
+}
+
+// missingConfig returns the last good FenceConfig where one was deleted, which is in force all the same, or else a new one.
+func (f *installFlags) missingConfig(ctx context.Context, api client.Client, mesh install.Mesh) (installedConfig, error) {
+	var kept corev1.ConfigMap
+	err := api.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: cluster.LastGoodName}, &kept)
+	if client.IgnoreNotFound(err) != nil {
+		return installedConfig{}, err
+	}
+	if text := kept.Data[policy.ConfigMapKey]; text != "" {
+		config := &corev1.ConfigMap{Data: map[string]string{policy.ConfigMapKey: text}}
+		config.Namespace, config.Name = f.Namespace, policy.ConfigMapName
+		return installedConfig{ConfigMap: config, written: true, note: "it was deleted: the last good one is put back"}, nil
+	}
+	config, err := f.newFenceConfig(mesh)
+	return installedConfig{ConfigMap: config, written: true, note: "none yet: a new one is made"}, err
 }
 
 func (f *installFlags) newFenceConfig(mesh install.Mesh) (*corev1.ConfigMap, error) {

@@ -70,10 +70,10 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	pods := policy.Pods{}
+	var pods policy.Pods
 	for _, m := range manifests {
 		if m.groupKind() == (schema.GroupKind{Kind: object.KindPod}) {
-			pods[m.Namespace] = append(pods[m.Namespace], m.Labels)
+			pods = append(pods, policy.Pod{Namespace: m.Namespace, Labels: m.Labels, Address: object.PodAddress(m.json)})
 		}
 	}
 	return &scene{input: read, index: index, pods: pods, rules: rules}, nil

@@ -177,7 +177,11 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	// The server is made before the certificates, which need the manager; it asks for one only once it serves.
 	var certificates *certificate.Serving
 	probes.set(checkState, func(*http.Request) error { return errors.New("the API server has not told its kinds") })
-	mgr, err := f.newManager(ctx, restConfig, func(c *tls.Config) { certificates.ConfigureTLS(c) })
+	lock, idleSince, err := f.lease(ctx, restConfig)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := f.newManager(ctx, restConfig, lock, func(c *tls.Config) { certificates.ConfigureTLS(c) })
 	if err != nil {
 		return nil, err
 	}
@@ -245,9 +249,25 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		Synced:           func() bool { return state.Synced() && tenant.Known() },
 		Registerer:       metrics.Registry,
 		BackfillRate:     f.backfillRate,
+		IdleSince:        idleSince,
 		Explain:          certificates.Explain,
 		Yields:           tenant.Another,
 	})
+}
+
+// lease returns the lock by which replicas elect their leader, nil where they do not, and since when none of them has run.
+func (f *serveFlags) lease(ctx context.Context, restConfig *rest.Config) (lock resourcelock.Interface, idleSince time.Time, err error) {
+	if !f.leaderElect {
+		return nil, time.Time{}, nil
+	}
+	if lock, err = election.NewLock(restConfig, f.namespace, installName, election.DefaultTiming()); err != nil {
+		return nil, time.Time{}, err
+	}
+	idleSince, err = election.IdleSince(ctx, lock, election.DefaultTiming(), time.Now())
+	if err != nil {
+		ctrl.Log.Info("whether a replica ran before this one is not known", "reason", err.Error())
+	}
+	return lock, idleSince, nil
 }
 
 // newAdmissionReader returns what admission reads live by. It is not slowed by what the controller writes, nor by a rate of
@@ -264,7 +284,7 @@ func newAdmissionReader(mgr ctrl.Manager) (client.Reader, error) {
 
 // newManager returns a manager whose leader's parts come and go with the lease. It waits until the API server tells the
 // kinds that the cache holds.
-func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, configureTLS func(*tls.Config)) (mgr ctrl.Manager, err error) {
+func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lock resourcelock.Interface, configureTLS func(*tls.Config)) (mgr ctrl.Manager, err error) {
 	host, port, err := splitAddress(f.webhookAddress)
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
@@ -281,12 +301,6 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, co
 	})
 	if err != nil {
 		return nil, err
-	}
-	var lock resourcelock.Interface
-	if f.leaderElect {
-		if lock, err = election.NewLock(restConfig, f.namespace, installName, election.DefaultTiming()); err != nil {
-			return nil, err
-		}
 	}
 	e, err := election.New(installName, lock, election.DefaultTiming(), mgr.GetLogger().WithName("leader-election"))
 	if err != nil {

@@ -110,7 +110,9 @@ func writeUninstall(out io.Writer, plan uninstall.Plan) error {
 	}
 	remove := "kubectl delete -k <the overlay that you installed>"
 	if release := plan.Install.Helm(); release != "" {
-		remove = fmt.Sprintf("helm uninstall %s -n %s", release, plan.Install.Deployment.Namespace)
+		// Helm leaves the namespace, and what it did not make in it.
+		remove = fmt.Sprintf("helm uninstall %s -n %[2]s\n    kubectl delete --ignore-not-found -n %[2]s secret/meshfence-ca lease/meshfence configmap/meshfence",
+			release, plan.Install.Deployment.Namespace)
 	}
 	_, err := fmt.Fprintf(out, "nothing of meshfence is left in the objects of users; remove what is left of the installation:\n\n    %s\n", remove)
 	return err

@@ -12,7 +12,10 @@ import (
 )
 
 // version and revision are set where the build knows them and the module does not: -ldflags '-X main.version=v1.2.3'.
-var version, revision string
+var (
+	version  string
+	revision string //nolint:gochecknoglobals // only the linker writes it
+)
 
 // build says what this binary was built from.
 type build struct {

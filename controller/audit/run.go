@@ -40,6 +40,8 @@ type Options struct {
 	Metrics  *metric.Set
 	// Resync is how often everything is judged again.
 	Resync time.Duration
+	// Outage is when no replica ran before this one. What was written then, and leaks, is told of as such.
+	Outage Outage
 }
 
 // Audit judges every object again when it, or the fence of what it names, changes, and everything on a slow resync.
@@ -112,7 +114,7 @@ func (a *Audit) pass(ctx context.Context, everything bool, objects map[object.Ke
 		if err != nil {
 			return err
 		}
-		a.tell(result)
+		a.tell(ctx, result)
 	}
 	return nil
 }
@@ -127,7 +129,7 @@ func (a *Audit) all(ctx context.Context) error {
 	gone := maps.Clone(a.found)
 	for _, s := range report.Results {
 		delete(gone, s.Key)
-		a.tell(s)
+		a.tell(ctx, s)
 	}
 	for key := range gone {
 		delete(a.found, key)
@@ -158,21 +160,26 @@ func (a *Audit) service(ctx context.Context, host hostname.Host) error {
 	}
 	result, err := a.Service(&service)
 	if err == nil {
-		a.tell(result)
+		a.tell(ctx, result)
 	}
 	return err
 }
 
 // tell makes an Event of each finding that was not there before.
-func (a *Audit) tell(s Result) {
+func (a *Audit) tell(ctx context.Context, s Result) {
 	old := a.found[s.Key]
 	if !s.any() {
 		delete(a.found, s.Key)
 		return
 	}
 	a.found[s.Key] = s
-	for _, f := range s.since(old) {
-		a.event(s.Key, s.UID, "Leak", f.Field()+": "+f.Message())
+	news := s.since(old)
+	if len(news) == 0 {
+		return
+	}
+	missed := a.missed(ctx, s.Key)
+	for _, f := range news {
+		a.event(s.Key, s.UID, "Leak", missed+f.Field()+": "+f.Message())
 	}
 }
 

@@ -37,8 +37,14 @@ func (b *Backfill) bring(ctx context.Context, d *difference) result {
 	if err := b.limiter.Wait(ctx); err != nil {
 		return orPending(result{}, err)
 	}
+	if now, exists := b.Mesh.Index.View().Object(d.Key); exists && now != d.of {
+		return orPending(result{}, errMeanwhile)
+	}
 	return b.write(ctx, d)
 }
+
+// errMeanwhile says that an object is another one than was looked at, so that others may have to come first.
+var errMeanwhile = errors.New("the object has changed since it was looked at")
 
 // errUnchanged says that an object came back from the API server as it was.
 var errUnchanged = errors.New("admission left the object as it was")

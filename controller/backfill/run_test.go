@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -169,10 +170,11 @@ func TestRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := start(t, test.config, test.objects...)
+				b := &bed{Cluster: fakecluster.New(t, test.config, append([]string{shop}, test.objects...)...)}
 				if test.before != nil {
 					test.before(t, b)
 				}
+				b.run(t)
 				for _, step := range test.steps {
 					step.change(t, b)
 					time.Sleep(step.wait)
@@ -193,6 +195,45 @@ func TestRun(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMeanwhile: an object that has changed since a pass looked at it is looked at again before it is written: this one now
+// leads to a Service whose companion comes first.
+func TestMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bed{Cluster: fakecluster.New(t, subsetConfig, shop, reviews, strings.Replace(reviews, "name: reviews", "name: ratings", 1), plainRule, plainRoute)}
+		b.FailBy(func(string, client.Object) error {
+			b.FailBy(nil)
+			b.Put(t, strings.Replace(plainRoute, "destination: {host: reviews}", "destination: {host: ratings}", 1))
+			return nil
+		})
+		b.run(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		writes := slices.DeleteFunc(b.Writes(), func(write string) bool { return strings.Contains(write, " Service ") })
+		if diff := cmp.Diff([]string{"0s " + patchRule}, writes); diff != "" {
+			t.Errorf("writes (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestGone: what is deleted while it waits waits no more.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, subsetConfig, reviews, plainRoute)
+		time.Sleep(time.Minute)
+		pending := func() float64 { return testutil.ToFloat64(b.Metrics.Backfill.WithLabelValues(backfill.Pending)) }
+		if got := pending(); got != 1 {
+			t.Errorf("%v wait for the companion, want 1", got)
+		}
+		b.Remove(t, fakecluster.Kinds().Route, "shop", "users")
+		time.Sleep(time.Minute)
+		if got := pending(); got != 0 {
+			t.Errorf("%v wait although there are none", got)
+		}
+	})
 }
 
 // TestServices: the Services of what a change touches get their label, and no others are read.

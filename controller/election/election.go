@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
@@ -55,6 +56,21 @@ func NewLock(config *rest.Config, namespace, name string, timing Timing) (resour
 		Client:     client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
 	}, nil
+}
+
+// IdleSince returns when the last leader renewed the lease; zero where there is none, or where one may lead right now.
+func IdleSince(ctx context.Context, lock resourcelock.Interface, timing Timing, now time.Time) (time.Time, error) {
+	record, _, err := lock.Get(ctx)
+	if apierrors.IsNotFound(err) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("get the Lease: %w", err)
+	}
+	if now.Sub(record.RenewTime.Time) <= timing.RenewDeadline {
+		return time.Time{}, nil
+	}
+	return record.RenewTime.Time, nil
 }
 
 // Election is a runnable that takes part in the election until its context ends, and runs its parts while it leads.

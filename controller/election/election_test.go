@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
@@ -232,5 +233,33 @@ func TestElectionRefusesTiming(t *testing.T) {
 	t.Parallel()
 	if _, err := election.New("fence", &lock{lease: &lease{}, id: "a"}, election.Timing{}, logr.Discard()); err == nil {
 		t.Error("a lease that never lasts was accepted")
+	}
+}
+
+// Whether a replica ran shows in the Lease, which a leader renews.
+func TestIdleSince(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	renewed := func(ago time.Duration) *lease {
+		return &lease{record: &resourcelock.LeaderElectionRecord{RenewTime: metav1.NewTime(now.Add(-ago))}}
+	}
+	for name, test := range map[string]struct {
+		lease *lease
+		want  time.Time
+		err   error
+	}{
+		"never a leader":     {lease: &lease{}},
+		"one leads":          {lease: renewed(2 * time.Second)},
+		"one may still lead": {lease: renewed(10 * time.Second)},
+		"none has for long":  {lease: renewed(time.Minute), want: now.Add(-time.Minute)},
+		"not to be told":     {lease: &lease{down: true}, err: errDown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := election.IdleSince(t.Context(), &lock{lease: test.lease, id: "a"}, election.DefaultTiming(), now)
+			if !errors.Is(err, test.err) || !got.Equal(test.want) {
+				t.Errorf("%s, %v, want %s, %v", got, err, test.want, test.err)
+			}
+		})
 	}
 }

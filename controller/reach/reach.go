@@ -23,7 +23,7 @@ import (
 const (
 	// every is how often the API server is asked, and misses how often in a row a webhook must not have answered before
 	// that is told: a replica that ends may have taken one with it.
-	every  = 10 * time.Second
+	every  = 15 * time.Second
 	misses = 2
 )
 

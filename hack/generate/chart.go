@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,11 +11,12 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/meshfence/meshfence/manifests"
 )
 
 const (
 	templatesFolder = "charts/meshfence/templates"
-	overlaysFolder  = "manifests/overlays"
 	ownNamespace    = "meshfence-system"
 	// templateHeader marks the templates that are made here. The others are written by hand.
 	templateHeader = "{{- /* Made from manifests by make generate. */ -}}\n"
@@ -51,9 +53,24 @@ func parameters() []parameter {
 	}
 }
 
-// conditions say when objects of a kind are made, if that is not always.
-func conditions() map[string]string {
-	return map[string]string{"PodDisruptionBudget": "and .Values.podDisruptionBudget (gt (int .Values.replicas) 1)"}
+// condition says when an object is made, where that is not always.
+func condition(kind string) string {
+	if kind == "PodDisruptionBudget" {
+		return "and .Values.podDisruptionBudget (gt (int .Values.replicas) 1)"
+	}
+	return ""
+}
+
+// component is a folder of objects that are made where its condition holds.
+type component struct{ folder, condition string }
+
+func components() []component {
+	return []component{
+		{"network-policy", ".Values.networkPolicy"},
+		{"monitoring", ".Values.monitoring"},
+		// With cert-manager meshfence writes no webhook configuration.
+		{"pinned-webhooks", fmt.Sprintf("and .Values.pinnedWebhooks (eq .Values.certificates %q)", overlays()[0])},
+	}
 }
 
 // optional returns lines with a value under a key, or with the elements of a list, which are left out where it is empty.
@@ -68,20 +85,26 @@ func optional(indent int, value, key string) string {
 
 // chart makes the templates, one file for each kind of object, and the values.
 func chart() (pages, error) {
-	joined, kinds, err := joinOverlays()
+	templates, err := joinOverlays()
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range components() {
+		objects, err := build("components", c.folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			templates = append(templates, object{o.id, o.kind, under(c.condition, o.text)})
+		}
+	}
 	made := pages{}
-	for i, text := range joined {
-		path := filepath.Join(templatesFolder, strings.ToLower(kinds[i])+".yaml")
+	for _, t := range templates {
+		path := filepath.Join(templatesFolder, strings.ToLower(t.kind)+".yaml")
 		if made[path] == nil {
 			made[path] = []byte(templateHeader)
 		}
-		if condition := conditions()[kinds[i]]; condition != "" {
-			text = fmt.Sprintf("{{- if %s }}\n%s{{- end }}\n", condition, text)
-		}
-		made[path] = append(made[path], "---\n"+text...)
+		made[path] = append(made[path], "---\n"+t.text...)
 	}
 	for _, p := range parameters() {
 		found := false
@@ -97,36 +120,83 @@ func chart() (pages, error) {
 	return made, err
 }
 
-// joinOverlays returns the objects of both overlays, as text in which the value of certificates decides where they
-// differ, and their kinds. What Helm itself makes, the Namespace, is left out.
-func joinOverlays() (joined, kinds []string, err error) {
-	names := map[string]int{}
-	var texts [][2]string
-	for i, overlay := range overlays() {
-		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(overlaysFolder, overlay))
+// object is one of the manifests, as text that is no template of its own.
+type object struct{ id, kind, text string }
+
+// build returns the objects of a kustomization of overlays or components, but for what Helm itself makes, the Namespace.
+func build(of, folder string) ([]object, error) {
+	files := filesys.MakeFsInMemory()
+	if err := copyManifests(files); err != nil {
+		return nil, err
+	}
+	field := map[string]string{"overlays": "resources", "components": "components"}[of]
+	if err := files.WriteFile("kustomization.yaml", fmt.Appendf(nil, "%s: [%s/%s]\n", field, of, folder)); err != nil {
+		return nil, err
+	}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(files, ".")
+	if err != nil {
+		return nil, err
+	}
+	var out []object
+	for _, resource := range built.Resources() {
+		text, err := resource.AsYAML()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		for _, object := range built.Resources() {
-			text, err := object.AsYAML()
-			if err != nil {
-				return nil, nil, err
-			}
-			id := object.CurId().String()
-			if object.GetKind() == "Namespace" {
-				continue
-			}
-			if _, known := names[id]; !known {
-				names[id] = len(texts)
-				texts, kinds = append(texts, [2]string{}), append(kinds, object.GetKind())
-			}
-			texts[names[id]][i] = string(text)
+		if resource.GetKind() != "Namespace" {
+			out = append(out, object{resource.CurId().String(), resource.GetKind(), strings.ReplaceAll(string(text), "{{", "{{ `{{` }}")})
 		}
 	}
-	for _, text := range texts {
-		joined = append(joined, join(text[0], text[1]))
+	return out, nil
+}
+
+// copyManifests copies the manifests, since kustomize builds no component that no kustomization names.
+func copyManifests(files filesys.FileSystem) error {
+	return fs.WalkDir(manifests.Files(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(manifests.Files(), path)
+		if err != nil {
+			return err
+		}
+		return files.WriteFile(path, content)
+	})
+}
+
+// joinOverlays returns the objects of both overlays; the value of certificates decides where they differ.
+func joinOverlays() ([]object, error) {
+	first, err := build("overlays", overlays()[0])
+	if err != nil {
+		return nil, err
 	}
-	return joined, kinds, nil
+	second, err := build("overlays", overlays()[1])
+	if err != nil {
+		return nil, err
+	}
+	others := map[string]string{}
+	for _, o := range second {
+		others[o.id] = o.text
+	}
+	var out []object
+	for _, o := range first {
+		out = append(out, object{o.id, o.kind, under(condition(o.kind), join(o.text, others[o.id]))})
+		delete(others, o.id)
+	}
+	for _, o := range second {
+		if text, ok := others[o.id]; ok {
+			out = append(out, object{o.id, o.kind, join("", text)})
+		}
+	}
+	return out, nil
+}
+
+// under puts a text under a condition, if there is one.
+func under(condition, text string) string {
+	if condition == "" {
+		return text
+	}
+	return fmt.Sprintf("{{- if %s }}\n%s{{- end }}\n", condition, text)
 }
 
 // join returns the lines of two texts; those that only one of them has are under a condition.

@@ -15,8 +15,8 @@ const (
 )
 
 // IsProbe reports whether a dry run is the leader's question whether the webhooks are called.
-func (r Request) IsProbe() bool {
-	if r.Kind != object.KindService || r.Namespace != ProbeNamespace {
+func (s Request) IsProbe() bool {
+	if s.Kind != object.KindService || s.Namespace != ProbeNamespace {
 		return false
 	}
 	var service struct {
@@ -25,7 +25,7 @@ func (r Request) IsProbe() bool {
 			Annotations map[string]string `json:"annotations"`
 		} `json:"metadata"`
 	}
-	err := kjson.UnmarshalCaseSensitivePreserveInts(r.Raw, &service)
+	err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &service)
 	return err == nil && service.Metadata.Name == ProbeName && service.Metadata.Annotations[policy.ProbeAnnotation] != ""
 }
 

@@ -13,7 +13,7 @@ func nothingInjected() []Row {
 		{ID: "A3", What: "a VirtualService has only http routes, and TCP and TLS ports take no subset", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Repairs: policy.HoldsOf(policy.Subset)},
 		{ID: "A4", What: "a cluster is named by itself: extension providers, Telemetry, JWKS, rate limits", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality), Reason: "no route leads there, so that hold subset alone cannot keep it", Shown: []string{"test/xds TestVerify/access-log"}},
 		{ID: "A5", What: "Ingress and Gateway API routes know no subsets", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
-		{ID: "A6", What: "the fence is set in one cluster alone, and the istiod of another still sends its clients here", Reason: "another cluster's API server: install meshfence there too"},
+		{ID: "A6", What: "the fence is set in one cluster alone, and the istiod of another still sends its clients here", Reason: "another cluster's API server: install meshfence there too; meshfence doctor with a --context for each compares them"},
 	}
 }
 
@@ -85,6 +85,7 @@ func serviceEntryRows() []Row {
 		{ID: "D15", What: "a ServiceEntry has a name to which the DNS search list of clients comes before that of the host, whom they do not know or ask for by its full name"},
 		{ID: "D16", What: "a wildcard covers a short name of a host that clients know: requests with a closing dot, and TLS on a port of HTTP, go there"},
 		{ID: "D17", What: "exportTo of a ServiceEntry", Reason: "it narrows who knows the hosts, and those who do are judged", Harmless: true},
+		{ID: "D18", What: "a ServiceEntry or VirtualService has the address or a name of a Pod of a headless Service"},
 	}
 }
 

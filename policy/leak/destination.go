@@ -305,6 +305,11 @@ func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
 
 // leadsToStrict reports whether a destination in an object keeps the requests of any strict host in this cluster.
 func leadsToStrict(d object.Destination, o *object.Object, view *policy.View) bool {
-	_, foreign := newDestinations(view).of(policy.FencedHost{}, d.Host, o.Metadata.Namespace)
+	return newDestinations(view).strict(d, o)
+}
+
+// strict does for one of the destinations what leadsToStrict does.
+func (d *destinations) strict(to object.Destination, o *object.Object) bool {
+	_, foreign := d.of(policy.FencedHost{}, to.Host, o.Metadata.Namespace)
 	return !foreign
 }

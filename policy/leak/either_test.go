@@ -24,6 +24,8 @@ func notSecond() map[string]string {
 		"pod-locality Service":                     notStored,
 		"gateway-on-strict-destination Pod":        notStored,
 		"virtualservice-foreign-host Pod":          notStored,
+		"name-takes-headless-pod Pod":              notStored,
+		"route-bypasses-subset GatewayClass":       "no class is judged: the audit looks at what is read through one",
 		"meshconfig-cluster-local-removed Service": "the controller adds the entry of a Service that becomes strict",
 		"service-ingress-waypoint Service":         "the Namespace is at fault, once for all of its Services",
 		"service-network-gateway Service":          "it is about every strict Service of the cluster",

@@ -28,6 +28,16 @@ type foundGaps struct {
 
 	knownTaken bool
 	taken      []takenHost
+
+	to *destinations
+}
+
+// destinations answers for the destinations of the object of a write, each once for all rules.
+func (w Write) destinations(view *policy.View) *destinations {
+	if w.gaps.to == nil {
+		w.gaps.to = newDestinations(view)
+	}
+	return w.gaps.to
 }
 
 // takenOver is takenOver for the object of a write, worked out once for all rules that ask for it.

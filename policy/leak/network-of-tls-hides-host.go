@@ -3,7 +3,6 @@ package leak
 import (
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -11,57 +10,63 @@ import (
 
 // networkOfTLSHidesHost refuses a ServiceEntry that claims the ClusterIP of a strict Service by a network, with a port of
 // TLS where the Service has one of HTTP, for clients whose Sidecar sends what is for unknown hosts to a host that is not
-// strict [D8, I5]. Envoy takes the filter chain of the network before it looks whether that is of TLS, so that the
-// host's requests meet none, and go there. Whichever comes second is refused. Without such a Sidecar they go on to
-// where they were going.
+// strict, or who listen on every address of the port for another ServiceEntry [D8, D12, I5]. Envoy takes the filter chain of
+// the network before it looks whether that is of TLS, so that the host's requests meet none, and go there. So it does where a
+// VirtualService has TLS routes for the network. Whichever comes second is refused. Without the one and the other they go on
+// to where they were going.
 func networkOfTLSHidesHost() Rule {
 	return Rule{
 		ID: "network-of-tls-hides-host",
 		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service by a network with a TLS port, for " +
-			"clients with an egress proxy.",
+			"clients with an egress proxy or a TCP ServiceEntry on the port.",
 		Why: "Envoy chooses a filter chain by the network before it looks for TLS. Plain requests for the host " +
-			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar. Whichever " +
-			"of the two objects comes second is refused.",
+			"meet no chain there, count as unknown, and go to the egressProxy of the client's Sidecar, or to a " +
+			"TCP ServiceEntry without an address on that port. TLS routes of a VirtualService for the network do " +
+			"the same. Whichever of the objects comes second is refused.",
 		Fix:       "List narrower networks, take another port, or have the Sidecar name a strict host.",
-		Rows:      []string{"D8", "I5"},
-		Kinds:     []string{object.KindServiceEntry, object.KindSidecar},
+		Rows:      []string{"D8", "D12", "I5"},
+		Kinds:     []string{object.KindServiceEntry, object.KindVirtualService, object.KindSidecar},
 		Severity:  Deny,
 		Otherwise: "the requests of the Sidecar's clients for the host go to its egress proxy",
 		Instead:   "list narrower networks, take another port, or have the Sidecar name a strict host",
 		check: func(o Write, view *policy.View) []breach {
-			if o.Sidecar != nil {
+			switch {
+			case o.Sidecar != nil:
 				return hiddenByNetworks(o.Object, view)
+			case o.VirtualService != nil:
+				return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view))
 			}
-			return hiddenByNetworksOf(o.Object, view)
+			return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view), besideTLSNetworks(o.Object, view))
 		},
 	}
 }
 
-// hiddenByNetworksOf judges a ServiceEntry.
+// hiddenByNetworksOf judges a ServiceEntry or VirtualService.
 func hiddenByNetworksOf(o *object.Object, view *policy.View) []breach {
-	ports := tlsPorts(o.ServiceEntry)
-	if len(ports.Numbers) == 0 || !view.Proxied() {
+	if !view.Proxied() {
 		return nil
 	}
-	clients := slices.DeleteFunc(view.Importers(o.Metadata.Namespace, o.ServiceEntry.ExportTo), func(c policy.Clients) bool {
-		return c.Sidecar == nil || !proxiesOut(c.Sidecar, view) || !listensForTLS(&c, o)
+	groups := tlsNetworksOf(o)
+	if len(groups) == 0 {
+		return nil
+	}
+	clients := slices.DeleteFunc(view.Importers(o.Metadata.Namespace, exportOf(o)), func(c policy.Clients) bool {
+		return c.Sidecar == nil || !proxiesOut(c.Sidecar, view) || !knowsTLSNetwork(&c, o)
 	})
 	if len(clients) == 0 {
 		return nil
 	}
 	sidecar := clients[0].Sidecar.Metadata
 	var found []breach
-	for i, address := range o.ServiceEntry.Addresses {
-		network, ok := object.Network(address)
-		if !ok || network.IsSingleIP() {
-			continue
-		}
-		if host, strict := view.StrictAddress(network, ports); strict {
-			found = append(found, breach{
-				path: []string{"spec", "addresses", strconv.Itoa(i)}, value: address, at: fmt.Sprint(ports.Numbers), host: host,
-				must: fmt.Sprintf("not contain the ClusterIP of a strict Service with the port for HTTP, while Sidecar %s/%s has an egress proxy",
-					sidecar.Namespace, sidecar.Name),
-			})
+	for _, group := range groups {
+		for _, n := range group.networks {
+			if host, strict := view.StrictAddress(n.prefix, group.ports()); strict {
+				found = append(found, breach{
+					path: n.path, value: n.text, at: fmt.Sprint(group.numbers), host: host,
+					must: fmt.Sprintf("not contain the ClusterIP of a strict Service with the port for HTTP, while Sidecar %s/%s has an egress proxy",
+						sidecar.Namespace, sidecar.Name),
+				})
+			}
 		}
 	}
 	return found
@@ -77,15 +82,17 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 	for _, entry := range view.TLSNetworks() {
 		listens := slices.ContainsFunc(clients, func(c policy.Clients) bool {
 			beside := clientsBeside(&c, entry, view)
-			return listensForTLS(&beside, entry)
+			return knowsTLSNetwork(&beside, entry)
 		})
 		if !listens {
 			continue
 		}
 		var hosts []policy.FencedHost
-		for _, network := range entry.ServiceEntry.Networks() {
-			if host, strict := view.StrictAddress(network, tlsPorts(entry.ServiceEntry)); strict {
-				hosts = append(hosts, host)
+		for _, group := range tlsNetworksOf(entry) {
+			for _, n := range group.networks {
+				if host, strict := view.StrictAddress(n.prefix, group.ports()); strict {
+					hosts = append(hosts, host)
+				}
 			}
 		}
 		if len(hosts) == 0 {
@@ -93,7 +100,7 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 		}
 		name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
 		b := egressProxyBreach(o, policy.Together(hosts...), fmt.Sprintf(
-			"be a strict host while ServiceEntry %s has a port of TLS for a network with the ClusterIP of another one, on a port of HTTP", name))
+			"be a strict host while %s %s has TLS for a network with the ClusterIP of another one, on a port of HTTP", entry.Kind, name))
 		b.at = name
 		found = append(found, b)
 	}

@@ -1,7 +1,6 @@
 package leak
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -13,8 +12,7 @@ import (
 // sidecarBindTakesServiceIP refuses a listener of a Sidecar on the ClusterIP of a strict Service that has other hosts
 // than strict ones [I10]. One on every address takes what its clients do not send to a listener of the Service: all
 // but HTTP, and HTTP where they do not know the Service (buildSidecarOutboundListener in Istio's
-// pilot/pkg/networking/core/listener.go). One on an address that may be that of a Pod of a strict headless Service is
-// warned of.
+// pilot/pkg/networking/core/listener.go).
 func sidecarBindTakesServiceIP() Rule {
 	return Rule{
 		ID:      "sidecar-bind-takes-service-ip",
@@ -54,23 +52,11 @@ func sidecarBindTakesServiceIP() Rule {
 				if host, strict := view.StrictAddress(address, ports); strict {
 					b.host, b.must = host, "not be the ClusterIP of a strict Service"
 					found = append(found, b)
-				} else if host, strict := mayBePodOf(address.Addr(), ports, view); strict {
-					b.host, b.unsure, b.must = host, true, "not be the address of a Pod of a strict Service without a ClusterIP"
-					found = append(found, b)
 				}
 			}
 			return found
 		},
 	}
-}
-
-// mayBePodOf returns the strict Services whose Pods clients ask by their own addresses, where an address may be one of
-// those. What Pods have which addresses is not known here, so that it is only worth a warning.
-func mayBePodOf(address netip.Addr, ports policy.Ports, view *policy.View) (policy.FencedHost, bool) {
-	if address.IsLoopback() || address.IsLinkLocalUnicast() || view.ServiceAddress(address) {
-		return policy.FencedHost{}, false
-	}
-	return view.StrictHeadless(ports)
 }
 
 // takenEverywhere lists what a listener of a Sidecar takes on every address: a breach for the hosts that its clients do

@@ -33,7 +33,7 @@ func virtualServiceTakesServerNames() Rule {
 			if !strict {
 				return nil
 			}
-			t := takenNames{view, host, newDestinations(view)}
+			t := takenNames{view, host, o.destinations(view)}
 			if o.Gateway != nil {
 				return t.gateway(o.Object)
 			}

@@ -14,7 +14,7 @@ import (
 // foreignDestinations reports where a VirtualService sends the traffic of strict hosts, or with mirrors a copy of it,
 // to a host that is no fence for them: by itself, through a delegate, or as the delegate of another one.
 func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
-	o, to := w.Object, newDestinations(view)
+	o, to := w.Object, w.destinations(view)
 	if len(o.VirtualService.Hosts) == 0 {
 		return foreignInDelegate(o, to, mirrors)
 	}

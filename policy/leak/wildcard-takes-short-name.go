@@ -28,14 +28,14 @@ func wildcardTakesShortName() Rule {
 		Severity: Warn,
 		Instead:  "choose another wildcard",
 		check: func(o Write, view *policy.View) []breach {
-			if o.VirtualService != nil && !leadsElsewhere(o.Object, view) {
-				return nil
-			}
 			var found []breach
 			for i, name := range wildcardHosts(o.Object) {
 				suffix, ok := hostname.ShortWildcard(name)
 				if !ok {
 					continue
+				}
+				if o.VirtualService != nil && !leadsElsewhere(o.Object, view) {
+					return nil
 				}
 				for _, n := range shortNamesTaken(o.Object, name, view) {
 					if host, strict := view.StrictName(n.ports, suffix); strict {

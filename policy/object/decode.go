@@ -38,6 +38,19 @@ func bare(data []byte, object *Object) error {
 	return err
 }
 
+// PodAddress reads the address of a Pod from its status; empty where it has none.
+func PodAddress(data []byte) string {
+	var view struct {
+		Status struct {
+			PodIP string `json:"podIP"`
+		} `json:"status"`
+	}
+	if err := read(data, &view); err != nil {
+		return ""
+	}
+	return view.Status.PodIP
+}
+
 // decode fills the metadata of the object and returns its spec.
 func decode[Spec any](data []byte, object *Object) (*Spec, error) {
 	var view struct {

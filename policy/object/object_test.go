@@ -54,6 +54,10 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 			"VirtualService.HTTP[0].Mirrors[0].Weight", "VirtualService.HTTP[0].Mirrors[0].Headers",
 			"VirtualService.TLS[0].Route[0].Headers", "VirtualService.TCP[0].Route[0].Headers",
 		},
+		object.KindGRPCRoute: {
+			"Route.Rules[0].Filters[0].RequestRedirect", "Route.Rules[0].Filters[0].URLRewrite",
+			"Route.Rules[0].BackendRefs[0].Filters[0].RequestRedirect", "Route.Rules[0].BackendRefs[0].Filters[0].URLRewrite",
+		},
 		object.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 		object.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 	}

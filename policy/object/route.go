@@ -32,7 +32,14 @@ type RouteBackend struct {
 
 // RouteFilter is a filter of a rule or of a backend.
 type RouteFilter struct {
-	RequestMirror *RequestMirror `json:"requestMirror"`
+	RequestMirror   *RequestMirror `json:"requestMirror"`
+	RequestRedirect *RouteHostname `json:"requestRedirect"`
+	URLRewrite      *RouteHostname `json:"urlRewrite"`
+}
+
+// RouteHostname is the host that a request is for from then on; empty where that stays.
+type RouteHostname struct {
+	Hostname string `json:"hostname"`
 }
 
 // RequestMirror sends a copy of each request to a backend.
@@ -105,6 +112,36 @@ func (o *Object) Parents() iter.Seq2[Path, hostname.Host] {
 			host, _ := parent.Service(o.Metadata.Namespace)
 			if !yield([]string{"spec", "parentRefs", strconv.Itoa(i)}, host) {
 				return
+			}
+		}
+	}
+}
+
+// Hostnames yields the hosts that filters have requests ask for further on, with their paths.
+func (r *Route) Hostnames() iter.Seq2[Path, string] {
+	return func(yield func(Path, string) bool) {
+		of := func(at []string, filters []RouteFilter) bool {
+			for i, f := range filters {
+				field, h := "requestRedirect", f.RequestRedirect
+				if h == nil { // a filter has one of the two
+					field, h = "urlRewrite", f.URLRewrite
+				}
+				path := append(slices.Clone(at), "filters", strconv.Itoa(i), field, "hostname")
+				if h != nil && h.Hostname != "" && !yield(path, h.Hostname) {
+					return false
+				}
+			}
+			return true
+		}
+		for i, rule := range r.Rules {
+			at := []string{"spec", "rules", strconv.Itoa(i)}
+			if !of(at, rule.Filters) {
+				return
+			}
+			for j, backend := range rule.BackendRefs {
+				if !of(append(slices.Clone(at), "backendRefs", strconv.Itoa(j)), backend.Filters) {
+					return
+				}
 			}
 		}
 	}

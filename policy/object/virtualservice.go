@@ -253,6 +253,16 @@ func (v *VirtualService) SpeaksFor(host string) bool {
 // RoutesConnections reports whether the VirtualService has routes of tcp for sidecars.
 func (v *VirtualService) RoutesConnections() bool { return len(v.TCP) > 0 && v.InMesh() }
 
+// TLSNetwork reports whether the VirtualService has routes of TLS for a network, for sidecars.
+func (v *VirtualService) TLSNetwork() bool {
+	for path := range v.Subnets() {
+		if path[1] == "tls" {
+			return v.InMesh()
+		}
+	}
+	return false
+}
+
 // Subnets yields the networks of destinations that TCP and TLS routes are for, with their paths and ports; a port
 // is 0 for any.
 func (v *VirtualService) Subnets() iter.Seq2[Path, Subnet] {

@@ -94,10 +94,10 @@ func (c Case) Index() (*policy.Index, error) {
 
 // Pods returns those of the scene.
 func (c Case) Pods() policy.Pods {
-	pods := policy.Pods{}
+	var pods policy.Pods
 	for _, d := range c.Scene {
 		if d.Kind == object.KindPod {
-			pods[d.Namespace] = append(pods[d.Namespace], d.Labels)
+			pods = append(pods, policy.Pod{Namespace: d.Namespace, Labels: d.Labels, Address: object.PodAddress(d.JSON)})
 		}
 	}
 	return pods

@@ -205,7 +205,7 @@ type leader struct {
 	ended    chan error
 	log      *strings.Builder
 	logs     sync.Mutex
-	requests atomic.Int64 // but for watches and the lease
+	requests atomic.Int64 // those that counted counts
 }
 
 // lead starts a replica, which leads at once, and stops it when the test ends.

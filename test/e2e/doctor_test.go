@@ -81,16 +81,30 @@ func TestDoctor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.healthy(t)
+	// What a user has changed must outlast every installation that follows.
+	s.kubectl(t, "", "patch", "configmap", "meshfence", "-n", "meshfence-system", "--type=merge", "-p",
+		fmt.Sprintf(`{"data": {"config.yaml": %q}}`, strings.Replace(s.fenceConfig(t), "namespaces: []", "namespaces: [{name: bank, fence: prefer}]", 1)))
+	s.healthy(t)
 	if code, out := s.run(t, "doctor", "--hosts"); code != 0 || !strings.Contains(out, "shop/reviews is strict (service annotation), ready here: 1, held by: meshConfig") {
 		t.Errorf("exit code %d of\n%s", code, out)
 	}
-	for _, b := range s.breakages() {
+	for _, b := range s.breakages(t) {
 		t.Run(b.name, func(t *testing.T) { s.examineBroken(t, b) })
 	}
+	t.Run("roll out", s.rollOut)
 	t.Run("with the rights to view alone", s.viewing)
+	if code, out := s.run(t, "doctor", "--context=m1c4", "--context=m1c4"); code != 1 || !strings.Contains(out, "the FenceConfigs of m1c4 and m1c4 name the same cluster: m1c4") {
+		t.Errorf("exit code %d of a fleet of one cluster:\n%s", code, out)
+	}
 	if code, out := s.run(t, "install", "--apply", "--install-namespace=elsewhere"); code != 2 || !strings.Contains(out, "meshfence is installed in namespace meshfence-system") {
 		t.Errorf("exit code %d of a second installation:\n%s", code, out)
 	}
+}
+
+// fenceConfig returns the text of the FenceConfig.
+func (s *suite) fenceConfig(t *testing.T) string {
+	t.Helper()
+	return s.kubectl(t, "", "get", "configmap", "meshfence", "-n", "meshfence-system", "-o", `jsonpath={.data.config\.yaml}`)
 }
 
 // doctorResult is a result of meshfence doctor -o json.
@@ -176,7 +190,8 @@ metadata: {name: two, namespace: shop}
 spec: {host: reviews.shop.svc.cluster.local}
 `
 
-func (s *suite) breakages() []breakage {
+func (s *suite) breakages(t *testing.T) []breakage {
+	t.Helper()
 	do := func(stdin string, args ...string) func(*testing.T) {
 		return func(t *testing.T) { s.kubectl(t, stdin, args...) }
 	}
@@ -188,16 +203,8 @@ func (s *suite) breakages() []breakage {
 			t.Fatalf("exit code %d of install:\n%s", code, out)
 		}
 	}
+	config := s.fenceConfig(t)
 	unbind := do("", "delete", "clusterrolebinding", "meshfence")
-	replicas := func(act func(context.Context, int) error) func(*testing.T) {
-		return func(t *testing.T) {
-			for i := range s.meshfence.Replicas() {
-				if err := act(t.Context(), i); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
 	failed := func(check, seen string) doctorResult {
 		return doctorResult{Check: check, Outcome: "failed", Seen: seen}
 	}
@@ -231,7 +238,12 @@ func (s *suite) breakages() []breakage {
 			failed("other-installations", "ValidatingWebhookConfiguration second calls Service fences-second/meshfence"),
 			failed("other-installations", "Deployment fences-second/meshfence"),
 		}, 1},
-		{"the FenceConfig is deleted", do("", "delete", "configmap", "meshfence", "-n", "meshfence-system"), install,
+		{"the FenceConfig is deleted", do("", "delete", "configmap", "meshfence", "-n", "meshfence-system"), func(t *testing.T) {
+			install(t)
+			if s.fenceConfig(t) != config {
+				t.Errorf("the FenceConfig that was put back is\n%s\nwant\n%s", s.fenceConfig(t), config)
+			}
+		},
 			[]doctorResult{failed("fenceconfig", "the last good one is in force")}, 1},
 		{"the mesh ConfigMap is deleted", do("", "delete", "configmap", "istio", "-n", "istio-system"), do(doctorMesh, "apply", "-f", "-"),
 			[]doctorResult{failed("holds", "hold meshConfig is broken")}, 1},
@@ -247,9 +259,28 @@ func (s *suite) breakages() []breakage {
 			warned("duplicates", "2 DestinationRules of namespace shop are for reviews.shop.svc.cluster.local: one, two"),
 			warned("endpoints", "Service shop/reviews is strict and has no ready endpoint"),
 		}, 0},
-		{"no replica", replicas(s.meshfence.StopReplica), replicas(s.meshfence.StartReplica), []doctorResult{
+		{"no replica", s.stopReplicas, s.startReplicas, []doctorResult{
 			failed("replicas", "none of 2 replicas is ready"), failed("called", "istio.validate.meshfence.io could not be called"),
 		}, 1},
+	}
+}
+
+func (s *suite) stopReplicas(t *testing.T) {
+	t.Helper()
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *suite) startReplicas(t *testing.T) {
+	t.Helper()
+	for i := range s.meshfence.Replicas() {
+		// They outlast the part of the test that starts them.
+		if err := s.meshfence.StartReplica(context.WithoutCancel(t.Context()), i); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -271,6 +302,49 @@ func (s *suite) examineBroken(t *testing.T, b breakage) {
 		return nil
 	})
 	b.fixes(t)
+	s.healthy(t)
+}
+
+// doctorClaim claims a strict host.
+const doctorClaim = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: claim, namespace: shop}
+spec: {hosts: [reviews.shop.svc.cluster.local], resolution: DNS, ports: [{number: 9080, name: http, protocol: HTTP}]}
+`
+
+// rollOut goes from audit over warn to enforce. Before enforce nothing is refused, nor in an outage.
+func (s *suite) rollOut(t *testing.T) {
+	claim := func() (string, error) {
+		_, stderr, err := s.Kubectl(t.Context(), doctorClaim, "create", "--dry-run=server", "-f", "-")
+		return stderr, err
+	}
+	for _, step := range []struct {
+		enforcement string
+		says        string
+		refused     bool
+	}{{"audit", "", false}, {"warn", "Warning: spec.hosts[0]: must not cover a strict host", false}, {"enforce", "denied the request", true}} {
+		if code, out := s.run(t, "install", "--apply", "--force-conflicts", "--enforcement="+step.enforcement); code != 0 {
+			t.Fatalf("exit code %d of install:\n%s", code, out)
+		}
+		eventually(t, step.enforcement+" is in force", func(context.Context) error {
+			said, err := claim()
+			if (err != nil) != step.refused || !strings.Contains(said, step.says) {
+				return fmt.Errorf("a ServiceEntry is refused: %t, %s", err != nil, said)
+			}
+			return nil
+		})
+		s.healthy(t)
+		s.stopReplicas(t)
+		eventually(t, "no replica answers", func(context.Context) error {
+			said, err := claim()
+			if (err != nil) != step.refused || !strings.Contains(said, "failed calling webhook") == step.refused || strings.Contains(said, "must not cover") {
+				return fmt.Errorf("under %s, a ServiceEntry is refused: %t, %s", step.enforcement, err != nil, said)
+			}
+			return nil
+		})
+		s.startReplicas(t)
+	}
 	s.healthy(t)
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Without a webhook nothing leaks and nothing unrelated stops (docs/design.md says which kinds).
@@ -50,14 +51,20 @@ func TestWebhookStopped(t *testing.T) {
 			if message := s.refused(t, test.manifest, "create", "-n", test.namespace, "-f", "-"); !strings.Contains(message, "failed calling webhook") {
 				t.Errorf("refused by another than the missing webhook: %s", message)
 			}
-			s.switchedOff(t, func() { s.kubectl(t, test.manifest, "create", "-n", test.namespace, "-f", "-") })
 		})
 	}
+	t.Run("switched off by one command, a DestinationRule passes", func(t *testing.T) {
+		s.switchOff(t)
+		eventually(t, "it passes", func(ctx context.Context) error {
+			_, _, err := s.Kubectl(ctx, fmt.Sprintf(rule, "v1", "other", open, "other"), "create", "-n", open, "-f", "-")
+			return err
+		})
+	})
 }
 
-// switchedOff does something after the command by which docs/operations.md switches meshfence off in an emergency, and
-// brings back what that deletes.
-func (s *suite) switchedOff(t *testing.T, do func()) {
+// switchOff runs the command by which docs/operations.md switches meshfence off in an emergency. What that deletes is back when
+// the test has ended.
+func (s *suite) switchOff(t *testing.T) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
@@ -70,9 +77,12 @@ func (s *suite) switchedOff(t *testing.T, do func()) {
 	}
 	command, _, _ = strings.Cut(command, "\n")
 	restore := s.kubectl(t, "", "get", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-o", "json", "-l", "app.kubernetes.io/name=meshfence")
+	t.Cleanup(func() {
+		if _, _, err := s.Kubectl(context.Background(), restore, "create", "-f", "-"); err != nil {
+			t.Error(err)
+		}
+	})
 	s.kubectl(t, "", strings.Fields(command)...)
-	do()
-	s.kubectl(t, restore, "create", "-f", "-")
 }
 
 const deployment = `apiVersion: apps/v1
@@ -117,4 +127,37 @@ func TestRollout(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Errorf("during the rollout: %v", err)
 	}
+}
+
+// What got past admission while no replica ran, because its kind fails open, is found as soon as one runs again, and told
+// of as such.
+func TestOutageIsTold(t *testing.T) {
+	s := shared(t)
+	namespace := s.CreateNamespace(t, nil)
+	s.kubectl(t, twoServices, "apply", "-n", namespace, "-f", "-")
+	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence=strict")
+	for i := range s.meshfence.Replicas() {
+		s.meshfence.KillReplica(i)
+	}
+	const slice = `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: foreign, labels: {kubernetes.io/service-name: reviews}},
+addressType: IPv4, endpoints: [{addresses: [10.9.9.9]}], ports: [{name: http, port: 9080}]}`
+	s.kubectl(t, slice, "create", "-n", namespace, "-f", "-")
+	time.Sleep(12 * time.Second) // more than a leader takes to renew its lease
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StartReplica(context.Background(), i); err != nil { // it outlives the test
+			t.Fatal(err)
+		}
+	}
+	if err := s.meshfence.WaitServing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is told", func(context.Context) error {
+		events := s.events(t, namespace)
+		for _, e := range events {
+			if e.Reason == "Leak" && e.Regarding.Name == "foreign" && strings.Contains(e.Note, "while no replica of meshfence ran, between ") {
+				return nil
+			}
+		}
+		return fmt.Errorf("Events %v", events)
+	})
 }

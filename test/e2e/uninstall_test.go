@@ -338,9 +338,9 @@ func (b *uninstallBed) sound(t *testing.T, after int) {
 		}
 		http, _, _ := unstructured.NestedSlice(u.Object, "spec", "http")
 		for _, r := range http {
-			route, _, _ := unstructured.NestedSlice(r.(map[string]any), "route") //nolint:errcheck,forcetypeassert // the schema says so
+			route, _, _ := unstructured.NestedSlice(r.(map[string]any), "route") // the schema says so
 			for _, d := range route {
-				host, _, _ := unstructured.NestedString(d.(map[string]any), "destination", "host") //nolint:errcheck,forcetypeassert // the same
+				host, _, _ := unstructured.NestedString(d.(map[string]any), "destination", "host") // the same
 				subset, _, _ := unstructured.NestedString(d.(map[string]any), "destination", "subset")
 				name, _, _ := strings.Cut(host, ".")
 				if subset == policy.ReservedSubset && !has[u.GetNamespace()+"/"+name] {
@@ -363,7 +363,7 @@ func (b *uninstallBed) sound(t *testing.T, after int) {
 func (b *uninstallBed) contents(objects map[string]any) map[string]any {
 	contents := map[string]any{}
 	for name, o := range objects {
-		u := (&unstructured.Unstructured{Object: o.(map[string]any)}).DeepCopy() //nolint:errcheck,forcetypeassert // dump puts in no other
+		u := (&unstructured.Unstructured{Object: o.(map[string]any)}).DeepCopy() // dump puts in no other
 		for _, field := range []string{"uid", "creationTimestamp", "managedFields"} {
 			unstructured.RemoveNestedField(u.Object, "metadata", field)
 		}

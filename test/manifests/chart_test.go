@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -95,6 +96,45 @@ func TestChartIsTheOverlays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// So it does with each component. Kinds that are not of Kubernetes are among them, so that what is compared has no types.
+func TestChartIsTheComponents(t *testing.T) {
+	t.Parallel()
+	for folder, value := range map[string]string{
+		"network-policy": "networkPolicy: true", "monitoring": "monitoring: true", "pinned-webhooks": "pinnedWebhooks: true",
+		"fail-open": "failurePolicy: Ignore",
+	} {
+		t.Run(folder, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "", value, "template", "meshfence", chartFolder(), "--namespace", "meshfence-system")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := untyped(t, renderWith(t, "self-signed", folder))
+			delete(want, "Namespace/meshfence-system")
+			if diff := cmp.Diff(want, untyped(t, out)); diff != "" {
+				t.Errorf("objects (-kustomize +helm):\n%s", diff)
+			}
+		})
+	}
+}
+
+// untyped keys the objects of manifests by kind and name.
+func untyped(t *testing.T, manifests string) map[string]map[string]any {
+	t.Helper()
+	out := map[string]map[string]any{}
+	for document := range strings.SplitSeq(manifests, "\n---") {
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		if object != nil {
+			u := unstructured.Unstructured{Object: object}
+			out[u.GetKind()+"/"+u.GetName()] = object
+		}
+	}
+	return out
 }
 
 // Every value does what it says.

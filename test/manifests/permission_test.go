@@ -153,7 +153,7 @@ func unseen(rights []string) []string {
 	for _, r := range rights {
 		verb, resource, _ := strings.Cut(r, " ")
 		switch {
-		// client-go lists only where the API server cannot stream a list as a watch; the backfill and the audit list by themselves.
+		// client-go lists only where the API server cannot stream a list as a watch; the audit lists by itself.
 		case verb == "list" && !slices.Contains(listed(), resource):
 		// An event that is repeated for the same version of an object is counted by a patch.
 		case verb == "patch" && strings.HasSuffix(resource, "/events"):
@@ -166,10 +166,9 @@ func unseen(rights []string) []string {
 	return out
 }
 
-// listed are the resources that the backfill and the audit list.
+// listed are the resources that the audit lists.
 func listed() []string {
-	return []string{"/services", "/namespaces", "/pods", "discovery.k8s.io/endpointslices",
-		"networking.istio.io/destinationrules", "networking.istio.io/virtualservices"}
+	return []string{"/services", "/namespaces", "/pods", "discovery.k8s.io/endpointslices"}
 }
 
 // Meshfence itself, as the ServiceAccount of an overlay, is never forbidden anything, and it uses all of its rights.

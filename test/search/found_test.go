@@ -68,6 +68,39 @@ func TestFound(t *testing.T) {
 				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: a}, spec: {gateways: [b], hosts: ['*'], tcp: [{route: [{destination: {host: ratings.web.svc.cluster.local}}]}]}}`,
 			}, true, true,
 		},
+		"a ServiceEntry for the address of a Pod": {
+			only, []search.Service{service("shop", "reviews", "none", "http", 9080, false), service("shop", "ratings", "strict", "http", 9080, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a}, spec: {hosts: [db.example.com], addresses: [10.1.0.6], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`,
+			}, false, true,
+		},
+		"a ServiceEntry for a name of a Pod": {
+			only, []search.Service{service("shop", "reviews", "none", "http", 9080, false), service("shop", "ratings", "strict", "http", 9080, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a}, spec: {hosts: [pod-0.ratings.shop.svc.cluster.local], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`,
+			}, false, true,
+		},
+		"a VirtualService for the address of a Pod": {
+			only, []search.Service{service("shop", "reviews", "none", "http", 9080, false), service("shop", "ratings", "strict", "http", 9080, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: a}, spec: {hosts: [10.1.0.6, reviews.shop.svc.cluster.local], http: [{route: [{destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
+			}, false, true,
+		},
+		"a network of TLS beside a listener on every address": {
+			[]policy.Hold{policy.Locality}, []search.Service{service("shop", "reviews", "strict", "http-web", 80, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: istio-system, name: default}, spec: {hosts: [ratings.shop], resolution: STATIC, ports: [{name: c, number: 80, protocol: TCP}], endpoints: [{address: 10.2.9.9}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: b}, spec: {hosts: [www.example.com], addresses: [10.0.0.0/8], ports: [{name: b, number: 80, protocol: HTTPS}]}}`,
+			}, true, true,
+		},
+		"routes of TLS for a network beside a listener on every address": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: a}, spec: {hosts: ['*.example.com'], ports: [{name: http, number: 9080, protocol: HTTPS}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: c}, spec: {hosts: [ratings.shop.svc], resolution: STATIC, ports: [{name: tcp, number: 9080, protocol: TCP}], endpoints: [{address: 10.2.9.9}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: c}, spec: {hosts: [www.example.com], tls: [{match: [{destinationSubnets: [10.0.0.0/8], port: 9080, sniHosts: [www.example.com]}], route: [{destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
+			}, true, true,
+		},
 	} {
 		world := search.World{Base: search.Base{Holds: policy.HoldsOf(tc.holds...), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
 		for _, text := range tc.steps {

@@ -91,11 +91,16 @@ type target struct {
 	ports []corev1.ServicePort
 }
 
-// takenPod reports whether a listener is on the address of a Pod of a headless target. The guard does not know those
-// addresses: that a user names one is worth a warning (row I10).
-func (t target) takenPod(listener string) bool {
-	return t.headless && slices.ContainsFunc(t.addresses, func(a netip.Addr) bool { return strings.HasPrefix(listener, a.String()+"_") })
+// takenPod reports whether what a client asks a Pod of a headless target for is taken by its address or a name of it, of which a
+// warning is enough (rows D18 and I10).
+func (t target) takenPod(asked string, o xds.Outcome) bool {
+	return t.headless && slices.ContainsFunc(t.addresses, func(a netip.Addr) bool {
+		return strings.HasPrefix(o.Listener, a.String()+"_") || strings.Contains(asked, " as "+a.String()) || strings.Contains(asked, " as "+podName+t.fqdn)
+	})
 }
+
+// podName is how the name of a Pod of a headless target begins, before that of the target.
+const podName = "pod-0."
 
 // targets are the strict Services of the near cluster.
 func (p *product) targets() []target {
@@ -215,7 +220,7 @@ func (j *judgement) follow(t target, asked string, soft bool, outcomes []xds.Out
 	for _, o := range outcomes {
 		if o.Verdict == xds.Leaves || o.Verdict == xds.Unclear {
 			h, hops := hopOf(t.fqdn, o)
-			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by] || t.takenPod(o.Listener)
+			soft = soft || t.gone || passedOn(o.Path) || hops && j.gone[h.by] || t.takenPod(asked, o)
 			j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: asked, Outcome: o, Soft: soft})
 			return
 		}
@@ -280,6 +285,9 @@ func (j *judgement) spellings(t target, port int) []string {
 	}
 	for _, a := range t.addresses {
 		names = append(names, a.String())
+	}
+	if t.headless {
+		names = append(names, podName+t.fqdn)
 	}
 	var all []string
 	for _, n := range names {

@@ -212,7 +212,7 @@ func (p *product) complete(view *policy.View, do func() ([]inject.Edit, error)) 
 	}
 }
 
-// load tells a view what it is missing, all of which does not exist, and reports whether there was anything.
+// load tells a view what it is missing, which does not exist but for Pods, and reports whether there was anything.
 func (p *product) load(view *policy.View) bool {
 	namespaces, services := view.Missing()
 	for _, name := range namespaces {
@@ -221,7 +221,17 @@ func (p *product) load(view *policy.View) bool {
 	for _, host := range services {
 		view.LoadAbsent(host)
 	}
-	return len(namespaces)+len(services) > 0
+	return view.AnswerPods(p.pods()) || len(namespaces)+len(services) > 0
+}
+
+// pods are those that are stored.
+func (p *product) pods() policy.Pods {
+	var pods policy.Pods
+	for _, k := range p.keys(object.KindPod) {
+		o := p.stored[k].Object
+		pods = append(pods, policy.Pod{Namespace: k.Namespace, Labels: o.strings("labels"), Address: object.PodAddress(o.raw())})
+	}
+	return pods
 }
 
 func (p *product) view() *policy.View { return p.index.View() }

@@ -216,7 +216,11 @@ func routeObjects() map[string]any {
 		Namespace: new(gatewayv1.Namespace("shop")), Name: "front", Port: new(gatewayv1.PortNumber(80)),
 	}}}
 	mirror := &gatewayv1.HTTPRequestMirrorFilter{BackendRef: backend}
-	httpFilters := []gatewayv1.HTTPRouteFilter{{Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror}}
+	hostname := new(gatewayv1.PreciseHostname("www.example.com"))
+	httpFilters := []gatewayv1.HTTPRouteFilter{{ // nobody can write all in one, which is no matter here
+		Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror,
+		RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Hostname: hostname}, URLRewrite: &gatewayv1.HTTPURLRewriteFilter{Hostname: hostname},
+	}}
 	grpcFilters := []gatewayv1.GRPCRouteFilter{{Type: gatewayv1.GRPCRouteFilterRequestMirror, RequestMirror: mirror}}
 	ref := gatewayv1.BackendRef{BackendObjectReference: backend}
 	service := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "cart"}}

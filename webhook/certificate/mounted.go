@@ -25,5 +25,5 @@ func Mounted(mgr ctrl.Manager, dir string, lookout Lookout) (*Serving, error) {
 		KeyPath:  filepath.Join(dir, corev1.TLSPrivateKeyKey),
 		// The library never sets its count of failures back: any limit would end a long-lived process.
 		MaxFailures: math.MaxInt,
-	}, observeFile(filepath.Join(dir, "ca.crt")))
+	}, observeMounted(filepath.Join(dir, "ca.crt"), lookout.Configurations, mgr.GetAPIReader()))
 }

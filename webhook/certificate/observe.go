@@ -27,8 +27,9 @@ const (
 type observed struct {
 	// ca returns the CA that signs what is served, PEM.
 	ca func(context.Context) ([]byte, error)
-	// configurations reads the webhook configurations; nil where this installation does not.
+	// configurations reads the webhook configurations, and watched reports whether from memory.
 	configurations func(context.Context) ([]webhookConfiguration, error)
+	watched        bool
 }
 
 // observe reads what SelfSigned watches.
@@ -40,12 +41,16 @@ func (o SelfSignedOptions) observe(reader client.Reader) observed {
 			return secret.Data[corev1.TLSCertKey], err
 		},
 		configurations: func(ctx context.Context) ([]webhookConfiguration, error) { return o.Configurations.read(ctx, reader) },
+		watched:        true,
 	}
 }
 
-// observeFile reads the CA that comes with a mounted certificate.
-func observeFile(path string) observed {
-	return observed{ca: func(context.Context) ([]byte, error) { return os.ReadFile(path) }}
+// observeMounted reads the CA that comes with a mounted certificate, and webhook configurations past any cache.
+func observeMounted(path string, c WebhookConfigurations, reader client.Reader) observed {
+	return observed{
+		ca:             func(context.Context) ([]byte, error) { return os.ReadFile(path) },
+		configurations: func(ctx context.Context) ([]webhookConfiguration, error) { return c.read(ctx, reader) },
+	}
 }
 
 // Explain says what is wrong with the webhook configuration of a kind; empty where nothing is, or nothing is known of it.
@@ -63,9 +68,6 @@ func (c *Serving) Explain(ctx context.Context, kind string) string {
 // state returns the state of the webhook configuration of a kind, and the Service that a foreign one calls; empty where
 // nothing is known of it.
 func (c *Serving) state(ctx context.Context, kind string) (state, service string) {
-	if c.configurations == nil {
-		return "", ""
-	}
 	found, err := c.configurations(ctx)
 	if err != nil {
 		return "", ""
@@ -90,7 +92,7 @@ func (c *Serving) Observe(registerer prometheus.Registerer) error {
 		expiry: prometheus.NewDesc("meshfence_certificate_expiry_timestamp_seconds",
 			"When the certificate that this replica serves ends, or the CA that signs it.", []string{"certificate"}, nil),
 		configuration: prometheus.NewDesc("meshfence_webhook_configuration_state",
-			"1 for the state of a webhook configuration as this replica sees it: ours, foreign (it calls another Service) or missing; nothing with --certificates=mounted, where it is not looked at.",
+			"1 for the state of a webhook configuration as this replica sees it: ours, foreign (it calls another Service) or missing; nothing with --certificates=mounted, where it is not watched.",
 			[]string{"configuration", "state"}, nil),
 	})
 	if err != nil {
@@ -123,6 +125,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 				c.expires(to, "ca", ca)
 			}
 		}
+	}
+	if !c.serving.watched {
+		return
 	}
 	for label, kind := range map[string]string{"mutating": kindMutating, "validating": kindValidating} {
 		is, _ := c.serving.state(ctx, kind)

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshfence/meshfence/uninstall"
+)
+
+// What is left decides the exit code, and how the installation was made the command that removes the rest of it.
+func TestWriteUninstall(t *testing.T) {
+	t.Parallel()
+	deployment := func(replicas int32, annotations map[string]string) *appsv1.Deployment {
+		return &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "platform", Name: "meshfence", Annotations: annotations},
+			Spec:       appsv1.DeploymentSpec{Replicas: &replicas},
+		}
+	}
+	for name, test := range map[string]struct {
+		plan   uninstall.Plan
+		denied bool
+		want   string
+	}{
+		"nothing is left": {want: "\n    kubectl delete -k "},
+		"of Helm": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(0, map[string]string{"meta.helm.sh/release-name": "fence"})}},
+			false, "\n    helm uninstall fence -n platform\n"},
+		"replicas run": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(2, nil)}},
+			true, "  Deployment platform/meshfence: scale it to 0, and wait until its Pods are gone\n"},
+		"Pods are left": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(0, nil), Pods: 1}},
+			true, "  Deployment platform/meshfence: scale it to 0, and wait until its Pods are gone\n"},
+		"something for the user": {uninstall.Plan{Left: []string{"change it"}}, true, "only you can do this:\n  change it\n"},
+		"users ask":              {uninstall.Plan{Asking: 3}, false, "3 labels of Namespaces and annotations of Services meshfence.io/fence ask for fences"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			if err := writeUninstall(&out, test.plan); errors.Is(err, errDenied) != test.denied {
+				t.Errorf("error %v", err)
+			}
+			if !strings.Contains(out.String(), test.want) || test.denied == strings.Contains(out.String(), "nothing of meshfence is left") {
+				t.Errorf("without %q:\n%s", test.want, &out)
+			}
+		})
+	}
+}
