@@ -94,6 +94,41 @@ spec:
   template: {metadata: {labels: {app: any}}, spec: {containers: [{name: any, image: none}]}}
 `
 
+// A rollout replaces one replica after another; no request may notice.
+func TestRollout(t *testing.T) {
+	s := shared(t)
+	namespace := s.strictNamespace(t)
+	done := make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				result <- nil
+				return
+			default:
+			}
+			manifest := fmt.Sprintf(rule, "v1", fmt.Sprintf("rule-%d", i%10), namespace, "reviews")
+			if err := s.Apply(t.Context(), manifest); err != nil {
+				result <- err
+				return
+			}
+		}
+	}()
+	for i := range s.meshfence.Replicas() {
+		if err := s.meshfence.StopReplica(t.Context(), i); err != nil {
+			t.Errorf("replica %d: %v", i, err)
+		}
+		if err := s.meshfence.StartReplica(context.Background(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(done)
+	if err := <-result; err != nil {
+		t.Errorf("during the rollout: %v", err)
+	}
+}
+
 // What got past admission while no replica ran, because its kind fails open, is found as soon as one runs again, and told
 // of as such.
 func TestOutageIsTold(t *testing.T) {

@@ -13,5 +13,5 @@ func faults() []fault {
 		strike: func(ctx context.Context, _ *bed) error { return pause(ctx, time.Second) },
 		within: 10 * time.Second,
 	}
-	return slices.Concat([]fault{none}, replicaFaults(), trustFaults(), clusterFaults(), configFaults(), meshFaults(), scopeFaults(), wireFaults())
+	return slices.Concat([]fault{none}, replicaFaults(), trustFaults())
 }
