@@ -49,7 +49,7 @@ image: $(PLATFORMS:%=bin/%/meshfence) ## Put binaries for linux on amd64 and arm
 
 .PHONY: release
 release: $(RELEASED:%=bin/%/meshfence) image ## Pack binaries, image, chart, SBOM, krew manifest and checksums for VERSION, the tag, into bin/release
-	SOURCE_DATE_EPOCH=$(EPOCH) hack/release.sh $(VERSION) $(RELEASE) $(RELEASED)
+	SOURCE_DATE_EPOCH=$(EPOCH) hack/release.sh $(VERSION) $(RELEASE) $(IMAGE) $(RELEASED)
 
 .PHONY: test
 test: ## Vet and run every test but that of Envoy, with real API servers (a first run builds them, which takes minutes)

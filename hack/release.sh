@@ -2,7 +2,7 @@
 # Packs what `make release` has built into a folder: an archive of the binary for each platform, the image, the chart, an
 # SBOM, the manifest for krew, and the checksums of them all. The same commit gives the same files.
 #
-#   hack/release.sh VERSION FOLDER PLATFORM...
+#   hack/release.sh VERSION FOLDER IMAGE PLATFORM...
 #
 # SOURCE_DATE_EPOCH is the time of the commit.
 
@@ -10,8 +10,8 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-version=$1 out=$2
-shift 2
+version=$1 out=$2 image=$3
+shift 3
 download=https://github.com/meshfence/meshfence/releases/download/$version
 if [[ ! $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+ || $version == *-dirty ]]; then
 	echo "release: $version is no tag such as v1.2.3 with nothing changed since" >&2
@@ -69,7 +69,7 @@ for platform in "$@"; do
 	cp LICENSE hack/release/kubectl_complete-meshfence "bin/$platform/meshfence" "$scratch/$platform"
 	archive "meshfence-$version-$platform.tar.gz" "$scratch/$platform" LICENSE kubectl_complete-meshfence meshfence
 done
-archive "meshfence-$version-image.tar" bin/image .
+archive "meshfence-$version-image.tar" "$image" .
 cp -r charts/meshfence "$scratch/chart"
 find "$scratch/chart" -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
 "${tools[0]}" package "$scratch/chart" --version "${version#v}" --app-version "$version" --destination "$out" >/dev/null

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -24,7 +25,10 @@ const (
 	idleTimeout   = 2 * time.Minute
 	// maxHeader is far more than an API server sends.
 	maxHeader = 64 << 10
-	// drainTimeout bounds how long requests may take when the server stops.
+	// leaveTime is how long a server that stops still serves: whoever uses a connection meanwhile is told to take another
+	// one, so that none is closed under a request that is on its way.
+	leaveTime = time.Second
+	// drainTimeout bounds how long requests may take after that.
 	drainTimeout = 15 * time.Second
 )
 
@@ -60,8 +64,9 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 	s.configureTLS(config)
+	var leaving atomic.Bool
 	server := &http.Server{
-		Handler:           s.WebhookMux(),
+		Handler:           closeWhile(&leaving, s.WebhookMux()),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       s.readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -71,6 +76,8 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	}
 	drained := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
+		leaving.Store(true)
+		time.Sleep(leaveTime)
 		draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		drained <- server.Shutdown(draining)
@@ -83,6 +90,17 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 		logf.FromContext(ctx).Info("reviews are cut off", "reason", err.Error())
 	}
 	return nil
+}
+
+// closeWhile answers as a handler does, and meanwhile has each answer be the last one of its connection: over HTTP/2 the
+// client is told to begin no more on it (GOAWAY), and what it has begun is answered.
+func closeWhile(leaving *atomic.Bool, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // StartedChecker returns a check that fails until the server answers a handshake.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,9 +70,58 @@ func TestServerCutsOff(t *testing.T) {
 	})
 }
 
+// A server that stops answers what comes over a connection, and has the client leave that: closed while it is idle it could
+// be closed under a request that is on its way.
+func TestServerLeavesNoRequest(t *testing.T) {
+	t.Parallel()
+	for name, protocol := range map[string]string{"HTTP/1.1": "http/1.1", "HTTP/2": "h2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			client := s.client(t, protocol)
+			if reused, err := s.ask(t, client); reused || err != nil {
+				t.Fatalf("the first request has an old connection: %t, %v", reused, err)
+			}
+			s.stop()
+			again := 0
+			for ; ; again++ {
+				reused, err := s.ask(t, client)
+				if err != nil {
+					t.Fatalf("request %d while the server stops: %v", again+1, err)
+				}
+				if !reused {
+					break
+				}
+			}
+			if again == 0 {
+				t.Error("the connection was closed before it was used")
+			}
+		})
+	}
+}
+
+// ask sends a request, and reports whether it went over a connection that had been used before.
+func (s *startedServer) ask(t *testing.T, client *http.Client) (reused bool, err error) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/read", strings.NewReader("{}"))
+	if err != nil {
+		return false, err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return reused, err
+}
+
 type startedServer struct {
 	url, address string
-	reading      atomic.Int64
+	// stop begins to stop the server.
+	stop    func()
+	reading atomic.Int64
 }
 
 // bodyTime is what the servers give a body: enough for all to be read at once by a busy machine under the race detector.
@@ -97,6 +148,7 @@ func startServer(t *testing.T) *startedServer {
 	s.address = listener.Addr().String()
 	s.url = "https://" + s.address
 	ctx, cancel := context.WithCancel(t.Context())
+	s.stop = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ctx, listener, bodyTime) }()
 	t.Cleanup(func() {

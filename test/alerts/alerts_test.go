@@ -121,8 +121,8 @@ func faults() map[string]map[string]string {
 		"MeshfenceFenceConfigNotInForce":          {`meshfence_config_last_reload_success{pod="b"}`: "0x250"},
 		"MeshfenceFenceConfigsDiffer":             {`meshfence_config_info{hash="one",pod="b"}`: gone, `meshfence_config_info{hash="two",pod="b"}`: "1x250"},
 		"MeshfenceWatchLost":                      {`meshfence_watch_last_event_timestamp_seconds{resource="services",pod="b"}`: "0x250"},
-		"MeshfenceAuditStands":                    {`meshfence_audit_last_pass_timestamp_seconds{pod="a"}`: "0x250"},
-		"MeshfenceBackfillStands":                 {`meshfence_backfill_last_pass_timestamp_seconds{pod="a"}`: "0x250"},
+		"MeshfenceAuditStalled":                   {`meshfence_audit_last_pass_timestamp_seconds{pod="a"}`: "0x250"},
+		"MeshfenceBackfillStalled":                {`meshfence_backfill_last_pass_timestamp_seconds{pod="a"}`: "0x250"},
 		"MeshfenceRequestsShed":                   {`meshfence_admission_requests_total{outcome="shed",pod="b"}`: "0+1x250"},
 		"MeshfenceRequestsFail":                   {`meshfence_admission_requests_total{outcome="error",pod="b"}`: "0+1x250"},
 		"MeshfenceRequestsSlow": {

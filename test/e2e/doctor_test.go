@@ -323,7 +323,7 @@ func (s *suite) rollOut(t *testing.T) {
 		enforcement string
 		says        string
 		refused     bool
-	}{{"audit", "", false}, {"warn", "Warning: spec.hosts[0]: must not cover a strict host", false}, {"enforce", "denied the request", true}} {
+	}{{"audit", "", false}, {"warn", "Warning: spec.hosts[0]: must not cover a strict host", false}, {"enforce", "must not cover a strict host", true}} {
 		if code, out := s.run(t, "install", "--apply", "--force-conflicts", "--enforcement="+step.enforcement); code != 0 {
 			t.Fatalf("exit code %d of install:\n%s", code, out)
 		}

@@ -24,9 +24,9 @@ import (
 // uninstallConfig fences shop, and prefers this cluster in bar.
 const uninstallConfig = `apiVersion: config.meshfence.io/v1alpha1
 kind: FenceConfig
-controlPlane: {clusters: [m1c4]}
+controlPlane: {clusters: [m1c10]}
 holds: [%s]
-localities: {m1c4: [eu/a], m1c2: [us/*]}
+localities: {m1c10: [eu/a], m1c2: [us/*]}
 scope: {namespaces: [{name: shop, fence: strict}, {name: bar, fence: prefer}]}
 `
 
@@ -79,7 +79,7 @@ type uninstallBed struct {
 
 func newUninstallBed(t *testing.T) *uninstallBed {
 	t.Helper()
-	cluster, err := testbed.Start(t.Context(), testbed.Options{Number: 4, Name: "m1c4"})
+	cluster, err := testbed.Start(t.Context(), testbed.Options{Number: 10, Name: "m1c10"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,10 @@ func replicaFaults() []fault {
 			within: 40 * time.Second, said: []sign{unready("connection refused"), logged(`"leading"`)},
 		},
 		{
+			name: "rollout", strike: rollout,
+			within: 40 * time.Second, said: []sign{logged("no longer leading"), logged(`"leading"`)},
+		},
+		{
 			name: "the replica that is called stands still for 25 seconds", allowed: away,
 			strike: func(ctx context.Context, b *bed) error {
 				i, err := b.called(ctx)
@@ -52,6 +56,22 @@ func replicaFaults() []fault {
 			within: 60 * time.Second, said: []sign{unready("deadline exceeded")},
 		},
 	}
+}
+
+// rollout replaces one replica after another. A Pod that is not Ready any more still gets requests until every API
+// server knows that, for which the manifests have a preStop.
+func rollout(ctx context.Context, b *bed) error {
+	return b.unsupervised(ctx, func() error {
+		for i := range b.meshfence.Replicas() {
+			if err := b.meshfence.StopReplica(ctx, i); err != nil {
+				return err
+			}
+			if err := b.meshfence.StartReplica(context.WithoutCancel(ctx), i); err != nil { // it outlives the test
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // without kills every replica, does something, and has them started again after a while.

@@ -133,13 +133,14 @@ func TestPinnedWebhooks(t *testing.T) {
 	const pinned = "meshfence may change only the caBundles"
 	refused := func(patch string) error {
 		if err := hooks(own, patch); err == nil || !strings.Contains(err.Error(), pinned) {
-			return fmt.Errorf("%s: %w", patch, err)
+			return fmt.Errorf("%s is not refused as it must be: %v", patch, err) //nolint:errorlint // there may be none
 		}
 		return nil
 	}
-	// What changes nothing in the end may be tried until the policy is in force.
+	tries := 0
 	eventually(t, "the policy is in force", func(context.Context) error {
-		return refused(`[{"op": "add", "path": "/metadata/labels/probe", "value": "a"}]`)
+		tries++ // what was accepted before must not make the next one change nothing
+		return refused(fmt.Sprintf(`[{"op": "add", "path": "/metadata/labels/probe", "value": "%d"}]`, tries))
 	})
 	for _, patch := range []string{
 		`[{"op": "remove", "path": "/webhooks/0"}]`,

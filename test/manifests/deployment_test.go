@@ -167,8 +167,10 @@ func TestCertManager(t *testing.T) {
 			t.Errorf("annotations of a webhook configuration (-want +got):\n%s", diff)
 		}
 	}
-	// Who is given a certificate needs no right to keep one.
-	if rules := strings.Join(granted(all), "\n"); strings.Contains(rules, "secrets") || strings.Contains(rules, "webhookconfigurations") {
-		t.Errorf("the rights go further than the overlay needs:\n%s", rules)
+	// Who is given a certificate needs no right to keep one, and of the webhook configurations to see whose they are.
+	for _, right := range granted(all) {
+		if strings.Contains(right, "secrets") || strings.Contains(right, "webhookconfigurations") && !strings.HasPrefix(right, "get ") {
+			t.Errorf("the rights go further than the overlay needs: %s", right)
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // Options says what cluster to start.
 type Options struct {
-	// Number tells clusters of one test bed apart, from 1 to 9; 0 means 1. Cluster n has its control plane on
+	// Number tells clusters of one test bed apart, from 1 to 20; 0 means 1. Cluster n has its control plane on
 	// 127.0.n.1, its test hosts in 10.n.0.0/16 and its Service addresses in 10.(100+n).0.0/16.
 	Number int
 	// Name is the cluster's name in kubeconfigs and, by convention, Istio's CLUSTER_ID; c<Number> unless set.
@@ -52,8 +52,8 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Number == 0 {
 		o.Number = 1
 	}
-	if o.Number < 1 || o.Number > 9 {
-		return nil, fmt.Errorf("cluster number must be from 1 to 9, not %d", o.Number)
+	if o.Number < 1 || o.Number > 20 {
+		return nil, fmt.Errorf("cluster number must be from 1 to 20, not %d", o.Number)
 	}
 	if o.Name == "" {
 		o.Name = fmt.Sprintf("c%d", o.Number)

@@ -158,7 +158,7 @@ func TestStartRefuses(t *testing.T) {
 		options testbed.Options
 		want    []string
 	}{
-		"a number that makes no address": {testbed.Options{Number: 10}, []string{"from 1 to 9, not 10"}},
+		"a number that makes no address": {testbed.Options{Number: 21}, []string{"from 1 to 20, not 21"}},
 		"a file that is not there": {
 			testbed.Options{Number: 3, WithoutIstio: true, CRDs: []string{"/absent.yaml"}},
 			[]string{"start cluster c3", "/absent.yaml", "--- etcd, last", "--- kube-apiserver, last"},
