@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
 )
 
@@ -81,7 +81,7 @@ func (o *Observer) probes(ctx context.Context, config *policy.Config, index *pol
 }
 
 func (o *Observer) probe(ctx context.Context, p probe) Probe {
-	warnings := &warnings{}
+	warnings := &cluster.Warnings{}
 	config := rest.CopyConfig(o.Rest)
 	config.WarningHandlerWithContext = warnings
 	api, err := client.New(config, client.Options{Mapper: o.Client.RESTMapper(), Scheme: o.Client.Scheme()})
@@ -89,7 +89,7 @@ func (o *Observer) probe(ctx context.Context, p probe) Probe {
 		return Probe{Entry: p.entry, Reply: Foreign, Text: err.Error()}
 	}
 	err = api.Create(ctx, p.object, client.DryRunAll)
-	return p.judge(err, warnings.text())
+	return p.judge(err, strings.Join(warnings.Take(), "\n"))
 }
 
 // judge says what the answer to a dry run means.
@@ -138,23 +138,4 @@ func (o *Observer) probeNamespace(ctx context.Context, config *policy.Config) (s
 
 func isExempt(config *policy.Config, namespace string) bool {
 	return config.Namespace(namespace, nil).Service(probeName, nil).Exempt
-}
-
-// warnings keeps what the API server warns of.
-type warnings struct {
-	mu  sync.Mutex
-	all []string
-}
-
-// HandleWarningHeaderWithContext takes one warning.
-func (w *warnings) HandleWarningHeaderWithContext(_ context.Context, _ int, _, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = append(w.all, text)
-}
-
-func (w *warnings) text() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return strings.Join(w.all, "\n")
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/test/testbed"
 	"github.com/meshfence/meshfence/xds"
 )
@@ -38,7 +38,7 @@ type scene struct {
 	// words are what $NAME stands for in a case.
 	words    map[string]string
 	clients  map[*testbed.Cluster]dynamic.Interface
-	warnings *warnings
+	warnings *cluster.Warnings
 	markers  int
 }
 
@@ -58,7 +58,7 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	n := int(b.scenes.Add(1))
 	s := &scene{
 		bed: b, row: r, namespace: fmt.Sprintf("%s-%d", strings.ToLower(r.ID), n),
-		clients: map[*testbed.Cluster]dynamic.Interface{}, warnings: &warnings{},
+		clients: map[*testbed.Cluster]dynamic.Interface{}, warnings: &cluster.Warnings{},
 	}
 	first, second := b.Clusters[0], b.Clusters[1]
 	pods := map[*testbed.Cluster]netip.Addr{first: first.Host(2<<8 + n), second: second.Host(2<<8 + n)}
@@ -68,7 +68,7 @@ func newScene(t *testing.T, b *bed, r row) *scene {
 	}
 	for _, c := range b.Clusters {
 		config := c.Config()
-		config.WarningHandler = s.warnings
+		config.WarningHandlerWithContext = s.warnings
 		var err error
 		if s.clients[c], err = dynamic.NewForConfig(config); err != nil {
 			t.Fatal(err)
@@ -189,26 +189,7 @@ func indent(value any) string {
 	return string(encoded)
 }
 
-// warnings collects the warnings of meshfence, which end with the id of a rule.
-type warnings struct {
-	mu   sync.Mutex
-	list []string
-}
-
-// HandleWarningHeader implements rest.WarningHandler.
-func (w *warnings) HandleWarningHeader(_ int, _, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if strings.HasSuffix(text, "]") {
-		w.list = append(w.list, text)
-	}
-}
-
-// take returns what has come since the last time.
-func (w *warnings) take() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := w.list
-	w.list = nil
-	return list
+// take returns the warnings of meshfence since the last time, which end with the id of a rule.
+func (s *scene) take() []string {
+	return slices.DeleteFunc(s.warnings.Take(), func(text string) bool { return !strings.HasSuffix(text, "]") })
 }

@@ -34,7 +34,7 @@ type change struct {
 // apply writes objects one after the other, up to the first that is refused.
 func (s *scene) apply(ctx context.Context, objects []*unstructured.Unstructured) change {
 	var done change
-	s.warnings.take()
+	s.take()
 	for _, o := range objects {
 		stored, err := s.send(ctx, o)
 		if err != nil {
@@ -48,7 +48,7 @@ func (s *scene) apply(ctx context.Context, objects []*unstructured.Unstructured)
 		done.mended = done.mended || strings.HasPrefix(o.GetAPIVersion(), "networking.istio.io/") &&
 			o.Object["spec"] != nil && indent(o.Object["spec"]) != indent(stored.Object["spec"])
 	}
-	done.warnings = s.warnings.take()
+	done.warnings = s.take()
 	return done
 }
 
@@ -117,9 +117,9 @@ func (s *scene) await(t *testing.T, o *unstructured.Unstructured) {
 
 // try returns the answer to an object in a dry run.
 func (s *scene) try(ctx context.Context, o *unstructured.Unstructured) (warnings []string, err error) {
-	s.warnings.take()
+	s.take()
 	_, err = s.send(ctx, o, metav1.DryRunAll)
-	return s.warnings.take(), err
+	return s.take(), err
 }
 
 // cluster returns where an object goes.
