@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -31,4 +32,17 @@ func HasPod(ctx context.Context, reader client.Reader, q policy.PodQuestion) (bo
 		return false, fmt.Errorf("list Pods of %q: %w", q.Namespace, err)
 	}
 	return len(pods.Items) > 0, nil
+}
+
+// PodsOf lists the Pods of a Deployment.
+func PodsOf(ctx context.Context, reader client.Reader, d *appsv1.Deployment) ([]corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("selector of Deployment %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	var list corev1.PodList
+	if err := reader.List(ctx, &list, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return nil, fmt.Errorf("list the Pods of Deployment %s/%s: %w", d.Namespace, d.Name, err)
+	}
+	return list.Items, nil
 }

@@ -84,11 +84,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		if err != nil {
 			return fmt.Errorf("look for %s: %w", r.Kind, err)
 		}
-		list := func() client.ObjectList {
-			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(object.APIKind(r.Kind) + "List"))
-			return l
-		}
+		list := func() client.ObjectList { return ListOf(mapping.GroupVersionKind) }
 		err = Each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
@@ -105,6 +101,13 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 		}
 	}
 	return nil
+}
+
+// ListOf returns an empty list of objects of a kind.
+func ListOf(gvk schema.GroupVersionKind) *unstructured.UnstructuredList {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	return list
 }
 
 // Each reads a list page by page and visits its items, those that a selector chooses where there is one.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 func checkFenceConfig(o Observation) []Result {
@@ -38,10 +39,7 @@ func checkReplicas(o Observation) []Result {
 	if r.Deployment == nil {
 		return []Result{failed("there is no Deployment meshfence in namespace "+o.Namespace, "meshfence install --apply, or name its namespace with --install-namespace")}
 	}
-	want := int32(1)
-	if r.Deployment.Spec.Replicas != nil {
-		want = *r.Deployment.Spec.Replicas
-	}
+	want := ptr.Deref(r.Deployment.Spec.Replicas, 1)
 	var ready []string
 	images := map[string]bool{}
 	for _, p := range r.Pods {

@@ -12,7 +12,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
@@ -22,10 +21,9 @@ import (
 	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/install"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/meshconfig"
+	"github.com/meshfence/meshfence/policy/object"
 )
-
-// installName is that of the Deployment, of the Lease, of the Service and of both webhook configurations.
-const installName = "meshfence"
 
 // Observer looks at a cluster. It needs the rights to read and, for the probes, to create Services and ServiceEntries, which
 // it does in dry runs alone.
@@ -87,8 +85,8 @@ func (o *Observer) config(ctx context.Context) (Config, error) {
 		return config, err
 	}
 	var written, kept corev1.ConfigMap
-	for name, object := range map[string]*corev1.ConfigMap{policy.ConfigMapName: &written, cluster.LastGoodName: &kept} {
-		if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: name}, object); client.IgnoreNotFound(err) != nil {
+	for name, to := range map[string]*corev1.ConfigMap{policy.ConfigMapName: &written, cluster.LastGoodName: &kept} {
+		if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: name}, to); client.IgnoreNotFound(err) != nil {
 			return config, fmt.Errorf("get ConfigMap %s: %w", name, err)
 		}
 	}
@@ -104,45 +102,41 @@ func invalid(err error) bool {
 
 func (o *Observer) replicas(ctx context.Context) (Replicas, error) {
 	var seen Replicas
-	key := client.ObjectKey{Namespace: o.Namespace, Name: installName}
+	key := client.ObjectKey{Namespace: o.Namespace, Name: policy.InstallName}
 	deployment, err := found(ctx, o.Client, key, &appsv1.Deployment{})
 	if err != nil || deployment == nil {
 		return seen, err
 	}
 	seen.Deployment = deployment
-	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
+	pods, err := cluster.PodsOf(ctx, o.Client, deployment)
 	if err != nil {
-		return seen, fmt.Errorf("selector of Deployment %s: %w", key, err)
+		return seen, err
 	}
-	var pods corev1.PodList
-	if err := o.Client.List(ctx, &pods, client.InNamespace(o.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return seen, fmt.Errorf("list the Pods of Deployment %s: %w", key, err)
-	}
-	seen.Pods = slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	seen.Pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	seen.Lease, err = found(ctx, o.Client, key, &coordinationv1.Lease{})
 	return seen, err
 }
 
 // found reads an object; nil where there is none.
-func found[T client.Object](ctx context.Context, reader client.Reader, key client.ObjectKey, object T) (T, error) {
+func found[T client.Object](ctx context.Context, reader client.Reader, key client.ObjectKey, o T) (T, error) {
 	var none T
-	err := reader.Get(ctx, key, object)
+	err := reader.Get(ctx, key, o)
 	if apierrors.IsNotFound(err) {
 		return none, nil
 	}
 	if err != nil {
-		return none, fmt.Errorf("get %T %s: %w", object, key, err)
+		return none, fmt.Errorf("get %T %s: %w", o, key, err)
 	}
-	return object, nil
+	return o, nil
 }
 
 func (o *Observer) webhooks(ctx context.Context) (Webhooks, error) {
 	var seen Webhooks
-	for kind, object := range map[string]**unstructured.Unstructured{"Mutating": &seen.Mutating, "Validating": &seen.Validating} {
+	for kind, to := range map[string]**unstructured.Unstructured{object.KindMutatingConfiguration: &seen.Mutating, object.KindValidatingConfiguration: &seen.Validating} {
 		configuration := &unstructured.Unstructured{}
-		configuration.SetGroupVersionKind(admissionKind(kind + "WebhookConfiguration"))
+		configuration.SetGroupVersionKind(admissionKind(kind))
 		var err error
-		if *object, err = found(ctx, o.Client, client.ObjectKey{Name: installName}, configuration); err != nil {
+		if *to, err = found(ctx, o.Client, client.ObjectKey{Name: policy.InstallName}, configuration); err != nil {
 			return seen, err
 		}
 	}
@@ -167,14 +161,14 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 		return Wanted{}, err
 	}
 	var wanted Wanted
-	for _, object := range objects {
-		switch object.GetKind() {
-		case "MutatingWebhookConfiguration":
-			wanted.Mutating = object
-		case "ValidatingWebhookConfiguration":
-			wanted.Validating = object
+	for _, installed := range objects {
+		switch installed.GetKind() {
+		case object.KindMutatingConfiguration:
+			wanted.Mutating = installed
+		case object.KindValidatingConfiguration:
+			wanted.Validating = installed
 		case "Role", "ClusterRole":
-			rights, err := rightsOf(object)
+			rights, err := rightsOf(installed)
 			if err != nil {
 				return Wanted{}, err
 			}
@@ -187,7 +181,7 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 // ca reads the certificate of the CA, which is in a Secret of this name whichever way certificates come.
 func (o *Observer) ca(ctx context.Context) ([]byte, error) {
 	var secret corev1.Secret
-	if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: installName + "-ca"}, &secret); err != nil {
+	if err := o.Client.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: policy.InstallName + "-ca"}, &secret); err != nil {
 		return nil, fmt.Errorf("read the CA: %w", err)
 	}
 	return secret.Data[corev1.TLSCertKey], nil
@@ -196,20 +190,19 @@ func (o *Observer) ca(ctx context.Context) ([]byte, error) {
 // others finds webhooks that are named as ours and are not, and Deployments of meshfence in other namespaces.
 func (o *Observer) others(ctx context.Context) ([]Other, error) {
 	var seen []Other
-	for _, kind := range []string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"} {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(admissionKind(kind + "List"))
+	for _, kind := range []string{object.KindMutatingConfiguration, object.KindValidatingConfiguration} {
+		list := cluster.ListOf(admissionKind(kind))
 		if err := o.Client.List(ctx, list); err != nil {
 			return nil, fmt.Errorf("list %ss: %w", kind, err)
 		}
 		for i := range list.Items {
-			if service := foreign(&list.Items[i], o.Namespace+"/"+installName); service != "" {
+			if service := foreign(&list.Items[i], o.Namespace+"/"+policy.InstallName); service != "" {
 				seen = append(seen, Other{kind + " " + list.Items[i].GetName(), "Service " + service})
 			}
 		}
 	}
 	var deployments appsv1.DeploymentList
-	if err := o.Client.List(ctx, &deployments, client.MatchingLabels{"app.kubernetes.io/name": installName}); err != nil {
+	if err := o.Client.List(ctx, &deployments, client.MatchingLabels{"app.kubernetes.io/name": policy.InstallName}); err != nil {
 		return nil, fmt.Errorf("list Deployments: %w", err)
 	}
 	for _, d := range deployments.Items {
@@ -223,7 +216,7 @@ func (o *Observer) others(ctx context.Context) ([]Other, error) {
 // foreign returns what a configuration of webhooks that are named as ours calls, unless it is the one of ours.
 func foreign(configuration *unstructured.Unstructured, ours string) string {
 	for webhook, e := range entries(configuration) {
-		if strings.HasSuffix(webhook, ".meshfence.io") && (configuration.GetName() != installName || e.service() != ours) {
+		if strings.HasSuffix(webhook, ".meshfence.io") && (configuration.GetName() != policy.InstallName || e.service() != ours) {
 			return e.service()
 		}
 	}
@@ -233,15 +226,15 @@ func foreign(configuration *unstructured.Unstructured, ours string) string {
 func (o *Observer) discoverySelectors(ctx context.Context, config *policy.Config) ([]string, error) {
 	var seen []string
 	for _, name := range config.MeshConfigMaps {
-		var object corev1.ConfigMap
-		err := o.Client.Get(ctx, client.ObjectKey{Namespace: config.IstioNamespace, Name: name}, &object)
+		var configMap corev1.ConfigMap
+		err := o.Client.Get(ctx, client.ObjectKey{Namespace: config.IstioNamespace, Name: name}, &configMap)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("get mesh ConfigMap %s: %w", name, err)
 		}
 		var mesh struct {
 			DiscoverySelectors []any `json:"discoverySelectors"`
 		}
-		if err := yaml.Unmarshal([]byte(object.Data["mesh"]), &mesh); err == nil && len(mesh.DiscoverySelectors) > 0 {
+		if err := yaml.Unmarshal([]byte(configMap.Data[meshconfig.Key]), &mesh); err == nil && len(mesh.DiscoverySelectors) > 0 {
 			seen = append(seen, name)
 		}
 	}

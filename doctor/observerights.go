@@ -10,6 +10,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/meshfence/meshfence/policy"
 )
 
 // rightsOf lists the rights that a Role or a ClusterRole gives.
@@ -40,7 +42,7 @@ func rightsOf(role *unstructured.Unstructured) ([]Right, error) {
 // rights asks the API server whether the ServiceAccount has each right. A SubjectAccessReview is an answer, and is not
 // stored.
 func (o *Observer) rights(ctx context.Context, wanted []Right, deployment *appsv1.Deployment) ([]Right, error) {
-	account := installName
+	account := policy.InstallName
 	if deployment != nil {
 		account = cmp.Or(deployment.Spec.Template.Spec.ServiceAccountName, "default")
 	}

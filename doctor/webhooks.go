@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const applyAgain = "meshfence install --apply, or apply the manifests of this version again"
@@ -77,8 +78,8 @@ func (e entry) excludes(namespace string) bool {
 
 // pairs visits what this version installs with what there is, in order.
 func (o Observation) pairs(visit func(kind string, live, wanted *unstructured.Unstructured)) {
-	visit("MutatingWebhookConfiguration", o.Webhooks.Value.Mutating, o.Wanted.Mutating)
-	visit("ValidatingWebhookConfiguration", o.Webhooks.Value.Validating, o.Wanted.Validating)
+	visit(object.KindMutatingConfiguration, o.Webhooks.Value.Mutating, o.Wanted.Mutating)
+	visit(object.KindValidatingConfiguration, o.Webhooks.Value.Validating, o.Wanted.Validating)
 }
 
 func checkWebhooks(o Observation) []Result {

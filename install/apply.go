@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -75,10 +76,7 @@ func (a *Applier) wait(ctx context.Context, key client.ObjectKey) error {
 		if err := a.Client.Get(ctx, key, &d); err != nil {
 			return false, err
 		}
-		want, s := int32(1), d.Status
-		if d.Spec.Replicas != nil {
-			want = *d.Spec.Replicas
-		}
+		want, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
 		seen = fmt.Sprintf("%d of %d replicas are of this version, %d are available", s.UpdatedReplicas, want, s.AvailableReplicas)
 		return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == want && s.Replicas == want && s.AvailableReplicas == want, nil
 	})

@@ -8,10 +8,9 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-)
 
-// installName is that of the Deployment and of both webhook configurations.
-const installName = "meshfence"
+	"github.com/meshfence/meshfence/policy"
+)
 
 // Installed is what an installation before this one has left to go on from; empty where there is none.
 type Installed struct {
@@ -25,7 +24,7 @@ type Installed struct {
 func Find(ctx context.Context, reader client.Reader, namespace string) (Installed, error) {
 	var found Installed
 	var configuration admissionv1.ValidatingWebhookConfiguration
-	if err := reader.Get(ctx, client.ObjectKey{Name: installName}, &configuration); client.IgnoreNotFound(err) != nil {
+	if err := reader.Get(ctx, client.ObjectKey{Name: policy.InstallName}, &configuration); client.IgnoreNotFound(err) != nil {
 		return found, fmt.Errorf("look for an installation: %w", err)
 	}
 	for _, w := range configuration.Webhooks {
@@ -34,7 +33,7 @@ func Find(ctx context.Context, reader client.Reader, namespace string) (Installe
 		}
 	}
 	var deployment appsv1.Deployment
-	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: installName}, &deployment)
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: policy.InstallName}, &deployment)
 	if client.IgnoreNotFound(err) != nil {
 		return found, fmt.Errorf("look for an installation: %w", err)
 	}

@@ -18,6 +18,8 @@ const (
 	ConfigMapKey = "config.yaml"
 	// InstallNamespace is the namespace that the manifests install meshfence in.
 	InstallNamespace = "meshfence-system"
+	// InstallName is the name of the Deployment, the Service, the Lease and both webhook configurations.
+	InstallName = "meshfence"
 
 	configAPIVersion = "config.meshfence.io/v1alpha1"
 	configKind       = "FenceConfig"

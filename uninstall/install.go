@@ -8,12 +8,15 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/cluster"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // helmRelease is the annotation by which Helm knows the objects of a release.
@@ -35,7 +38,7 @@ func (i Install) Stands() bool {
 }
 
 func (i Install) scaled() bool {
-	return i.Deployment != nil && (i.Deployment.Spec.Replicas == nil || *i.Deployment.Spec.Replicas > 0)
+	return i.Deployment != nil && ptr.Deref(i.Deployment.Spec.Replicas, 1) > 0
 }
 
 // Steps says in a line each what is done to stop it.
@@ -60,9 +63,9 @@ func (i Install) Helm() string {
 
 func kindOf(o client.Object) string {
 	if _, mutating := o.(*admissionv1.MutatingWebhookConfiguration); mutating {
-		return "MutatingWebhookConfiguration"
+		return object.KindMutatingConfiguration
 	}
-	return "ValidatingWebhookConfiguration"
+	return object.KindValidatingConfiguration
 }
 
 // installed reads what is there. The error may be that another installation has the cluster.
@@ -93,26 +96,9 @@ func (u *Uninstaller) installed(ctx context.Context) (Install, error) {
 		return Install{}, fmt.Errorf("get Deployment %s: %w", u.Install.Service, err)
 	}
 	i.Deployment = &deployment
-	pods, err := u.pods(ctx, &deployment)
+	pods, err := cluster.PodsOf(ctx, u.Client, &deployment)
 	i.Pods = len(pods)
 	return i, err
-}
-
-// pods names the Pods of a Deployment that are still there.
-func (u *Uninstaller) pods(ctx context.Context, deployment *appsv1.Deployment) ([]string, error) {
-	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("selector of Deployment %s: %w", u.Install.Service, err)
-	}
-	var list corev1.PodList
-	if err := u.Client.List(ctx, &list, client.InNamespace(deployment.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, fmt.Errorf("list Pods: %w", err)
-	}
-	var names []string
-	for _, pod := range list.Items {
-		names = append(names, pod.Name)
-	}
-	return names, nil
 }
 
 // podsEvery is how often it is asked for the Pods.
@@ -138,8 +124,11 @@ func (u *Uninstaller) stop(ctx context.Context, install Install) error {
 	}
 	var names []string
 	err := wait.PollUntilContextTimeout(ctx, podsEvery, u.Wait, true, func(ctx context.Context) (bool, error) {
-		var err error
-		names, err = u.pods(ctx, install.Deployment)
+		pods, err := cluster.PodsOf(ctx, u.Client, install.Deployment)
+		names = nil
+		for _, pod := range pods {
+			names = append(names, pod.Name)
+		}
 		return len(names) == 0, err
 	})
 	if err != nil && len(names) > 0 {

@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,11 +29,7 @@ func (u *Uninstaller) observe(ctx context.Context) (Plan, error) {
 		if err != nil {
 			return Plan{}, fmt.Errorf("look for %s: %w", kind, err)
 		}
-		list := func() client.ObjectList {
-			l := &unstructured.UnstructuredList{}
-			l.SetGroupVersionKind(mapping.GroupVersionKind.GroupVersion().WithKind(kind + "List"))
-			return l
-		}
+		list := func() client.ObjectList { return cluster.ListOf(mapping.GroupVersionKind) }
 		if err := cluster.Each(ctx, u.Client, list, nil, visit); err != nil {
 			return Plan{}, err
 		}

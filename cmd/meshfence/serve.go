@@ -40,9 +40,6 @@ import (
 	"github.com/meshfence/meshfence/webhook/certificate"
 )
 
-// installName is the name of the Service, of both webhook configurations and of the leader election's Lease.
-const installName = "meshfence"
-
 const (
 	// shutdownGrace bounds how long running requests and reconciliations may take after SIGTERM.
 	shutdownGrace = 20 * time.Second
@@ -260,7 +257,7 @@ func (f *serveFlags) lease(ctx context.Context, restConfig *rest.Config) (lock r
 	if !f.leaderElect {
 		return nil, time.Time{}, nil
 	}
-	if lock, err = election.NewLock(restConfig, f.namespace, installName, election.DefaultTiming()); err != nil {
+	if lock, err = election.NewLock(restConfig, f.namespace, policy.InstallName, election.DefaultTiming()); err != nil {
 		return nil, time.Time{}, err
 	}
 	idleSince, err = election.IdleSince(ctx, lock, election.DefaultTiming(), time.Now())
@@ -302,7 +299,7 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 	if err != nil {
 		return nil, err
 	}
-	e, err := election.New(installName, lock, election.DefaultTiming(), mgr.GetLogger().WithName("leader-election"))
+	e, err := election.New(policy.InstallName, lock, election.DefaultTiming(), mgr.GetLogger().WithName("leader-election"))
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +332,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 	switch f.certificates {
 	case selfSigned:
 		return certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
-			Namespace: f.namespace, Service: installName, ClusterDomain: clusterDomain, Lookout: lookout,
+			Namespace: f.namespace, Service: policy.InstallName, ClusterDomain: clusterDomain, Lookout: lookout,
 		})
 	case mounted:
 		return certificate.Mounted(mgr, f.certificateDir, lookout)
@@ -346,7 +343,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 // installed names the webhook configurations of the installation in a namespace.
 func installed(namespace string) certificate.WebhookConfigurations {
 	return certificate.WebhookConfigurations{
-		Mutating: installName, Validating: installName, Service: client.ObjectKey{Namespace: namespace, Name: installName},
+		Mutating: policy.InstallName, Validating: policy.InstallName, Service: client.ObjectKey{Namespace: namespace, Name: policy.InstallName},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 const (
@@ -59,8 +60,8 @@ type webhook struct {
 // New returns a watch for one term of leadership.
 func New(o Options) *Watch {
 	return &Watch{Options: o, webhooks: []*webhook{
-		{label: "mutating", kind: "MutatingWebhookConfiguration", path: admit.MutatePath},
-		{label: "validating", kind: "ValidatingWebhookConfiguration", path: admit.ValidatePath},
+		{label: "mutating", kind: object.KindMutatingConfiguration, path: admit.MutatePath},
+		{label: "validating", kind: object.KindValidatingConfiguration, path: admit.ValidatePath},
 	}}
 }
 

@@ -36,6 +36,12 @@ const (
 
 const apiGateway = "Gateway"
 
+// The kinds by which the API server is told to call meshfence. They have no view.
+const (
+	KindMutatingConfiguration   = "MutatingWebhookConfiguration"
+	KindValidatingConfiguration = "ValidatingWebhookConfiguration"
+)
+
 // Object is a read-only view of one object: the fields that meshfence reads, and nothing else. The field of
 // its kind is set; a Namespace, a Pod, a Binding and a ServiceExport have metadata only.
 type Object struct {

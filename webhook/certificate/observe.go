@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // observeTimeout bounds what a scrape waits for, which is in memory once the caches are filled.
@@ -129,7 +131,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if !c.serving.watched {
 		return
 	}
-	for label, kind := range map[string]string{"mutating": kindMutating, "validating": kindValidating} {
+	for label, kind := range map[string]string{"mutating": object.KindMutatingConfiguration, "validating": object.KindValidatingConfiguration} {
 		is, _ := c.serving.state(ctx, kind)
 		if is == "" {
 			continue

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // WebhookConfigurations names the two objects that tell the API server about the webhook.
@@ -54,11 +56,6 @@ func (w WebhookConfigurations) Another(ctx context.Context, reader client.Reader
 	}
 	return "", nil
 }
-
-const (
-	kindMutating   = "MutatingWebhookConfiguration"
-	kindValidating = "ValidatingWebhookConfiguration"
-)
 
 // webhookConfiguration is a mutating or a validating one.
 type webhookConfiguration struct {
@@ -115,8 +112,8 @@ func (c webhookConfiguration) all() []*admissionv1.WebhookClientConfig {
 func (w WebhookConfigurations) read(ctx context.Context, reader client.Reader) ([]webhookConfiguration, error) {
 	var found []webhookConfiguration
 	for _, c := range []webhookConfiguration{
-		{kindMutating, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Mutating}}, w.Service},
-		{kindValidating, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Validating}}, w.Service},
+		{object.KindMutatingConfiguration, &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Mutating}}, w.Service},
+		{object.KindValidatingConfiguration, &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.Validating}}, w.Service},
 	} {
 		err := reader.Get(ctx, client.ObjectKeyFromObject(c.Object), c.Object)
 		if apierrors.IsNotFound(err) {
