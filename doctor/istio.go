@@ -11,33 +11,29 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// control returns the FenceConfig in force and the mesh of its namespace, or why a check that needs them cannot be run.
-func (o Observation) control() (*policy.Config, install.Mesh, error) {
+// control returns the FenceConfig in force and the mesh of its namespace, or what a check that needs them says instead. The
+// control plane may be elsewhere, or in another namespace.
+func (o Observation) control() (*policy.Config, install.Mesh, []Result) {
 	config := o.Config.Value.InForce
-	if o.Mesh.Err != nil {
-		return nil, install.Mesh{}, o.Mesh.Err
+	switch {
+	case o.Mesh.Err != nil:
+		return nil, install.Mesh{}, unknown(o.Mesh.Err)
+	case config == nil:
+		return nil, install.Mesh{}, unknown(errors.New("there is no FenceConfig to compare with"))
 	}
-	if config == nil {
-		return nil, install.Mesh{}, errors.New("there is no FenceConfig to compare with")
+	mesh := o.Mesh.Value.In(config.IstioNamespace)
+	if len(mesh.Istiods) == 0 {
+		return config, mesh, []Result{warning("no Deployment in namespace "+config.IstioNamespace+" has the label app=istiod: there is nothing to compare with",
+			"if istiod runs in this cluster, name its namespace in controlPlane.istioNamespace")}
 	}
-	return config, o.Mesh.Value.In(config.IstioNamespace), nil
-}
-
-// noIstiod is said where the control plane is elsewhere, or in another namespace.
-func noIstiod(config *policy.Config) []Result {
-	return []Result{warning("no Deployment in namespace "+config.IstioNamespace+" has the label app=istiod: there is nothing to compare with",
-		"if istiod runs in this cluster, name its namespace in controlPlane.istioNamespace")}
+	return config, mesh, nil
 }
 
 func checkClusterID(o Observation) []Result {
-	config, mesh, err := o.control()
-	if err != nil {
-		return unknown(err)
+	config, mesh, results := o.control()
+	if results != nil {
+		return results
 	}
-	if len(mesh.Istiods) == 0 {
-		return noIstiod(config)
-	}
-	var results []Result
 	for _, i := range mesh.Istiods {
 		if !slices.Contains(config.Clusters, i.ClusterID) {
 			results = append(results, failed(fmt.Sprintf("CLUSTER_ID of %s is %s, and controlPlane.clusters of the FenceConfig is %s: holds keep traffic in a cluster of another name",
@@ -48,14 +44,10 @@ func checkClusterID(o Observation) []Result {
 }
 
 func checkMeshConfigMaps(o Observation) []Result {
-	config, mesh, err := o.control()
-	if err != nil {
-		return unknown(err)
+	config, mesh, results := o.control()
+	if results != nil {
+		return results
 	}
-	if len(mesh.Istiods) == 0 {
-		return noIstiod(config)
-	}
-	var results []Result
 	for _, i := range mesh.Istiods {
 		if name := i.MeshConfigMap(); !slices.Contains(config.MeshConfigMaps, name) {
 			results = append(results, failed(fmt.Sprintf("%s reads ConfigMap %s, which controlPlane.meshConfigMaps does not name: hold meshConfig holds nothing of its clients", i.Name, name),
@@ -78,14 +70,10 @@ func settings() []struct{ name, means string } {
 }
 
 func checkIstio(o Observation) []Result {
-	config, mesh, err := o.control()
-	if err != nil {
-		return unknown(err)
+	config, mesh, results := o.control()
+	if results != nil {
+		return results
 	}
-	if len(mesh.Istiods) == 0 {
-		return noIstiod(config)
-	}
-	var results []Result
 	for _, i := range mesh.Istiods {
 		if tested := meshfence.IstioVersion(); i.Version != "" && release(i.Version) != release(tested) {
 			results = append(results, warning(fmt.Sprintf("%s is of version %s, and meshfence is tested with %s", i.Name, i.Version, tested),

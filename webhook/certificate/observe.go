@@ -57,8 +57,11 @@ func observeMounted(path string, c WebhookConfigurations, reader client.Reader) 
 
 // Explain says what is wrong with the webhook configuration of a kind; empty where nothing is, or nothing is known of it.
 func (c *Serving) Explain(ctx context.Context, kind string) string {
-	state, service := c.state(ctx, kind)
-	switch state {
+	found, err := c.configurations(ctx)
+	if err != nil {
+		return ""
+	}
+	switch state, service := stateOf(found, kind); state {
 	case configurationMissing:
 		return "it does not exist"
 	case configurationForeign:
@@ -67,13 +70,9 @@ func (c *Serving) Explain(ctx context.Context, kind string) string {
 	return ""
 }
 
-// state returns the state of the webhook configuration of a kind, and the Service that a foreign one calls; empty where
-// nothing is known of it.
-func (c *Serving) state(ctx context.Context, kind string) (state, service string) {
-	found, err := c.configurations(ctx)
-	if err != nil {
-		return "", ""
-	}
+// stateOf returns the state of the webhook configuration of a kind among those that exist, and the Service that a foreign
+// one calls.
+func stateOf(found []webhookConfiguration, kind string) (state, service string) {
 	for _, configuration := range found {
 		if configuration.kind != kind {
 			continue
@@ -131,11 +130,12 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if !c.serving.watched {
 		return
 	}
+	found, err := c.serving.configurations(ctx)
+	if err != nil {
+		return
+	}
 	for label, kind := range map[string]string{"mutating": object.KindMutatingConfiguration, "validating": object.KindValidatingConfiguration} {
-		is, _ := c.serving.state(ctx, kind)
-		if is == "" {
-			continue
-		}
+		is, _ := stateOf(found, kind)
 		for _, state := range []string{configurationOurs, configurationForeign, configurationMissing} {
 			value := 0.0
 			if state == is {
