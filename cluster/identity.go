@@ -15,18 +15,13 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// The environment in which Istio says which cluster a process is in, and what counts where istiod's says nothing
-// (ClusterName in Istio's pilot/pkg/features/pilot.go).
-const (
-	istiodID        = "CLUSTER_ID"
-	proxyID         = "ISTIO_META_CLUSTER_ID"
-	defaultIstiodID = "Kubernetes"
-)
+// proxyID is the variable by which a proxy is told which cluster it is in.
+const proxyID = "ISTIO_META_CLUSTER_ID"
 
 // Identities returns the ids by which Istio knows this cluster: those of the istiods in Istio's namespace, and where there
 // are none that of a proxy; none where there is neither. The reader must be past any cache.
 func Identities(ctx context.Context, reader client.Reader, istioNamespace string) ([]string, error) {
-	ids, err := idsOf(ctx, reader, istiodID, defaultIstiodID, client.InNamespace(istioNamespace), client.MatchingLabels{"app": "istiod"})
+	ids, err := idsOf(ctx, reader, policy.IstiodClusterVariable, policy.DefaultClusterID, client.InNamespace(istioNamespace), client.MatchingLabels{"app": "istiod"})
 	if err != nil || len(ids) > 0 {
 		return ids, err
 	}

@@ -14,15 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/leak"
 )
 
 // The names by which Istio's charts and istioctl mark what is theirs.
 const (
-	networkLabel       = "topology.istio.io/network"
-	remoteSecretLabel  = "istio/multiCluster"
-	remoteSecretName   = "istio-remote-secret-"
-	clusterAnnotation  = "networking.istio.io/cluster"
-	defaultClusterName = "Kubernetes" // of istiod without CLUSTER_ID (ClusterName in Istio's pilot/pkg/features/pilot.go)
+	remoteSecretLabel = "istio/multiCluster"
+	remoteSecretName  = "istio-remote-secret-"
+	clusterAnnotation = "networking.istio.io/cluster"
 )
 
 // UnseenZtunnel is in Unseen where it is not known whether ztunnel runs.
@@ -93,7 +92,7 @@ func (m *Mesh) readNetworks(ctx context.Context, reader client.Reader) error {
 		if err := m.unseen(err, "the network of Namespace "+i.Namespace); err != nil {
 			return err
 		}
-		m.Networks[i.Namespace] = namespace.Labels[networkLabel]
+		m.Networks[i.Namespace] = namespace.Labels[leak.NetworkLabel]
 	}
 	return nil
 }
@@ -153,7 +152,7 @@ func istiodOf(d appsv1.Deployment) Istiod {
 		istiod.Version = tag(c.Image)
 		istiod.Domain = cmp.Or(argument(c.Args, "--domain"), istiod.Domain)
 	}
-	istiod.ClusterID = cmp.Or(istiod.Env["CLUSTER_ID"], defaultClusterName)
+	istiod.ClusterID = cmp.Or(istiod.Env[policy.IstiodClusterVariable], policy.DefaultClusterID)
 	istiod.Revision = cmp.Or(istiod.Env["REVISION"], d.Labels[policy.RevisionLabel], "default")
 	return istiod
 }

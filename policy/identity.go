@@ -6,6 +6,13 @@ import (
 	"strings"
 )
 
+// The variable by which istiod is told which cluster it is in, and what it takes for that without it (ClusterName in Istio's
+// pilot/pkg/features/pilot.go).
+const (
+	IstiodClusterVariable = "CLUSTER_ID"
+	DefaultClusterID      = "Kubernetes"
+)
+
 // Mistakes says why the config may be for another cluster than the one that Istio knows by these ids; empty where it lists
 // one of them, or none is known.
 func (c *Config) Mistakes(ids []string) string {

@@ -111,7 +111,7 @@ func TestChartIsTheComponents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := untyped(t, renderWith(t, "self-signed", folder))
+			want := untyped(t, renderWith(t, "self-signed", []string{folder}))
 			delete(want, "Namespace/meshfence-system")
 			if diff := cmp.Diff(want, untyped(t, out)); diff != "" {
 				t.Errorf("objects (-kustomize +helm):\n%s", diff)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,12 +19,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-
-	"github.com/meshfence/meshfence/policy"
 )
 
-// renderWith runs kubectl kustomize on an overlay of a user's, which has a component beside one of ours, and more lines.
-func renderWith(t *testing.T, overlay, component string, more ...string) string {
+// renderWith runs kubectl kustomize on an overlay of a user's, which has components beside one of ours, and more lines; $ in
+// them is the folder of the manifests.
+func renderWith(t *testing.T, overlay string, components []string, more ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	root, err := filepath.Abs(filepath.Join("..", "..", "manifests"))
@@ -33,7 +33,10 @@ func renderWith(t *testing.T, overlay, component string, more ...string) string 
 	if root, err = filepath.Rel(dir, root); err != nil {
 		t.Fatal(err)
 	}
-	lines := append([]string{"resources: [$/overlays/" + overlay + "]", "components: [$/components/" + component + "]"}, more...)
+	lines := append([]string{"resources: [$/overlays/" + overlay + "]", "components:"}, more...)
+	for i, component := range components {
+		lines = slices.Insert(lines, 2+i, "- $/components/"+component)
+	}
 	content := strings.ReplaceAll(strings.Join(lines, "\n"), "$", root)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -41,31 +44,11 @@ func renderWith(t *testing.T, overlay, component string, more ...string) string 
 	return kustomize(t, dir)
 }
 
-// In a namespace of another name a component is the same but for that name.
-func TestComponentsInOwnNamespace(t *testing.T) {
-	t.Parallel()
-	for _, component := range []string{"network-policy", "pinned-webhooks"} {
-		want := objects(t, strings.ReplaceAll(renderWith(t, "self-signed", component), policy.InstallNamespace, "platform"))
-		got := objects(t, renderWith(t, "self-signed", component, "namespace: platform", "transformers: [$/components/own-namespace]"))
-		for _, object := range got {
-			switch o := object.(type) { // which kustomize does not know to be of no namespace; the API server drops it
-			case *admissionv1.ValidatingAdmissionPolicy:
-				o.Namespace = ""
-			case *admissionv1.ValidatingAdmissionPolicyBinding:
-				o.Namespace = ""
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", component, diff)
-		}
-	}
-}
-
 // The policy selects the Pods and opens their ports.
 func TestNetworkPolicy(t *testing.T) {
 	t.Parallel()
 	var found *networkingv1.NetworkPolicy
-	for _, object := range objects(t, renderWith(t, "self-signed", "network-policy")) {
+	for _, object := range objects(t, renderWith(t, "self-signed", []string{"network-policy"})) {
 		if o, ok := object.(*networkingv1.NetworkPolicy); ok {
 			found = o
 		}
@@ -101,7 +84,7 @@ func TestNetworkPolicy(t *testing.T) {
 // The component for monitoring has what scrapes and what alerts, and the dashboard.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
-	manifests := renderWith(t, "self-signed", "monitoring")
+	manifests := renderWith(t, "self-signed", []string{"monitoring"})
 	for _, want := range []string{"kind: PodMonitor\n", "kind: PrometheusRule\n", "name: meshfence-dashboard\n", `grafana_dashboard: "1"`} {
 		if !strings.Contains(manifests, want) {
 			t.Errorf("no %s in the manifests", want)
@@ -113,7 +96,7 @@ func TestMonitoring(t *testing.T) {
 // others can.
 func TestPinnedWebhooks(t *testing.T) {
 	cluster, client := shared(t)
-	manifests := renderWith(t, "self-signed", "pinned-webhooks")
+	manifests := renderWith(t, "self-signed", []string{"pinned-webhooks"})
 	apply(t, cluster, manifests, "apply", "-f", "-")
 	t.Cleanup(func() { uninstall(t, cluster, client, manifests) })
 	apply(t, cluster, fenceConfig("subset"), "create", "-f", "-")

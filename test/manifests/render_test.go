@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -219,25 +218,10 @@ controlPlane: {clusters: [m1c1]}, holds: [meshConfig, subset], localities: {}}`)
 // In a namespace of another name all is the same but for that name, in selectors, conditions and certificates too.
 func TestOwnNamespace(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	root, err := filepath.Abs(filepath.Join("..", "..", "manifests"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if root, err = filepath.Rel(dir, root); err != nil {
-		t.Fatal(err)
-	}
-	build := func(overlay, more string) string {
-		t.Helper()
-		kustomization := fmt.Sprintf("resources: [%[1]s/overlays/%[2]s]\ncomponents: [%[1]s/components/pinned-webhooks, %[1]s/components/network-policy]\n%[3]s", root, overlay, more)
-		if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return kustomize(t, dir)
-	}
+	components := []string{"pinned-webhooks", "network-policy"}
 	for _, overlay := range overlays() {
-		want := objects(t, strings.ReplaceAll(build(overlay, ""), policy.InstallNamespace, "platform"))
-		got := objects(t, build(overlay, "namespace: platform\ntransformers: ["+root+"/components/own-namespace]\n"))
+		want := objects(t, strings.ReplaceAll(renderWith(t, overlay, components), policy.InstallNamespace, "platform"))
+		got := objects(t, renderWith(t, overlay, components, "namespace: platform", "transformers: [$/components/own-namespace]"))
 		for _, o := range got {
 			// Kustomize does not know that these belong to none, and the API server takes it away again.
 			switch o := o.(type) {
