@@ -28,6 +28,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
+
+	"github.com/meshfence/meshfence/registry"
 )
 
 const (
@@ -99,8 +101,8 @@ func New(client eventsclient.EventsV1Interface, registerer prometheus.Registerer
 		Name: "meshfence_events_total",
 		Help: "Events by what became of them; known ones were in the cluster already.",
 	}, []string{"outcome"})
-	if err := registerer.Register(counts); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	if err := registry.Add(registerer, counts); err != nil {
+		return nil, err
 	}
 	return &Recorder{
 		client: client, log: log, counts: counts, replica: host,
