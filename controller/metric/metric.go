@@ -1,4 +1,3 @@
-// Package metric holds the metrics of the parts of the controller.
 package metric
 
 import (
