@@ -1,11 +1,10 @@
 package cluster
 
 import (
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/registry"
 )
 
 // The outcomes under which reloads of the config are counted.
@@ -63,10 +62,8 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 			Help: "1 while a hold that the FenceConfig names is in that state by what this replica sees: broken (it cannot hold) or behind (it will).",
 		}, []string{"hold", "state"}),
 	}
-	for _, c := range []prometheus.Collector{m.reloads, m.reloaded, m.inForce, m.since, m.localities, m.active, m.faults} {
-		if err := registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+	if err := registry.Add(registerer, m.reloads, m.reloaded, m.inForce, m.since, m.localities, m.active, m.faults); err != nil {
+		return nil, err
 	}
 	m.reloaded.Set(1)
 	m.localities.Set(1)
@@ -121,14 +118,10 @@ func (m *Metrics) holdsActive(config *policy.Config) {
 // RegisterServices adds the gauge of Services by fence. The function is called at every scrape and returns
 // the numbers by the name of the fence.
 func (m *Metrics) RegisterServices(count func() map[string]int) error {
-	collector := servicesCollector{
+	return registry.Add(m.registerer, servicesCollector{
 		desc:  prometheus.NewDesc("meshfence_services", "Services by fence.", []string{"fence"}, nil),
 		count: count,
-	}
-	if err := m.registerer.Register(collector); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	return nil
+	})
 }
 
 type servicesCollector struct {

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/meshfence/meshfence/registry"
 )
 
 // watchForgotten is how long a watch may be neither open nor asked for until nobody wants it any more. An informer asks
@@ -38,8 +39,8 @@ func NewWatches(registerer prometheus.Registerer) (*Watches, error) {
 			"When the API server last said something on this replica's watch of a resource, be it a bookmark; 0 if never.", []string{"resource"}, nil),
 		seen: map[string]*watched{},
 	}
-	if err := registerer.Register(w); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	if err := registry.Add(registerer, w); err != nil {
+		return nil, err
 	}
 	return w, nil
 }

@@ -2,7 +2,6 @@ package uninstall
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -180,7 +179,7 @@ func (p *Planner) addMesh(u *unstructured.Unstructured) error {
 	c := Change{edits: plan.Edits, Details: details(plan.Edits)}
 	if isCompanion {
 		c = Change{}
-		if c.edits = restored(u); c.edits != nil {
+		if c.edits = companion.Restored(u); c.edits != nil {
 			c.Details = []string{"give it back what it held before it was made a companion"}
 		}
 	}
@@ -208,25 +207,6 @@ func (p *Planner) addMesh(u *unstructured.Unstructured) error {
 
 func (p *Planner) resolve(host, namespace string) string {
 	return strings.ToLower(hostname.Resolve(host, namespace, p.domain))
-}
-
-// restored returns the edits that make a companion what it was before it was made one; nil where it never was another
-// object.
-func restored(u *unstructured.Unstructured) []inject.Edit {
-	var spec map[string]any
-	held, replaced := u.GetAnnotations()[companion.ReplacedAnnotation]
-	if !replaced || json.Unmarshal([]byte(held), &spec) != nil {
-		return nil
-	}
-	edits := []inject.Edit{
-		{Path: []string{"spec"}, Value: spec},
-		{Path: []string{"metadata", "labels", inject.ManagedByLabel}, Prune: 1},
-		{Path: []string{"metadata", "ownerReferences"}},
-	}
-	for _, key := range append(inject.OwnAnnotations(), companion.ReplacedAnnotation) {
-		edits = append(edits, inject.Edit{Path: []string{"metadata", "annotations", key}, Prune: 1})
-	}
-	return edits
 }
 
 // addConfigMap takes our entries out of a mesh ConfigMap.

@@ -2,7 +2,6 @@ package uninstall_test
 
 import (
 	"encoding/json"
-	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -17,7 +16,7 @@ import (
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
-	"github.com/meshfence/meshfence/test/fixtures"
+	"github.com/meshfence/meshfence/policy/suite"
 	"github.com/meshfence/meshfence/uninstall"
 )
 
@@ -129,45 +128,34 @@ func TestRestored(t *testing.T) {
 // What admission makes of the cases of package inject is taken back to the byte, whatever the holds were.
 func TestTakenBack(t *testing.T) {
 	t.Parallel()
-	root := os.DirFS("../policy/inject/testdata")
+	cases, err := suite.Load(os.DirFS("../policy/inject/testdata/stored"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	taken := 0
-	for _, folder := range []string{"destinationrule", "virtualservice", "service"} {
-		files, err := fs.Glob(root, folder+"/*.yaml")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no cases in %s: %v", folder, err)
+	for _, c := range cases {
+		own := strings.ReplaceAll(string(c.Object.JSON), `"meshfence.io/fence"`, "")
+		if strings.Contains(own, "meshfence") || strings.Contains(own, "[null") {
+			continue // an admission has been there before, or no API server would store it
 		}
-		for _, file := range files {
-			data, err := fs.ReadFile(root, file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := fixtures.Parse(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			own := strings.ReplaceAll(string(c.Object.JSON), `"meshfence.io/fence"`, "")
-			if strings.Contains(own, "meshfence") || strings.Contains(own, "[null") {
-				continue // an admission has been there before, or no API server would store it
-			}
-			index, err := c.Index()
-			if err != nil {
-				t.Fatal(err)
-			}
-			edits, err := admit.Mutate(admit.Request{Kind: c.Object.Kind, Namespace: c.Object.Namespace, Raw: c.Object.JSON}, index.View())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(edits) == 0 {
-				continue
-			}
-			taken++
-			fenced, err := admit.Apply(c.Object.JSON, edits)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(decode(t, string(c.Object.JSON)), takenBack(t, decode(t, string(fenced)))); diff != "" {
-				t.Errorf("%s (-before +after):\n%s", file, diff)
-			}
+		index, err := c.Index()
+		if err != nil {
+			t.Fatal(err)
+		}
+		edits, err := admit.Mutate(admit.Request{Kind: c.Object.Kind, Namespace: c.Object.Namespace, Raw: c.Object.JSON}, index.View())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(edits) == 0 {
+			continue
+		}
+		taken++
+		fenced, err := admit.Apply(c.Object.JSON, edits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(decode(t, string(c.Object.JSON)), takenBack(t, decode(t, string(fenced)))); diff != "" {
+			t.Errorf("%s:%d (-before +after):\n%s", c.File, c.Line, diff)
 		}
 	}
 	if taken == 0 {

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/registry"
 )
 
 // The outcomes under which requests are counted.
@@ -66,12 +66,8 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		Name: "meshfence_webhook_configurations_yielded",
 		Help: "Webhook configurations whose caBundle is left to another writer (the leader's).",
 	})
-	for _, c := range []prometheus.Collector{
-		m.requests, m.duration, m.findings, m.held, m.inFlight, m.yielded,
-	} {
-		if err := registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+	if err := registry.Add(registerer, m.requests, m.duration, m.findings, m.held, m.inFlight, m.yielded); err != nil {
+		return nil, err
 	}
 	return m, nil
 }

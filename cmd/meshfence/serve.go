@@ -36,6 +36,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/registry"
 	"github.com/meshfence/meshfence/webhook"
 	"github.com/meshfence/meshfence/webhook/certificate"
 )
@@ -186,8 +187,8 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 	if err != nil {
 		return nil, err
 	}
-	if err := metrics.Registry.Register(thisBuild().metric()); err != nil {
-		return nil, fmt.Errorf("register a metric: %w", err)
+	if err := registry.Add(metrics.Registry, thisBuild().metric()); err != nil {
+		return nil, err
 	}
 	if err := dropNoise(metrics.Registry); err != nil {
 		return nil, err

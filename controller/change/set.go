@@ -1,4 +1,3 @@
-// Package change collects what has changed until a part of the controller takes it, and waits for the next change.
 package change
 
 import (

@@ -1,5 +1,3 @@
-// Package companion keeps the companions of Services: the DestinationRule and the VirtualService that make a fence true
-// for a Service for which nobody wrote one. What is there is observed, State.Plan says what to write, and it is written.
 package companion
 
 import (
@@ -24,8 +22,14 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 )
 
-// yieldRetry is how often a leader that yields looks whether it still must.
-const yieldRetry = 5 * time.Second
+const (
+	// yieldRetry is how often a leader that yields looks whether it still must.
+	yieldRetry = 5 * time.Second
+	// overtakenRetry is how soon a write is tried again that found another state than the index had, which is behind for
+	// as long as a watch takes; overtakenTimes is how often that is no error.
+	overtakenRetry = 200 * time.Millisecond
+	overtakenTimes = 10
+)
 
 // Options are what a Reconciler needs. All must be set.
 type Options struct {
@@ -165,7 +169,12 @@ func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Ob
 		logf.FromContext(ctx).V(1).Info("rule keeps its subset while routes lead to it")
 	}
 	for _, w := range plan.Writes {
-		if after, err := r.write(ctx, past, w, service); after > 0 || err != nil {
+		after, err := r.write(ctx, past, w, service)
+		if past.overtaken(err) {
+			logf.FromContext(ctx).V(1).Info("companion is not as it was seen last, and is looked at again", "kind", w.Kind, "reason", err.Error())
+			return overtakenRetry, nil
+		}
+		if after > 0 || err != nil {
 			return after, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/meshfence/meshfence/policy"
@@ -31,6 +32,8 @@ type past struct {
 	taken []string
 	// contests remember the writes by kind.
 	contests map[string]*contest.Record
+	// overtakes counts the writes in a row that found another state than the index had.
+	overtakes int
 	// changed are the kinds whose companion was told to come back from a write as another one.
 	changed map[string]bool
 }
@@ -42,6 +45,16 @@ func (p *past) contest(kind string) *contest.Record {
 		p.contests[kind] = r
 	}
 	return r
+}
+
+// overtaken reports whether a write failed because the index is behind, and not too often in a row.
+func (p *past) overtaken(err error) bool {
+	if !apierrors.IsAlreadyExists(err) && !apierrors.IsConflict(err) {
+		p.overtakes = 0
+		return false
+	}
+	p.overtakes++
+	return p.overtakes <= overtakenTimes
 }
 
 func (h *history) of(host hostname.Host) *past {

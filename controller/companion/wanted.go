@@ -52,7 +52,8 @@ func asItIs(u *unstructured.Unstructured, want *inject.Companion) *inject.Compan
 
 func owned(u *unstructured.Unstructured) bool { return len(u.GetOwnerReferences()) > 0 }
 
-// Owners returns what makes companions go with their Service. Those of a Service that the config names outlive it.
+// Owners returns what makes companions go with their Service. Those of a Service that the config names outlive it, and so
+// does what is to be given back.
 func Owners(service *corev1.Service, config *policy.Config) []metav1.OwnerReference {
 	if config.Names(hostname.Host{Namespace: service.Namespace, Name: service.Name}) {
 		return nil

@@ -2,7 +2,6 @@ package companion
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -26,12 +25,6 @@ import (
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
-// ReplacedAnnotation keeps, in JSON, the spec of an object that had taken the name of a companion.
-const ReplacedAnnotation = "meshfence.io/replaced"
-
-// maxReplaced bounds what it keeps: the API server takes 256 KiB of annotations.
-const maxReplaced = 128 << 10
-
 // write makes one companion what it should be. The time returned is how long to wait where somebody else keeps changing
 // it.
 func (r *Reconciler) write(ctx context.Context, past *past, w Write, service *corev1.Service) (time.Duration, error) {
@@ -48,7 +41,7 @@ func (r *Reconciler) write(ctx context.Context, past *past, w Write, service *co
 }
 
 // takeBack returns the object that has taken the name of a companion, to be made one: nobody else may have the name.
-// What it held stays in an annotation.
+// What it holds stays in an annotation.
 func (r *Reconciler) takeBack(ctx context.Context, gvk schema.GroupVersionKind, service *corev1.Service) (*unstructured.Unstructured, error) {
 	u := mesh.ObjectOf(gvk)
 	err := r.Live.Get(ctx, client.ObjectKey{Namespace: service.Namespace, Name: inject.CompanionName(service.Name)}, u)
@@ -58,15 +51,7 @@ func (r *Reconciler) takeBack(ctx context.Context, gvk schema.GroupVersionKind, 
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", gvk.Kind, err)
 	}
-	annotations := u.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	delete(annotations, ReplacedAnnotation)
-	if spec, err := json.Marshal(u.Object["spec"]); err == nil && len(spec) <= maxReplaced {
-		annotations[ReplacedAnnotation] = string(spec)
-	}
-	u.SetAnnotations(annotations)
+	record(u)
 	return u, nil
 }
 
@@ -77,6 +62,9 @@ func (r *Reconciler) keep(ctx context.Context, past *past, w Write, service *cor
 		u, action = w.Old.DeepCopy(), metric.ActionUpdate
 	}
 	owners := Owners(service, r.Mesh.Index.Config())
+	if _, replaced := u.GetAnnotations()[ReplacedAnnotation]; replaced {
+		owners = nil // the garbage collector must not take it with the Service
+	}
 	fill(u, w.Want, service, owners)
 	if w.Old != nil && equality.Semantic.DeepEqual(u.Object, w.Old.Object) {
 		return 0, nil
@@ -162,22 +150,38 @@ func fill(u *unstructured.Unstructured, want *inject.Companion, service *corev1.
 	u.Object["spec"] = runtime.DeepCopyJSON(want.Spec)
 }
 
-// remove deletes a companion, unless it is another one by now. The time returned is as that of write.
+// remove deletes a companion, or makes it what it was before it was made one, unless it is another one by now. The time
+// returned is as that of write.
 func (r *Reconciler) remove(ctx context.Context, past *past, w Write, service *corev1.Service) (time.Duration, error) {
 	if wait := past.contest(w.Kind).Wait(metric.ActionDelete, time.Now()); wait > 0 {
 		return wait, nil
 	}
-	doomed := mesh.ObjectOf(r.Mesh.GVK(w.Kind))
-	doomed.SetNamespace(w.Old.GetNamespace())
-	doomed.SetName(w.Old.GetName())
-	version, uid := w.Old.GetResourceVersion(), w.Old.GetUID()
-	err := r.Writer.Delete(ctx, doomed, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	action := metric.ActionDelete
+	before, err := before(w.Old)
+	switch {
+	case err != nil:
+		return 0, err
+	case before != nil:
+		action = metric.ActionUpdate
+		err = r.Writer.Update(ctx, before)
+	default:
+		err = r.delete(ctx, w)
+	}
 	if apierrors.IsNotFound(err) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("delete %s: %w", w.Kind, err)
+		return 0, fmt.Errorf("%s %s: %w", action, w.Kind, err)
 	}
-	r.wrote(ctx, past, w.Kind, metric.ActionDelete, metric.ActionDelete, service)
+	r.wrote(ctx, past, w.Kind, action, metric.ActionDelete, service)
 	return 0, nil
+}
+
+// delete deletes a companion, unless it is another one by now.
+func (r *Reconciler) delete(ctx context.Context, w Write) error {
+	doomed := mesh.ObjectOf(r.Mesh.GVK(w.Kind))
+	doomed.SetNamespace(w.Old.GetNamespace())
+	doomed.SetName(w.Old.GetName())
+	version, uid := w.Old.GetResourceVersion(), w.Old.GetUID()
+	return r.Writer.Delete(ctx, doomed, client.Preconditions{UID: &uid, ResourceVersion: &version})
 }

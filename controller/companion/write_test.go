@@ -17,8 +17,8 @@ import (
 	"github.com/meshfence/meshfence/test/fakecluster"
 )
 
-// TestTakeBack: an object with a companion's name becomes the companion, belongs to its Service and keeps what is not
-// ours, also what it held.
+// TestTakeBack: an object with a companion's name becomes the companion and keeps what is not ours, also what it held. It
+// belongs to nobody, so that it can be given back when its Service goes.
 func TestTakeBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -29,14 +29,13 @@ func TestTakeBack(t *testing.T) {
 		}
 		rule := b.Get(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
 		got := map[string]any{"labels": rule.GetLabels(), "annotations": rule.GetAnnotations(), "owners": rule.GetOwnerReferences(), "spec": rule.Object["spec"]}
-		service := b.Get(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews")
 		want := map[string]any{
 			"labels": map[string]string{"app.kubernetes.io/managed-by": "meshfence", "team": "a"},
 			"annotations": map[string]string{
 				"note": "b", "meshfence.io/replaced": `{"host":"ratings"}`,
 				"galley.istio.io/analyze-suppress": "IST0173", "meshfence.io/injected": `{"analyzeSuppress":true}`,
 			},
-			"owners": []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "reviews", UID: service.GetUID(), Controller: new(true)}},
+			"owners": []metav1.OwnerReference(nil),
 			"spec": map[string]any{
 				"exportTo": []any{"*"}, "host": "reviews.shop.svc.cluster.local",
 				"subsets": []any{map[string]any{"name": "meshfence-local", "labels": map[string]any{"topology.istio.io/cluster": "m1c1"}}},
@@ -46,6 +45,75 @@ func TestTakeBack(t *testing.T) {
 			t.Errorf("companion (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestGiveBack: an object that was made a companion is what it was when none is wanted any more.
+func TestGiveBack(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]func(*testing.T, *bed){
+		"the Service is not fenced any more": func(t *testing.T, b *bed) { t.Helper(); b.Put(t, unfenced) },
+		"the Service is gone": func(t *testing.T, b *bed) {
+			t.Helper()
+			b.Remove(t, corev1.SchemeGroupVersion.WithKind(object.KindService), "shop", "reviews")
+		},
+		"a user's rule takes its place": func(t *testing.T, b *bed) { t.Helper(); b.Put(t, userRule) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, subsetConfig, reviews, "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: reviews-meshfence, namespace: shop, "+
+					"labels: {team: a}, annotations: {note: b}}, spec: {host: ratings}}")
+				if _, _, err := b.rest(t); err != nil {
+					t.Fatal(err)
+				}
+				gone(t, b)
+				if _, _, err := b.rest(t); err != nil {
+					t.Fatal(err)
+				}
+				rule := b.Get(t, fakecluster.Kinds().Rule, "shop", "reviews-meshfence")
+				want := map[string]any{"labels": map[string]any{"team": "a"}, "annotations": map[string]any{"note": "b"}, "spec": map[string]any{"host": "ratings"}}
+				metadata, _ := rule.Object["metadata"].(map[string]any)
+				got := map[string]any{"labels": metadata["labels"], "annotations": metadata["annotations"], "spec": rule.Object["spec"]}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				if writes, _, err := b.rest(t); len(writes) > 0 || err != nil {
+					t.Errorf("then writes %v, error %v; want none", writes, err)
+				}
+			})
+		})
+	}
+}
+
+// TestOvertaken: a write that comes upon another state than was seen is no error, unless it does so for ever.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		times int
+		fails bool
+	}{"once": {1, false}, "for ever": {1000, true}} {
+		for what, overtaken := range map[string]error{
+			"it exists by now":  apierrors.NewAlreadyExists(corev1.Resource("any"), "reviews-meshfence"),
+			"it changed by now": apierrors.NewConflict(corev1.Resource("any"), "reviews-meshfence", errors.New("changed")),
+		} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					b, left := newBed(t, subsetConfig, reviews), test.times
+					b.FailBy(func(string, client.Object) error {
+						if left--; left < 0 {
+							return nil
+						}
+						return overtaken
+					})
+					writes, _, err := b.rest(t)
+					if (err != nil) != test.fails || (len(writes) == 0) != test.fails {
+						t.Errorf("writes %v, error %v", writes, err)
+					}
+				})
+			})
+		}
+	}
 }
 
 // TestNamedNamespaceIsNotHere: the config may name a Service of a Namespace that this cluster does not have.

@@ -1,10 +1,9 @@
-// Package metric holds the metrics of the parts of the controller.
 package metric
 
 import (
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/meshfence/meshfence/registry"
 )
 
 // The actions under which writes of companions are counted.
@@ -77,13 +76,10 @@ func New(registerer prometheus.Registerer) (*Set, error) {
 			Help: "When the backfill last left nothing undone; 0 if it has not since this replica leads (the leader's).",
 		}),
 	}
-	for _, c := range []prometheus.Collector{
-		m.CompanionWrites, m.CompanionsBlocked, m.Backfill, m.MeshConfigInSync, m.Findings, m.WithoutEndpoint, m.Unheld, m.Contested,
-		m.WebhookCalled, m.AuditPass, m.BackfillPass,
-	} {
-		if err := registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+	err := registry.Add(registerer, m.CompanionWrites, m.CompanionsBlocked, m.Backfill, m.MeshConfigInSync, m.Findings,
+		m.WithoutEndpoint, m.Unheld, m.Contested, m.WebhookCalled, m.AuditPass, m.BackfillPass)
+	if err != nil {
+		return nil, err
 	}
 	return m, nil
 }

@@ -1,6 +1,3 @@
-// Package notice makes Events that neither drown the API server nor each other. client-go's recorder takes what one object
-// suffers for one reason to be the same (getKey in its tools/events/event_broadcaster.go), so that the text of a second
-// finding is lost, forgets when the process ends what it has told, and shares its limits with what matters more.
 package notice
 
 import (
@@ -28,6 +25,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/reference"
+
+	"github.com/meshfence/meshfence/registry"
 )
 
 const (
@@ -99,8 +98,8 @@ func New(client eventsclient.EventsV1Interface, registerer prometheus.Registerer
 		Name: "meshfence_events_total",
 		Help: "Events by what became of them; known ones were in the cluster already.",
 	}, []string{"outcome"})
-	if err := registerer.Register(counts); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	if err := registry.Add(registerer, counts); err != nil {
+		return nil, err
 	}
 	return &Recorder{
 		client: client, log: log, counts: counts, replica: host,

@@ -47,11 +47,8 @@ func described() []event {
 
 // events makes the page of the Events. It fails if the code makes one that is not described, or one is described that
 // the code does not make.
-func events() (pages, error) {
-	made, literals, err := reasons()
-	if err != nil {
-		return nil, err
-	}
+func (s source) events() (pages, error) {
+	made, literals := s.reasons()
 	var problems []error
 	list := described()
 	for _, reason := range slices.Sorted(maps.Keys(made)) {
@@ -79,7 +76,7 @@ object are counted, not repeated. Those without a type are of type Warning.
 }
 
 // reasons returns the reasons of Events that the code names where it makes one, and every string of the code.
-func reasons() (made, literals map[string]bool, err error) {
+func (s source) reasons() (made, literals map[string]bool) {
 	made, literals = map[string]bool{}, map[string]bool{}
 	word := regexp.MustCompile(`^[A-Z][a-z]+[A-Za-z]*$`)
 	add := func(e ast.Expr) {
@@ -87,7 +84,7 @@ func reasons() (made, literals map[string]bool, err error) {
 			made[reason] = true
 		}
 	}
-	err = inspect(func(n ast.Node) {
+	s.inspect(func(n ast.Node) {
 		switch n := n.(type) {
 		case *ast.BasicLit:
 			literals[text(n)] = true
@@ -109,5 +106,5 @@ func reasons() (made, literals map[string]bool, err error) {
 			}
 		}
 	})
-	return made, literals, err
+	return made, literals
 }

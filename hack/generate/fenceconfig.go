@@ -13,18 +13,15 @@ import (
 const configRoot = "configFile"
 
 // fenceConfig makes the page of every field of the FenceConfig, from the comments of the types that it is decoded into.
-func fenceConfig() (pages, error) {
+func (s source) fenceConfig() (pages, error) {
 	types := map[string]*ast.StructType{}
-	err := inspect(func(n ast.Node) {
+	s.inspect(func(n ast.Node) {
 		if spec, ok := n.(*ast.TypeSpec); ok {
 			if structure, ok := spec.Type.(*ast.StructType); ok && strings.HasSuffix(spec.Name.Name, "File") {
 				types[spec.Name.Name] = structure
 			}
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
 	b.WriteString(`# FenceConfig
 

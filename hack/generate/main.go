@@ -57,8 +57,14 @@ func run(check bool) error {
 
 // generate makes every page.
 func generate() (pages, error) {
+	code, err := readSource()
+	if err != nil {
+		return nil, err
+	}
 	made := pages{}
-	for _, part := range []func() (pages, error){ledger, rules, fenceConfig, names, metrics, events, commands, dashboard, chart} {
+	for _, part := range []func() (pages, error){
+		ledger, rules, code.fenceConfig, code.names, code.metrics, code.events, commands, dashboard, chart,
+	} {
 		some, err := part()
 		if err != nil {
 			return nil, err

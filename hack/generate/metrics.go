@@ -15,18 +15,15 @@ type metric struct {
 }
 
 // metrics makes the page of the metrics, from the calls that make them.
-func metrics() (pages, error) {
+func (s source) metrics() (pages, error) {
 	var found []metric
-	err := inspect(func(n ast.Node) {
+	s.inspect(func(n ast.Node) {
 		if call, ok := n.(*ast.CallExpr); ok {
 			if m, ok := metricOf(call); ok {
 				found = append(found, m)
 			}
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
 	slices.SortFunc(found, func(a, b metric) int { return strings.Compare(a.name, b.name) })
 	var b bytes.Buffer
 	b.WriteString(`# Metrics

@@ -14,15 +14,15 @@ import (
 const referenceFolder = "docs/reference"
 
 // names makes the page of the labels and annotations of meshfence, from the comments of their constants.
-func names() (pages, error) {
+func (s source) names() (pages, error) {
 	found := map[string]string{}
-	err := inspect(func(n ast.Node) {
+	s.inspect(func(n ast.Node) {
 		decl, ok := n.(*ast.GenDecl)
 		if !ok || decl.Tok != token.CONST {
 			return
 		}
-		for _, s := range decl.Specs {
-			spec := s.(*ast.ValueSpec)
+		for _, each := range decl.Specs {
+			spec := each.(*ast.ValueSpec)
 			for i, value := range spec.Values {
 				if name := text(value); strings.HasPrefix(name, "meshfence.io/") && !strings.Contains(name, " ") {
 					found[name] = meaning(spec.Names[i].Name, sentence(spec.Doc, spec.Comment, decl.Doc))
@@ -30,9 +30,6 @@ func names() (pages, error) {
 			}
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
 	b.WriteString(`# Labels and annotations
 

@@ -12,9 +12,12 @@ import (
 	"strings"
 )
 
-// source reads the Go files of the program, without tests, in the order of their paths.
-func source() ([]*ast.File, error) {
-	var files []*ast.File
+// source is the Go files of the program, without tests, in the order of their paths.
+type source []*ast.File
+
+// readSource reads the Go files below the working directory.
+func readSource() (source, error) {
+	var files source
 	set := token.NewFileSet()
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -36,12 +39,8 @@ func source() ([]*ast.File, error) {
 }
 
 // inspect calls a function for every node of the program.
-func inspect(visit func(ast.Node)) error {
-	files, err := source()
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
+func (s source) inspect(visit func(ast.Node)) {
+	for _, file := range s {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if n != nil {
 				visit(n)
@@ -49,7 +48,6 @@ func inspect(visit func(ast.Node)) error {
 			return true
 		})
 	}
-	return nil
 }
 
 // text returns the value of a string literal, and "" for anything else.

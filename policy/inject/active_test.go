@@ -32,12 +32,12 @@ func TestBrokenHold(t *testing.T) {
 			config := parse(t, "controlPlane: {clusters: ["+test.clusters+"]}\nholds: [meshConfig, subset]\nscope: {default: strict}\n")
 			well, ill := policy.NewIndex(config), policy.NewIndex(config.WithMeshConfigFault(broken()))
 			if plan := planFor(t, object.KindVirtualService, route, well); len(plan.Edits)+len(plan.Gaps) > 0 {
-				t.Errorf("while all is well:\n%s", describe(t, plan, route))
+				t.Errorf("while all is well:\n%s", describe(t, plan))
 			}
 			plan := planFor(t, object.KindVirtualService, route, ill)
 			stored := apply(t, route, plan)
 			if got := strings.Contains(string(stored), policy.ReservedSubset); got != test.alone || len(plan.Gaps) > 0 != test.alone {
-				t.Errorf("while meshConfig is broken:\n%s", describe(t, plan, stored))
+				t.Errorf("while meshConfig is broken:\n%s", describe(t, plan))
 			}
 			same(t, "when it is true again", route, apply(t, stored, planFor(t, object.KindVirtualService, stored, well)))
 			if c := inject.CompanionsOf(reviews, nil, ill.View()); (c.Route != nil) != test.alone || (c.Rule != nil) != test.alone {

@@ -3,13 +3,12 @@ package inject_test
 import (
 	"encoding/json"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -19,30 +18,25 @@ import (
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/policy/suite"
-	"github.com/meshfence/meshfence/test/fixtures"
 )
 
 var reviews = hostname.Host{Namespace: "shop", Name: "reviews"}
 
-// TestCompanions builds the companions of the Service of every case in testdata/companion, compares them with
-// the golden, and has admission and Istio's types take them as they are.
+// TestCompanions builds the companions of the Service of every case in testdata/companion.txtar, compares them with those
+// that the case has, and has admission and Istio's types take them as they are.
 func TestCompanions(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/companion/*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("testdata/companion must hold cases: %v", err)
+	archive, err := txtar.ParseFile("testdata/companion.txtar")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, file := range files {
-		name, ok := strings.CutSuffix(file, ".yaml")
-		if !ok {
-			if _, err := os.Stat(strings.TrimSuffix(file, ".txt") + ".yaml"); err != nil {
-				t.Errorf("%s has no case", file)
-			}
-			continue
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		asked, want := archive.Files[i], &archive.Files[i+1]
+		if want.Name != companionsSection {
+			t.Fatalf("%s: must be followed by a section %q", asked.Name, companionsSection)
 		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			index, service := companionCase(t, file)
+		t.Run(asked.Name, func(t *testing.T) {
+			index, service := companionCase(t, asked.Data)
 			companions := inject.CompanionsOf(reviews, service.Spec.Ports, index.View())
 			var text strings.Builder
 			guard := leak.NewGuard(leak.Rules())
@@ -71,7 +65,7 @@ func TestCompanions(t *testing.T) {
 				text.WriteString("---\n" + string(written))
 				understood(t, c.kind, obj)
 				if plan := planFor(t, c.kind, obj, index); len(plan.Edits)+len(plan.Gaps) > 0 {
-					t.Errorf("admission must change nothing in the %s, got:\n%s", c.kind, describe(t, plan, obj))
+					t.Errorf("admission must change nothing in the %s, got:\n%s", c.kind, describe(t, plan))
 				}
 				decoded, err := object.Decode(c.kind, obj)
 				if err != nil {
@@ -84,30 +78,35 @@ func TestCompanions(t *testing.T) {
 					t.Errorf("annotations of the %s: %v are not among %v", c.kind, c.Annotations, own)
 				}
 			}
-			golden(t, name+".txt", text.String())
+			if *update {
+				want.Data = []byte(text.String())
+			}
+			if diff := cmp.Diff(strings.TrimSpace(string(want.Data)), strings.TrimSpace(text.String())); diff != "" {
+				t.Errorf("companions (-want +got):\n%s", diff)
+			}
 		})
+	}
+	if *update {
+		write(t, "companion", archive)
 	}
 }
 
-func companionCase(t *testing.T, file string) (*policy.Index, *corev1.Service) {
+// companionCase reads a case: a FenceConfig, what exists, and the Service.
+func companionCase(t *testing.T, data []byte) (*policy.Index, *corev1.Service) {
 	t.Helper()
-	data, err := os.ReadFile(file)
+	documents, err := suite.Documents(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := fixtures.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := policy.ParseConfig(policy.Source{File: file}, c.Config)
+	config, err := policy.ParseConfig(policy.Source{File: "config"}, documents[0].JSON)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var service corev1.Service
-	if err := json.Unmarshal(c.Object.JSON, &service); err != nil {
+	if err := json.Unmarshal(documents[len(documents)-1].JSON, &service); err != nil {
 		t.Fatal(err)
 	}
-	index, err := suite.Index(config, append(c.Scene, c.Object))
+	index, err := suite.Index(config, documents[1:])
 	if err != nil {
 		t.Fatal(err)
 	}

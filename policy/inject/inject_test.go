@@ -3,12 +3,8 @@ package inject_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,7 +12,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -26,14 +21,15 @@ import (
 	"github.com/meshfence/meshfence/test/fixtures"
 )
 
-var update = flag.Bool("update", false, "rewrite the goldens in testdata")
-
-// TestObject plans the edits for every case in testdata, and compares them, the gaps and the result with
-// the golden.
+// TestObject plans the edits for every case in testdata, and compares them, the gaps and the result with what the case
+// says.
 func TestObject(t *testing.T) {
 	t.Parallel()
-	for file, c := range load(t) {
-		t.Run(file, func(t *testing.T) {
+	if *update {
+		rewrite(t)
+	}
+	for name, c := range load(t) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index, err := c.Index()
 			if err != nil {
@@ -41,11 +37,16 @@ func TestObject(t *testing.T) {
 			}
 			plan := planFor(t, c.Object.Kind, c.Object.JSON, index)
 			result := apply(t, c.Object.JSON, plan)
-			golden(t, filepath.Join("testdata", file+".txt"), describe(t, plan, result))
+			if diff := cmp.Diff(c.plan, describe(t, plan)); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(string(c.stored), asYAML(t, result)); diff != "" {
+				t.Errorf("stored (-want +got):\n%s", diff)
+			}
 			again(t, c.Object.Kind, plan, result, index)
 			understood(t, c.Object.Kind, result)
-			if untouched(c) {
-				free := unfenced(t, c)
+			if untouched(c.Case) {
+				free := unfenced(t, c.Case)
 				same(t, "without the fence", c.Object.JSON, apply(t, result, planFor(t, c.Object.Kind, result, free)))
 			}
 		})
@@ -58,12 +59,12 @@ func again(t *testing.T, kind string, first inject.Plan, result []byte, index *p
 	t.Helper()
 	second := planFor(t, kind, result, index)
 	if len(second.Edits) > 0 {
-		t.Errorf("second admission must change nothing, got:\n%s", describe(t, second, result))
+		t.Errorf("second admission must change nothing, got:\n%s", describe(t, second))
 	}
 	for _, gap := range second.Gaps {
 		for _, edit := range first.Edits {
 			if strings.Join(gap.Path, "/") == strings.TrimSuffix(strings.Join(edit.Path, "/"), "/-") {
-				t.Errorf("%q must be mended, since there was an edit for it", gap.Path)
+				t.Errorf("%q must be fixed, since there was an edit for it", gap.Path)
 			}
 		}
 	}
@@ -152,72 +153,26 @@ func TestObjectTransitions(t *testing.T) {
 			configs = append(configs, parse(t, fmt.Sprintf("%s\nscope: {namespaces: [{name: shop, fence: %s}]}", rest, fence)))
 		}
 	}
-	for file, c := range load(t) {
-		if c.Object.Kind == object.KindService || !untouched(c) {
+	for name, c := range load(t) {
+		if c.Object.Kind == object.KindService || !untouched(c.Case) {
 			continue
 		}
-		t.Run(file, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(1, 2))
-			standing := c.Object.JSON
+			stored := c.Object.JSON
 			for step := range 60 {
 				config := configs[random.IntN(len(configs))]
 				index := policy.NewIndex(config)
 				index.SetNamespace("shop", nil)
-				standing = apply(t, standing, planFor(t, c.Object.Kind, standing, index))
+				stored = apply(t, stored, planFor(t, c.Object.Kind, stored, index))
 				direct := apply(t, c.Object.JSON, planFor(t, c.Object.Kind, c.Object.JSON, index))
-				if !same(t, fmt.Sprintf("step %d, holds %s, clusters %v", step, config.Holds, config.Clusters), direct, standing) {
+				if !same(t, fmt.Sprintf("step %d, holds %s, clusters %v", step, config.Holds, config.Clusters), direct, stored) {
 					return
 				}
 			}
 		})
 	}
-}
-
-// TestGoldensAreUsed finds goldens that no case uses.
-func TestGoldensAreUsed(t *testing.T) {
-	t.Parallel()
-	cases := load(t)
-	for _, kind := range []string{"destinationrule", "service", "virtualservice"} {
-		files, err := fs.Glob(os.DirFS("testdata"), kind+"/*")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			if _, ok := cases[strings.TrimSuffix(file, ".txt")]; !ok && filepath.Ext(file) != ".yaml" {
-				t.Errorf("%s: no case uses it", file)
-			}
-		}
-	}
-}
-
-func load(t *testing.T) map[string]suite.Case {
-	t.Helper()
-	root := os.DirFS("testdata")
-	files, err := fs.Glob(root, "*/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases := map[string]suite.Case{}
-	for _, file := range files {
-		kind := filepath.Dir(file)
-		if kind != "destinationrule" && kind != "service" && kind != "virtualservice" {
-			continue
-		}
-		data, err := fs.ReadFile(root, file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := fixtures.Parse(data)
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		cases[strings.TrimSuffix(file, ".yaml")] = c
-	}
-	if len(cases) == 0 {
-		t.Fatal("testdata must hold cases")
-	}
-	return cases
 }
 
 func parse(t testing.TB, rest string) *policy.Config {
@@ -278,45 +233,4 @@ func stored(t testing.TB, object []byte) map[string]any {
 		}
 	}
 	return root
-}
-
-func describe(t testing.TB, plan inject.Plan, result []byte) string {
-	t.Helper()
-	var b strings.Builder
-	for _, e := range plan.Edits {
-		if e.Value == nil {
-			fmt.Fprintf(&b, "remove %s (and up to %d empty parents)\n", strings.Join(e.Path, " "), e.Prune)
-			continue
-		}
-		value, err := json.Marshal(e.Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&b, "add %s = %s\n", strings.Join(e.Path, " "), value)
-	}
-	for _, g := range plan.Gaps {
-		fmt.Fprintf(&b, "gap %s: %s must %s\n", policy.HoldsOf(g.Hold), strings.Join(g.Path, " "), g.Must)
-	}
-	asYAML, err := yaml.JSONToYAML(result)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.String() + "---\n" + string(asYAML)
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("plan differs from %s (-want +got):\n%s", file, diff)
-	}
 }

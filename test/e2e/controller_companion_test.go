@@ -406,6 +406,16 @@ func TestCompanionNameIsTaken(t *testing.T) {
 		}
 		return nil
 	})
+	c.annotate(t, "none")
+	eventually(t, "the object is given back when the fence goes", func(ctx context.Context) error {
+		if err := c.read(ctx, taken); err != nil {
+			return err
+		}
+		if host, _, _ := unstructured.NestedString(taken.Object, "spec", "host"); host != "ratings" || len(taken.GetLabels()) > 0 || len(taken.GetAnnotations()) > 0 {
+			return fmt.Errorf("it is %v", taken.Object)
+		}
+		return nil
+	})
 }
 
 // TestCompanionRouteWaits has a rule without the reserved subset, which was there before meshfence and which another policy

@@ -1,4 +1,3 @@
-// Package upstream has an object of the upstream type of every kind that has a view, for tests.
 package upstream
 
 import (

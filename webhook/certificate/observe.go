@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"os"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy/object"
+	"github.com/meshfence/meshfence/registry"
 )
 
 // observeTimeout bounds what a scrape waits for, which is in memory once the caches are filled.
@@ -88,7 +88,7 @@ func stateOf(found []webhookConfiguration, kind string) (state, service string) 
 // Observe registers metrics of the certificates and of the webhook configurations; the error is that of a registerer that has
 // them already.
 func (c *Serving) Observe(registerer prometheus.Registerer) error {
-	err := registerer.Register(&collector{
+	return registry.Add(registerer, &collector{
 		serving: c,
 		expiry: prometheus.NewDesc("meshfence_certificate_expiry_timestamp_seconds",
 			"When the certificate that this replica serves ends, or the CA that signs it.", []string{"certificate"}, nil),
@@ -96,10 +96,6 @@ func (c *Serving) Observe(registerer prometheus.Registerer) error {
 			"1 for the state of a webhook configuration as this replica sees it: ours, foreign (it calls another Service) or missing; nothing with --certificates=mounted, where it is not watched.",
 			[]string{"configuration", "state"}, nil),
 	})
-	if err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	return nil
 }
 
 type collector struct {

@@ -1,0 +1,2 @@
+// Package metric holds the metrics of the parts of the controller.
+package metric
