@@ -64,6 +64,26 @@ func metric(series string, value float64) sign {
 	}}
 }
 
+// rises is a series that rises in a replica, by so much at least, from what it was when the watching began.
+func rises(series string, by float64) sign {
+	var first []float64
+	return sign{fmt.Sprintf("metric %s rises by %v", series, by), func(ctx context.Context, b *bed, _ time.Time) error {
+		for i := range b.meshfence.Replicas() {
+			got, err := b.meshfence.Metric(ctx, i, series)
+			if err != nil {
+				return err
+			}
+			if i >= len(first) {
+				first = append(first, got)
+			}
+			if got >= first[i]+by {
+				return nil
+			}
+		}
+		return errors.New("it does not rise")
+	}}
+}
+
 // unready is an answer of /readyz that is not ok, or none, of a replica.
 func unready(text string) sign {
 	name := strings.TrimSpace("readyz " + text)

@@ -16,20 +16,17 @@ import (
 const (
 	install   = "meshfence-system"
 	meshfence = "meshfence"
+
+	// The overlays of manifests, by who keeps the certificates.
+	selfSigned  = "self-signed"
+	certManager = "cert-manager"
 )
 
-// trustFaults happen to the certificates and to the webhook configurations.
+// trustFaults happen to the certificates and to the webhook configurations, whoever keeps those.
 func trustFaults() []fault {
-	return []fault{
+	own := []fault{
 		{
-			name: "Secret of the CA deleted",
-			strike: func(ctx context.Context, b *bed) error {
-				return b.client.CoreV1().Secrets(install).Delete(ctx, "meshfence-ca", metav1.DeleteOptions{})
-			},
-			recovered: func(ctx context.Context, b *bed) error {
-				_, err := b.client.CoreV1().Secrets(install).Get(ctx, "meshfence-ca", metav1.GetOptions{})
-				return err
-			},
+			name: "Secret of the CA deleted", strike: secretsDeleted("meshfence-ca"), recovered: secretsThere("meshfence-ca"),
 			within: 20 * time.Second, said: []sign{logged("issued a serving certificate"), logged("wrote the CA")},
 		},
 		{
@@ -55,13 +52,53 @@ func trustFaults() []fault {
 				if err != nil {
 					return err
 				}
-				_, _, err = b.Kubectl(ctx, "", "apply", "-k", filepath.Join("..", "..", "manifests", "overlays", "self-signed"))
-				return err
+				return b.installAgain(ctx)
 			},
 			within: 30 * time.Second,
 			said:   []sign{event("WebhookNotCalled"), metric(`meshfence_webhook_called{webhook="validating"}`, 0), logged("does not call the webhook")},
 		},
 	}
+	var theirs []fault
+	for _, f := range own {
+		f.name, f.overlay = "cert-manager: "+f.name, certManager
+		switch {
+		case f.recovered != nil:
+			// The CA gets another key, and what it signed before is still served.
+			f.name, f.allowed, f.within, f.said = "cert-manager: both Secrets deleted", away, 60*time.Second, nil
+			f.strike, f.recovered = secretsDeleted("meshfence-ca", "meshfence-tls"), secretsThere("meshfence-ca", "meshfence-tls")
+		case len(f.said) == 1:
+			f.said = nil // cert-manager has brought the bundles back before anything of meshfence looks
+		}
+		theirs = append(theirs, f)
+	}
+	return append(own, theirs...)
+}
+
+func secretsDeleted(names ...string) func(context.Context, *bed) error {
+	return func(ctx context.Context, b *bed) error {
+		var errs []error
+		for _, name := range names {
+			errs = append(errs, b.client.CoreV1().Secrets(install).Delete(ctx, name, metav1.DeleteOptions{}))
+		}
+		return errors.Join(errs...)
+	}
+}
+
+func secretsThere(names ...string) func(context.Context, *bed) error {
+	return func(ctx context.Context, b *bed) error {
+		var errs []error
+		for _, name := range names {
+			_, err := b.client.CoreV1().Secrets(install).Get(ctx, name, metav1.GetOptions{})
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}
+}
+
+// installAgain applies the manifests.
+func (b *bed) installAgain(ctx context.Context) error {
+	_, _, err := b.Kubectl(ctx, "", "apply", "-k", filepath.Join("..", "..", "manifests", "overlays", b.overlay))
+	return err
 }
 
 // bundles puts something else into every caBundle; nothing takes them out.
