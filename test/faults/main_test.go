@@ -17,7 +17,10 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-var full = flag.Bool("full", false, "go through every fault, and not only through those that are over soon")
+var (
+	full = flag.Bool("full", false, "go through every fault, and not only through those that are over soon")
+	many = flag.Int("services", 1000, "how many Services a label fences at once")
+)
 
 func TestMain(m *testing.M) {
 	testbed.Main(m, append(testbed.CertManagerTools(), testbed.ToolMeshfence)...)

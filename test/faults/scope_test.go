@@ -20,12 +20,12 @@ var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Ver
 func scopeFaults() []fault {
 	return []fault{
 		{
-			name: "1000 Services fenced by one label",
+			name: fmt.Sprintf("%d Services fenced by one label", *many),
 			strike: func(ctx context.Context, b *bed) error {
-				return errors.Join(b.crowd(ctx, "thousand", 1000), b.label(ctx, "thousand", "strict"))
+				return errors.Join(b.crowd(ctx, "many", *many), b.label(ctx, "many", "strict"))
 			},
-			recovered: func(ctx context.Context, b *bed) error { return b.fenced(ctx, "thousand", 1000) },
-			within:    150 * time.Second, said: []sign{logged("objects to bring in line"), event("NoLocalEndpoint")},
+			recovered: func(ctx context.Context, b *bed) error { return b.fenced(ctx, "many", *many) },
+			within:    time.Duration(*many) * 150 * time.Millisecond, said: []sign{logged("objects to bring in line"), event("NoLocalEndpoint")},
 		},
 		{
 			name: "label changed forty times",
@@ -48,14 +48,14 @@ func scopeFaults() []fault {
 		{
 			name: "Namespace of many strict Services deleted",
 			strike: func(ctx context.Context, b *bed) error {
-				if err := errors.Join(b.crowd(ctx, "thousand", 100), b.label(ctx, "thousand", "strict"), pause(ctx, 3*time.Second)); err != nil {
+				if err := errors.Join(b.crowd(ctx, "many", 100), b.label(ctx, "many", "strict"), pause(ctx, 3*time.Second)); err != nil {
 					return err
 				}
 				// Some of them are being brought in line.
-				return b.client.CoreV1().Namespaces().Delete(ctx, "thousand", metav1.DeleteOptions{})
+				return b.client.CoreV1().Namespaces().Delete(ctx, "many", metav1.DeleteOptions{})
 			},
 			recovered: func(ctx context.Context, b *bed) error {
-				_, err := b.client.CoreV1().Namespaces().Get(ctx, "thousand", metav1.GetOptions{})
+				_, err := b.client.CoreV1().Namespaces().Get(ctx, "many", metav1.GetOptions{})
 				if !apierrors.IsNotFound(err) {
 					return fmt.Errorf("the Namespace is not gone: %w", err)
 				}
