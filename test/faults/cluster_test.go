@@ -19,7 +19,7 @@ import (
 var gone = allowed{delay: true, open: true, silence: true}
 
 // taken is how many Services are brought in line when the lease is taken: more than a leader does until it gives up.
-const taken = 400
+const taken = 200
 
 // clusterFaults happen to what meshfence needs of the cluster.
 func clusterFaults() []fault {

@@ -40,7 +40,7 @@ func event(reason string) sign {
 // logged is a line of a replica's log whose message or error contains a text.
 func logged(text string) sign {
 	return sign{fmt.Sprintf("log %q", text), func(_ context.Context, b *bed, since time.Time) error {
-		for line := range strings.Lines(b.meshfence.Logs(300)) {
+		for line := range strings.Lines(b.meshfence.Logs(3000)) {
 			var entry struct {
 				Time time.Time `json:"time"`
 			}

@@ -41,13 +41,13 @@ func trustFaults() []fault {
 			within: 15 * time.Second, said: []sign{logged("wrote the CA")},
 		},
 		{
-			name: "webhook configurations deleted for 25 seconds", allowed: allowed{delay: true, open: true, closed: true},
+			name: "webhook configurations deleted for 35 seconds", allowed: allowed{delay: true, open: true, closed: true},
 			strike: func(ctx context.Context, b *bed) error {
 				api := b.client.AdmissionregistrationV1()
 				err := errors.Join(
 					api.MutatingWebhookConfigurations().Delete(ctx, meshfence, metav1.DeleteOptions{}),
 					api.ValidatingWebhookConfigurations().Delete(ctx, meshfence, metav1.DeleteOptions{}),
-					pause(ctx, 25*time.Second),
+					pause(ctx, 35*time.Second), // it is told of after two looks, of which one comes every 15
 				)
 				if err != nil {
 					return err
