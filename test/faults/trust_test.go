@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,30 +25,43 @@ const (
 
 // trustFaults happen to the certificates and to the webhook configurations, whoever keeps those.
 func trustFaults() []fault {
-	own := []fault{
+	return slices.Concat([]fault{
 		{
 			name: "Secret of the CA deleted", strike: secretsDeleted("meshfence-ca"), recovered: secretsThere("meshfence-ca"),
 			within: 20 * time.Second, said: []sign{logged("issued a serving certificate"), logged("wrote the CA")},
 		},
 		{
-			name: "caBundles wiped", allowed: away,
+			// The CA gets another key, while what it signed before is served until the files are replaced.
+			name: "both Secrets deleted, with cert-manager", overlay: certManager, allowed: away,
+			strike: secretsDeleted("meshfence-ca", "meshfence-tls"), recovered: secretsThere("meshfence-ca", "meshfence-tls"),
+			within: 60 * time.Second,
+		},
+	}, webhookFaults("", "", logged("wrote the CA")), webhookFaults(certManager, ", with cert-manager"))
+}
+
+// webhookFaults happen to the webhook configurations. What is said is that somebody has brought the caBundles back, which
+// cert-manager does before meshfence looks.
+func webhookFaults(overlay, with string, said ...sign) []fault {
+	return []fault{
+		{
+			name: "caBundles wiped" + with, overlay: overlay, allowed: away,
 			strike: func(ctx context.Context, b *bed) error { return b.bundles(ctx, nil) },
-			within: 15 * time.Second, said: []sign{logged("wrote the CA")},
+			within: 15 * time.Second, said: said,
 		},
 		{
-			name: "garbage in the caBundles", allowed: away,
+			name: "garbage in the caBundles" + with, overlay: overlay, allowed: away,
 			// The API server takes only what is PEM or blank.
 			strike: func(ctx context.Context, b *bed) error { return b.bundles(ctx, []byte("\n")) },
-			within: 15 * time.Second, said: []sign{logged("wrote the CA")},
+			within: 15 * time.Second, said: said,
 		},
 		{
-			name: "webhook configurations deleted for 35 seconds", allowed: allowed{delay: true, open: true, closed: true},
+			name: "webhook configurations deleted for 35 seconds" + with, overlay: overlay, allowed: allowed{delay: true, open: true, closed: true},
 			strike: func(ctx context.Context, b *bed) error {
 				api := b.client.AdmissionregistrationV1()
 				err := errors.Join(
 					api.MutatingWebhookConfigurations().Delete(ctx, meshfence, metav1.DeleteOptions{}),
 					api.ValidatingWebhookConfigurations().Delete(ctx, meshfence, metav1.DeleteOptions{}),
-					pause(ctx, 35*time.Second), // it is told of after two looks, of which one comes every 15
+					pause(ctx, 35*time.Second), // it is told of after two looks, one each 15 seconds
 				)
 				if err != nil {
 					return err
@@ -58,20 +72,6 @@ func trustFaults() []fault {
 			said:   []sign{event("WebhookNotCalled"), metric(`meshfence_webhook_called{webhook="validating"}`, 0), logged("does not call the webhook")},
 		},
 	}
-	var theirs []fault
-	for _, f := range own {
-		f.name, f.overlay = "cert-manager: "+f.name, certManager
-		switch {
-		case f.recovered != nil:
-			// The CA gets another key, and what it signed before is still served.
-			f.name, f.allowed, f.within, f.said = "cert-manager: both Secrets deleted", away, 60*time.Second, nil
-			f.strike, f.recovered = secretsDeleted("meshfence-ca", "meshfence-tls"), secretsThere("meshfence-ca", "meshfence-tls")
-		case len(f.said) == 1:
-			f.said = nil // cert-manager has brought the bundles back before anything of meshfence looks
-		}
-		theirs = append(theirs, f)
-	}
-	return append(own, theirs...)
 }
 
 func secretsDeleted(names ...string) func(context.Context, *bed) error {
