@@ -92,7 +92,7 @@ conformance: ## Hold the catalogue of leaks against istiod, under every hold, an
 	$(TEST) -v -count=1 ./test/conformance -full
 
 .PHONY: faults
-faults: ## Hurt a running meshfence while writes go on, and print what became of them (a few minutes)
+faults: ## Hurt a running meshfence while writes go on, and print what became of them (a quarter of an hour)
 	$(TEST) -v -count=1 -timeout 60m ./test/faults -full
 
 .PHONY: demo

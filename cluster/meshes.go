@@ -17,7 +17,8 @@ import (
 
 const (
 	// meshGrace is how long a mesh ConfigMap may lack the entry of a host that can be added before hold meshConfig
-	// does not count any more. The leader adds it within a second, and a new leader within this time.
+	// does not count any more. The leader adds it within a second, and a new leader within this time. It is also how long
+	// reading it may be forbidden after it was read: an API server that starts forbids everything until it knows its rules.
 	meshGrace = 10 * time.Second
 	// meshBlind is how long a mesh ConfigMap may fail to be read, for another reason than a missing right, before
 	// what was seen of it last does not count any more.
@@ -177,7 +178,10 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 			fmt.Fprintf(&reasons, "%s %s %s\n", seen.version(), fault.State(), fault.Reason)
 		}
 	}
-	ingress := f.ingress(config)
+	ingress, next := f.ingress(config, now)
+	if again == 0 || next > 0 && next < again {
+		again = next
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.config != config {
@@ -197,19 +201,27 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 	return false, again
 }
 
-// ingress returns which Ingresses istiod reads by the mesh ConfigMaps; nil where one of them is not known.
-func (f *meshFollower) ingress(config *policy.Config) *policy.IngressReading {
+// ingress returns which Ingresses istiod reads by the mesh ConfigMaps; nil where one of them is not known. It also
+// returns when to look again without a change; 0 where that is not needed.
+func (f *meshFollower) ingress(config *policy.Config, now time.Time) (reading *policy.IngressReading, again time.Duration) {
 	var readings []*policy.IngressReading
 	for _, key := range namedMeshMaps(config) {
 		w, ok := f.watched[key]
 		if !ok {
-			return nil
+			return nil, 0
 		}
 		seen, ok := w.look()
-		if !ok || seen.refused != nil {
-			return nil
+		if !ok {
+			return nil, 0
+		}
+		reason, left := seen.lost(now)
+		if reason != nil {
+			return nil, 0
+		}
+		if again == 0 || left > 0 && left < again {
+			again = left
 		}
 		readings = append(readings, w.text(seen.object, key, config.ClusterDomain).Ingress())
 	}
-	return meshconfig.JoinIngress(readings)
+	return meshconfig.JoinIngress(readings), again
 }

@@ -124,6 +124,8 @@ func TestStateWeighsMeshConfigMaps(t *testing.T) {
 			{"a form that cannot be read", func() { istio.Modify(meshMap("istio", "a: b\n---\na: b\n")) }, soon, alone + "broken",
 				named + "broken: ConfigMap istio-system/istio cannot be read by meshfence: mesh config line 2: must be one YAML document", 1},
 			{"it is well again", func() { istio.Modify(meshMap("istio", clusterLocal("*.svc.cluster.local"))) }, soon, both, again, 1},
+			{"no right for a moment", func() { istio.refuse(forbidden()) }, 3 * time.Second, both, "", 0},
+			{"a right after it", func() { istio.refuse(nil) }, 3 * time.Minute, both, "", 1},
 			{"no right", func() { istio.refuse(forbidden()) }, time.Minute, alone + "broken", named + "broken: ConfigMap istio-system/istio cannot be read: nodes is forbidden: no right", 2},
 			{"a right again", func() { istio.refuse(nil) }, 3 * time.Minute, both, again, 2},
 			{"no answer", func() { istio.refuse(errors.New("connection refused")) }, 30 * time.Second, both, "", 0},

@@ -40,9 +40,10 @@ type meshSeen struct {
 	// known reports whether it has said whether there is one.
 	known  bool
 	object *corev1.ConfigMap // nil where there is none
-	// refused reports whether a right is missing, and failed that nothing has been read since then for another reason.
+	// refused is why a right is missing, and failed why nothing could be read for another reason.
 	refused, failed error
-	since           time.Time
+	// since is when one of them came.
+	since time.Time
 }
 
 func (s meshSeen) version() string {
@@ -87,14 +88,37 @@ func (w *meshWatch) run(ctx context.Context, source toolscache.ListerWatcher, lo
 }
 
 func (s *meshSeen) answered(err error) {
-	switch {
-	case err == nil:
+	if err == nil {
 		s.refused, s.failed = nil, nil
+		return
+	}
+	if s.refused == nil && s.failed == nil {
+		s.since = time.Now()
+	}
+	switch {
 	case refusal(err):
 		s.refused, s.failed = err, nil
 	case s.failed == nil:
-		s.failed, s.since = err, time.Now()
+		s.failed = err
 	}
+}
+
+// lost returns why what was seen last does not count any more; nil while it does, with how long it still will.
+func (s meshSeen) lost(now time.Time) (reason error, left time.Duration) {
+	switch {
+	case s.refused != nil && !s.known:
+		return s.refused, 0
+	case s.refused != nil:
+		reason, left = s.refused, meshGrace
+	case s.failed != nil:
+		reason, left = s.failed, meshBlind
+	default:
+		return nil, 0
+	}
+	if left -= now.Sub(s.since); left > 0 {
+		return nil, left
+	}
+	return reason, 0
 }
 
 // look returns what is known of the ConfigMap; ok is false while the API server has not answered.
@@ -106,17 +130,11 @@ func (w *meshWatch) look() (seen meshSeen, ok bool) {
 
 // fault says what is wrong with the ConfigMap, and when to look again without a change; 0 where that is not needed.
 func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, view *policy.View, now time.Time) (*policy.HoldFault, time.Duration) {
-	var again time.Duration
+	reason, again := seen.lost(now)
 	var read meshconfig.ConfigMap
-	switch blind := now.Sub(seen.since); {
-	case seen.refused != nil:
-		read = meshconfig.UnknownConfigMap(key.String(), seen.refused)
-	case seen.failed != nil && blind >= meshBlind:
-		read = meshconfig.UnknownConfigMap(key.String(), seen.failed)
-	case seen.failed != nil:
-		again = meshBlind - blind
-		fallthrough
-	default:
+	if reason != nil {
+		read = meshconfig.UnknownConfigMap(key.String(), reason)
+	} else {
 		read = w.text(seen.object, key, domain)
 	}
 	fault, lacks := read.Fault(view)

@@ -29,16 +29,16 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.admission.Metrics.inFlight.Inc()
 	defer e.admission.Metrics.inFlight.Dec()
 	if r.Body == nil || r.Body == http.NoBody {
-		e.answer(w, review{}, badReview(errors.New("request body is empty")))
+		e.refuseBad(w, review{}, errors.New("request body is empty"))
 		return
 	}
 	if contentType := r.Header.Get("Content-Type"); contentType != "application/json" {
-		e.answer(w, review{}, badReview(fmt.Errorf("contentType=%s, expected application/json", contentType)))
+		e.refuseBad(w, review{}, fmt.Errorf("contentType=%s, expected application/json", contentType))
 		return
 	}
 	length := r.ContentLength
 	if length < 0 {
-		e.answer(w, review{}, badReview(errors.New("the length of the body must be given")))
+		e.refuseBad(w, review{}, errors.New("the length of the body must be given"))
 		return
 	}
 	body, release, err := e.admission.gate.read(r.Context(), r.Body, length)
@@ -48,12 +48,12 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		e.answer(w, review{}, badReview(err))
+		e.refuseBad(w, review{}, err)
 		return
 	}
 	review, err := parseReview(body)
 	if err != nil {
-		e.answer(w, review, badReview(err))
+		e.refuseBad(w, review, err)
 		return
 	}
 	e.answer(w, review, e.Handle(r.Context(), review.request))
@@ -88,7 +88,11 @@ func turnedAway(why error) answer {
 	return refused(status, outcomeShed)
 }
 
-func badReview(err error) admission.Response { return admission.Errored(http.StatusBadRequest, err) }
+// refuseBad refuses what is no review.
+func (e *Endpoint) refuseBad(w http.ResponseWriter, asked review, err error) {
+	e.admission.Metrics.begin(e.path, e.admission.kindLabel(asked.request), asked.request.Operation)(outcomeBadRequest)
+	e.answer(w, asked, admission.Errored(http.StatusBadRequest, err))
+}
 
 func (e *Endpoint) answer(w http.ResponseWriter, asked review, response admission.Response) {
 	answered := admissionv1.AdmissionReview{TypeMeta: asked.TypeMeta, Response: &response.AdmissionResponse}

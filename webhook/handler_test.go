@@ -109,6 +109,26 @@ func TestLargerThanTheRoom(t *testing.T) {
 	}
 }
 
+// What is no review is counted: whoever sends it does not write of it into any other log.
+func TestBadRequestsAreCounted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ contentType, body string }{
+		"nothing":              {"application/json", ""},
+		"no JSON":              {"application/json", "{"},
+		"another object":       {"application/json", `{"kind": "Pod"}`},
+		"another content type": {"text/plain", "{}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, fenced)
+			if response := s.post(t, admit.ValidatePath, c.contentType, []byte(c.body)); response.Allowed || response.Result.Code != http.StatusBadRequest {
+				t.Errorf("allowed = %t, result %+v", response.Allowed, response.Result)
+			}
+			assertCounted(t, s, `meshfence_admission_requests_total{kind="other",operation="other",outcome="bad_request",path="/validate"} 1`)
+		})
+	}
+}
+
 func reviewOf(t *testing.T, r *admissionv1.AdmissionRequest) []byte {
 	t.Helper()
 	body, err := json.Marshal(admissionv1.AdmissionReview{

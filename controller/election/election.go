@@ -131,13 +131,32 @@ func (e *Election) term(ctx context.Context) error {
 		e.log.Info("leading", "identity", e.lock.Identity())
 		leading, cancel := context.WithCancel(leading)
 		defer context.AfterFunc(ctx, cancel)()
+		var watching sync.WaitGroup
+		watching.Go(func() { e.endWhenTaken(leading, elector, cancel) })
 		e.lead(leading)
 		cancel()
+		watching.Wait()
 		e.log.Info("no longer leading", "identity", e.lock.Identity(), "shutdown", ctx.Err() != nil)
 	}
 	stop()
 	<-ended
 	return nil
+}
+
+// endWhenTaken ends a term as soon as the elector has seen that another replica leads, such as after this process stood
+// still. The elector itself tries to renew until the deadline (renew in client-go's tools/leaderelection/leaderelection.go),
+// and two would lead for so long.
+func (e *Election) endWhenTaken(term context.Context, elector *leaderelection.LeaderElector, end func()) {
+	ticker := time.NewTicker(e.timing.RetryPeriod / 2)
+	defer ticker.Stop()
+	for elector.IsLeader() {
+		select {
+		case <-term.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+	end()
 }
 
 // elector returns an elector, which is good for one term, that sends the context of the term.

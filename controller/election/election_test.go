@@ -181,6 +181,23 @@ func TestElection(t *testing.T) {
 	}
 }
 
+// A term ends when another replica is seen to lead, and not only at the deadline of a renewal.
+func TestElectionEndsWhenTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, p := &lease{}, &part{}
+		stop := replica(t, &lock{lease: l, id: "a"}, p)
+		defer stop()
+		time.Sleep(5 * time.Second)
+		l.set(func() { l.record.HolderIdentity = "thief" })
+		time.Sleep(4 * time.Second) // two for a renewal
+		synctest.Wait()
+		if diff := cmp.Diff([2]int{1, 0}, p.counts()); diff != "" {
+			t.Errorf("started and running (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // The next leader starts when all parts of the one before have ended, and at once then.
 func TestElectionHandsOver(t *testing.T) {
 	t.Parallel()

@@ -35,8 +35,6 @@ const (
 	// The rate at which Events are sent, and how many may be sent at once after a pause.
 	perSecond = 5
 	burst     = 20
-	// waiting is how many Events wait to be sent at most; more are dropped, and counted.
-	waiting = 1024
 	// recount is how often an Event that happens again is counted in the cluster.
 	recount = 10 * time.Minute
 	// memory is how long an Event is remembered here: as long as an API server keeps it (--event-ttl).
@@ -62,7 +60,7 @@ type Recorder struct {
 	log     logr.Logger
 	counts  *prometheus.CounterVec
 	replica string
-	queue   chan *eventsv1.Event
+	queue   *queue
 
 	mu    sync.Mutex
 	known map[string]*record
@@ -103,7 +101,7 @@ func New(client eventsclient.EventsV1Interface, registerer prometheus.Registerer
 	}
 	return &Recorder{
 		client: client, log: log, counts: counts, replica: host,
-		queue: make(chan *eventsv1.Event, waiting), known: map[string]*record{},
+		queue: newQueue(), known: map[string]*record{},
 	}, nil
 }
 
@@ -136,9 +134,7 @@ func (r *Recorder) AnnotatedEventf(regarding, related runtime.Object, annotation
 	if !r.due(event.Name, event.EventTime.Time) {
 		return
 	}
-	select {
-	case r.queue <- event:
-	default:
+	if !r.queue.put(event) {
 		r.counts.WithLabelValues(outcomeDropped).Inc()
 		r.forget(event.Name)
 	}
@@ -203,23 +199,31 @@ func (r *Recorder) NeedLeaderElection() bool { return false }
 
 // Start sends what is recorded until the context ends.
 func (r *Recorder) Start(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
+		if event := r.queue.take(); event != nil {
+			r.deliver(ctx, event)
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case event := <-r.queue:
-			outcome, err := r.send(ctx, event)
-			if err != nil && ctx.Err() == nil {
-				r.forget(event.Name)
-				level := 0
-				if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-					level = 1 // as it must be
-				}
-				r.log.V(level).Info("an Event is lost", "reason", event.Reason, "object", event.Regarding.Namespace+"/"+event.Regarding.Name, "error", err.Error())
-			}
-			r.counts.WithLabelValues(outcome).Inc()
+		case <-r.queue.filled:
 		}
 	}
+	return nil
+}
+
+// deliver sends an Event and counts what became of it.
+func (r *Recorder) deliver(ctx context.Context, event *eventsv1.Event) {
+	outcome, err := r.send(ctx, event)
+	if err != nil && ctx.Err() == nil {
+		r.forget(event.Name)
+		level := 0
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			level = 1 // as it must be
+		}
+		r.log.V(level).Info("an Event is lost", "reason", event.Reason, "object", event.Regarding.Namespace+"/"+event.Regarding.Name, "error", err.Error())
+	}
+	r.counts.WithLabelValues(outcome).Inc()
 }
 
 func (r *Recorder) send(ctx context.Context, event *eventsv1.Event) (outcome string, err error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -138,6 +139,31 @@ func TestRecorderFitsTheAPI(t *testing.T) {
 		}
 		if _, note, _ := strings.Cut(got[0], ": "); len(note) > 1024 || len(note) < 1020 {
 			t.Errorf("the note has %d bytes", len(note))
+		}
+	})
+}
+
+// Many Events of one reason do not keep another one waiting.
+func TestReasonsTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		r := start(t, client)
+		var sent []string
+		client.PrependReactor("create", "events", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			time.Sleep(200 * time.Millisecond) // as the client of a replica limits it
+			sent = append(sent, a.(clienttesting.CreateAction).GetObject().(*eventsv1.Event).Reason)
+			return false, nil, nil
+		})
+		for i := range 1000 {
+			r.leak(fmt.Sprint(i))
+		}
+		r.Eventf(reviews, nil, corev1.EventTypeWarning, "NotHeld", "Hold", "it")
+		r.Eventf(reviews, nil, corev1.EventTypeWarning, "FenceLost", "Audit", "it")
+		time.Sleep(time.Second)
+		r.stop()
+		if diff := cmp.Diff([]string{"FenceLost", "NotHeld"}, slices.Sorted(slices.Values(sent[1:3]))); diff != "" {
+			t.Errorf("sent after the first (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,6 +20,8 @@ type fault struct {
 	name string
 	// fast ones are part of every run.
 	fast bool
+	// overlay is the one of the manifests that it happens to; selfSigned unless set.
+	overlay string
 	// strike does it, and returns once its cause is over. Recovery counts from then.
 	strike  func(ctx context.Context, b *bed) error
 	allowed allowed
@@ -54,9 +57,14 @@ func TestFaults(t *testing.T) {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
+			overlay := cmp.Or(f.overlay, selfSigned)
+			if b != nil && b.overlay != overlay {
+				b.stop()
+				b = nil
+			}
 			var err error
 			if b == nil {
-				if b, err = newBed(ctx); err != nil {
+				if b, err = newBed(ctx, overlay); err != nil {
 					b = nil
 					t.Fatal(err)
 				}

@@ -12,13 +12,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-var full = flag.Bool("full", false, "go through every fault, and not only through those that are over soon")
+var (
+	full = flag.Bool("full", false, "go through every fault, and not only through those that are over soon")
+	many = flag.Int("services", 1000, "how many Services a label fences at once")
+)
 
-func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolMeshfence) }
+func TestMain(m *testing.M) {
+	testbed.Main(m, append(testbed.CertManagerTools(), testbed.ToolMeshfence)...)
+}
 
 // fenceConfig is in force unless a fault says otherwise.
 const fenceConfig = `apiVersion: config.meshfence.io/v1alpha1
@@ -65,27 +71,35 @@ spec: {selector: {app: plain}, ports: [{name: http, port: 9080}]}
 // bed is a cluster with two supervised replicas of meshfence.
 type bed struct {
 	*testbed.Cluster
+	overlay   string
 	meshfence *testbed.Meshfence
 	client    kubernetes.Interface
 	objects   dynamic.Interface
 	alone     func() // stops the supervision
 }
 
-// newBed starts a bed, which lives as long as the context.
-func newBed(ctx context.Context) (*bed, error) {
+// newBed starts a bed with an overlay of the manifests, which lives as long as the context.
+func newBed(ctx context.Context, overlay string) (*bed, error) {
 	cluster, err := testbed.Start(ctx, testbed.Options{Name: "m1c1", Routes: true})
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{Cluster: cluster}
-	if b.meshfence, err = cluster.Install(ctx, testbed.Installation{FenceConfig: fenceConfig}); err != nil {
+	b := &bed{Cluster: cluster, overlay: overlay}
+	if overlay == certManager {
+		if err := cluster.StartCertManager(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if b.meshfence, err = cluster.Install(ctx, testbed.Installation{Overlay: overlay, FenceConfig: fenceConfig}); err != nil {
 		return nil, err
 	}
 	b.alone = b.meshfence.Supervise(ctx)
-	if b.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
+	config := cluster.Config()
+	config.WarningHandler = rest.NoWarnings{} // a Service that goes is warned of each time
+	if b.client, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err
 	}
-	if b.objects, err = dynamic.NewForConfig(cluster.Config()); err != nil {
+	if b.objects, err = dynamic.NewForConfig(config); err != nil {
 		return nil, err
 	}
 	return b, cluster.Apply(ctx, scene)

@@ -40,7 +40,7 @@ func event(reason string) sign {
 // logged is a line of a replica's log whose message or error contains a text.
 func logged(text string) sign {
 	return sign{fmt.Sprintf("log %q", text), func(_ context.Context, b *bed, since time.Time) error {
-		for line := range strings.Lines(b.meshfence.Logs(300)) {
+		for line := range strings.Lines(b.meshfence.Logs(3000)) {
 			var entry struct {
 				Time time.Time `json:"time"`
 			}
@@ -61,6 +61,26 @@ func metric(series string, value float64) sign {
 			}
 		}
 		return errors.New("no replica says so")
+	}}
+}
+
+// rises is a series that rises in a replica, by so much at least, from what it was when the watching began.
+func rises(series string, by float64) sign {
+	var first []float64
+	return sign{fmt.Sprintf("metric %s rises by %v", series, by), func(ctx context.Context, b *bed, _ time.Time) error {
+		for i := range b.meshfence.Replicas() {
+			got, err := b.meshfence.Metric(ctx, i, series)
+			if err != nil {
+				return err
+			}
+			if i >= len(first) {
+				first = append(first, got)
+			}
+			if got >= first[i]+by {
+				return nil
+			}
+		}
+		return errors.New("it does not rise")
 	}}
 }
 

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -13,5 +14,8 @@ func faults() []fault {
 		strike: func(ctx context.Context, _ *bed) error { return pause(ctx, time.Second) },
 		within: 10 * time.Second,
 	}
-	return slices.Concat([]fault{none}, replicaFaults(), trustFaults())
+	all := slices.Concat([]fault{none}, replicaFaults(), wireFaults(), clusterFaults(), configFaults(), meshFaults(), scopeFaults(), trustFaults())
+	// Those of another overlay come after the others: they need a cluster of their own.
+	slices.SortStableFunc(all, func(a, b fault) int { return cmp.Compare(a.overlay, b.overlay) })
+	return all
 }

@@ -133,7 +133,8 @@ func (w write) try(ctx context.Context, b *bed) (outcome, *unstructured.Unstruct
 		return uncalled, nil, err
 	case w.rule != "" && strings.Contains(err.Error(), w.rule):
 		return refused, nil, err
-	case strings.Contains(err.Error(), "not yet ready to handle request"): // an API server that starts
+	case strings.Contains(err.Error(), "not yet ready to handle request"), // an API server that starts
+		strings.Contains(err.Error(), "custom resource definition is terminating"):
 		return unanswered, nil, err
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
 		return misjudged, nil, err
