@@ -25,8 +25,14 @@ type way struct {
 
 func ways() []way {
 	return []way{
-		{"kustomize", kustomize, func(t *testing.T, n *node) { n.kubectl(t, "", "delete", "-k", overlay(t)) }},
-		{"chart", chart, func(t *testing.T, n *node) { n.helm(t, "", "uninstall", "meshfence", "--namespace", namespace) }},
+		{
+			name: "kustomize", install: kustomize,
+			uninstall: func(t *testing.T, n *node) { n.kubectl(t, "", "delete", "-k", overlay(t)) },
+		},
+		{
+			name: "chart", install: chart,
+			uninstall: func(t *testing.T, n *node) { n.helm(t, "", "uninstall", "meshfence", "--namespace", namespace) },
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,14 +30,20 @@ func (n *node) route(ctx context.Context, from, to string) error {
 			"http":  []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": to}}}}},
 		},
 	}}
-	resource := schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"}
-	_, err := n.objects.Resource(resource).Namespace("shop").Create(ctx, object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	_, err := n.objects.Resource(virtualServices()).Namespace("shop").Create(ctx, object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	return err
 }
 
+func virtualServices() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"}
+}
+
+// leaks tries a route out of the fence.
+func (n *node) leaks(ctx context.Context) error { return n.route(ctx, "reviews", "ratings") }
+
 // refuses returns nil if meshfence itself refuses a route out of the fence.
 func (n *node) refuses(ctx context.Context) error {
-	err := n.route(ctx, "reviews", "ratings")
+	err := n.leaks(ctx)
 	if err == nil {
 		return errors.New("the leak passes")
 	}
@@ -53,10 +60,12 @@ func (n *node) touch(ctx context.Context) error {
 	return err
 }
 
-// written counts what became of writes.
+// written is what became of writes.
 type written struct {
-	passed, delayed         int // ordinary ones; delayed are those that fail closed
-	refused, closed, leaked int // leaks: refused by meshfence, refused because it did not answer, let through
+	passed, delayed         int // ordinary ones: let through, refused because no Pod answered
+	refused, closed, leaked int // leaks: refused by meshfence, refused because no Pod answered, let through
+	silence                 []error
+	wrong                   []error // refused for another reason
 }
 
 // load keeps writing until it is stopped.
@@ -66,7 +75,6 @@ type load struct {
 
 	mu sync.Mutex
 	written
-	wrong []string
 }
 
 // write starts writers of ordinary changes, one of which fails open, and of leaks, which fail closed.
@@ -76,7 +84,7 @@ func (n *node) write(t *testing.T) *load {
 	l := &load{cancel: cancel}
 	l.repeat(ctx, n.touch, l.ordinary)
 	l.repeat(ctx, func(ctx context.Context) error { return n.route(ctx, "ratings", "ratings") }, l.ordinary)
-	l.repeat(ctx, func(ctx context.Context) error { return n.route(ctx, "reviews", "ratings") }, l.leak)
+	l.repeat(ctx, n.leaks, l.leak)
 	return l
 }
 
@@ -101,29 +109,48 @@ func uncalled(err error) bool {
 	return strings.Contains(err.Error(), "failed calling webhook")
 }
 
-func (l *load) ordinary(err error) {
+// ordinary counts a write that must pass.
+func (w *written) ordinary(err error) {
 	switch {
 	case err == nil:
-		l.passed++
+		w.passed++
 	case uncalled(err):
-		l.delayed++
-		l.wrong = append(l.wrong, err.Error())
+		w.delayed++
+		w.silence = append(w.silence, err)
 	default:
-		l.wrong = append(l.wrong, err.Error())
+		w.wrong = append(w.wrong, err)
 	}
 }
 
-func (l *load) leak(err error) {
+// leak counts a write that must not pass.
+func (w *written) leak(err error) {
 	switch {
 	case err == nil:
-		l.leaked++
+		w.leaked++
 	case apierrors.IsInvalid(err):
-		l.refused++
+		w.refused++
 	case uncalled(err):
-		l.closed++
+		w.closed++
+		w.silence = append(w.silence, err)
 	default:
-		l.wrong = append(l.wrong, err.Error())
+		w.wrong = append(w.wrong, err)
 	}
+}
+
+// judge says what must not be: a leak that passes, or a write that is refused wrongly. Where no Pod may answer for a while,
+// what fails closed is delayed.
+func (w *written) judge(silent bool) error {
+	errs := w.wrong
+	if !silent {
+		errs = slices.Concat(errs, w.silence)
+	}
+	if w.leaked > 0 {
+		errs = append(errs, fmt.Errorf("%d leaks passed", w.leaked))
+	}
+	if w.passed == 0 || w.refused == 0 {
+		errs = append(errs, fmt.Errorf("%d writes passed, and %d leaks were refused", w.passed, w.refused))
+	}
+	return errors.Join(errs...)
 }
 
 // stop ends the writers and returns what became of the writes.

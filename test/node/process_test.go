@@ -55,8 +55,21 @@ func (p process) signal(t *testing.T, signal syscall.Signal) {
 	}
 }
 
-// memory returns the folder of the cgroup that bounds the memory of the process.
-func (p process) memory(t *testing.T) string {
+// memory returns what a file of the cgroup that bounds the memory of the process says.
+func (p process) memory(t *testing.T, file string) int64 {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(p.memoryGroup(t), file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func (p process) memoryGroup(t *testing.T) string {
 	t.Helper()
 	for line := range strings.Lines(p.read(t, "cgroup")) {
 		if _, path, ok := strings.Cut(strings.TrimSpace(line), ":memory:"); ok {
@@ -72,7 +85,7 @@ func (p process) memory(t *testing.T) string {
 func (p process) exhaust(t *testing.T) {
 	t.Helper()
 	const script = `echo 0 >"$0/cgroup.procs" && exec tail /dev/zero`
-	if err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, p.memory(t)).Run(); err == nil {
+	if err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, p.memoryGroup(t)).Run(); err == nil {
 		t.Fatal("it has got all the memory that it wanted")
 	}
 }
@@ -94,12 +107,8 @@ func (p process) confined(t *testing.T, pod corev1.Pod) {
 	if err := os.WriteFile(filepath.Join(string(p), "root", "file"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("%s: write to the root: want that it is read-only, got %v", pod.Name, err)
 	}
-	limit, err := os.ReadFile(filepath.Join(p.memory(t), "memory.limit_in_bytes"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strconv.FormatInt(pod.Spec.Containers[0].Resources.Limits.Memory().Value(), 10)
-	if got := strings.TrimSpace(string(limit)); got != want {
-		t.Errorf("%s: the memory limit is %s, want %s", pod.Name, got, want)
+	want := pod.Spec.Containers[0].Resources.Limits.Memory().Value()
+	if got := p.memory(t, "memory.limit_in_bytes"); got != want || want == 0 {
+		t.Errorf("%s: the memory limit is %d, want %d", pod.Name, got, want)
 	}
 }

@@ -44,6 +44,9 @@ func missingForNode() string {
 	if os.Geteuid() != 0 {
 		return "root"
 	}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return "the controllers of cgroups v1; with those of v2 it was never tried"
+	}
 	var missing []string
 	for _, name := range []string{"containerd", "ctr", "runc", "ip", "nft", "iptables", "conntrack"} {
 		if _, err := exec.LookPath(name); err != nil {
