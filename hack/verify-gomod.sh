@@ -12,12 +12,16 @@ for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
 # tool's packages are there, with their sums, is what a build needs.
-for module in kubernetes etcd istio vuln helm sbom; do
+for module in kubernetes etcd istio node vuln helm sbom; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
 go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null
 go -C hack/tools/flagger list -deps . >/dev/null
 go -C test/neighbours list -deps -test . >/dev/null
+if [[ $(go -C hack/tools/node list -m k8s.io/kubernetes) != $(go -C hack/tools/kubernetes list -m k8s.io/kubernetes) ]]; then
+	echo "verify-gomod: hack/tools/node uses another version of Kubernetes than hack/tools/kubernetes" >&2
+	exit 1
+fi
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
 proxies=$(go env GOPROXY)
 export CGO_ENABLED=0 GOWORK=off GOPROXY=${proxies%%[,|]*}

@@ -26,10 +26,12 @@ type Options struct {
 	WithoutIstio bool
 	// Routes adds the CustomResourceDefinitions of the Gateway API and of Multi-Cluster Services.
 	Routes bool
+	// RunsPods makes the Node a real one; only with [MainNode]. The control plane listens on test host 1, which Pods reach.
+	RunsPods bool
 }
 
-// Cluster is a running Kubernetes control plane with one Node, on which nothing runs: a Pod is what [Cluster.CreatePod]
-// or a test writes into its status.
+// Cluster is a running Kubernetes control plane with one Node. Unless that is a real one, nothing runs there: a Pod is what
+// [Cluster.CreatePod] or a test writes into its status.
 // The fields do not change.
 type Cluster struct {
 	// Name is the name from Options.
@@ -40,6 +42,7 @@ type Cluster struct {
 	Kubeconfig string
 
 	number    int
+	runsPods  bool
 	dir       string
 	token     string
 	processes []*Process
@@ -63,7 +66,10 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	n := byte(o.Number)
-	c := &Cluster{Name: o.Name, Address: netip.AddrFrom4([4]byte{127, 0, n, 1}), number: o.Number, dir: dir}
+	c := &Cluster{Name: o.Name, Address: netip.AddrFrom4([4]byte{127, 0, n, 1}), number: o.Number, runsPods: o.RunsPods, dir: dir}
+	if o.RunsPods {
+		c.Address = c.Host(1)
+	}
 	if err := c.start(ctx, o); err != nil {
 		err = fmt.Errorf("start cluster %s: %w\n%s", c.Name, err, c.Logs(logTail))
 		c.Stop()
@@ -75,7 +81,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 // start starts the components in order. The controller manager comes after the CustomResourceDefinitions: its
 // garbage collector looks for new kinds only every 30 seconds.
 func (c *Cluster) start(ctx context.Context, o Options) error {
-	if err := addHosts(fmt.Sprintf("lo:%d", c.number), netip.PrefixFrom(c.Host(1), 16)); err != nil {
+	if err := c.addAddresses(ctx); err != nil {
 		return err
 	}
 	if err := c.writeCredentials(); err != nil {
@@ -102,12 +108,23 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 		func(ctx context.Context) error { return c.installCRDs(ctx, crds) },
 		c.startControllerManager,
 	}
+	if c.runsPods {
+		steps = append(steps, c.startNode)
+	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addAddresses gives this machine those that the cluster listens on.
+func (c *Cluster) addAddresses(ctx context.Context) error {
+	if c.runsPods {
+		return c.addNodeAddress(ctx)
+	}
+	return addHosts(fmt.Sprintf("lo:%d", c.number), netip.PrefixFrom(c.Host(1), 16))
 }
 
 // Host returns test host i of the cluster, an address to serve on that Endpoints and Pods may name. Host 1 is the

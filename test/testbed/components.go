@@ -1,7 +1,6 @@
 package testbed
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -34,6 +33,11 @@ func (c *Cluster) run(ctx context.Context, name string, ready func(context.Conte
 	if err != nil {
 		return err
 	}
+	return c.runProgram(ctx, name, path, ready, args...)
+}
+
+// runProgram is run for a program that is no tool.
+func (c *Cluster) runProgram(ctx context.Context, name, path string, ready func(context.Context) error, args ...string) error {
 	p, err := StartProcess(ctx, Command{Name: name, Path: path, Args: args, Dir: c.dir, Ready: ready})
 	if err != nil {
 		return err
@@ -90,25 +94,32 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 }
 
 func (c *Cluster) startAPIServer(ctx context.Context) error {
-	return c.run(ctx, "kube-apiserver", c.healthy(c.Config(), "/readyz"),
-		"--etcd-servers="+c.etcd(),
-		"--bind-address="+c.Address.String(),
+	args := []string{
+		"--etcd-servers=" + c.etcd(),
+		"--bind-address=" + c.Address.String(),
 		"--secure-port=6443",
-		"--cert-dir="+c.file("certs"),
-		// There is no Pod that could reach kubernetes.default, so nobody needs its endpoints.
-		"--endpoint-reconciler-type=none",
-		"--advertise-address="+c.Host(1).String(),
+		"--cert-dir=" + c.file("certs"),
+		"--advertise-address=" + c.Host(1).String(),
 		fmt.Sprintf("--service-cluster-ip-range=10.%d.0.0/16", 100+c.number),
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+c.file("service-account.key"),
-		"--service-account-signing-key-file="+c.file("service-account.key"),
-		"--token-auth-file="+c.file("tokens.csv"),
-		"--authorization-mode=RBAC",
-		// Without a Node's proxy a ClusterIP leads nowhere: webhooks are called at the endpoints of their Service.
-		"--enable-aggregator-routing=true",
-		// Pods are written by tests, without ServiceAccounts and tokens.
-		"--disable-admission-plugins=ServiceAccount",
-	)
+		"--service-account-key-file=" + c.file("service-account.key"),
+		"--service-account-signing-key-file=" + c.file("service-account.key"),
+		"--token-auth-file=" + c.file("tokens.csv"),
+	}
+	if c.runsPods {
+		args = append(args, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction")
+	} else {
+		args = append(args,
+			"--authorization-mode=RBAC",
+			// There is no Pod that could reach kubernetes.default, so nobody needs its endpoints.
+			"--endpoint-reconciler-type=none",
+			// Without a Node's proxy a ClusterIP leads nowhere: webhooks are called at the endpoints of their Service.
+			"--enable-aggregator-routing=true",
+			// Pods are written by tests, without ServiceAccounts and tokens.
+			"--disable-admission-plugins=ServiceAccount",
+		)
+	}
+	return c.run(ctx, "kube-apiserver", c.healthy(c.Config(), "/readyz"), args...)
 }
 
 func (c *Cluster) startControllerManager(ctx context.Context) error {
@@ -140,13 +151,16 @@ func (c *Cluster) startControllerManager(ctx context.Context) error {
 		"--root-ca-file="+c.certificate(),
 		"--kube-api-qps=1000",
 		"--kube-api-burst=1000",
-		"--controllers="+strings.Join(controllers(), ","),
+		"--controllers="+strings.Join(c.controllers(), ","),
 	)
 }
 
-// controllers names those that a cluster without kubelets can use. The ones that watch over Nodes would evict every
-// Pod, because no Node sends a heartbeat.
-func controllers() []string {
+// controllers names those that the cluster can use. Without a kubelet, those that watch over Nodes would evict every Pod,
+// because no Node sends a heartbeat.
+func (c *Cluster) controllers() []string {
+	if c.runsPods {
+		return []string{"*"}
+	}
 	return []string{
 		"clusterrole-aggregation-controller",
 		"deployment-controller",
@@ -177,27 +191,33 @@ func (c *Cluster) healthy(config *rest.Config, path string) func(context.Context
 // writeCredentials writes what the components and their clients identify themselves with.
 func (c *Cluster) writeCredentials() error {
 	c.token = rand.Text()
-	manager := rand.Text()
-	var tokens bytes.Buffer
-	fmt.Fprintf(&tokens, "%s,admin,admin,system:masters\n", c.token)
-	fmt.Fprintf(&tokens, "%s,system:kube-controller-manager,controller-manager\n", manager)
-
+	c.Kubeconfig = c.file("kubeconfig")
+	if err := c.writeKubeconfig(c.Kubeconfig, c.token); err != nil {
+		return err
+	}
+	tokens := fmt.Sprintf("%s,admin,admin,system:masters\n", c.token)
+	users := map[string]string{"controller-manager": "system:kube-controller-manager,controller-manager"}
+	if c.runsPods {
+		users["scheduler"] = "system:kube-scheduler,scheduler"
+		users["proxy"] = "system:kube-proxy,proxy"
+		users["kubelet"] = fmt.Sprintf("system:node:%s,kubelet,system:nodes", c.Node())
+	}
+	for name, user := range users {
+		token := rand.Text()
+		tokens += token + "," + user + "\n"
+		if err := c.writeKubeconfig(c.file(name+".kubeconfig"), token); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(c.file("tokens.csv"), []byte(tokens), 0o600); err != nil {
+		return err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		return err
-	}
-	c.Kubeconfig = c.file("kubeconfig")
-	if err := c.writeKubeconfig(c.Kubeconfig, c.token); err != nil {
-		return err
-	}
-	if err := c.writeKubeconfig(c.file("controller-manager.kubeconfig"), manager); err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.file("tokens.csv"), tokens.Bytes(), 0o600); err != nil {
 		return err
 	}
 	block := &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}

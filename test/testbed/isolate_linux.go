@@ -27,11 +27,11 @@ func isolate(run func() int, tools []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return reexec(b)
+	return reexec(b, startIsolated)
 }
 
 // reexec starts this binary again in namespaces of its own, hands signals on, and returns its exit code.
-func reexec(b bed) (int, error) {
+func reexec(b bed, start func(value string) (*exec.Cmd, error)) (int, error) {
 	value, err := json.Marshal(b)
 	if err != nil {
 		return 0, err
@@ -44,7 +44,7 @@ func reexec(b bed) (int, error) {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	cmd, err := startIsolated(string(value))
+	cmd, err := start(string(value))
 	if err != nil {
 		return 0, err
 	}
@@ -104,8 +104,8 @@ func exitCode(state *os.ProcessState) int {
 // prepare makes the new namespaces habitable: a tmpfs for state, the processes of this pid namespace alone in
 // /proc, and the loopback interface up.
 func prepare(b bed) error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+	if err := privateMounts(); err != nil {
+		return err
 	}
 	if err := unix.Mount("tmpfs", b.State, "tmpfs", 0, "mode=0700"); err != nil {
 		return fmt.Errorf("mount %s: %w", b.State, err)
@@ -114,6 +114,18 @@ func prepare(b bed) error {
 	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil && !errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
+	return settle(b)
+}
+
+func privateMounts() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	return nil
+}
+
+// settle has temporary files in the state, and the loopback interface up.
+func settle(b bed) error {
 	tmp := filepath.Join(b.State, "tmp")
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err

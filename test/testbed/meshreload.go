@@ -41,18 +41,23 @@ func (m *Meshfence) Reconfigure(ctx context.Context, fenceConfig string) error {
 
 // Metric returns the value of a series of a replica; 0 where it is absent, as one is until it is counted for the first time.
 func (m *Meshfence) Metric(ctx context.Context, replica int, series string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.MetricsURL(replica), nil)
+	return Metric(ctx, m.MetricsURL(replica), series)
+}
+
+// Metric is [Meshfence.Metric] for whatever serves metrics at a URL.
+func Metric(ctx context.Context, url, series string) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, fmt.Errorf("read metrics of replica %d: %w", replica, err)
+		return 0, fmt.Errorf("read metrics: %w", err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return 0, fmt.Errorf("read metrics of replica %d: %w", replica, err)
+		return 0, fmt.Errorf("read metrics: %w", err)
 	}
 	for line := range strings.Lines(string(body)) {
 		if value, ok := strings.CutPrefix(line, series+" "); ok {

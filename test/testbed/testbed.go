@@ -26,7 +26,7 @@ type bed struct {
 // Main is TestMain for packages that use the test bed: it runs the package's tests in private namespaces and exits
 // with their result. Further tools, by the names of hack/build-tools.sh, are built before.
 func Main(m *testing.M, tools ...string) {
-	os.Exit(exit(m.Run, tools))
+	os.Exit(exit(m.Run, isolate, append(controlPlaneTools(), tools...)))
 }
 
 // Run calls run in private namespaces and returns its exit code, or 1 after a message on stderr where that is not
@@ -38,12 +38,12 @@ func Run(run func(context.Context) int, tools ...string) int {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		return run(ctx)
-	}, tools)
+	}, isolate, append(controlPlaneTools(), tools...))
 }
 
 // exit turns an error of the test bed itself into an exit code.
-func exit(run func() int, tools []string) int {
-	code, err := isolate(run, append(controlPlaneTools(), tools...))
+func exit(run func() int, isolate func(func() int, []string) (int, error), tools []string) int {
+	code, err := isolate(run, tools)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
 		return 1
