@@ -2,7 +2,6 @@ package backfill
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -18,7 +17,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// progressEvery is after how many objects the log tells how far a pass is.
+// progressEvery is after how many objects the log tells how far the backfill is.
 const progressEvery = 100
 
 // Options are what a Backfill needs. All must be set.
@@ -39,88 +38,90 @@ type Options struct {
 type Backfill struct {
 	Options
 
-	progress *progress
-	limiter  *rate.Limiter
 	inbox    *change.Inbox
+	queue    *queue
+	retries  *retries
+	progress *progress
+	// limiter holds back what is written. What has waited for nothing may take a second's worth at once.
+	limiter *rate.Limiter
+	tried   int
 }
 
 // New returns a backfill for one term of leadership.
 func New(o Options) *Backfill {
-	b := &Backfill{Options: o, progress: newProgress(), limiter: rate.NewLimiter(rate.Limit(o.Rate), 1), inbox: change.NewInbox()}
+	b := &Backfill{
+		Options: o, inbox: change.NewInbox(), queue: newQueue(o.Settle), retries: newRetries(), progress: newProgress(),
+		limiter: rate.NewLimiter(rate.Limit(o.Rate), max(int(o.Rate), 1)),
+	}
 	b.publish()
 	return b
 }
 
-// Run makes one pass over everything, one over what each change touches, and repeats passes that left
-// something undone, until the context ends.
+// Run looks at everything once, and at what each change touches, and writes what differs, until the context ends.
 func (b *Backfill) Run(ctx context.Context) error {
 	defer b.Mesh.Index.WatchObjects(b.changed)()
 	defer b.Mesh.Index.Subscribe(b.inbox.Put)()
 	b.inbox.Put(policy.Change{})
 	resync := time.NewTicker(b.Resync)
 	defer resync.Stop()
-	left, objects, delay := change.NewSet(), map[object.Key]bool{}, time.Duration(0)
 	for {
-		var retry <-chan time.Time
-		if !left.Empty() || len(objects) > 0 {
-			retry = time.After(delay)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-b.inbox.Full:
 			b.progress.reconsider()
+			changed, objects := b.inbox.Take()
+			b.look(ctx, changed, objects)
 		case <-resync.C:
 			b.inbox.Put(policy.Change{})
-			b.progress.reconsider()
-		case <-retry:
+		case <-due(b.retries.next()):
+			b.look(ctx, change.NewSet(), b.retries.due(time.Now()))
+		case <-due(b.queue.next()):
+			if d := b.queue.take(time.Now()); d != nil {
+				b.try(ctx, d)
+			}
 		}
-		s, keys := b.inbox.Take()
-		left.Merge(s)
-		maps.Copy(objects, keys)
-		if !b.pass(ctx, left, objects) {
-			delay = later(delay)
-			continue
+		if b.queue.empty() && b.retries.empty() {
+			b.Metrics.BackfillPass.SetToCurrentTime()
 		}
-		b.Metrics.BackfillPass.SetToCurrentTime()
-		left, objects, delay = change.NewSet(), map[object.Key]bool{}, 0
 	}
 }
 
-// pass brings the objects of a set of Services in line, and some more by their keys, and reports whether none is left that
-// another pass may fix.
-func (b *Backfill) pass(ctx context.Context, s change.Set, objects map[object.Key]bool) (done bool) {
-	log := logf.FromContext(ctx).WithName("backfill")
+// due returns a channel that delivers at a time, and never where there is none.
+func due(at time.Time, ok bool) <-chan time.Time {
+	if !ok {
+		return nil
+	}
+	return time.After(time.Until(at))
+}
+
+// look queues what differs of the objects of a set of Services, and of some more by their keys.
+func (b *Backfill) look(ctx context.Context, s change.Set, objects map[object.Key]bool) {
 	found, looked := b.scan(s, objects)
-	total := b.progress.begin(looked, found)
+	b.queue.add(found, looked)
+	b.retries.looked(looked, b.queue.queued)
+	if total := b.progress.begin(looked, found); total > 0 {
+		logf.FromContext(ctx).WithName("backfill").Info("objects to bring in line", "objects", total)
+	}
 	b.publish()
-	if total == 0 {
-		return true
+}
+
+// try brings one object in line, or notes when that is tried again.
+func (b *Backfill) try(ctx context.Context, d *difference) {
+	log := logf.FromContext(ctx).WithName("backfill")
+	result := b.bring(ctx, d)
+	if ctx.Err() != nil {
+		return
 	}
-	log.Info("objects to bring in line", "objects", total)
-	done = true
-	at := 0
-	for step := range steps {
-		wrote := false
-		for _, d := range found[step] {
-			result := b.bring(ctx, d)
-			if ctx.Err() != nil {
-				return false
-			}
-			b.record(d, result)
-			log.V(1).Info("object", "kind", d.Kind, "namespace", d.Namespace, "name", d.Name, "state", result.state, "reason", result.reason)
-			wrote = wrote || result.state == stateDone
-			done = done && result.state != statePending
-			if at++; at%progressEvery == 0 {
-				log.Info("progress", b.progress.pairs()...)
-			}
-		}
-		if wrote && found.settles(step) {
-			change.Sleep(ctx, b.Settle)
-		}
+	if result.state == stateDone {
+		b.queue.wrote(d, time.Now())
 	}
-	log.Info("pass is over", b.progress.pairs()...)
-	return done
+	b.retries.tried(d.Key, result.state == statePending)
+	b.record(d, result)
+	log.V(1).Info("object", "kind", d.Kind, "namespace", d.Namespace, "name", d.Name, "state", result.state, "reason", result.reason)
+	if b.tried++; b.tried%progressEvery == 0 || b.queue.empty() {
+		log.Info("progress", b.progress.pairs()...)
+	}
 }
 
 // record enters what became of an object that differs, and tells of it in Events.

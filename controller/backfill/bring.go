@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,15 +15,6 @@ import (
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
-
-// The shortest and the longest time until a pass that left something undone is repeated.
-const (
-	retryFirst = time.Second
-	retryMax   = 5 * time.Minute
-)
-
-// later returns how long to wait after a pass that left something undone, when that before took so long.
-func later(delay time.Duration) time.Duration { return min(max(2*delay, retryFirst), retryMax) }
 
 // bring sends one object through admission.
 func (b *Backfill) bring(ctx context.Context, d *difference) result {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -38,20 +37,6 @@ func TestRefused(t *testing.T) {
 				t.Errorf("state %q, reason %q; want state %q", state, reason, test.want)
 			}
 		})
-	}
-}
-
-// TestLater: passes that leave something undone are repeated ever more slowly.
-func TestLater(t *testing.T) {
-	t.Parallel()
-	var got []time.Duration
-	delay := time.Duration(0)
-	for range 11 {
-		delay = backfill.Later(delay)
-		got = append(got, delay/time.Second)
-	}
-	if diff := cmp.Diff([]time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300}, got); diff != "" {
-		t.Errorf("seconds (-want +got):\n%s", diff)
 	}
 }
 

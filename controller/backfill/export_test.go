@@ -1,8 +1,6 @@
 package backfill
 
 import (
-	"time"
-
 	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/policy"
@@ -19,9 +17,6 @@ const (
 
 // Unchanged is the reason of an object that came back from admission as it was.
 func Unchanged() string { return errUnchanged.Error() }
-
-// Later is later.
-func Later(delay time.Duration) time.Duration { return later(delay) }
 
 // Refused is refused.
 func Refused(err error) (state, reason string) {

@@ -54,17 +54,42 @@ const unchangedReported = 3
 type progress struct {
 	mu      sync.Mutex
 	entries map[object.Key]entry
-	done    int
+	// lacking are the DestinationRules among the entries that do not have their reserved subset yet.
+	lacking map[object.Key]bool
+	// states counts the entries by state, and those that are in line by now.
+	states map[string]int
 	// written are the objects that were written, as the index had them, until it has others.
 	written map[object.Key]*object.Object
 }
 
 func newProgress() *progress {
-	return &progress{entries: map[object.Key]entry{}, written: map[object.Key]*object.Object{}}
+	return &progress{
+		entries: map[object.Key]entry{}, lacking: map[object.Key]bool{}, written: map[object.Key]*object.Object{},
+		states: map[string]int{stateDone: 0, statePending: 0, stateSkipped: 0, stateFailed: 0},
+	}
 }
 
-// begin enters the differences of a pass and returns how many there are. Others of which the pass has looked are in line or
-// gone by now.
+// enter sets the entry of an object. The lock must be held.
+func (p *progress) enter(t object.Key, e entry) {
+	p.leave(t)
+	p.entries[t] = e
+	p.states[e.state]++
+	if t.Kind == object.KindDestinationRule && e.step == tighten {
+		p.lacking[t] = true
+	}
+}
+
+// leave takes an object out. The lock must be held.
+func (p *progress) leave(t object.Key) {
+	if e, known := p.entries[t]; known {
+		p.states[e.state]--
+	}
+	delete(p.entries, t)
+	delete(p.lacking, t)
+}
+
+// begin enters what a look found to differ, and returns how much that is. The other objects at which it looked are in line
+// or gone by now.
 func (p *progress) begin(looked func(object.Key) bool, found differences) (total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,12 +103,12 @@ func (p *progress) begin(looked func(object.Key) bool, found differences) (total
 				e.result = result{state: statePending}
 			}
 			e.rule, e.step = d.rule, d.step
-			p.entries[d.Key] = e
+			p.enter(d.Key, e)
 		}
 	}
 	for t := range p.entries {
 		if !listed[t] && looked(t) {
-			delete(p.entries, t)
+			p.leave(t)
 		}
 	}
 	return total
@@ -98,15 +123,15 @@ func (p *progress) set(d *difference, r result) []news {
 	defer p.mu.Unlock()
 	old := p.entries[d.Key]
 	if r.state == stateDone {
-		p.done++
-		delete(p.entries, d.Key)
+		p.states[stateDone]++
+		p.leave(d.Key)
 		return nil
 	}
 	e := entry{result: r, rule: d.rule, step: d.step}
 	if r.reason == errUnchanged.Error() {
 		e.unchanged = old.unchanged + 1
 	}
-	p.entries[d.Key] = e
+	p.enter(d.Key, e)
 	var all []news
 	if e.unchanged == unchangedReported {
 		all = append(all, news{"BackfillUndone", fmt.Sprintf(
@@ -187,8 +212,8 @@ func (p *progress) seen(t object.Key) {
 func (p *progress) differing(host string) (object.Key, result, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for t, e := range p.entries {
-		if t.Kind == object.KindDestinationRule && e.step == tighten && mesh.Covers(e.rule, host) {
+	for t := range p.lacking {
+		if e := p.entries[t]; mesh.Covers(e.rule, host) {
 			return t, e.result, true
 		}
 	}
@@ -199,11 +224,7 @@ func (p *progress) differing(host string) (object.Key, result, bool) {
 func (p *progress) counts() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	counts := map[string]int{stateDone: p.done, statePending: 0, stateSkipped: 0, stateFailed: 0}
-	for _, e := range p.entries {
-		counts[e.state]++
-	}
-	return counts
+	return maps.Clone(p.states)
 }
 
 // pairs returns the counts as the log takes them.

@@ -2,6 +2,7 @@ package backfill_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/backfill"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fakecluster"
 )
@@ -32,6 +34,9 @@ const (
 	patchRule  = "patch DestinationRule shop/users"
 	patchRoute = "patch VirtualService shop/users"
 )
+
+// rate is how many objects are written a second.
+const rate = 20
 
 // bed is a backfill that runs on a cluster.
 type bed struct {
@@ -50,7 +55,7 @@ func (b *bed) run(t *testing.T) {
 	t.Helper()
 	filler := backfill.New(backfill.Options{
 		Mesh: b.Mesh, Writer: b.Client, Recorder: b.Recorder, Metrics: b.Metrics,
-		Rate: 1000, Settle: 10 * time.Second, Resync: time.Hour,
+		Rate: rate, Settle: 10 * time.Second, Resync: time.Hour,
 	})
 	fakecluster.Run(t, filler.Run)
 }
@@ -146,6 +151,12 @@ func TestRun(t *testing.T) {
 		}, []step{
 			{"nothing is told", nothing, 2 * time.Second, nil, nil},
 			{"it does not", func(_ *testing.T, b *bed) { b.FailBy(nil) }, time.Minute, []string{"3s " + patchRule}, nil},
+			{"it fails again", func(t *testing.T, b *bed) {
+				t.Helper()
+				b.FailBy(func(string, client.Object) error { return errors.New("no") })
+				b.Put(t, strings.Replace(plainRule, "host: reviews", "host: reviews, trafficPolicy: {}", 1))
+			}, 500 * time.Millisecond, nil, nil},
+			{"for less than a second", func(_ *testing.T, b *bed) { b.FailBy(nil) }, time.Minute, []string{"1m3s " + patchRule}, nil},
 		}},
 		"an object is gone by then": {subsetConfig, []string{reviews, plainRule}, func(t *testing.T, b *bed) {
 			t.Helper()
@@ -234,6 +245,51 @@ func TestGone(t *testing.T) {
 			t.Errorf("%v wait although there are none", got)
 		}
 	})
+}
+
+// TestQueue: what tightens does not wait for what only labels, nor a small change for a large one.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	const large = 2000
+	rule := func(namespace string, n int) string {
+		return fmt.Sprintf("{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: r%[1]d, namespace: %[2]s}, spec: {host: s%[1]d}}", n, namespace)
+	}
+	for name, test := range map[string]struct{ rules, services int }{
+		"while Services are labelled": {0, large},
+		"while rules are written":     {large, large},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := start(t, subsetConfig, "{apiVersion: v1, kind: Namespace, metadata: {name: large}}")
+				synctest.Wait()
+				for n := range test.services {
+					b.Index.SetService(hostname.Host{Namespace: "large", Name: fmt.Sprint("s", n)}, nil)
+				}
+				for n := range test.rules {
+					b.Put(t, rule("large", n))
+				}
+				for n := range 10 {
+					b.Put(t, fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: s%d, namespace: shop}}", n))
+					b.Put(t, rule("shop", n))
+				}
+				fence := func(namespace string) {
+					b.Put(t, fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {meshfence.io/fence: strict}}}", namespace))
+				}
+				fence("large")
+				time.Sleep(20 * time.Second)
+				b.Writes()
+				fence("shop")
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				writes := b.Writes()
+				small := slices.DeleteFunc(slices.Clone(writes), func(write string) bool { return !strings.Contains(write, "DestinationRule shop/") })
+				if len(small) != 10 || len(writes) > 3*rate {
+					t.Errorf("%d of 10 rules were written, among %d objects: %v", len(small), len(writes), writes)
+				}
+			})
+		})
+	}
 }
 
 // TestServices: the Services of what a change touches get their label, and no others are read.

@@ -20,12 +20,12 @@ func (b *Backfill) scan(s change.Set, objects map[object.Key]bool) (found differ
 			found[d.step] = append(found[d.step], d)
 		}
 	}
-	for _, host := range b.unmarked(s) {
+	for _, host := range b.unmarked(s, objects) {
 		found[label] = append(found[label], unmarked(host))
 	}
 	return found, func(key object.Key) bool {
 		_, is := touched[key]
-		return s.All || is || key.Kind == object.KindService && s.Has(hostname.Host{Namespace: key.Namespace, Name: key.Name})
+		return s.All || is || objects[key] || key.Kind == object.KindService && s.Has(hostname.Host{Namespace: key.Namespace, Name: key.Name})
 	}
 }
 
@@ -40,7 +40,9 @@ func (b *Backfill) touched(s change.Set, keys map[object.Key]bool) map[object.Ke
 	}
 	view := b.Mesh.Index.View()
 	for key := range keys {
-		found[key], _ = view.Object(key)
+		if key.Kind != object.KindService {
+			found[key], _ = view.Object(key)
+		}
 	}
 	if s.All {
 		add(b.Mesh.All())
@@ -57,8 +59,8 @@ func (b *Backfill) touched(s change.Set, keys map[object.Key]bool) map[object.Ke
 	return found
 }
 
-// unmarked lists the Services of the set that lack their marks.
-func (b *Backfill) unmarked(s change.Set) []hostname.Host {
+// unmarked lists the Services of the set, and of the keys, that lack their marks.
+func (b *Backfill) unmarked(s change.Set, keys map[object.Key]bool) []hostname.Host {
 	index := b.Mesh.Index
 	if s.All {
 		return index.Unmarked(hostname.Host{})
@@ -69,6 +71,11 @@ func (b *Backfill) unmarked(s change.Set) []hostname.Host {
 	}
 	for host := range s.Services {
 		if !s.Namespaces[host.Namespace] {
+			hosts = append(hosts, index.Unmarked(host)...)
+		}
+	}
+	for key := range keys {
+		if host := (hostname.Host{Namespace: key.Namespace, Name: key.Name}); key.Kind == object.KindService && !s.Has(host) {
 			hosts = append(hosts, index.Unmarked(host)...)
 		}
 	}

@@ -12,10 +12,5 @@ const (
 	steps
 )
 
-// differences are those of one pass by step.
+// differences are those of one look by step.
 type differences [steps][]*difference
-
-// settles reports whether the proxies must hear of what a step wrote before the next begins.
-func (d differences) settles(done step) bool {
-	return done == tighten && len(d[reroute]) > 0 || done == reroute && len(d[loosen]) > 0
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	kjson "sigs.k8s.io/json"
@@ -148,10 +149,10 @@ func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view
 	}
 	w := leak.Write{Object: obj, Deleted: s.Deleted, Writer: s.Writer, Own: s.Own}
 	if len(s.Old) > 0 {
-		// An old object that cannot be read excuses nothing.
-		if old, err := s.decode(s.Old); err == nil {
-			w.Old = old
-		}
+		w.Old = sync.OnceValue(func() *object.Object {
+			old, _ := s.decode(s.Old) // one that cannot be read excuses nothing
+			return old
+		})
 	}
 	findings := judge(w, view)
 	if len(findings) == 0 {

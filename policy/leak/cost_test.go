@@ -136,7 +136,7 @@ func costOf(t testing.TB, guard *leak.Guard, index *policy.Index, p pattern, n, 
 		start := time.Now()
 		used := allocated(func() {
 			guard.Judge(leak.Write{Object: o, Writer: "alice"}, index.View())
-			guard.Judge(leak.Write{Object: o, Old: old, Writer: "alice"}, index.View())
+			guard.Judge(leak.Write{Object: o, Old: leak.Known(old), Writer: "alice"}, index.View())
 		})
 		least = cost{min(least.bytes, used), min(least.time, time.Since(start))}
 	}

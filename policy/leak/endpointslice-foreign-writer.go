@@ -94,15 +94,15 @@ func endpointsOf(o *object.Object) (path object.Path, host hostname.Host) {
 // newAddresses lists the addresses that the Service did not have in the old object.
 func newAddresses(o Write) []string {
 	addresses := o.Addresses()
-	if o.Old == nil {
+	if o.Before() == nil {
 		return addresses
 	}
 	_, host := endpointsOf(o.Object)
-	if _, before := endpointsOf(o.Old); host != before {
+	if _, before := endpointsOf(o.Before()); host != before {
 		return addresses
 	}
 	old := map[string]bool{}
-	for _, address := range o.Old.Addresses() {
+	for _, address := range o.Before().Addresses() {
 		old[address] = true
 	}
 	return slices.DeleteFunc(addresses, func(address string) bool { return old[address] })

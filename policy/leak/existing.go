@@ -25,9 +25,9 @@ func (g *Guard) Existing(w Write, view *policy.View) []Finding {
 	}
 	fence := view.Service(host, w.Metadata.Annotations).Fence
 	switch {
-	case w.Old == nil || view.Service(host, w.Old.Metadata.Annotations).Fence != fence:
+	case w.Before() == nil || view.Service(host, w.Before().Metadata.Annotations).Fence != fence:
 		return g.inTheWay(w, host, fence, view)
-	case fence != policy.Strict || reflect.DeepEqual(backs(w.Object), backs(w.Old)):
+	case fence != policy.Strict || reflect.DeepEqual(backs(w.Object), backs(w.Before())):
 		return nil
 	}
 	return g.caught(w, host, view)
@@ -101,7 +101,7 @@ func (g *Guard) caught(w Write, host hostname.Host, view *policy.View) []Finding
 	for i, o := range related {
 		now[i] = g.hits(Write{Object: o}, view)
 	}
-	tell(view, host, w.Old)
+	tell(view, host, w.Before())
 	var list []Finding
 	for i, o := range related {
 		if len(now[i]) == 0 {

@@ -21,8 +21,8 @@ const maxRouting = 500
 func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 	name, after := w.Metadata.Name, w.Metadata.Labels
 	var before map[string]string
-	if w.Old != nil {
-		before = w.Old.Metadata.Labels
+	if w.Before() != nil {
+		before = w.Before().Metadata.Labels
 	}
 	strict := func(labels map[string]string) bool {
 		return view.ServiceUnder(labels, hostname.Host{Namespace: name}).Fence == policy.Strict

@@ -64,8 +64,8 @@ func TestStandingNamespace(t *testing.T) {
 			}
 			w := leak.Write{Object: namespace(test.now)}
 			if test.old != "" {
-				w.Old = namespace(test.old)
-				index.SetNamespace("shop", w.Old.Metadata.Labels)
+				w.Old = leak.Known(namespace(test.old))
+				index.SetNamespace("shop", w.Before().Metadata.Labels)
 			}
 			service := fromYAML(t, object.KindService, fmt.Sprintf("metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: %q}}\nspec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}", test.service))
 			index.SetService(hostname.Host{Namespace: "shop", Name: "reviews"}, service.Metadata.Annotations)

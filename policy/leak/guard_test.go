@@ -124,7 +124,7 @@ func TestDeletions(t *testing.T) {
 	}{
 		"written":  {leak.Write{Object: pod}, []string{"writes", "deletions"}},
 		"deleted":  {leak.Write{Object: pod, Deleted: true}, []string{"deletions"}},
-		"restated": {leak.Write{Object: pod, Old: pod}, nil},
+		"restated": {leak.Write{Object: pod, Old: leak.Known(pod)}, nil},
 	} {
 		if diff := cmp.Diff(test.want, rulesFound(guard.Judge(test.write, view))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -141,7 +141,7 @@ func TestTouched(t *testing.T) {
 	}
 	guard := leak.NewGuard(leak.Rules())
 	for rest, want := range map[string][]string{"": nil, `, {"addresses": [{"ip": "10.1.0.2"}]}`: {"endpointslice-foreign-writer"}} {
-		w := leak.Write{Object: endpoints(rest), Old: endpoints(""), Writer: "alice"}
+		w := leak.Write{Object: endpoints(rest), Old: leak.Known(endpoints("")), Writer: "alice"}
 		if diff := cmp.Diff(want, rulesFound(guard.Judge(w, index.View()))); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", rest, diff)
 		}
@@ -208,8 +208,8 @@ func TestStanding(t *testing.T) {
 			}
 			w := leak.Write{Object: service(test.now), Deleted: test.deleted}
 			if test.old != "" {
-				w.Old = service(test.old)
-				index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, w.Old.Metadata.Annotations)
+				w.Old = leak.Known(service(test.old))
+				index.SetService(hostname.Host{Namespace: "shop", Name: "cart"}, w.Before().Metadata.Annotations)
 			}
 			var got []string
 			for _, f := range leak.NewGuard(leak.Rules()).Existing(w, index.View()) {

@@ -49,8 +49,8 @@ type Rule struct {
 // Write is one object that is written, or that exists.
 type Write struct {
 	*object.Object
-	// Old is what the object replaces; nil on creation, and for an object that exists.
-	Old *object.Object
+	// Old returns what the object replaces, of which most writes never ask; nil on creation, and for an object that exists.
+	Old func() *object.Object
 	// Deleted reports whether the object goes.
 	Deleted bool
 	// Writer is the name of the user who writes; empty for an object that exists.
@@ -59,6 +59,17 @@ type Write struct {
 	Own bool
 
 	gaps *foundGaps
+}
+
+// Known returns an object that has been read.
+func Known(o *object.Object) func() *object.Object { return func() *object.Object { return o } }
+
+// Before returns what the object replaces; nil where that is nothing, or cannot be read.
+func (w Write) Before() *object.Object {
+	if w.Old == nil {
+		return nil
+	}
+	return w.Old()
 }
 
 // breach is what the check of a rule reports: where, on which host, and what must be there instead.
@@ -110,11 +121,15 @@ func NewGuard(rules []Rule) *Guard {
 func (g *Guard) Judge(w Write, view *policy.View) []Finding {
 	c := collector{object: w.Object}
 	g.each(w, view, c.add)
-	if len(c.list) == 0 || w.Old == nil {
+	if len(c.list) == 0 {
+		return c.findings()
+	}
+	old := w.Before()
+	if old == nil {
 		return c.findings()
 	}
 	before := stood{}
-	g.each(Write{Object: w.Old, Writer: w.Writer, Own: w.Own}, view, before.add)
+	g.each(Write{Object: old, Writer: w.Writer, Own: w.Own}, view, before.add)
 	c = collector{object: w.Object}
 	g.each(w, view, func(h hit) {
 		if !before.take(h) {

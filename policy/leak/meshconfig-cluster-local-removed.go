@@ -44,8 +44,8 @@ func meshConfigClusterLocalRemoved() Rule {
 				return []breach{{path: path, at: "unreadable", must: fmt.Sprintf("be readable, and is not: %s", err)}}
 			}
 			before := unheldHosts{}
-			if o.Old != nil {
-				before, _ = unheld(o.Old, view) // one that cannot be read excuses nothing
+			if o.Before() != nil {
+				before, _ = unheld(o.Before(), view) // one that cannot be read excuses nothing
 			}
 			host, ok := now.firstBeside(before)
 			if !ok {

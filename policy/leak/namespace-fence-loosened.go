@@ -24,11 +24,11 @@ func namespaceFenceLoosened() Rule {
 		Otherwise: "the traffic of its Services may leave the cluster",
 		Instead:   "keep the labels that the entry selects by, or ask those who keep the FenceConfig",
 		check: func(o Write, view *policy.View) []breach {
-			if o.Old == nil {
+			if o.Before() == nil {
 				return nil
 			}
 			name := o.Metadata.Name
-			before := view.Config().Namespace(name, o.Old.Metadata.Labels).Floor()
+			before := view.Config().Namespace(name, o.Before().Metadata.Labels).Floor()
 			after := view.Config().Namespace(name, o.Metadata.Labels).Floor()
 			if after.Fence >= before.Fence {
 				return nil

@@ -29,10 +29,10 @@ func namespaceLoosenedDestination() Rule {
 		Otherwise: "those requests go where no fence keeps them in this cluster",
 		Instead:   "annotate that Service itself, or take its name out of the routes of that VirtualService first",
 		check: func(o Write, view *policy.View) []breach {
-			if o.Old == nil || o.Own || slices.Contains(deleters(), o.Writer) {
+			if o.Before() == nil || o.Own || slices.Contains(deleters(), o.Writer) {
 				return nil
 			}
-			l := loosened{view: view, namespace: o.Metadata.Name, before: o.Old.Metadata.Labels, after: o.Metadata.Labels}
+			l := loosened{view: view, namespace: o.Metadata.Name, before: o.Before().Metadata.Labels, after: o.Metadata.Labels}
 			view.LoadNamespace(l.namespace, l.after)
 			var found []breach
 			for _, led := range view.LeadingInto(l.namespace) {

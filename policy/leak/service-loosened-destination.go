@@ -59,8 +59,8 @@ func wasStrict(o Write, host hostname.Host, view *policy.View) bool {
 	switch {
 	case o.Deleted:
 		annotations = o.Metadata.Annotations
-	case o.Old != nil:
-		annotations = o.Old.Metadata.Annotations
+	case o.Before() != nil:
+		annotations = o.Before().Metadata.Annotations
 	}
 	return view.Service(host, annotations).Fence == policy.Strict
 }

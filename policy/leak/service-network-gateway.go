@@ -80,7 +80,7 @@ func handWritten(o Write) (path, addresses []string, sure bool) {
 		return nil, nil, false
 	}
 	addresses = balancers(o.Object)
-	sure = o.Old != nil && !slices.Equal(addresses, balancers(o.Old))
+	sure = o.Before() != nil && !slices.Equal(addresses, balancers(o.Before()))
 	return []string{"status", "loadBalancer", "ingress"}, addresses, sure
 }
 

@@ -30,7 +30,7 @@ func sidecarRemovedHidesHost() Rule {
 				return nil
 			case o.Deleted:
 				path = []string{"metadata", "name"}
-			case o.Old == nil || o.Old.Sidecar.WorkloadSelector != nil || o.Sidecar.WorkloadSelector == nil:
+			case o.Before() == nil || o.Before().Sidecar.WorkloadSelector != nil || o.Sidecar.WorkloadSelector == nil:
 				return nil
 			}
 			var found []breach

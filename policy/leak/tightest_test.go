@@ -179,7 +179,7 @@ func TestFurtherHosts(t *testing.T) {
 		"one less of many":  {many, many[1:], false},
 		"as many as a name": {many, many[:10], false},
 	} {
-		w := leak.Write{Object: entry(test.after), Old: entry(test.before)}
+		w := leak.Write{Object: entry(test.after), Old: leak.Known(entry(test.before))}
 		found := rulesFound(leak.NewGuard(leak.Rules()).Judge(w, index.View()))
 		if brought := slices.Contains(found, "serviceentry-foreign-network"); brought != test.brought {
 			t.Errorf("%s: brought in %t, want %t", name, brought, test.brought)

@@ -179,9 +179,9 @@ func registered(o Write, b breach, view *policy.View) bool {
 	if o.Writer == "" || strings.HasPrefix(o.Writer, "system:serviceaccount:"+view.Config().IstioNamespace+":istiod") {
 		return true
 	}
-	if o.Old == nil {
+	if o.Before() == nil {
 		return false
 	}
-	before, _ := joining(o.Old, view)
+	before, _ := joining(o.Before(), view)
 	return before.at == b.at && before.value == b.value
 }

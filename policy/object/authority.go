@@ -2,7 +2,6 @@ package object
 
 import (
 	"iter"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,9 +40,15 @@ func (h *Headers) authorities(at Path, yield func(Path, string) bool) bool {
 		field string
 		list  map[string]string
 	}{{"set", h.Request.Set}, {"add", h.Request.Add}} {
-		for _, key := range slices.Sorted(maps.Keys(change.list)) {
-			named := strings.EqualFold(key, ":authority") || strings.EqualFold(key, "host")
-			if named && !yield(append(slices.Clone(at), "headers", "request", change.field, key), change.list[key]) {
+		var named []string
+		for key := range change.list {
+			if strings.EqualFold(key, ":authority") || strings.EqualFold(key, "host") {
+				named = append(named, key)
+			}
+		}
+		slices.Sort(named)
+		for _, key := range named {
+			if !yield(append(slices.Clone(at), "headers", "request", change.field, key), change.list[key]) {
 				return false
 			}
 		}
