@@ -102,9 +102,10 @@ demo: build ## Show what meshfence is for: on manifests, then on two clusters
 	go run ./test/demo
 
 .PHONY: bench
-bench: ## Run the benchmarks, and bench-check
+bench: ## Run the benchmarks and bench-check, and measure writes through an API server
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
 	$(MAKE) bench-check
+	$(TEST) -v -count=1 -timeout 30m ./test/bench/apiserver -full
 
 .PHONY: bench-check
 bench-check: ## Compare the cost of each kind of request with its floor, and fail where it is over its budget

@@ -38,9 +38,9 @@ var budgets = map[string]budget{
 	"Service/update/validate-noop":         {0.9, 204},
 	"Service/validate-noop":                {0.9, 170},
 	"ServiceEntry/networks/validate-noop":  {0.7, 171},
-	"VirtualService/mutate-edit":           {1.0, 416},
+	"VirtualService/mutate-edit":           {0.9, 416},
 	"VirtualService/mutate-noop":           {0.7, 388},
-	"VirtualService/update/validate-noop":  {0.9, 669},
+	"VirtualService/update/validate-noop":  {0.5, 669},
 	"VirtualService/validate-deny":         {1.3, 769},
 	"VirtualService/validate-noop":         {1.0, 666},
 }
