@@ -61,7 +61,7 @@ func meshRoundTrip(t testing.TB, text string, want []policy.ClusterLocalEntry) m
 
 func TestMeshConfig(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*")
+	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
 	}
