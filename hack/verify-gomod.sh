@@ -18,6 +18,7 @@ done
 go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null
 go -C hack/tools/flagger list -deps . >/dev/null
 go -C test/neighbours list -deps -test . >/dev/null
+go -C hack/tools/knative mod download knative.dev/serving # of which nothing is built
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
 proxies=$(go env GOPROXY)
 export CGO_ENABLED=0 GOWORK=off GOPROXY=${proxies%%[,|]*}

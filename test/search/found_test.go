@@ -121,6 +121,13 @@ func TestFound(t *testing.T) {
 				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: shop, name: b}, spec: {outboundTrafficPolicy: {egressProxy: {host: ratings.shop.svc.cluster.local, port: {number: 9443}}, mode: ALLOW_ANY}}}`,
 			}, false, true,
 		},
+		"a route opens a ServiceEntry on a port of HTTP": {
+			[]policy.Hold{policy.Locality, policy.Subset}, []search.Service{service("shop", "reviews", "strict", "grpc", 9070, false), service("shop", "ratings", "none", "grpc", 9070, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a}, spec: {hosts: [db.example.com], ports: [{name: c, number: 9070, protocol: TCP}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: c}, spec: {hosts: [db.example.com], tcp: [{route: [{destination: {host: ratings.shop.svc.cluster.local}}]}]}}`,
+			}, false, true,
+		},
 	} {
 		world := search.World{Base: search.Base{Holds: policy.HoldsOf(tc.holds...), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
 		for _, text := range tc.steps {
