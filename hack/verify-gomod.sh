@@ -22,6 +22,7 @@ if [[ $(go -C hack/tools/node list -m k8s.io/kubernetes) != $(go -C hack/tools/k
 	echo "verify-gomod: hack/tools/node uses another version of Kubernetes than hack/tools/kubernetes" >&2
 	exit 1
 fi
+go -C hack/tools/knative mod download knative.dev/serving # of which nothing is built
 # The search is compiled with istiod's packages, whose versions must be those that istiod itself is built with.
 proxies=$(go env GOPROXY)
 export CGO_ENABLED=0 GOWORK=off GOPROXY=${proxies%%[,|]*}

@@ -18,6 +18,7 @@ type View struct {
 
 	// The maps are nil until something is put in.
 	namespaces map[string]NamespaceScope
+	labels     map[string]map[string]string // of those Namespaces
 	services   map[hostname.Host]asked
 	backends   map[hostname.Host]backend
 	pods       map[PodQuestion]bool
@@ -57,7 +58,21 @@ func (v *View) MissAtMost(n int) { v.most = n }
 // LoadNamespace tells the view the labels of a missing Namespace; nil where there is none.
 func (v *View) LoadNamespace(name string, labels map[string]string) {
 	put(&v.namespaces, name, v.config.Namespace(name, labels))
+	put(&v.labels, name, labels)
 	delete(v.missingNamespaces, name)
+}
+
+// NamespaceLabels returns the labels of a Namespace, which must not be changed.
+func (v *View) NamespaceLabels(name string) map[string]string {
+	if labels, loaded := v.labels[name]; loaded {
+		return labels
+	}
+	v.index.mu.RLock()
+	defer v.index.mu.RUnlock()
+	if n, indexed := v.index.namespaces[name]; indexed {
+		return n.labels
+	}
+	return nil
 }
 
 // LoadService tells the view the annotations of a missing Service; nil where there is none. Wildcards do

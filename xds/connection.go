@@ -59,6 +59,8 @@ type Outcome struct {
 	Open string `json:"open,omitempty"`
 	// AnyName reports whether the virtual host or the filter chain takes it whatever name it asks for.
 	AnyName bool `json:"anyName,omitempty"`
+	// EndsTLS reports whether the filter chain ends the TLS of the connection itself.
+	EndsTLS bool `json:"endsTLS,omitempty"`
 }
 
 // Resolver answers what a proxy does with connections, in the order in which Envoy's documentation says that it
@@ -115,6 +117,7 @@ func (r *Resolver) Resolve(p Probe) []Outcome {
 			path.FilterChain = defaultChain
 		}
 		for _, outcome := range r.chain(path, chain, p) {
+			outcome.EndsTLS = p.Protocol == TLS && chain.GetTransportSocket() != nil
 			outcome.AnyName = outcome.AnyName || outcome.Route == "" && len(chain.GetFilterChainMatch().GetServerNames()) == 0
 			outcomes = append(outcomes, outcome)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"github.com/google/go-cmp/cmp"
@@ -222,6 +223,32 @@ func TestVerifyThroughGateways(t *testing.T) {
 		}
 		if probe != test.probe {
 			t.Errorf("%s: want a leak by %q, got %+v", name, test.probe, report)
+		}
+	}
+}
+
+// A gateway that takes any server name on the port between clusters gets what proxies there ask a host for, unless it ends
+// their TLS itself: they do not take it for the host.
+func TestVerifyBetweenClusters(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ends *corev3.TransportSocket
+		want xds.Result
+	}{
+		"passes TLS on": {nil, xds.Leaks},
+		"ends TLS":      {&corev3.TransportSocket{Name: "envoy.transport_sockets.tls"}, xds.Held},
+	} {
+		s := newSnapshot()
+		s.Proxy.Kind, s.Names = xds.Gateway, nil
+		addEDS(s, base, endpoint("10.1.0.8", "m1c1"))
+		addEDS(s, other, endpoint("10.2.0.9", "m1c2"))
+		chain := tcpChain(t, tcpTo(other))
+		chain.TransportSocket = test.ends
+		listener := addListener(s, "0.0.0.0", chain)
+		listener.ListenerFilters = inspectors()
+		listener.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: 15443}
+		if report := verify(t, s, known(), xds.Rules{}); report.Result != test.want {
+			t.Errorf("%s: want %s, got %+v", name, test.want, report)
 		}
 	}
 }

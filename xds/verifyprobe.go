@@ -40,10 +40,14 @@ func (v verifier) probed(host Host, report *Report, found *verdict) {
 
 // Anybodys reports whether a gateway would do the same with whatever asks it: the connections for a host have nothing to
 // do there, unless something sends them, and then that path leaves. Not so those that proxies of other networks and
-// clusters send it for a host, by its server name, to the port for that.
+// clusters send it for a host, by its server name, to the port for that. If the gateway ends their TLS itself, they end
+// there: those proxies look whether who answers is a workload of the host (buildAutoMtlsSettings in Istio's
+// pilot/pkg/networking/core/cluster_tls.go).
 func (p Probe) Anybodys(outcome Outcome) bool {
-	between := p.Address.Port() == object.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.")
-	return outcome.AnyName && !between
+	if p.Address.Port() == object.EastWestPort && strings.HasPrefix(p.SNI, "outbound_.") {
+		return outcome.EndsTLS
+	}
+	return outcome.AnyName
 }
 
 // follow adds one outcome to what was found.

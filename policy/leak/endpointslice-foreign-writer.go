@@ -109,12 +109,13 @@ func newAddresses(o Write) []string {
 }
 
 // keptByController reports whether what is says that a controller of Kubernetes wrote it. The controllers mirror
-// no Endpoints but those of a Service without selector.
+// no Endpoints but those of a Service without selector, which is refused itself unless hold locality keeps out what has no
+// locality: not so an address that is said to be that of a Pod.
 func keptByController(o *object.Object, host hostname.Host, view *policy.View) bool {
 	switch manager := o.Metadata.Labels[discoveryv1.LabelManagedBy]; {
 	case o.Endpoints != nil, manager == sliceController:
 		return true
 	default:
-		return manager == mirrorController && view.ServedByHand(host)
+		return manager == mirrorController && view.ServedByHand(host) && !o.EndpointSlice.ClaimsPods()
 	}
 }

@@ -15,9 +15,9 @@ import (
 // audit judges all.
 const maxRouting = 500
 
-// fenced returns what the routes and rules for the Services of a Namespace lead to, as warnings, where a label makes
-// these strict that were not: among it the routes that are left without an endpoint. What the backfill repairs as soon
-// as the label is now does not count.
+// fenced returns what the routes and rules for the Services of a Namespace lead to, and what its other labels do, as
+// warnings, where a label makes these strict that were not: among it the routes that are left without an endpoint. What the
+// backfill repairs as soon as the label is now does not count.
 func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 	name, after := w.Metadata.Name, w.Metadata.Labels
 	var before map[string]string
@@ -31,7 +31,7 @@ func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 		return nil
 	}
 	related := view.Routing(name)
-	judged := related[:min(len(related), maxRouting)]
+	judged := slices.Concat(related[:min(len(related), maxRouting)], []*object.Object{w.Object})
 	view.LoadNamespace(name, after)
 	now := make([][]hit, len(judged))
 	for i, o := range judged {
@@ -52,7 +52,7 @@ func (g *Guard) fenced(w Write, view *policy.View) []Finding {
 	}
 	view.LoadNamespace(name, after)
 	list = firstOfEach(list)
-	if more := len(related) - len(judged); more > 0 {
+	if more := len(related) - maxRouting; more > 0 {
 		list = append(list, unjudged(w.Object, more))
 	}
 	return list

@@ -32,8 +32,8 @@ func TestStandingNamespace(t *testing.T) {
 		"route-without-endpoint VirtualService web/routes: spec.http[0].route[0].destination.subset",
 	}
 	tests := map[string]struct {
-		old, now, service string
-		objects, want     []string
+		hold, old, now, service string
+		objects, want           []string
 	}{
 		"becomes strict":             {old: silent, now: strict, objects: routing("m1c2"), want: emptied},
 		"becomes stricter":           {old: prefer, now: strict, objects: routing("m1c2"), want: emptied},
@@ -51,11 +51,17 @@ func TestStandingNamespace(t *testing.T) {
 		"has a wildcard": {old: silent, now: strict,
 			objects: []string{"kind: DestinationRule\nmetadata: {name: rule, namespace: web}\nspec: {host: '*.local', trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}"},
 			want:    []string{"destinationrule-passthrough DestinationRule web/rule: spec.trafficPolicy.loadBalancer.simple"}},
+		"has a label for its Services": {hold: "subset", old: "{labels: {istio.io/ingress-use-waypoint: 'true'}}",
+			now:  "{labels: {istio.io/ingress-use-waypoint: 'true', meshfence.io/fence: strict}}",
+			want: []string{"service-ingress-waypoint Namespace shop/shop: metadata.labels[istio.io/ingress-use-waypoint]"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			index := newIndex(t, "meshConfig")
+			if test.hold != "" {
+				index = newIndex(t, test.hold)
+			}
 			index.SetNamespace("web", nil)
 			namespace := func(metadata string) *object.Object {
 				o := fromYAML(t, object.KindNamespace, "metadata: "+metadata)

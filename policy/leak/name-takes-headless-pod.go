@@ -10,8 +10,8 @@ import (
 )
 
 // nameTakesHeadlessPod warns of what takes the connections to a Pod of a strict headless Service, which clients ask by its
-// own address or name [D18]: the address of a Pod in a ServiceEntry, in the hosts of a VirtualService or as the bind of a
-// Sidecar's listener, and a name below that of the Service. Which Pod has which address is asked of the API server, and not
+// own address or name [D18]: the address of a Pod in a ServiceEntry or its status, in the hosts of a VirtualService or as the
+// bind of a Sidecar's listener, a network on a port of HTTP, and a name below that of the Service. Which Pod has which address is asked of the API server, and not
 // whether that Pod is one of the Service: a Pod that gets the address later is not seen.
 func nameTakesHeadlessPod() Rule {
 	return Rule{
@@ -43,13 +43,20 @@ func podsOfEntry(o *object.Object, view *policy.View) []breach {
 	if !o.ServiceEntry.Resolves() {
 		return nil
 	}
-	ports, _ := claimedPorts(o, view)
+	ports, open := claimedPorts(o, view)
 	if len(ports.Numbers) == 0 {
 		return nil
 	}
 	var found []breach
 	for i, address := range o.ServiceEntry.Addresses {
-		found = append(found, podAt(address, ports, view, "spec", "addresses", strconv.Itoa(i))...)
+		path := []string{"spec", "addresses", strconv.Itoa(i)}
+		found = append(found, podAt(address, ports, view, path...)...)
+		found = append(found, podsIn(address, open, view, path...)...)
+	}
+	if len(o.ServiceEntry.Addresses) == 0 {
+		for i, address := range o.ServiceEntry.Status.Addresses {
+			found = append(found, podAt(address.Value, ports, view, "status", "addresses", strconv.Itoa(i), "value")...)
+		}
 	}
 	for i, name := range o.ServiceEntry.Hosts {
 		found = append(found, podNamed(name, view, i)...)
@@ -100,6 +107,23 @@ func podAt(text string, ports policy.Ports, view *policy.View, path ...string) [
 		return nil
 	}
 	return []breach{{path: path, value: text, host: host, must: "not be the address of a Pod while a strict Service without a ClusterIP has the port"}}
+}
+
+// podsIn reports a network on an open port that is one of HTTP of a strict Service without a ClusterIP, in which its Pods
+// may be: sidecars have no listener for each Pod there, so that the filter chain of the network is the most specific one.
+func podsIn(text string, open policy.Ports, view *policy.View, path ...string) []breach {
+	network, ok := object.Network(text)
+	if !ok || network.IsSingleIP() || len(open.Numbers) == 0 {
+		return nil
+	}
+	host, strict := view.StrictHeadless(open)
+	if !strict {
+		return nil
+	}
+	return []breach{{
+		path: path, value: text, host: host,
+		must: "not be a network with Pods of a strict Service without a ClusterIP that has the port for HTTP",
+	}}
 }
 
 // podNamed reports a host that is a name of a Pod of a strict headless Service.

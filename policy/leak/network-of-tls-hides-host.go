@@ -32,7 +32,7 @@ func networkOfTLSHidesHost() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			switch {
 			case o.Sidecar != nil:
-				return hiddenByNetworks(o.Object, view)
+				return slices.Concat(hiddenByNetworks(o.Object, view), importsBoth(o.Object, view))
 			case o.VirtualService != nil:
 				return slices.Concat(hiddenByNetworksOf(o.Object, view), besideOpenPorts(o.Object, view))
 			}

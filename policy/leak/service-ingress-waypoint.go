@@ -17,8 +17,9 @@ func serviceIngressWaypoint() Rule {
 	return Rule{
 		ID:      "service-ingress-waypoint",
 		Summary: "Ingress gateways must not send the traffic of a strict Service to a waypoint.",
-		Why: "With the label istio.io/ingress-use-waypoint, istiod gives gateways the waypoints of every cluster. " +
-			"It does so before any subset or locality counts. Hold meshConfig keeps waypoints to their cluster.",
+		Why: "With the label istio.io/ingress-use-waypoint on a Service, or on the Namespace of one that has none, " +
+			"istiod gives gateways the waypoints of every cluster. It does so before any subset or locality counts. " +
+			"Hold meshConfig keeps waypoints to their cluster.",
 		Fix:       "Remove the label, or add hold meshConfig.",
 		Rows:      []string{"E11"},
 		Kinds:     []string{object.KindService, object.KindNamespace},
@@ -26,8 +27,13 @@ func serviceIngressWaypoint() Rule {
 		Otherwise: "ingress gateways send its traffic to the waypoints of every cluster",
 		Instead:   "remove the label, or add hold meshConfig, which keeps waypoints to their cluster",
 		check: func(o Write, view *policy.View) []breach {
-			value := o.Metadata.Labels[ingressWaypointLabel]
-			if !usesIngressWaypoint(value) {
+			value, must := o.Metadata.Labels[ingressWaypointLabel], "not be true"
+			uses := usesIngressWaypoint(value)
+			if value == "" && o.Service != nil {
+				uses = usesIngressWaypoint(view.NamespaceLabels(o.Metadata.Namespace)[ingressWaypointLabel])
+				must = "be false, because that of its Namespace is true"
+			}
+			if !uses {
 				return nil
 			}
 			host, strict := strictBelow(o.Object, view)
@@ -38,7 +44,7 @@ func serviceIngressWaypoint() Rule {
 				path:  []string{"metadata", "labels", ingressWaypointLabel},
 				value: value,
 				host:  host,
-				must:  "not be true",
+				must:  must,
 			}}
 		},
 	}

@@ -135,6 +135,39 @@ func besideTLSNetworks(o *object.Object, view *policy.View) []breach {
 	return found
 }
 
+// importsBoth judges a Sidecar whose clients come to know both a TLS network and a ServiceEntry that has them listen on every
+// address of a port.
+func importsBoth(o *object.Object, view *policy.View) []breach {
+	networks := view.TLSNetworks()
+	if len(networks) == 0 {
+		return nil
+	}
+	clients := view.ClientsOf(o)
+	var found []breach
+	for _, port := range view.OpenPorts() {
+		for _, network := range networks {
+			host, hidden := hiddenOn(port, network, view)
+			if !hidden {
+				continue
+			}
+			i := slices.IndexFunc(view.Opening(port), func(entry *object.Object) bool {
+				return goesElsewhere(entry, view) && shareClients(clients, network, entry, port, view)
+			})
+			if i < 0 {
+				continue
+			}
+			entry := view.Opening(port)[i].Metadata
+			found = append(found, openBreach(breach{
+				path: []string{"spec", "egress"}, value: port, at: fmt.Sprintf("%s/%s", entry.Namespace, entry.Name), host: host,
+				must: fmt.Sprintf("not import both ServiceEntry %s/%s, for which clients listen on every address of port %d, and %s %s/%s, which has TLS "+
+					"for a network with the ClusterIP of a strict Service that has the port for HTTP",
+					entry.Namespace, entry.Name, port, network.Kind, network.Metadata.Namespace, network.Metadata.Name),
+			}))
+		}
+	}
+	return found
+}
+
 // hiddenOn returns the strict hosts whose requests on a port of HTTP meet no filter chain because of the TLS networks of an
 // object.
 func hiddenOn(port int64, o *object.Object, view *policy.View) (policy.FencedHost, bool) {

@@ -9,7 +9,8 @@ import (
 
 // virtualServiceOpensEntry refuses a VirtualService that sends the connections of a ServiceEntry to a host that is not
 // strict, where the ServiceEntry resolves nothing, and sidecars listen for it on addresses of strict Services: by itself
-// it would let them go on to where they were going [D8, I8, I11]. The ServiceEntry is refused where it comes second.
+// it would let them go on to where they were going [D8, I8, I11]. Where it has but what is no HTTP on a port of HTTP [D12],
+// that is a warning. The ServiceEntry is judged where it comes second.
 func virtualServiceOpensEntry() Rule {
 	return Rule{
 		ID: "virtualservice-opens-entry",
@@ -19,7 +20,7 @@ func virtualServiceOpensEntry() Rule {
 			"harmless. A VirtualService for its host sends them elsewhere. The ServiceEntry is refused instead " +
 			"if it comes second.",
 		Fix:       "Name a strict host, or give the ServiceEntry an address of its own.",
-		Rows:      []string{"D8", "I8", "I11"},
+		Rows:      []string{"D8", "D12", "I8", "I11"},
 		Kinds:     []string{object.KindVirtualService},
 		Severity:  Deny,
 		Otherwise: "what clients send to the host's address goes to that destination",
@@ -31,14 +32,20 @@ func virtualServiceOpensEntry() Rule {
 			var found []breach
 			for _, entry := range unresolved(o.Object, view) {
 				hosts := takenIfResolved(entry, view)
-				if len(hosts) == 0 {
+				beside, shares := sharesHTTPPort(entry, view)
+				if len(hosts) == 0 && !shares {
 					continue
 				}
 				name := entry.Metadata.Namespace + "/" + entry.Metadata.Name
-				found = append(found, breach{
+				b := breach{
 					path: []string{"spec", "tcp"}, at: name, host: policy.Together(hosts...),
 					must: fmt.Sprintf("send the connections of ServiceEntry %s to strict hosts alone", name),
-				})
+				}
+				if len(hosts) == 0 {
+					b.host, b.unsure = beside, true
+					b.otherwise = "what clients send to the host's port of HTTP that is not HTTP goes to that destination"
+				}
+				found = append(found, b)
 			}
 			return found
 		},
@@ -76,6 +83,19 @@ func speaksFor(o, entry *object.Object) bool {
 		}
 	}
 	return false
+}
+
+// sharesHTTPPort returns the strict hosts that have a port for HTTP on which clients listen on every address for a
+// ServiceEntry.
+func sharesHTTPPort(entry *object.Object, view *policy.View) (policy.FencedHost, bool) {
+	ports := policy.Ports{HTTP: true}
+	for _, p := range entry.ServiceEntry.OpenPorts() {
+		ports.Numbers = append(ports.Numbers, p.Number)
+	}
+	if len(ports.Numbers) == 0 || len(entry.ServiceEntry.Addresses) > 0 {
+		return policy.FencedHost{}, false
+	}
+	return view.StrictPort(ports)
 }
 
 // takenIfResolved lists the strict hosts whose traffic a ServiceEntry would take if it had endpoints.

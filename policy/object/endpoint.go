@@ -3,8 +3,25 @@ package object
 // EndpointSlice is the part of a discovery.k8s.io EndpointSlice that is read.
 type EndpointSlice struct {
 	Endpoints []struct {
-		Addresses []string `json:"addresses"`
+		Addresses []string   `json:"addresses"`
+		TargetRef *TargetRef `json:"targetRef"`
 	} `json:"endpoints"`
+}
+
+// TargetRef is what an endpoint says that it is an address of.
+type TargetRef struct {
+	Kind string `json:"kind"`
+}
+
+// ClaimsPods reports whether an endpoint of the slice is said to be a Pod: istiod gives it the labels and the locality of
+// that Pod, whatever its address (getPod in Istio's pilot/pkg/serviceregistry/kube/controller/endpointslice.go).
+func (s *EndpointSlice) ClaimsPods() bool {
+	for _, e := range s.Endpoints {
+		if e.TargetRef != nil && e.TargetRef.Kind == KindPod {
+			return true
+		}
+	}
+	return false
 }
 
 // Endpoints is the part of a core/v1 Endpoints that is read.

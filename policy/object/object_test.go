@@ -55,8 +55,7 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 			"VirtualService.TLS[0].Route[0].Headers", "VirtualService.TCP[0].Route[0].Headers",
 		},
 		object.KindGRPCRoute: {
-			"Route.Rules[0].Filters[0].RequestRedirect", "Route.Rules[0].Filters[0].URLRewrite",
-			"Route.Rules[0].BackendRefs[0].Filters[0].RequestRedirect", "Route.Rules[0].BackendRefs[0].Filters[0].URLRewrite",
+			"Route.Rules[0].Filters[0].RequestRedirect", "Route.Rules[0].BackendRefs[0].Filters[0].RequestRedirect",
 		},
 		object.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 		object.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},

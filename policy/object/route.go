@@ -34,10 +34,9 @@ type RouteBackend struct {
 type RouteFilter struct {
 	RequestMirror   *RequestMirror `json:"requestMirror"`
 	RequestRedirect *RouteHostname `json:"requestRedirect"`
-	URLRewrite      *RouteHostname `json:"urlRewrite"`
 }
 
-// RouteHostname is the host that a request is for from then on; empty where that stays.
+// RouteHostname is the host that clients are to ask; empty where that stays.
 type RouteHostname struct {
 	Hostname string `json:"hostname"`
 }
@@ -117,29 +116,13 @@ func (o *Object) Parents() iter.Seq2[Path, hostname.Host] {
 	}
 }
 
-// Hostnames yields the hosts that filters have requests ask for further on, with their paths.
-func (r *Route) Hostnames() iter.Seq2[Path, string] {
+// Redirects yields the hosts that redirects have clients ask, with their paths.
+func (r *Route) Redirects() iter.Seq2[Path, string] {
 	return func(yield func(Path, string) bool) {
-		of := func(at []string, filters []RouteFilter) bool {
-			for i, f := range filters {
-				field, h := "requestRedirect", f.RequestRedirect
-				if h == nil { // a filter has one of the two
-					field, h = "urlRewrite", f.URLRewrite
-				}
-				path := append(slices.Clone(at), "filters", strconv.Itoa(i), field, "hostname")
-				if h != nil && h.Hostname != "" && !yield(path, h.Hostname) {
-					return false
-				}
-			}
-			return true
-		}
 		for i, rule := range r.Rules {
-			at := []string{"spec", "rules", strconv.Itoa(i)}
-			if !of(at, rule.Filters) {
-				return
-			}
-			for j, backend := range rule.BackendRefs {
-				if !of(append(slices.Clone(at), "backendRefs", strconv.Itoa(j)), backend.Filters) {
+			for j, f := range rule.Filters {
+				path := []string{"spec", "rules", strconv.Itoa(i), "filters", strconv.Itoa(j), "requestRedirect", "hostname"}
+				if f.RequestRedirect != nil && f.RequestRedirect.Hostname != "" && !yield(path, f.RequestRedirect.Hostname) {
 					return
 				}
 			}

@@ -33,6 +33,9 @@ func meshes() map[string][]string {
 		"": nil,
 		// Here every Service that is not exported stays in its cluster anyway.
 		"multi-cluster services": {"ENABLE_MCS_SERVICE_DISCOVERY=true", "ENABLE_MCS_HOST=true"},
+		"ambient":                {"PILOT_ENABLE_AMBIENT=true"},
+		// Here a case changes the networks of the whole mesh.
+		"networks": nil,
 	}
 }
 

@@ -199,7 +199,7 @@ func expand(objects []manifest, namespace string, word func(string) (string, boo
 		if err := json.Unmarshal([]byte(text), &expanded[i].Object); err != nil {
 			return nil, err
 		}
-		if expanded[i].GetNamespace() == "" {
+		if expanded[i].GetNamespace() == "" && expanded[i].GetKind() != "Namespace" {
 			expanded[i].SetNamespace(namespace)
 		}
 	}

@@ -35,6 +35,7 @@ func corpora() []corpus {
 		{root, "github.com/cert-manager/cert-manager", "", 2},
 		{"../neighbours", "github.com/argoproj/argo-rollouts", "", 200},
 		{"../../hack/tools/flagger", "github.com/fluxcd/flagger", "", 5},
+		{"../../hack/tools/knative", "knative.dev/serving", "", 5},
 	}
 }
 

@@ -101,6 +101,33 @@ func TestFound(t *testing.T) {
 				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: c}, spec: {hosts: [www.example.com], tls: [{match: [{destinationSubnets: [10.0.0.0/8], port: 9080, sniHosts: [www.example.com]}], route: [{destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
 			}, true, true,
 		},
+		"the status of a ServiceEntry for the address of a Pod": {
+			[]policy.Hold{policy.Locality}, []search.Service{service("shop", "reviews", "none", "https", 9443, false), service("shop", "details", "strict", "http2", 9081, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: b}, spec: {hosts: [www.example.com], resolution: STATIC, ports: [{name: c, number: 9081, protocol: HTTP2}], endpoints: [{address: 10.2.9.9}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: b}, spec: {hosts: [www.example.com], resolution: STATIC, ports: [{name: c, number: 9081, protocol: HTTP2}], endpoints: [{address: 10.2.9.9}]}, status: {addresses: [{host: www.example.com, value: 10.1.0.6}]}}`,
+			}, false, true,
+		},
+		"a network with the Pods of a headless Service": {
+			[]policy.Hold{policy.Locality}, []search.Service{service("shop", "reviews", "none", "tcp-db", 5432, false), service("shop", "ratings", "strict", "grpc", 9070, true)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: b}, spec: {hosts: [db.example.com], addresses: [10.0.0.0/8], resolution: STATIC, ports: [{name: a, number: 9070, protocol: TCP}], endpoints: [{address: 10.2.9.9, locality: region-m1c2/zone}]}}`,
+			}, false, true,
+		},
+		"TLS for a short name, and an egress proxy": {
+			only, []search.Service{service("shop", "reviews", "strict", "https", 9443, false), service("shop", "ratings", "none", "https", 9443, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: default}, spec: {hosts: ['*.svc.cluster.local'], tls: [{match: [{sniHosts: ['*.svc.cluster.local']}], route: [{destination: {host: reviews.shop.svc.cluster.local}}]}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: shop, name: b}, spec: {outboundTrafficPolicy: {egressProxy: {host: ratings.shop.svc.cluster.local, port: {number: 9443}}, mode: ALLOW_ANY}}}`,
+			}, false, true,
+		},
+		"a route opens a ServiceEntry on a port of HTTP": {
+			[]policy.Hold{policy.Locality, policy.Subset}, []search.Service{service("shop", "reviews", "strict", "grpc", 9070, false), service("shop", "ratings", "none", "grpc", 9070, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a}, spec: {hosts: [db.example.com], ports: [{name: c, number: 9070, protocol: TCP}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: web, name: c}, spec: {hosts: [db.example.com], tcp: [{route: [{destination: {host: ratings.shop.svc.cluster.local}}]}]}}`,
+			}, false, true,
+		},
 	} {
 		world := search.World{Base: search.Base{Holds: policy.HoldsOf(tc.holds...), Namespaces: []string{"shop", "app", "web"}, Services: tc.services}}
 		for _, text := range tc.steps {

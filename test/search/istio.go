@@ -95,7 +95,7 @@ func invalidService(o Object) error {
 	if err := o.into(&service); err != nil {
 		return err
 	}
-	if len(service.Spec.Ports) == 0 || service.Spec.ClusterIP == "" {
+	if len(service.Spec.Ports) == 0 || service.Spec.ClusterIP == "" || len(service.Spec.ClusterIPs) == 0 {
 		return errors.New("a Service has an address and ports")
 	}
 	for _, p := range service.Spec.Ports {

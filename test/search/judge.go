@@ -94,8 +94,9 @@ type target struct {
 // takenPod reports whether what a client asks a Pod of a headless target for is taken by its address or a name of it, of which a
 // warning is enough (rows D18 and I10).
 func (t target) takenPod(asked string, o xds.Outcome) bool {
+	ofNetwork := o.Route == "" && strings.HasPrefix(o.Listener, netip.IPv4Unspecified().String()+"_")
 	return t.headless && slices.ContainsFunc(t.addresses, func(a netip.Addr) bool {
-		return strings.HasPrefix(o.Listener, a.String()+"_") || strings.Contains(asked, " as "+a.String()) || strings.Contains(asked, " as "+podName+t.fqdn)
+		return ofNetwork || strings.HasPrefix(o.Listener, a.String()+"_") || strings.Contains(asked, " as "+a.String()) || strings.Contains(asked, " as "+podName+t.fqdn)
 	})
 }
 
@@ -146,10 +147,11 @@ func (p *product) elsewhere() []target {
 	return targets
 }
 
-// podAddresses are those of the near cluster's Pods of a headless Service.
+// podAddresses are those of the near cluster's Pods of a headless Service that nobody has deleted.
 func (p *product) podAddresses(host hostname.Host) []netip.Addr {
 	for n, s := range p.base.Services {
-		if s.Namespace == host.Namespace && s.Name == host.Name {
+		_, exists := p.stored[object.Key{Kind: object.KindPod, Namespace: s.Namespace, Name: s.Name}]
+		if exists && s.Namespace == host.Namespace && s.Name == host.Name {
 			return []netip.Addr{netip.MustParseAddr(podIP(near, n))}
 		}
 	}
@@ -267,12 +269,14 @@ func (j *judgement) address(t target, port corev1.ServicePort, to netip.AddrPort
 	nameless := j.resolver.Resolve(xds.Probe{Address: to, Protocol: xds.TLS})
 	j.follow(t, asked("tls"), soft || slices.ContainsFunc(nameless, leftOver), nameless)
 	for _, host := range []string{t.fqdn, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc"} {
-		j.probe(t, asked("tls")+" for "+host, soft, xds.Probe{Address: to, Protocol: xds.TLS, SNI: host})
+		outcomes := j.resolver.Resolve(xds.Probe{Address: to, Protocol: xds.TLS, SNI: host})
+		j.follow(t, asked("tls")+" for "+host, soft || host != t.fqdn && slices.ContainsFunc(outcomes, leftOver), outcomes)
 	}
 }
 
 // leftOver reports whether a connection goes where a listener sends what none of its filter chains takes. That an egress
-// proxy takes TLS without a server name there, because a VirtualService routes by such names, is worth a warning (row I7).
+// proxy takes TLS there without a server name, or for a short one, because a VirtualService routes by others, is worth a
+// warning (row I7).
 func leftOver(o xds.Outcome) bool { return o.FilterChain == "default" }
 
 func portName(p corev1.ServicePort) string { return fmt.Sprintf("port %q", p.Name) }

@@ -67,7 +67,7 @@ func coreObjects() map[string]any {
 			Addresses: []corev1.EndpointAddress{{IP: "10.1.0.1"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.2"}},
 		}}},
 		object.KindEndpointSlice: &discoveryv1.EndpointSlice{ObjectMeta: slice, Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"10.1.0.1"}},
+			{Addresses: []string{"10.1.0.1"}, TargetRef: &corev1.ObjectReference{Kind: object.KindPod, Namespace: "shop", Name: "cart-0"}},
 		}},
 		// The API of ServiceExports is not among the dependencies. Its spec is not read.
 		object.KindServiceExport: &metav1.PartialObjectMetadata{ObjectMeta: meta},
@@ -218,7 +218,7 @@ func routeObjects() map[string]any {
 	hostname := new(gatewayv1.PreciseHostname("www.example.com"))
 	httpFilters := []gatewayv1.HTTPRouteFilter{{ // nobody can write all in one, which is no matter here
 		Type: gatewayv1.HTTPRouteFilterRequestMirror, RequestMirror: mirror,
-		RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Hostname: hostname}, URLRewrite: &gatewayv1.HTTPURLRewriteFilter{Hostname: hostname},
+		RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Hostname: hostname},
 	}}
 	grpcFilters := []gatewayv1.GRPCRouteFilter{{Type: gatewayv1.GRPCRouteFilterRequestMirror, RequestMirror: mirror}}
 	ref := gatewayv1.BackendRef{BackendObjectReference: backend}
