@@ -21,16 +21,17 @@ const (
 type way struct {
 	name               string
 	install, uninstall func(t *testing.T, n *node)
+	happenings         []happening
 }
 
 func ways() []way {
 	return []way{
 		{
-			name: "kustomize", install: kustomize,
+			name: "kustomize", install: kustomize, happenings: happenings(),
 			uninstall: func(t *testing.T, n *node) { n.kubectl(t, "", "delete", "-k", overlay(t)) },
 		},
 		{
-			name: "chart", install: chart,
+			name: "chart", install: chart, happenings: append(happenings(), amongCrowd()),
 			uninstall: func(t *testing.T, n *node) { n.helm(t, "", "uninstall", "meshfence", "--namespace", namespace) },
 		},
 	}

@@ -20,6 +20,8 @@ type happening struct {
 	silent bool
 	// strike does it, and returns once its cause is over.
 	strike func(t *testing.T, n *node)
+	// prepare does what has to be before, if anything.
+	prepare func(t *testing.T, n *node)
 }
 
 func happenings() []happening {
@@ -101,7 +103,7 @@ func TestNode(t *testing.T) {
 			n.kubectl(t, scene, "apply", "-f", "-")
 			eventually(t, "the leak is refused", n.refuses)
 			t.Run("confined", n.confined)
-			for _, h := range happenings() {
+			for _, h := range w.happenings {
 				t.Run(h.name, func(t *testing.T) {
 					r := h.run(t, n)
 					r.way = w.name
@@ -141,6 +143,9 @@ func (n *node) confined(t *testing.T) {
 
 // run lets it happen while writes go on, and judges what became of them.
 func (h happening) run(t *testing.T, n *node) row {
+	if h.prepare != nil {
+		h.prepare(t, n)
+	}
 	l := n.write(t)
 	began := time.Now()
 	h.strike(t, n)

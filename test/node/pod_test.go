@@ -88,6 +88,22 @@ func started(pod corev1.Pod) bool {
 	return len(statuses) == 1 && statuses[0].Started != nil && *statuses[0].Started
 }
 
+// notRestarted fails the test if the container of a Pod has ended, such as for want of memory.
+func (n *node) notRestarted(t *testing.T) {
+	t.Helper()
+	pods, err := n.pods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range pods {
+		for _, status := range pod.Status.ContainerStatuses {
+			if status.RestartCount > 0 {
+				t.Errorf("%s was restarted: %v", pod.Name, status.LastTerminationState)
+			}
+		}
+	}
+}
+
 // restarted returns nil once the container of a Pod was started again, after it ended for a reason.
 func (n *node) restarted(pod corev1.Pod, reason string) func(context.Context) error {
 	before := pod.Status.ContainerStatuses[0].RestartCount
