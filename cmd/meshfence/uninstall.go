@@ -104,7 +104,7 @@ func writeUninstall(out io.Writer, plan uninstall.Plan) error {
 	if plan.Asking > 0 {
 		fmt.Fprintf(out, "%d labels of Namespaces and annotations of Services %s ask for fences: they are yours, and stay\n", plan.Asking, policy.FenceKey)
 	}
-	if plan.Install.Stands() || len(plan.Changes)+len(plan.Left) > 0 {
+	if plan.Install.Runs() || len(plan.Changes)+len(plan.Left) > 0 {
 		fmt.Fprintln(out, "run it with --yes to do this, again if it was cut short")
 		return errDenied
 	}
