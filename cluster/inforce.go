@@ -116,7 +116,7 @@ func (c *completion) answered() (changed bool) { return c.asked() && c.apply() }
 // apply puts the config in force with what is known, and reports whether that is another one.
 func (c *completion) apply() (changed bool) {
 	config, problem := c.complete()
-	if changed = c.config != c.written || !c.standing(config); changed {
+	if changed = c.config != c.written || !c.unchanged(config); changed {
 		c.index.SetConfig(config)
 		c.log.Info("FenceConfig is in force", "holds", config.Holds.String(), "active", config.Active().String(), "enforcement", config.Enforcement)
 		if shares, err := config.Shares(config.Clusters[0]); c.config.NeedsNodes() && err == nil {
@@ -146,8 +146,8 @@ func (c *completion) complete() (config *policy.Config, problem error) {
 	return config.WithMeshConfigFault(c.meshes.fault).WithIngressReading(c.meshes.ingress), problem
 }
 
-// standing reports whether the index has the same localities, faults and readings already.
-func (c *completion) standing(config *policy.Config) bool {
+// unchanged reports whether the index has the same localities, faults and readings already.
+func (c *completion) unchanged(config *policy.Config) bool {
 	cluster, stands := config.Clusters[0], c.index.Config()
 	has, hasError := stands.Shares(cluster)
 	want, wantError := config.Shares(cluster)

@@ -78,7 +78,7 @@ func (g *lastGood) NeedLeaderElection() bool { return true }
 // Start writes whenever there is another config, until the context ends.
 func (g *lastGood) Start(ctx context.Context) error {
 	for {
-		if err := Persist(ctx, g.log, "keep the last good FenceConfig", func() error { return g.write(ctx) }); err != nil {
+		if err := Retry(ctx, g.log, "keep the last good FenceConfig", func() error { return g.write(ctx) }); err != nil {
 			return nil //nolint:nilerr // the context has ended
 		}
 		select {

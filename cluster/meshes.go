@@ -192,8 +192,8 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 		f.reasons, f.meshes.fault = text, meshconfig.JoinFaults(faults)
 	}
 	f.meshes.ingress = ingress
-	standing := f.index.Config()
-	if first := !f.meshes.asked(config); first || f.meshes.fault != standing.Fault(policy.MeshConfig) || !ingress.SameAs(standing.IngressReading()) {
+	inForce := f.index.Config()
+	if first := !f.meshes.asked(config); first || f.meshes.fault != inForce.Fault(policy.MeshConfig) || !ingress.SameAs(inForce.IngressReading()) {
 		f.meshes.judged = keys
 		replaces := f.written != nil // nobody can have refused anything by the first one
 		return f.answered() && replaces, again

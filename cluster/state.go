@@ -142,7 +142,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 		{&corev1.Service{}, s.services()},
 		{&corev1.ConfigMap{}, s.configs()},
 	} {
-		err := Persist(ctx, log, fmt.Sprintf("watch %T", watch.object), func() error {
+		err := Retry(ctx, log, fmt.Sprintf("watch %T", watch.object), func() error {
 			informer, err := informers.GetInformer(ctx, watch.object, cache.BlockUntilSynced(false))
 			if err != nil {
 				return err
@@ -164,7 +164,7 @@ func NewState(ctx context.Context, informers cache.Informers, o Options, recorde
 // that the API server cannot tell of do.
 func (s *State) watchObjects(ctx context.Context, mgr ctrl.Manager) error {
 	s.objects = newObjects(mgr.GetCache(), mgr.GetRESTMapper(), s.index, s.log)
-	err := Persist(ctx, s.log, "watch what rules relate", func() error {
+	err := Retry(ctx, s.log, "watch what rules relate", func() error {
 		registrations, err := s.objects.watch(ctx)
 		s.registrations = append(s.registrations, registrations...)
 		return err

@@ -268,6 +268,12 @@ func TestChecks(t *testing.T) {
 		}, []string{"failed trusted: the caBundle does not hold the CA that signs: " + istio}},
 		"a CA that ends soon": {func(t *testing.T, o *doctor.Observation) { withCA(t, o, now().Add(10*24*time.Hour)) },
 			[]string{"warning trusted: the CA lasts for another 10 days only, and should have been renewed"}},
+		"a served certificate that ends soon": {func(_ *testing.T, o *doctor.Observation) {
+			o.Metrics[0].Served, o.Metrics[1].Served = now().Add(5*24*time.Hour), now().Add(23*time.Hour)
+		}, []string{"warning trusted: b serves a certificate that ends at 2026-11-29T11:00:00Z, and should have been renewed"}},
+		"served certificates that last": {func(_ *testing.T, o *doctor.Observation) {
+			o.Metrics[0].Served, o.Metrics[1].Served = now().Add(5*24*time.Hour), now().Add(25*time.Hour)
+		}, nil},
 		"a CA that has ended": {func(t *testing.T, o *doctor.Observation) { withCA(t, o, now().Add(-time.Hour)) },
 			[]string{"failed trusted: the CA has expired: every webhook"}},
 		"a CA that cannot be read, and answers": {func(_ *testing.T, o *doctor.Observation) { o.CA.Err = gone }, nil},

@@ -67,6 +67,8 @@ type Metrics struct {
 	Err error
 	// Values are by series, with their labels.
 	Values map[string]string
+	// Served is when the certificate that the replica serves ends; zero where it does not say.
+	Served time.Time
 }
 
 // Webhooks are the webhook configurations of an installation.

@@ -3,7 +3,9 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +20,9 @@ const (
 	seriesReload = "meshfence_config_last_reload_success"
 	seriesHold   = "meshfence_hold_active"
 )
+
+// seriesServed is the end of the certificate that a replica serves, in which replicas may differ.
+const seriesServed = `meshfence_certificate_expiry_timestamp_seconds{certificate="serving"}`
 
 // metrics reads those of a Pod through the API server.
 func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
@@ -37,7 +42,8 @@ func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
 	return seen
 }
 
-// read keeps the series that every replica must agree in: of the build and of the config what their labels say.
+// read keeps the series that every replica must agree in, of the build and of the config what their labels say, and the end of
+// the certificate.
 func (m *Metrics) read(text string) {
 	for line := range strings.Lines(text) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -47,6 +53,9 @@ func (m *Metrics) read(text string) {
 			m.Values[metric] = "{" + labels
 		case seriesReload, seriesHold:
 			m.Values[series] = value
+		}
+		if seconds, err := strconv.ParseFloat(value, 64); err == nil && series == seriesServed {
+			m.Served = time.Unix(int64(seconds), 0).UTC()
 		}
 	}
 }

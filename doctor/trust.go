@@ -15,6 +15,9 @@ import (
 // expiresSoon is how long a CA must last: both ways to get one renew it with months left.
 const expiresSoon = 30 * 24 * time.Hour
 
+// servedExpiresSoon is that of a serving certificate: one that lasts a week is renewed with two days left.
+const servedExpiresSoon = 24 * time.Hour
+
 // checkTrusted judges every caBundle: that it holds the CA that signs, or else, where that cannot be read, what the API
 // server has just verified an answer with.
 func checkTrusted(o Observation) []Result {
@@ -45,7 +48,27 @@ func checkTrusted(o Observation) []Result {
 	if len(bundles) == 0 {
 		return unknown(fmt.Errorf("there is no webhook"))
 	}
-	return or(results, "every caBundle holds the CA, which lasts for another %s", days(left))
+	wrong, served := o.checkServed()
+	return or(append(results, wrong...), "every caBundle holds the CA, which lasts for another %s%s", days(left), served)
+}
+
+// checkServed judges how long the certificates last that replicas serve, and says how long the first to end does.
+func (o Observation) checkServed() (wrong []Result, lasts string) {
+	var first time.Duration
+	for _, m := range o.Metrics {
+		if m.Served.IsZero() {
+			continue
+		}
+		left := m.Served.Sub(o.Now)
+		if left < servedExpiresSoon {
+			wrong = append(wrong, warning(fmt.Sprintf("%s serves a certificate that ends at %s, and should have been renewed", m.Pod, m.Served.Format(time.RFC3339)),
+				"self-signed: the log of the replica says why it gets no other; cert-manager: see the Certificate, and that the Secret is mounted"))
+		}
+		if lasts == "" || left < first {
+			first, lasts = left, ", and what is served for "+days(left)
+		}
+	}
+	return wrong, lasts
 }
 
 // answering returns the bundles with which an answer was verified.

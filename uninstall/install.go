@@ -32,8 +32,8 @@ type Install struct {
 	Pods       int
 }
 
-// Stands reports whether somebody is called, or may write.
-func (i Install) Stands() bool {
+// Runs reports whether somebody is called, or may write.
+func (i Install) Runs() bool {
 	return len(i.Configurations) > 0 || i.Pods > 0 || i.scaled()
 }
 

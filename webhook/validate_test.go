@@ -210,12 +210,12 @@ func TestValidateStanding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, fenced+test.config)
-			standing, err := object.Decode(object.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
+			existing, err := object.Decode(object.KindDestinationRule, []byte(`{"metadata": {"namespace": "default", "name": "it"},
 				"spec": {"host": "web", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}, "subsets": [{"name": "meshfence-local", "labels": {"topology.istio.io/cluster": "m1c1"}}]}}`))
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.index.SetObject(standing)
+			c.index.SetObject(existing)
 			response := c.ask(t, admit.ValidatePath, request(t, test.object, test.old))
 			if !response.Allowed {
 				t.Errorf("refused: %+v", response.Result)

@@ -83,11 +83,11 @@ func explain(ctx context.Context, out io.Writer, auditor *audit.Auditor, service
 	line("Enforcement", "%s", view.Enforcement(host.Namespace, decision.Locked))
 	var found []audit.Result
 	if !absent {
-		standing, err := auditor.Service(service)
+		existing, err := auditor.Service(service)
 		if err != nil {
 			return err
 		}
-		found = append(found, standing)
+		found = append(found, existing)
 	}
 	for _, o := range view.Related(host) {
 		if what := injected(o); what != "" {

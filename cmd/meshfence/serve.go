@@ -149,7 +149,7 @@ func (f *serveFlags) awaitConfig(ctx context.Context, restConfig *rest.Config, s
 		return nil, nil, fmt.Errorf("client: %w", err)
 	}
 	var bad *policy.ConfigError
-	err = cluster.Persist(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
+	err = cluster.Retry(ctx, ctrl.Log, "read the FenceConfig", func() (err error) {
 		reading, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
 		config, stale, err = cluster.StartConfig(reading, api, source)
@@ -194,7 +194,7 @@ func (f *serveFlags) manager(ctx context.Context, restConfig *rest.Config, confi
 		return nil, err
 	}
 	var tenant certificate.Tenant
-	err = cluster.Persist(ctx, ctrl.Log, "set up the certificates", func() (err error) {
+	err = cluster.Retry(ctx, ctrl.Log, "set up the certificates", func() (err error) {
 		certificates, err = f.newCertificates(mgr, config.ClusterDomain, counts.Yielded(), &tenant)
 		return err
 	})
@@ -287,7 +287,7 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
 	}
-	err = cluster.Persist(ctx, ctrl.Log, "make the manager", func() (err error) {
+	err = cluster.Retry(ctx, ctrl.Log, "make the manager", func() (err error) {
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
 			Cache:                   cluster.CacheOptions(f.namespace),

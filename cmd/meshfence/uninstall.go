@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ const uninstallQPS = 50
 func newUninstall() *cobra.Command {
 	var flags clusterFlags
 	var yes bool
+	var output string
 	var wait time.Duration
 	command := &cobra.Command{
 		Use:   "uninstall",
@@ -36,7 +38,15 @@ be cut short at any moment and run again. The command that removes the rest of t
 Exit code 0: nothing of meshfence is left in the objects of users; 1: something is, or would be taken back; 2: an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			u, err := flags.uninstaller(command.Context(), command.OutOrStdout(), wait)
+			write, ok := map[string]func(io.Writer, uninstall.Plan) error{"text": writeUninstall, "json": writeUninstallJSON}[output]
+			if !ok {
+				return fmt.Errorf("--output %q must be text or json", output)
+			}
+			progress := command.OutOrStdout()
+			if output == "json" {
+				progress = command.ErrOrStderr()
+			}
+			u, err := flags.uninstaller(command.Context(), progress, wait)
 			if err != nil {
 				return err
 			}
@@ -49,11 +59,12 @@ Exit code 0: nothing of meshfence is left in the objects of users; 1: something 
 			if err != nil {
 				return err
 			}
-			return writeUninstall(command.OutOrStdout(), plan)
+			return write(command.OutOrStdout(), plan)
 		},
 	}
 	flags.addTo(command.Flags())
 	command.Flags().BoolVar(&yes, "yes", false, "do it")
+	command.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	command.Flags().DurationVar(&wait, "wait", 2*time.Minute, "how long the Pods of meshfence may take to end")
 	return command
 }
@@ -104,16 +115,70 @@ func writeUninstall(out io.Writer, plan uninstall.Plan) error {
 	if plan.Asking > 0 {
 		fmt.Fprintf(out, "%d labels of Namespaces and annotations of Services %s ask for fences: they are yours, and stay\n", plan.Asking, policy.FenceKey)
 	}
-	if plan.Install.Stands() || len(plan.Changes)+len(plan.Left) > 0 {
+	if isLeft(plan) {
 		fmt.Fprintln(out, "run it with --yes to do this, again if it was cut short")
 		return errDenied
 	}
-	remove := "kubectl delete -k <the overlay that you installed>"
-	if release := plan.Install.Helm(); release != "" {
-		// Helm leaves the namespace, and what it did not make in it.
-		remove = fmt.Sprintf("helm uninstall %s -n %[2]s\n    kubectl delete --ignore-not-found -n %[2]s secret/meshfence-ca lease/meshfence configmap/meshfence",
-			release, plan.Install.Deployment.Namespace)
-	}
-	_, err := fmt.Fprintf(out, "nothing of meshfence is left in the objects of users; remove what is left of the installation:\n\n    %s\n", remove)
+	_, err := fmt.Fprintf(out, "nothing of meshfence is left in the objects of users; remove what is left of the installation:\n\n    %s\n",
+		strings.Join(removal(plan.Install), "\n    "))
 	return err
+}
+
+// isLeft reports whether a plan has something to do.
+func isLeft(plan uninstall.Plan) bool {
+	return plan.Install.Runs() || len(plan.Changes)+len(plan.Left) > 0
+}
+
+// removal returns the commands that remove what is left of an installation then.
+func removal(of uninstall.Install) []string {
+	release := of.Helm()
+	if release == "" {
+		return []string{"kubectl delete -k <the overlay that you installed>"}
+	}
+	namespace := of.Deployment.Namespace
+	return []string{ // Helm leaves the namespace, and what it did not make in it
+		fmt.Sprintf("helm uninstall %s -n %s", release, namespace),
+		fmt.Sprintf("kubectl delete --ignore-not-found -n %s secret/meshfence-ca lease/meshfence configmap/meshfence", namespace),
+	}
+}
+
+// uninstallJSON is the form of -o json: what is done, or after --yes what is left.
+type uninstallJSON struct {
+	Stop     []string            `json:"stop"`
+	TakeBack []uninstallTakeBack `json:"takeBack"`
+	// Left is what only a user can do.
+	Left []string `json:"left"`
+	// Asking counts the labels and annotations by which users ask for fences, which stay.
+	Asking int `json:"asking"`
+	// Remove are the commands that remove what is left of the installation; none before all is taken back.
+	Remove []string `json:"remove"`
+}
+
+// uninstallTakeBack is a change of an object, or its deletion.
+type uninstallTakeBack struct {
+	Kind      string   `json:"kind"`
+	Namespace string   `json:"namespace,omitempty"`
+	Name      string   `json:"name"`
+	Delete    bool     `json:"delete"`
+	Changes   []string `json:"changes"`
+}
+
+func writeUninstallJSON(out io.Writer, plan uninstall.Plan) error {
+	report := uninstallJSON{
+		Stop: append([]string{}, plan.Install.Steps()...), TakeBack: []uninstallTakeBack{}, Left: append([]string{}, plan.Left...),
+		Asking: plan.Asking, Remove: []string{},
+	}
+	for _, c := range plan.Changes {
+		report.TakeBack = append(report.TakeBack, uninstallTakeBack{
+			Kind: c.Kind, Namespace: c.Namespace, Name: c.Name, Delete: len(c.Details) == 0, Changes: append([]string{}, c.Details...),
+		})
+	}
+	left := isLeft(plan)
+	if !left {
+		report.Remove = removal(plan.Install)
+	}
+	if err := encode(out, report); err != nil || !left {
+		return err
+	}
+	return errDenied
 }

@@ -141,8 +141,8 @@ func replica(t *testing.T, l resourcelock.Interface, p *part) (stop func()) {
 func TestElection(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		// lose takes the lease away, and mend gives the replica a chance to have it back.
-		lose, mend func(*lease)
+		// lose takes the lease away, and fix gives the replica a chance to have it back.
+		lose, fix func(*lease)
 	}{
 		"the API server is away": {
 			func(l *lease) { l.down = true }, func(l *lease) { l.down = false },
@@ -174,7 +174,7 @@ func TestElection(t *testing.T) {
 				wait([2]int{1, 1}, "elected")
 				l.set(func() { test.lose(l) })
 				wait([2]int{1, 0}, "without the lease")
-				l.set(func() { test.mend(l) })
+				l.set(func() { test.fix(l) })
 				wait([2]int{2, 1}, "elected again")
 			})
 		})

@@ -61,7 +61,7 @@ func shown() map[string]string {
 		"virtualservice-opens-entry":             "A route sends the connections of a ServiceEntry outside the mesh.",
 		"virtualservice-redirect":                "Clients are redirected to a Service without a fence.",
 		"virtualservice-shadows-fence":           "A route of tcp for one port is completed for the others.",
-		"virtualservice-source-labels":           "Labels of clients stand beside gateways.",
+		"virtualservice-source-labels":           "Labels of clients are beside gateways.",
 		"wildcard-takes-hidden-host":             "A Sidecar hides a host whose short names are covered.",
 		"wildcard-takes-short-name":              "A wildcard of TLS covers the short name of a strict host.",
 		"workloadentry-joins-fenced-service":     "A WorkloadEntry with a locality joins a strict Service.",

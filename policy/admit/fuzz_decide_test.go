@@ -58,7 +58,7 @@ func FuzzDecide(f *testing.F) {
 		}
 		for _, finding := range verdict.Denied {
 			if i := slices.IndexFunc(rules, func(r leak.Rule) bool { return r.ID == finding.Rule }); madeGood(rules[i], view.Config().Holds) {
-				t.Errorf("%s of %s must be mended in %s", finding.Rule, finding.Field(), subject.Raw)
+				t.Errorf("%s of %s must be fixed in %s", finding.Rule, finding.Field(), subject.Raw)
 			}
 		}
 	})

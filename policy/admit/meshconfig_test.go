@@ -97,7 +97,7 @@ func TestMutateMeshConfigRecord(t *testing.T) {
 		t.Fatalf("%s: %v", taken, err)
 	}
 	if diff := cmp.Diff(fixtures.Sorted(t, held), fixtures.Sorted(t, mutate(string(taken), held))); diff != "" {
-		t.Errorf("while the fence stands (-want +got):\n%s", diff)
+		t.Errorf("while there is a fence (-want +got):\n%s", diff)
 	}
 	if config, err = policy.ParseConfig(policy.Source{}, []byte(strings.NewReplacer("HOLD", "meshConfig", "strict", "none").Replace(meshHold))); err != nil {
 		t.Fatal(err)

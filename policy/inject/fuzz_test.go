@@ -78,7 +78,7 @@ func promised(t *testing.T, kind string, plan inject.Plan, result []byte, index 
 			return strings.Contains(g.Must, "not known")
 		})
 		if !unknown && (finding.Rule == "destinationrule-unfenced" || finding.Rule == "virtualservice-foreign-subset") {
-			t.Errorf("%s must be mended by:\n%s", finding.Field(), describe(t, plan))
+			t.Errorf("%s must be fixed by:\n%s", finding.Field(), describe(t, plan))
 		}
 	}
 }

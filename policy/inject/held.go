@@ -90,7 +90,7 @@ func (h heldHost) locality(fault *policy.HoldFault) []Lack {
 		return []Lack{{LackLocalities, fault.Reason}}
 	}
 	return slices.Concat(
-		h.stands(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Locality, LackDistribute), h.private(),
+		h.lacks(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Locality, LackDistribute), h.private(),
 	)
 }
 
@@ -109,13 +109,13 @@ func (h heldHost) private() []Lack {
 
 func (h heldHost) subset() []Lack {
 	return slices.Concat(
-		h.stands(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Subset, LackSubset),
-		h.stands(object.KindVirtualService, LackRoute), h.gaps(object.KindVirtualService, policy.Subset, LackRouteSubset),
+		h.lacks(object.KindDestinationRule, LackCompanion), h.gaps(object.KindDestinationRule, policy.Subset, LackSubset),
+		h.lacks(object.KindVirtualService, LackRoute), h.gaps(object.KindVirtualService, policy.Subset, LackRouteSubset),
 	)
 }
 
-// stands returns nothing where there is the companion of a kind, or what takes its place.
-func (h heldHost) stands(kind, reason string) []Lack {
+// lacks returns nothing where there is the companion of a kind, or what takes its place.
+func (h heldHost) lacks(kind, reason string) []Lack {
 	name := CompanionName(h.host.Name)
 	named, taken := h.view.Object(object.Key{Kind: kind, Namespace: h.host.Namespace, Name: name})
 	if taken && IsCompanion(name, named.Metadata.Labels) {

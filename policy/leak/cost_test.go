@@ -96,7 +96,7 @@ func busy(t testing.TB, holds policy.Holds) *policy.Index {
 	index := indexWith(t, holds, "{default: strict}")
 	index.SetNamespace("app", nil)
 	index.SetNamespace("open", map[string]string{policy.FenceKey: "none"})
-	standing(t, index)
+	existing(t, index)
 	for i := range 100 {
 		host := hostname.Host{Namespace: "shop", Name: "s" + strconv.Itoa(i)}
 		index.SetService(host, nil)

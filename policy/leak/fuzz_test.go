@@ -41,7 +41,7 @@ func populated(t testing.TB) []*policy.Index {
 					{Name: "http", Port: 9080}, {Name: "tcp", Port: 9090},
 				}})
 			}
-			standing(t, index)
+			existing(t, index)
 			index.SetObject(fromYAML(t, object.KindSidecar, hidden))
 			index.SetObject(fromYAML(t, object.KindServiceEntry, opens))
 			indexes = append(indexes, index)

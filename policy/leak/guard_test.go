@@ -148,8 +148,8 @@ func TestTouched(t *testing.T) {
 	}
 }
 
-// standing are objects that let the traffic of shop/cart out, and one of shop/till.
-func standing(t testing.TB, index *policy.Index) {
+// existing are objects that let the traffic of shop/cart out, and one of shop/till.
+func existing(t testing.TB, index *policy.Index) {
 	t.Helper()
 	for _, o := range []struct{ kind, namespace, name, spec string }{
 		{object.KindDestinationRule, "app", "exact", `{"host": "cart.shop.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "PASSTHROUGH"}}}`},
@@ -200,7 +200,7 @@ func TestStanding(t *testing.T) {
 				test.scope = "{default: none}"
 			}
 			index := indexWith(t, policy.HoldsOf(policy.MeshConfig), test.scope)
-			standing(t, index)
+			existing(t, index)
 			service := func(metadata string) *object.Object {
 				o := decode(t, object.KindService, fmt.Appendf(nil, `{"metadata": %s, "spec": {}}`, metadata))
 				o.Metadata.Namespace, o.Metadata.Name = "shop", "cart"

@@ -373,7 +373,7 @@ func TestCompanionsAreRepaired(t *testing.T) {
 	if err := c.itself(t).Update(t.Context(), spoilt); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the controller mends a spoilt route", func(ctx context.Context) error {
+	eventually(t, "the controller fixes a spoilt route", func(ctx context.Context) error {
 		return errors.Join(c.read(ctx, c.route), mustHold(c.route, "exportTo"))
 	})
 	for _, u := range []*unstructured.Unstructured{c.route, c.rule} {

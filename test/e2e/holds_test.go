@@ -87,7 +87,7 @@ func TestBrokenMeshConfig(t *testing.T) {
 				h.admission(t)
 				h.commands(t)
 				h.told(t)
-				h.mend(t)
+				h.fix(t)
 			})
 		}
 	}
@@ -270,7 +270,7 @@ func (s *suite) events(t *testing.T, namespace string) []event {
 }
 
 // fix shows that all is as before when the mesh ConfigMap holds the scope again.
-func (h *brokenHold) mend(t *testing.T) {
+func (h *brokenHold) fix(t *testing.T) {
 	t.Helper()
 	if h.revision {
 		h.configure(t, h.config)

@@ -24,7 +24,7 @@ accessLogFile: /dev/stdout   # keep this
 defaultConfig: {discoveryAddress: "istiod.istio-system.svc:15012"}
 serviceSettings:
 - settings: {clusterLocal: true}
-  hosts: ["*.mine.svc.cluster.local"] # a person's own
+  hosts: ["*.mine.svc.cluster.local"] # a user's own
 trustDomain: cluster.local
 `
 
@@ -64,7 +64,7 @@ func TestMeshConfigFollowsTheScope(t *testing.T) {
 	host, all := "reviews."+namespace+".svc.cluster.local", "*."+namespace+".svc.cluster.local"
 	holds("-" + namespace)
 	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence=strict")
-	holds(host, "# keep this", "# a person's own")
+	holds(host, "# keep this", "# a user's own")
 	s.kubectl(t, "", "label", "namespace", namespace, "meshfence.io/fence=strict")
 	s.kubectl(t, "", "annotate", "service", "reviews", "-n", namespace, "meshfence.io/fence-")
 	holds(all, "-"+host)

@@ -285,8 +285,8 @@ func (a *api) outcome(ctx context.Context, c cases.Case) error {
 	if err != nil {
 		return err
 	}
-	mended := !bytes.Equal(specOf(stored.Object), specOf(c.Object.JSON))
-	if c.Expect.Outcome == cases.Fixed && !mended {
+	fixed := !bytes.Equal(specOf(stored.Object), specOf(c.Object.JSON))
+	if c.Expect.Outcome == cases.Fixed && !fixed {
 		return fmt.Errorf("stored as it was")
 	}
 	return nil

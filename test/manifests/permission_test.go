@@ -393,7 +393,7 @@ func provokeController(t *testing.T, cluster *testbed.Cluster, address string) {
 			fmt.Sprintf(`[{"op": "replace", "path": "/spec/%s", "value": "spoilt.example.com"}]`, field))
 	}
 	run("", "annotate", "service", "reviews", "-n", "shop", "touched=yes")
-	eventually(t, "the companions are mended", func(ctx context.Context) error {
+	eventually(t, "the companions are fixed", func(ctx context.Context) error {
 		out, _, err := cluster.Kubectl(ctx, "", "get", "destinationrule,virtualservice", "-n", "shop", "-o", "yaml")
 		if err == nil && strings.Contains(out, "spoilt.example.com") {
 			err = errors.New("still spoilt")

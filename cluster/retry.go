@@ -10,15 +10,15 @@ import (
 
 // The shortest and the longest pause before something that the API server refused is tried again.
 const (
-	persistFirst = time.Second
-	persistMax   = 15 * time.Second
+	retryFirst = time.Second
+	retryMax   = 15 * time.Second
 )
 
-// Persist tries until it succeeds, and logs every other reason why it does not. The error is the last one, when the
+// Retry tries until it succeeds, and logs every other reason why it does not. The error is the last one, when the
 // context ends.
-func Persist(ctx context.Context, log logr.Logger, what string, try func() error) error {
+func Retry(ctx context.Context, log logr.Logger, what string, try func() error) error {
 	logged := ""
-	for pause := persistFirst; ; pause = min(2*pause, persistMax) {
+	for pause := retryFirst; ; pause = min(2*pause, retryMax) {
 		err := try()
 		if err == nil {
 			return nil
