@@ -214,7 +214,7 @@ func (f *meshFollower) ingress(config *policy.Config, now time.Time) (reading *p
 		if !ok {
 			return nil, 0
 		}
-		reason, left := seen.lost(now)
+		left, reason := seen.lost(now)
 		if reason != nil {
 			return nil, 0
 		}

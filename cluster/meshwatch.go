@@ -103,22 +103,22 @@ func (s *meshSeen) answered(err error) {
 	}
 }
 
-// lost returns why what was seen last does not count any more; nil while it does, with how long it still will.
-func (s meshSeen) lost(now time.Time) (reason error, left time.Duration) {
+// lost returns why what was seen last does not count any more; while it does, that is nil, with how long it still will.
+func (s meshSeen) lost(now time.Time) (left time.Duration, reason error) {
 	switch {
 	case s.refused != nil && !s.known:
-		return s.refused, 0
+		return 0, s.refused
 	case s.refused != nil:
 		reason, left = s.refused, meshGrace
 	case s.failed != nil:
 		reason, left = s.failed, meshBlind
 	default:
-		return nil, 0
+		return 0, nil
 	}
 	if left -= now.Sub(s.since); left > 0 {
-		return nil, left
+		return left, nil
 	}
-	return reason, 0
+	return 0, reason
 }
 
 // look returns what is known of the ConfigMap; ok is false while the API server has not answered.
@@ -130,7 +130,7 @@ func (w *meshWatch) look() (seen meshSeen, ok bool) {
 
 // fault says what is wrong with the ConfigMap, and when to look again without a change; 0 where that is not needed.
 func (w *meshWatch) fault(seen meshSeen, key client.ObjectKey, domain string, view *policy.View, now time.Time) (*policy.HoldFault, time.Duration) {
-	reason, again := seen.lost(now)
+	again, reason := seen.lost(now)
 	var read meshconfig.ConfigMap
 	if reason != nil {
 		read = meshconfig.UnknownConfigMap(key.String(), reason)
