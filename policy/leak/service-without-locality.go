@@ -15,12 +15,13 @@ func serviceWithoutLocality() Rule {
 	return Rule{
 		ID:      "service-without-locality",
 		Summary: "A strict Service should have a selector while hold locality is active.",
-		Why: "istiod takes the locality of an endpoint from its Pod. Endpoints without a Pod have none, and the " +
-			"distribute drops them. Nothing leaks, but calls fail.",
+		Why: "istiod takes the locality of an endpoint from its Pod. Endpoints without a Pod have none, the distribute " +
+			"drops them, and calls fail. An existing endpoint that is said to be a Pod here has the locality of that " +
+			"Pod, wherever its address is. The audit finds its EndpointSlice.",
 		Fix:       "Let a selector choose its Pods, or loosen the fence.",
 		Kinds:     []string{object.KindService},
 		Severity:  Warn,
-		Otherwise: "clients are sent to none of its endpoints, and calls fail",
+		Otherwise: "clients are sent to none of its endpoints, and calls fail, or to any address that its endpoints say is that of a Pod here",
 		Instead:   "let a selector choose its Pods",
 		Loosen:    "loosen its fence",
 		check: func(o Write, view *policy.View) []breach {
