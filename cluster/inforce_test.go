@@ -229,6 +229,8 @@ func TestStateReadsNodes(t *testing.T) {
 			{"a bad config", func() { configs.Modify(fenceConfig("a")) }, 0, "[r1/*:100]",
 				"Warning InvalidFenceConfig ConfigMap meshfence-system/meshfence: must be a mapping, not a string", 0, 0},
 			{"good ones again", func() { nodes.Modify(node("b", "r1")) }, time.Minute, "[r1/*:100]", "", 1, 0},
+			{"no right for a moment", func() { nodes.refuse(forbidden()) }, 5 * time.Second, "[r1/*:100]", "", 1, 0},
+			{"a right after a moment", func() { nodes.refuse(nil) }, time.Minute, "[r1/*:100]", "", 1, 0},
 			{"no right", func() { nodes.refuse(forbidden()) }, time.Minute, "[r1/*:100]", prefix + denied + kept, 0, 0},
 			{"a right again", func() { nodes.refuse(nil) }, time.Minute, "[r1/*:100]", "", 1, 0},
 			{"listed", func() { configs.Modify(fenceConfig(byNodes("m1c1: [r5]"))) }, 0, "[r5:100]", "", 1, 1},
@@ -254,7 +256,7 @@ func TestStateReadsNodes(t *testing.T) {
 			if got := changes.Load(); got != step.changes {
 				t.Errorf("%s: %d changes, want %d", step.name, got, step.changes)
 			}
-			if listed := strings.HasPrefix(step.name, "listed"); nodes.watched() == (listed || step.name == "no right") {
+			if listed := strings.HasPrefix(step.name, "listed"); nodes.watched() == (listed || strings.HasPrefix(step.name, "no right")) {
 				t.Errorf("%s: Nodes are watched: %t", step.name, nodes.watched())
 			}
 		}

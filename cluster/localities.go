@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"time"
 
 	toolscache "k8s.io/client-go/tools/cache"
 
@@ -14,7 +15,9 @@ type localities struct {
 	source toolscache.ListerWatcher
 	counts policy.NodeLocalities
 	failed error // why the Nodes cannot be read
-	last   policy.Shares
+	// refused is since when reading them is forbidden.
+	refused time.Time
+	last    policy.Shares
 }
 
 // asked reports whether the API server has answered, be it that the Nodes cannot be read.

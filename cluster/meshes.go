@@ -17,9 +17,11 @@ import (
 
 const (
 	// meshGrace is how long a mesh ConfigMap may lack the entry of a host that can be added before hold meshConfig
-	// does not count any more. The leader adds it within a second, and a new leader within this time. It is also how long
-	// reading it may be forbidden after it was read: an API server that starts forbids everything until it knows its rules.
+	// does not count any more. The leader adds it within a second, and a new leader within this time.
 	meshGrace = 10 * time.Second
+	// forbiddenGrace is how long reading what was read before may be forbidden before that counts: an API server that starts
+	// forbids everything until it knows its rules.
+	forbiddenGrace = 10 * time.Second
 	// meshBlind is how long a mesh ConfigMap may fail to be read, for another reason than a missing right, before
 	// what was seen of it last does not count any more.
 	meshBlind = time.Minute

@@ -109,7 +109,7 @@ func (s meshSeen) lost(now time.Time) (left time.Duration, reason error) {
 	case s.refused != nil && !s.known:
 		return 0, s.refused
 	case s.refused != nil:
-		reason, left = s.refused, meshGrace
+		reason, left = s.refused, forbiddenGrace
 	case s.failed != nil:
 		reason, left = s.failed, meshBlind
 	default:

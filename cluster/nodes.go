@@ -137,7 +137,8 @@ func (c *completion) forgetNodes() {
 	c.localities.counts, c.localities.failed = nil, nil
 }
 
-// nodesAnswered notes whether the Nodes can be read. Other errors than a missing right are for the informer to retry.
+// nodesAnswered notes whether the Nodes can be read. Other errors than a missing right are for the informer to retry, as is
+// that one at first where they have been read: an API server that starts forbids everything until it knows its rules.
 func (c *completion) nodesAnswered(err error) {
 	if err != nil && !refusal(err) {
 		return
@@ -146,6 +147,14 @@ func (c *completion) nodesAnswered(err error) {
 	defer c.mu.Unlock()
 	l := &c.localities
 	before := l.failed != nil
+	if err == nil {
+		l.refused = time.Time{}
+	} else if l.refused.IsZero() {
+		l.refused = time.Now()
+	}
+	if err != nil && l.counts != nil && time.Since(l.refused) < forbiddenGrace {
+		return
+	}
 	if err != nil {
 		l.failed = err
 	} else if l.counts != nil { // otherwise they are about to be counted
