@@ -24,7 +24,7 @@ import (
 // patience is how long a change may take to reach istiod's clients on a busy machine, attempt how long one answer of
 // istiod's may, and notice how long a guard may take to hear of an object.
 const (
-	patience = 30 * time.Second
+	patience = time.Minute
 	attempt  = 10 * time.Second
 	notice   = 5 * time.Second
 )
