@@ -20,6 +20,12 @@ import (
 // progressEvery is after how many objects the log tells how far the backfill is.
 const progressEvery = 100
 
+// The shortest and the longest time until an object is tried again.
+const (
+	retryFirst = time.Second
+	retryMax   = 5 * time.Minute
+)
+
 // Options are what a Backfill needs. All must be set.
 type Options struct {
 	Mesh     *mesh.Mesh

@@ -8,12 +8,6 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// The shortest and the longest time until an object is tried again.
-const (
-	retryFirst = time.Second
-	retryMax   = 5 * time.Minute
-)
-
 // retries are the objects that are tried again, each ever more slowly.
 type retries struct {
 	delays workqueue.TypedRateLimiter[object.Key]
