@@ -52,25 +52,29 @@ func (s *scene) apply(ctx context.Context, objects []*unstructured.Unstructured)
 	return done
 }
 
-// put writes objects one after the other, each as soon as a dry run of it passes: a guard hears of an object, or that
-// one is gone, a moment after the API server. With quiet it may not be warned of either.
+// put writes objects one after the other, each as soon as a dry run of it passes, and it itself: a guard hears of an object,
+// or that one is gone, a moment after the API server, and one replica after another. With quiet it may not be warned of either.
 func (s *scene) put(t *testing.T, objects []*unstructured.Unstructured, quiet bool) change {
 	t.Helper()
 	var done change
 	for _, o := range objects {
+		var one change
 		err := testbed.Eventually(t.Context(), patience, func(ctx context.Context) error {
 			warnings, err := s.try(ctx, o)
 			if err == nil && quiet && len(warnings) > 0 {
 				return fmt.Errorf("%s %s: %q", o.GetKind(), o.GetName(), warnings)
+			}
+			if err == nil {
+				one = s.apply(t.Context(), []*unstructured.Unstructured{o})
+				err = one.err
 			}
 			return err
 		})
 		if err != nil {
 			t.Fatalf("must be accepted: %v", err)
 		}
-		one := s.apply(t.Context(), []*unstructured.Unstructured{o})
-		if one.err != nil || quiet && len(one.warnings) > 0 {
-			t.Fatalf("must be accepted like its dry run: %v %q", one.err, one.warnings)
+		if quiet && len(one.warnings) > 0 {
+			t.Fatalf("must be accepted without a warning, like its dry run: %q", one.warnings)
 		}
 		done.stored = append(done.stored, one.stored...)
 		done.warnings = append(done.warnings, one.warnings...)
