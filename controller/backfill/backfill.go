@@ -48,16 +48,15 @@ type Backfill struct {
 	queue    *queue
 	retries  *retries
 	progress *progress
-	// limiter holds back what is written. What has waited for nothing may take a second's worth at once.
-	limiter *rate.Limiter
-	tried   int
+	limiter  *rate.Limiter
+	tried    int
 }
 
 // New returns a backfill for one term of leadership.
 func New(o Options) *Backfill {
 	b := &Backfill{
 		Options: o, inbox: change.NewInbox(), queue: newQueue(o.Settle), retries: newRetries(), progress: newProgress(),
-		limiter: rate.NewLimiter(rate.Limit(o.Rate), max(int(o.Rate), 1)),
+		limiter: rate.NewLimiter(rate.Limit(o.Rate), 1),
 	}
 	b.publish()
 	return b

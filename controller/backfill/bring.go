@@ -56,7 +56,7 @@ func (b *Backfill) write(ctx context.Context, d *difference) result {
 	return orPending(result{state: stateDone}, err)
 }
 
-// wrote keeps a pass from writing the object again before the index has seen what is stored now.
+// wrote keeps a look from queueing the object again before the index has seen what is stored now.
 func (b *Backfill) wrote(d *difference, now *object.Object) {
 	if d.of != nil {
 		b.progress.wrote(d.of)

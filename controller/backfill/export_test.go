@@ -33,7 +33,7 @@ func Inspect(o *object.Object, index *policy.Index) (step, rule string, needs []
 	return [steps]string{"tighten", "reroute", "loosen", "label"}[d.step], d.rule, d.needs
 }
 
-// Visited returns how many objects a pass over a change looks at.
+// Visited returns how many objects a look at a change visits.
 func Visited(m *mesh.Mesh, c policy.Change) int {
 	s := change.NewSet()
 	s.Add(c)

@@ -208,7 +208,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestMeanwhile: an object that has changed since a pass looked at it is looked at again before it is written: this one now
+// TestMeanwhile: an object that has changed since it was looked at is looked at again before it is written: this one now
 // leads to a Service whose companion comes first.
 func TestMeanwhile(t *testing.T) {
 	t.Parallel()

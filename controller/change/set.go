@@ -1,8 +1,6 @@
 package change
 
 import (
-	"maps"
-
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 )
@@ -32,16 +30,6 @@ func (s *Set) Add(c policy.Change) {
 		s.Services[hostname.Host{Namespace: c.Namespace, Name: c.Service}] = true
 	}
 }
-
-// Merge adds another set.
-func (s *Set) Merge(other Set) {
-	s.All = s.All || other.All
-	maps.Copy(s.Namespaces, other.Namespaces)
-	maps.Copy(s.Services, other.Services)
-}
-
-// Empty reports whether nothing is in the set.
-func (s *Set) Empty() bool { return !s.All && len(s.Namespaces)+len(s.Services) == 0 }
 
 // Has reports whether a Service is in the set.
 func (s *Set) Has(host hostname.Host) bool {
