@@ -172,18 +172,14 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 			return false, 0
 		}
 		fault, next := w.fault(seen, key, config.ClusterDomain, view, now)
-		if again == 0 || next > 0 && next < again {
-			again = next
-		}
+		again = sooner(again, next)
 		if fault != nil {
 			faults = append(faults, fault)
 			fmt.Fprintf(&reasons, "%s %s %s\n", seen.version(), fault.State(), fault.Reason)
 		}
 	}
 	ingress, next := f.ingress(config, now)
-	if again == 0 || next > 0 && next < again {
-		again = next
-	}
+	again = sooner(again, next)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.config != config {
@@ -203,6 +199,14 @@ func (f *meshFollower) judge(now time.Time) (changed bool, again time.Duration) 
 	return false, again
 }
 
+// sooner returns the shorter of two times to wait; 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // ingress returns which Ingresses istiod reads by the mesh ConfigMaps; nil where one of them is not known. It also
 // returns when to look again without a change; 0 where that is not needed.
 func (f *meshFollower) ingress(config *policy.Config, now time.Time) (reading *policy.IngressReading, again time.Duration) {
@@ -220,9 +224,7 @@ func (f *meshFollower) ingress(config *policy.Config, now time.Time) (reading *p
 		if reason != nil {
 			return nil, 0
 		}
-		if again == 0 || left > 0 && left < again {
-			again = left
-		}
+		again = sooner(again, left)
 		readings = append(readings, w.text(seen.object, key, config.ClusterDomain).Ingress())
 	}
 	return meshconfig.JoinIngress(readings), again

@@ -152,12 +152,10 @@ func (c *completion) nodesAnswered(err error) {
 	} else if l.refused.IsZero() {
 		l.refused = time.Now()
 	}
-	if err != nil && l.counts != nil && time.Since(l.refused) < forbiddenGrace {
-		return
-	}
-	if err != nil {
+	switch {
+	case err != nil && (l.counts == nil || time.Since(l.refused) >= forbiddenGrace):
 		l.failed = err
-	} else if l.counts != nil { // otherwise they are about to be counted
+	case err == nil && l.counts != nil: // otherwise they are about to be counted
 		l.failed = nil
 	}
 	if (l.failed != nil) != before {
