@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// tick is the unit of times in /proc, for every platform that Go runs on.
+// tick is the unit of times in /proc, on every platform of Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
 // ProcessorTime returns how much time of the processor the process has had so far.
@@ -30,32 +30,42 @@ func (p *Process) ProcessorTime() (time.Duration, error) {
 	return total, nil
 }
 
+// Consumer is what has time of the processor.
+type Consumer interface {
+	ProcessorTime() (time.Duration, error)
+}
+
+// ProcessorTime returns how much time of the processor consumers have had so far, together.
+func ProcessorTime(consumers ...Consumer) (time.Duration, error) {
+	var total time.Duration
+	for _, consumer := range consumers {
+		had, err := consumer.ProcessorTime()
+		if err != nil {
+			return 0, err
+		}
+		total += had
+	}
+	return total, nil
+}
+
 // ProcessorTime returns how much time of the processor the API server and etcd have had so far.
 func (c *Cluster) ProcessorTime() (time.Duration, error) {
-	var total time.Duration
+	var consumers []Consumer
 	for _, name := range []string{"kube-apiserver", "etcd"} {
 		i, err := c.component(name)
 		if err != nil {
 			return 0, err
 		}
-		took, err := c.processes[i].ProcessorTime()
-		if err != nil {
-			return 0, err
-		}
-		total += took
+		consumers = append(consumers, c.processes[i])
 	}
-	return total, nil
+	return ProcessorTime(consumers...)
 }
 
 // ProcessorTime returns how much time of the processor all replicas have had so far.
 func (m *Meshfence) ProcessorTime() (time.Duration, error) {
-	var total time.Duration
+	var consumers []Consumer
 	for _, r := range m.replicas {
-		took, err := r.process.Load().ProcessorTime()
-		if err != nil {
-			return 0, err
-		}
-		total += took
+		consumers = append(consumers, r.process.Load())
 	}
-	return total, nil
+	return ProcessorTime(consumers...)
 }

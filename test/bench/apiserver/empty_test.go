@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
-	"fmt"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -28,8 +28,12 @@ const (
 	emptyCertificates = "MESHFENCE_EMPTY_CERTIFICATES"
 )
 
-// emptyPath is what it is asked at.
-const emptyPath = "/allow"
+const (
+	// emptyPath is what it is asked at.
+	emptyPath = "/allow"
+	// refusedName is the one name that it does not allow, by which a test sees that it is asked.
+	refusedName = "refused"
+)
 
 // serveEmpty is the webhook that only allows: the server of controller-runtime with a handler that reads nothing but what
 // the server has decoded already.
@@ -44,7 +48,9 @@ func serveEmpty(address, certificates string) {
 	}
 	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: number, CertDir: certificates})
 	server.Register(emptyPath, &admission.Webhook{Handler: admission.HandlerFunc(
-		func(context.Context, admission.Request) admission.Response { return admission.Allowed("") })})
+		func(_ context.Context, r admission.Request) admission.Response {
+			return admission.ValidationResponse(r.Name != refusedName, "")
+		})})
 	if err := server.Start(context.Background()); err != nil {
 		panic(err)
 	}
@@ -95,7 +101,7 @@ func registerEmpty(ctx context.Context, c *testbed.Cluster, url string, certific
 	}
 	block, _ := pem.Decode(certificates[bytes.LastIndex(certificates, []byte("-----BEGIN")):])
 	if block == nil {
-		return fmt.Errorf("no certificate of the webhook that only allows")
+		return errors.New("no certificate of the webhook that only allows")
 	}
 	calls := admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: pem.EncodeToMemory(block)}
 	none := admissionregistrationv1.SideEffectClassNone
