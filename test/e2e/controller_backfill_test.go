@@ -75,7 +75,8 @@ func (b *leaderBed) inLine(ctx context.Context, namespace string) (map[string]in
 			counts["Service"]++
 		}
 	}
-	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
+	// What comes later is listed earlier, so that what is written meanwhile does not look like another order.
+	for _, kind := range []string{object.KindVirtualService, object.KindDestinationRule} {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(istio(kind, "", "").GroupVersionKind())
 		if err := b.List(ctx, list, client.InNamespace(namespace)); err != nil {
