@@ -10,7 +10,8 @@ import (
 )
 
 // queue holds the objects that are to be written. The steps go in order, whenever an object came, so that nothing waits for
-// labels; within a step the looks that found the objects take turns, so that a small change does not wait for a large one.
+// labels, which also go while what comes first has to settle; within a step the looks that found the objects take turns, so
+// that a small change does not wait for a large one.
 type queue struct {
 	// settle is how long the proxies get to hear of what one step wrote before what leads there is written.
 	settle time.Duration
