@@ -266,24 +266,24 @@ func (v *server) give(s State) error {
 
 func (v *server) set(o madeObject) error {
 	now := has{string(o.raw()), o.made}
-	old, stands := v.has[o.Key()]
-	if stands && old == now {
+	old, exists := v.has[o.Key()]
+	if exists && old == now {
 		return nil
 	}
 	c, err := configOf(o.Object, madeAt(o.made))
 	if err != nil {
 		return err
 	}
-	if stands && o.Kind() == object.KindWorkloadEntry {
+	if exists && o.Kind() == object.KindWorkloadEntry {
 		// A Service of Kubernetes keeps an endpoint of a WorkloadEntry whose labels it selects no more, until istiod
 		// starts again.
 		if err := v.Store().Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
 			return fmt.Errorf("delete %v: %w", o.Key(), err)
 		}
-		stands = false
+		exists = false
 	}
 	write := v.Store().Create
-	if stands {
+	if exists {
 		write = v.Store().Update
 	}
 	if _, err := write(c); err != nil {
