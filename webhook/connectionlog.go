@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -23,7 +24,8 @@ type connectionLog struct {
 	more map[slog.Level]int
 }
 
-func newConnectionLog(log logr.Logger) *connectionLog {
+// NewConnectionLog returns where a server that speaks TLS writes of its connections.
+func NewConnectionLog(log logr.Logger) io.Writer {
 	return &connectionLog{log: slog.New(logr.ToSlogHandler(log)), last: map[slog.Level]time.Time{}, more: map[slog.Level]int{}}
 }
 

@@ -2,11 +2,9 @@ package webhook
 
 import (
 	"context"
-	"io"
 	"net"
 	"time"
 
-	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy/admit"
@@ -20,9 +18,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, readTimeout t
 	s.readTimeout = readTimeout
 	return s.serve(ctx, listener)
 }
-
-// NewConnectionLog returns where a server writes of its connections.
-func NewConnectionLog(log logr.Logger) io.Writer { return newConnectionLog(log) }
 
 // ParseReview returns the request in a review.
 func ParseReview(body []byte) (admission.Request, error) {

@@ -72,7 +72,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(newConnectionLog(logf.FromContext(ctx).WithName("webhook")), "", 0),
+		ErrorLog:          log.New(NewConnectionLog(logf.FromContext(ctx).WithName("webhook")), "", 0),
 	}
 	drained := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {

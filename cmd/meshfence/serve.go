@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,6 +62,7 @@ type serveFlags struct {
 	certificateDir string
 	webhookAddress string
 	metricsAddress string
+	metricsAuth    bool
 	healthAddress  string
 	leaderElect    bool
 	backfillRate   float64
@@ -90,6 +92,7 @@ With a bad config at the start it exits with code 2.`,
 	flags.StringVar(&f.certificateDir, "certificate-dir", "/etc/meshfence/tls", "folder with tls.crt and tls.key of a mounted certificate")
 	flags.StringVar(&f.webhookAddress, "webhook-address", ":9443", "address that the webhook listens on")
 	flags.StringVar(&f.metricsAddress, "metrics-address", ":8080", "address of /metrics")
+	flags.BoolVar(&f.metricsAuth, "metrics-auth", false, "serve metrics over TLS, to those whose token may get /metrics (TokenReview, SubjectAccessReview)")
 	flags.StringVar(&f.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&f.leaderElect, "leader-elect", false, "elect a leader among the replicas for the parts that write")
 	flags.Float64Var(&f.backfillRate, "backfill-rate", controller.DefaultBackfillRate, "objects a second that the backfill writes at most")
@@ -291,7 +294,7 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
 			Cache:                   cluster.CacheOptions(f.namespace),
-			Metrics:                 metricsserver.Options{BindAddress: f.metricsAddress},
+			Metrics:                 f.metricsServer(configureTLS),
 			GracefulShutdownTimeout: new(shutdownGrace),
 			WebhookServer:           webhook.NewServer(host, port, configureTLS),
 		})
@@ -313,6 +316,18 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 		return nil, err
 	}
 	return &telling{elected, notices}, mgr.Add(notices)
+}
+
+// metricsServer returns how metrics are served.
+func (f *serveFlags) metricsServer(configureTLS func(*tls.Config)) metricsserver.Options {
+	options := metricsserver.Options{BindAddress: f.metricsAddress}
+	if f.metricsAuth {
+		options.SecureServing, options.TLSOpts = true, []func(*tls.Config){configureTLS}
+		options.FilterProvider = registry.OnlyReaders
+		// The server is the library's, and has no log of its own for who knocks with garbage.
+		log.SetOutput(webhook.NewConnectionLog(ctrl.Log.WithName("metrics")))
+	}
+	return options
 }
 
 // telling is a manager with a recorder of our own.

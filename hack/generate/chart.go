@@ -35,6 +35,11 @@ func parameters() []parameter {
 		{"        image: meshfence/meshfence:latest\n", "        {{- with .Values.image }}\n" +
 			"        image: {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}\n" +
 			optional(8, ".pullPolicy", "imagePullPolicy") + "        {{- end }}\n"},
+		// What the component metrics-auth patches.
+		{"        env:\n", withMetricsAuth("        - --metrics-auth\n") + "        env:\n"},
+		{"  - name: http-metrics\n", "  - name: {{ if .Values.metricsAuth }}https{{ else }}http{{ end }}-metrics\n"},
+		{"kind: PodMonitor\nmetadata:\n", "kind: PodMonitor\nmetadata:\n" + withMetricsAuth("  annotations:\n    meshfence.io/metrics-auth: \"true\"\n")},
+		{"  - interval: 30s\n    port: metrics\n", "  - interval: 30s\n    port: metrics\n" + withMetricsAuth(securedEndpoint)},
 		{"        env:\n", optional(8, ".Values.extraArgs", "") + "        env:\n"},
 		{"        resources:\n          limits:\n            memory: 512Mi\n          requests:\n            cpu: 100m\n            memory: 128Mi\n",
 			optional(8, ".Values.resources", "resources")},
@@ -53,6 +58,23 @@ func parameters() []parameter {
 	}
 }
 
+// securedEndpoint is what an endpoint of the PodMonitor has more where its metrics are not for everybody.
+const securedEndpoint = `    scheme: https
+    tlsConfig:
+      ca:
+        secret:
+          name: meshfence-ca
+          key: tls.crt
+      serverName: meshfence.meshfence-system.svc
+    authorization:
+      credentials:
+        name: meshfence-metrics-reader
+        key: token
+`
+
+// withMetricsAuth puts lines under the value metricsAuth.
+func withMetricsAuth(lines string) string { return under(".Values.metricsAuth", lines) }
+
 // condition says when an object is made, where that is not always.
 func condition(kind string) string {
 	if kind == "PodDisruptionBudget" {
@@ -68,6 +90,7 @@ func components() []component {
 	return []component{
 		{"network-policy", ".Values.networkPolicy"},
 		{"monitoring", ".Values.monitoring"},
+		{"metrics-auth", ".Values.metricsAuth"},
 		// With cert-manager meshfence writes no webhook configuration.
 		{"pinned-webhooks", fmt.Sprintf("and .Values.pinnedWebhooks (eq .Values.certificates %q)", overlays()[0])},
 	}
