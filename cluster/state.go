@@ -82,6 +82,7 @@ type serviceRest struct {
 	annotations map[string]string
 	marks       policy.Marks
 	spec        object.ServiceSpec
+	uid         string // as the index takes it
 }
 
 // enter puts a Service into the index, unless it is there: a cache may pass what it holds once more. Only one handler may
@@ -94,6 +95,7 @@ func (s *service) enter(index *policy.Index) {
 	index.SetMarks(host, s.rest.marks)
 	index.SetService(host, s.rest.annotations)
 	index.SetServiceSpec(host, s.rest.spec)
+	index.SetUID(host, s.rest.uid)
 	s.rest = nil
 }
 
@@ -101,10 +103,13 @@ func (s *service) enter(index *policy.Index) {
 func strip(obj any) (any, error) {
 	switch full := obj.(type) {
 	case *corev1.Service:
-		rest := &serviceRest{full.Annotations, policy.MarksOf(full.Labels, full.Annotations), object.ServiceSpec{
+		rest := &serviceRest{annotations: full.Annotations, marks: policy.MarksOf(full.Labels, full.Annotations), spec: object.ServiceSpec{
 			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
 			ExportTo: object.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
 		}}
+		if full.DeletionTimestamp == nil {
+			rest.uid = string(full.UID)
+		}
 		for _, port := range full.Spec.Ports {
 			rest.spec.Ports = append(rest.spec.Ports, object.ServicePort{
 				Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,

@@ -24,6 +24,7 @@ import (
 
 	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -385,6 +386,28 @@ func TestServicesAreKeptOnce(t *testing.T) {
 					t.Error("the cache keeps a Service that is in the index")
 				}
 			}
+		}
+	})
+}
+
+// A Service that is being deleted has no UID in the index: nothing is to be made for it.
+func TestServiceIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(t)
+		going := reviews(nil)
+		going.UID = "1"
+		w.sources[object.KindService].Add(going.DeepCopy())
+		w.run(t)
+		host := hostname.Host{Namespace: "shop", Name: "reviews"}
+		if got := w.index.View().UID(host); got != "1" {
+			t.Errorf("UID %q, want 1", got)
+		}
+		going.DeletionTimestamp, going.Finalizers = new(metav1.Now()), []string{"a/b"}
+		w.sources[object.KindService].Modify(going)
+		synctest.Wait()
+		if got := w.index.View().UID(host); got != "" {
+			t.Errorf("UID %q while it is being deleted", got)
 		}
 	})
 }

@@ -190,7 +190,7 @@ func (r *runner) keepObjects(ctx context.Context) error {
 	objects := &mesh.Mesh{Kinds: kinds, Index: r.Index}
 	companions, err := companion.New(companion.Options{
 		Mesh: objects, Live: r.mgr.GetAPIReader(), Writer: r.writer, Yields: r.Yields, Recorder: r.recorder, Metrics: r.metrics, Settle: r.Settle,
-	}).Controller(r.mgr.GetCache(), r.controllerOptions())
+	}).Controller(r.controllerOptions())
 	if err != nil {
 		return err
 	}

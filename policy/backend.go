@@ -148,7 +148,8 @@ func (s *backends) remove(name string) {
 }
 
 // SetServiceSpec tells what a Service selects, and its addresses and ports. They are forgotten with the Service. Ports
-// that speak another protocol than those before are a change: other routes are needed.
+// that speak another protocol than those before are a change, because other routes are needed, and so is it that a Service
+// becomes but another name, or ceases to be.
 func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
 	changed := false
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
@@ -160,7 +161,8 @@ func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
 	n := x.namespaces[host.Namespace]
 	b := newBackend(spec)
 	old, known := n.backends.byName[host.Name]
-	changed = known && n.fence(host.Name) == Strict && old.speaks() != b.speaks()
+	fence := n.fence(host.Name)
+	changed = known && (fence == Strict && old.speaks() != b.speaks() || fence != None && old.external != b.external)
 	x.setAlias(host, old.alias, b.alias)
 	x.around(host, n, func() {
 		x.forgetAddresses(host, n)

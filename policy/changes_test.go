@@ -14,6 +14,8 @@ import (
 func TestSubscribe(t *testing.T) {
 	t.Parallel()
 	other := policy.Change{Namespace: "shop", Service: "cart"}
+	elsewhere := ports("http")
+	elsewhere.Type, elsewhere.ExternalName = "ExternalName", "example.com"
 	tests := map[string]struct {
 		change func(*policy.Index)
 		want   []policy.Change
@@ -30,6 +32,11 @@ func TestSubscribe(t *testing.T) {
 		"a port of another protocol":        {func(x *policy.Index) { x.SetServiceSpec(host("prod", "orders"), ports("http", "tcp")) }, []policy.Change{{"prod", "orders"}}},
 		"a port of the same protocol":       {func(x *policy.Index) { x.SetServiceSpec(host("prod", "orders"), ports("http", "grpc")) }, nil},
 		"a port where nothing is strict":    {func(x *policy.Index) { x.SetServiceSpec(host("shop", "cart"), ports("tcp")) }, nil},
+		"another one of the same name":      {func(x *policy.Index) { x.SetUID(host("prod", "orders"), "2") }, []policy.Change{{"prod", "orders"}}},
+		"the same one":                      {func(x *policy.Index) { x.SetUID(host("prod", "orders"), "1") }, nil},
+		"another one where nothing is held": {func(x *policy.Index) { x.SetUID(host("shop", "cart"), "2") }, nil},
+		"one that was never there":          {func(x *policy.Index) { x.SetUID(host("prod", "none"), "2") }, nil},
+		"one that becomes another name":     {func(x *policy.Index) { x.SetServiceSpec(host("prod", "orders"), elsewhere) }, []policy.Change{{"prod", "orders"}}},
 		"a service that goes":               {func(x *policy.Index) { x.DeleteService(host("shop", "cart")) }, []policy.Change{other}},
 		"a service that was never there":    {func(x *policy.Index) { x.DeleteService(host("shop", "none")) }, nil},
 		"a namespace that was never there":  {func(x *policy.Index) { x.DeleteNamespace("none") }, nil},
@@ -45,6 +52,8 @@ func TestSubscribe(t *testing.T) {
 			x.SetService(host("shop", "cart"), nil)
 			x.SetServiceSpec(host("prod", "orders"), ports("http"))
 			x.SetServiceSpec(host("shop", "cart"), ports("http"))
+			x.SetUID(host("prod", "orders"), "1")
+			x.SetUID(host("shop", "cart"), "1")
 			var got []policy.Change
 			cancel := x.Subscribe(func(c policy.Change) {
 				x.SetService(host("elsewhere", "a"), nil) // would block if the lock were held

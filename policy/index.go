@@ -32,6 +32,7 @@ type namespaceIndex struct {
 	scope    NamespaceScope
 	services map[string]asked
 	marks    map[string]Marks // of the Services that have any
+	uids     map[string]string
 	byFence  [len(fenceNames)]fencedNames
 	backends backends
 	tiers    map[string]tier // of the strict Services
@@ -149,6 +150,7 @@ func (x *Index) DeleteService(host hostname.Host) {
 		n.remove(host.Name)
 	}
 	delete(n.marks, host.Name)
+	delete(n.uids, host.Name)
 	x.prune(host.Namespace, n)
 }
 

@@ -70,6 +70,7 @@ func (x *Index) SetObject(o *object.Object) {
 		x.SetMarks(host, MarksOf(o.Metadata.Labels, o.Metadata.Annotations))
 		x.SetService(host, o.Metadata.Annotations)
 		x.SetServiceSpec(host, *o.Service)
+		x.SetUID(host, o.Metadata.UID)
 		return
 	}
 	f := filed{o, namesOf(o, x.Config())}

@@ -11,11 +11,13 @@ type Speech struct {
 	HTTP bool
 	// Bytes reports whether a port carries something else, or may do so.
 	Bytes bool
+	// TLS reports whether a port is said to carry TLS from the client.
+	TLS bool
 }
 
 // With returns what either carries.
 func (s Speech) With(other Speech) Speech {
-	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes}
+	return Speech{HTTP: s.HTTP || other.HTTP, Bytes: s.Bytes || other.Bytes, TLS: s.TLS || other.TLS}
 }
 
 func (b backend) speaks() Speech { return b.speaksOn(func(backendPort) bool { return true }) }
@@ -29,6 +31,7 @@ func (b backend) speaksOn(some func(backendPort) bool) Speech {
 		}
 		s.HTTP = s.HTTP || p.transport == object.TransportHTTP || p.transport == object.TransportAuto
 		s.Bytes = s.Bytes || p.transport != object.TransportHTTP && p.transport != object.TransportNone
+		s.TLS = s.TLS || p.transport == object.TransportTLS
 	}
 	return s
 }

@@ -2,14 +2,13 @@ package companion
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -34,7 +33,8 @@ const (
 // Options are what a Reconciler needs. All must be set.
 type Options struct {
 	Mesh *mesh.Mesh
-	// Live reads past any cache.
+	// Live reads past any cache what somebody else's object holds, of which the index keeps only what rules read. It is read
+	// where that object has the name of a companion; all else about a Service comes from the index.
 	Live   client.Reader
 	Writer client.Client
 	// Yields reports whether another installation of meshfence has the cluster.
@@ -79,51 +79,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.forget(host)
 		return reconcile.Result{}, nil
 	}
-	if view.Exists(host) && idle(host, have, view) {
-		after, err := r.align(ctx, nameOnly(host), have, inject.Companions{})
-		return reconcile.Result{RequeueAfter: after}, err
+	uid := view.UID(host)
+	if uid == "" && view.Exists(host) { // it is being deleted
+		return reconcile.Result{}, nil
 	}
-	service, err := r.service(ctx, request.NamespacedName)
-	if err != nil || service != nil && service.DeletionTimestamp != nil {
-		return reconcile.Result{}, err
-	}
-	want, ours := Wanted(host, service, have, view)
+	want, ours := Wanted(host, have, view)
 	if !ours {
 		r.forget(host)
 		return reconcile.Result{}, nil
 	}
-	if service == nil {
-		service = nameOnly(host)
-	}
-	after, err := r.align(ctx, service, have, want)
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name, UID: types.UID(uid)}}
+	after, err := r.align(ctx, service, have, want, view.Speaks(host))
 	return reconcile.Result{RequeueAfter: after}, err
-}
-
-// idle reports whether there is no companion, and is to be none whatever the Service is like, because users' objects take
-// their places.
-func idle(host hostname.Host, have Observed, view *policy.View) bool {
-	if have.Rule != nil || have.Route != nil {
-		return false
-	}
-	left := State{Want: inject.CompanionsOf(host, nil, view), Have: have}.withoutReplaced().Want
-	return left.Rule == nil && left.Route == nil
-}
-
-// service returns a Service as it is stored; nil where there is none.
-func (r *Reconciler) service(ctx context.Context, key client.ObjectKey) (*corev1.Service, error) {
-	var service corev1.Service
-	err := r.Live.Get(ctx, key, &service)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get Service: %w", err)
-	}
-	return &service, nil
-}
-
-func nameOnly(host hostname.Host) *corev1.Service {
-	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: host.Namespace, Name: host.Name}}
 }
 
 func fenced(view *policy.View, host hostname.Host) bool {
@@ -153,10 +120,11 @@ func requestFor(host hostname.Host) reconcile.Request {
 	return reconcile.Request{NamespacedName: client.ObjectKey{Namespace: host.Namespace, Name: host.Name}}
 }
 
-// align makes the companions what they should be. The time returned is when to look again.
-func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Observed, want inject.Companions) (time.Duration, error) {
+// align makes the companions of a Service, of which only the name and UID count, what they should be. The time returned is
+// when to look again.
+func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Observed, want inject.Companions, speaks policy.Speech) (time.Duration, error) {
 	past := r.history.of(hostname.Host{Namespace: service.Namespace, Name: service.Name})
-	state := State{Want: want, Have: have, Ports: service.Spec.Ports, Past: past.Timers}
+	state := State{Want: want, Have: have, Speaks: speaks, Past: past.Timers}
 	if state.losesSubset() {
 		host, _, _ := unstructured.NestedString(have.Rule.Object, "spec", "host")
 		state.LedTo = len(r.Mesh.LeadTo(host)) > 0

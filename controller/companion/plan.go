@@ -4,10 +4,10 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 )
@@ -16,8 +16,8 @@ import (
 type State struct {
 	Want inject.Companions
 	Have Observed
-	// Ports are those of the Service.
-	Ports []corev1.ServicePort
+	// Speaks is what the ports of the Service carry.
+	Speaks policy.Speech
 	// LedTo reports whether VirtualServices, the companion apart, lead to the reserved subset of the companion rule. It is
 	// asked for only where the rule is to lose its subsets.
 	LedTo bool
@@ -102,7 +102,7 @@ func (s State) withoutReplaced() State {
 		s.Want.Rule = nil
 	}
 	if s.Have.UserRoute && s.Want.Route != nil {
-		s.Want.Route = s.Want.Route.Beside(s.Have.UserSections, s.Ports)
+		s.Want.Route = s.Want.Route.Beside(s.Have.UserSections, s.Speaks)
 	}
 	return s
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/meshfence/meshfence/controller/companion"
 	"github.com/meshfence/meshfence/controller/mesh"
+	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/inject"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/test/fakecluster"
@@ -160,7 +161,7 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			plan := companion.State{Want: test.want, Have: test.have, LedTo: test.ledTo, Past: test.past}.Plan(settle, at())
+			plan := companion.State{Want: test.want, Have: test.have, Speaks: policy.Speech{HTTP: true, Bytes: true}, LedTo: test.ledTo, Past: test.past}.Plan(settle, at())
 			got := map[string]any{
 				"writes": describe(plan.Writes), "after": plan.After, "keeps": plan.Keeps, "lacking": plan.Lacking, "taken": plan.Taken, "next": plan.Past,
 			}

@@ -316,26 +316,37 @@ func (e empty) Get(ctx context.Context, key client.ObjectKey, o client.Object, o
 	return apierrors.NewNotFound(corev1.Resource("any"), key.Name)
 }
 
-// TestReadsNothing: a Service that asks for nothing is not read, and neither is one for which users' objects do.
-func TestReadsNothing(t *testing.T) {
+// TestReads: a companion takes the request that writes it and no other, and a Service that needs none takes none. Only what
+// somebody else holds under its name is read.
+func TestReads(t *testing.T) {
 	t.Parallel()
-	for name, objects := range map[string][]string{
-		"it asks for nothing": {unfenced},
-		"a user's rule takes the place": {
-			strings.Replace(reviews, "strict", "prefer", 1), plainRule,
+	both := []string{"0s create DestinationRule shop/reviews-meshfence", "10s create VirtualService shop/reviews-meshfence"}
+	for name, test := range map[string]struct {
+		objects []string
+		writes  []string
+		reads   int64
+	}{
+		"a Service that asks for nothing": {objects: []string{unfenced}},
+		"a strict Service":                {objects: []string{reviews}, writes: both},
+		"somebody else has the name": {
+			objects: []string{reviews, thief}, writes: []string{"0s update DestinationRule shop/reviews-meshfence", both[1]}, reads: 1,
 		},
-		"users' objects take both places": {
+		"a user's rule takes the place": {objects: []string{strings.Replace(reviews, "strict", "prefer", 1), plainRule}},
+		"users' objects take both places": {objects: []string{
 			reviews, userRule, strings.Replace(userRoute, "http: [", "tls: [{match: [{sniHosts: [reviews]}], route: [{destination: {host: reviews}}]}], tcp: [{route: [{destination: {host: reviews}}]}], http: [", 1),
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, subsetConfig, objects...)
-			live := &fakecluster.Reader{Reader: b.Client}
-			b.reconciler.Live = live
-			if writes, events, err := b.rest(t); writes != nil || events != nil || err != nil || live.Reads() != 0 {
-				t.Errorf("writes %v, Events %v, %d reads, error %v; want none", writes, events, live.Reads(), err)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, subsetConfig, test.objects...)
+				live := &fakecluster.Reader{Reader: b.Client}
+				b.reconciler.Live = live
+				writes, _, err := b.rest(t)
+				if diff := cmp.Diff(test.writes, writes); diff != "" || err != nil || live.Reads() != test.reads {
+					t.Errorf("%d reads, want %d; error %v, writes (-want +got):\n%s", live.Reads(), test.reads, err, diff)
+				}
+			})
 		})
 	}
 }

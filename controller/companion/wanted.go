@@ -11,13 +11,12 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-// Wanted returns the companions that a Service is to have, nil where there is none of that name here, and reports whether
-// they are the controller's business at all. A host that has no Service here has companions where the config names it as
-// strict: they keep its clients from the one that another cluster may have (row E5), and belong to nobody. Those of any
+// Wanted returns the companions that a Service is to have, and reports whether they are the controller's business at all. A
+// host that has no Service here has companions where the config names it as strict: they keep its clients from the one that another cluster may have (row E5), and belong to nobody. Those of any
 // other Service that is gone the garbage collector takes.
-func Wanted(host hostname.Host, service *corev1.Service, have Observed, view *policy.View) (want inject.Companions, ours bool) {
+func Wanted(host hostname.Host, have Observed, view *policy.View) (want inject.Companions, ours bool) {
 	switch {
-	case service == nil:
+	case !view.Exists(host):
 		config := view.Config()
 		match := view.Match(host.FQDN(config.ClusterDomain))
 		named := config.Names(host) && match.Has(policy.Strict)
@@ -26,11 +25,10 @@ func Wanted(host hostname.Host, service *corev1.Service, have Observed, view *po
 		}
 		if named {
 			// Which ports it has elsewhere is not known: they may carry anything.
-			want = inject.CompanionsOf(host, []corev1.ServicePort{{Name: "tls"}}, view)
+			want = inject.CompanionsOf(host, policy.Speech{HTTP: true, Bytes: true, TLS: true}, view)
 		}
-	case service.Spec.Type != corev1.ServiceTypeExternalName:
-		view.LoadService(host, service.Annotations)
-		want = inject.CompanionsOf(host, service.Spec.Ports, view)
+	case view.Serves(host):
+		want = inject.CompanionsOf(host, view.Speaks(host), view)
 	}
 	if want.RuleStays && have.Rule != nil {
 		want.Rule = asItIs(have.Rule, want.Rule)

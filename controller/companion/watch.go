@@ -2,12 +2,8 @@ package companion
 
 import (
 	"context"
-	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -27,25 +23,17 @@ const workers = 4
 
 // Controller returns a controller that reconciles Services at the start and whenever something that their companions depend
 // on changes: the Service itself, its fence, or a DestinationRule or VirtualService that speaks of it.
-func (r *Reconciler) Controller(services cache.Informers, o controller.Options) (controller.Controller, error) {
+func (r *Reconciler) Controller(o controller.Options) (controller.Controller, error) {
 	o.Reconciler, o.MaxConcurrentReconciles = r, workers
 	ctl, err := controller.NewUnmanaged("companions", o)
 	if err != nil {
 		return nil, err
 	}
-	for _, watch := range []source.Source{
-		source.Func(r.subscribe),
-		source.Func(func(ctx context.Context, queue requests) error { return watchServices(ctx, services, queue) }),
-	} {
-		if err := ctl.Watch(watch); err != nil {
-			return nil, err
-		}
-	}
-	return ctl, nil
+	return ctl, ctl.Watch(source.Func(r.subscribe))
 }
 
-// subscribe asks for all Services, and then for those whose decision changes, and for those of objects that change, by what
-// the objects were before, too.
+// subscribe asks for all Services, and then for those of which the index tells a change, and for those of objects that
+// change, by what the objects were before, too.
 func (r *Reconciler) subscribe(ctx context.Context, queue requests) error {
 	r.queue = queue
 	changed := r.Mesh.Index.Subscribe(func(change policy.Change) {
@@ -60,33 +48,6 @@ func (r *Reconciler) subscribe(ctx context.Context, queue requests) error {
 	})
 	context.AfterFunc(ctx, func() { changed(); objects() })
 	queue.Add(requestFor(hostname.Host{}))
-	return nil
-}
-
-// watchServices asks for every Service that comes, goes or changes, until the context ends. The informer is the one that
-// feeds the index: what it keeps of a Service is not enough to go by, so that only names are taken from it.
-func watchServices(ctx context.Context, services cache.Informers, queue requests) error {
-	informer, err := services.GetInformer(ctx, &corev1.Service{})
-	if err != nil {
-		return fmt.Errorf("watch Services: %w", err)
-	}
-	add := func(o any) {
-		if key, err := toolscache.DeletionHandlingObjectToName(o); err == nil {
-			queue.Add(reconcile.Request{NamespacedName: key.AsNamespacedName()})
-		}
-	}
-	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(o any, first bool) {
-			if !first { // those that matter are asked for at the start
-				add(o)
-			}
-		},
-		UpdateFunc: func(_, o any) { add(o) }, DeleteFunc: add,
-	})
-	if err != nil {
-		return fmt.Errorf("watch Services: %w", err)
-	}
-	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) }) // it fails where the informer has ended
 	return nil
 }
 

@@ -11,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/meshfence/meshfence/test/fakecluster"
@@ -24,12 +22,7 @@ func TestController(t *testing.T) {
 	const far = "{apiVersion: v1, kind: Service, metadata: {name: far, namespace: shop}, spec: {ports: [{name: http, port: 80}]}}"
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, subsetConfig, reviews, far)
-		informers := &informertest.FakeInformers{Scheme: b.Client.Scheme(), Synced: new(true)}
-		service, err := informers.FakeInformerFor(t.Context(), &corev1.Service{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctl, err := b.reconciler.Controller(informers, controller.Options{SkipNameValidation: new(true)})
+		ctl, err := b.reconciler.Controller(controller.Options{SkipNameValidation: new(true)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +51,7 @@ func TestController(t *testing.T) {
 				b.Put(t, strings.Replace(userRoute, "hosts: [reviews]", "hosts: [ratings]", 1))
 			}, []string{"create VirtualService shop/reviews-meshfence"}},
 			{"a route leads to the subset", func() { b.Put(t, leading) }, nil},
-			{"the Service is not strict any more", func() { service.Update(nil, b.Put(t, unfenced)) }, []string{"delete VirtualService shop/reviews-meshfence"}},
+			{"the Service is not strict any more", func() { b.Put(t, unfenced) }, []string{"delete VirtualService shop/reviews-meshfence"}},
 			{"that route goes", func() {
 				b.Remove(t, fakecluster.Kinds().Route, "shop", "front")
 			}, []string{"delete DestinationRule shop/reviews-meshfence"}},

@@ -40,10 +40,10 @@ func TestBrokenHold(t *testing.T) {
 				t.Errorf("while meshConfig is broken:\n%s", describe(t, plan))
 			}
 			same(t, "when it is true again", route, apply(t, stored, planFor(t, object.KindVirtualService, stored, well)))
-			if c := inject.CompanionsOf(reviews, nil, ill.View()); (c.Route != nil) != test.alone || (c.Rule != nil) != test.alone {
+			if c := inject.CompanionsOf(reviews, policy.Speech{}, ill.View()); (c.Route != nil) != test.alone || (c.Rule != nil) != test.alone {
 				t.Errorf("companions %+v", c)
 			}
-			if c := inject.CompanionsOf(reviews, nil, well.View()); c.Route != nil {
+			if c := inject.CompanionsOf(reviews, policy.Speech{}, well.View()); c.Route != nil {
 				t.Errorf("companion route %+v while all is well", c.Route)
 			}
 		})
@@ -55,7 +55,7 @@ func TestBrokenHold(t *testing.T) {
 func TestUnknownLocalitiesBesideSubset(t *testing.T) {
 	t.Parallel()
 	index := policy.NewIndex(parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [locality, subset]\nscope: {default: strict}\n"))
-	c := inject.CompanionsOf(reviews, nil, index.View())
+	c := inject.CompanionsOf(reviews, policy.Speech{}, index.View())
 	if !c.RuleStays || c.Rule == nil || c.Route == nil {
 		t.Fatalf("companions %+v", c)
 	}

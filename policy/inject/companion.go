@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/object"
@@ -56,10 +54,10 @@ type Companion struct {
 	Spec        map[string]any
 }
 
-// CompanionsOf returns the companions that a Service needs as long as nobody wrote a DestinationRule or a
-// VirtualService for it. Admission changes nothing in them. They are exported to every namespace in so many
+// CompanionsOf returns the companions that a Service, whose ports speak so, needs as long as nobody wrote a DestinationRule
+// or a VirtualService for it. Admission changes nothing in them. They are exported to every namespace in so many
 // words, because MeshConfig may set another default (row B3).
-func CompanionsOf(host hostname.Host, ports []corev1.ServicePort, view *policy.View) Companions {
+func CompanionsOf(host hostname.Host, speaks policy.Speech, view *policy.View) Companions {
 	config := view.Config()
 	fqdn := host.FQDN(config.ClusterDomain)
 	match := view.Match(fqdn)
@@ -77,7 +75,7 @@ func CompanionsOf(host hostname.Host, ports []corev1.ServicePort, view *policy.V
 		c.Rule = companionRule(host.Namespace, fqdn, view)
 	}
 	if strict && alone {
-		c.Route = companionRoute(host, fqdn, ports)
+		c.Route = companionRoute(host, fqdn, speaks)
 	}
 	return c
 }
@@ -140,9 +138,8 @@ const ist0109 = "IST0109"
 // which these have no route, as far as a port of the Service needs them; nil where that is none. What istiod reads of a
 // section is that of the first VirtualService which has a route there for the client (getConfigsForHost and what uses it
 // in Istio's pilot/pkg/networking/core/tls.go, buildSidecarVirtualHostsForVirtualService in
-// pilot/pkg/networking/core/route). Without known ports all are needed.
-func (c *Companion) Beside(sections []string, ports []corev1.ServicePort) *Companion {
-	speaks := speechOf(ports)
+// pilot/pkg/networking/core/route).
+func (c *Companion) Beside(sections []string, speaks policy.Speech) *Companion {
 	rest := &Companion{Annotations: map[string]string{analyzeSuppress: ist0109 + "," + ist0112}, Spec: maps.Clone(c.Spec)}
 	left := false
 	for section, needed := range map[string]bool{sectionHTTP: speaks.HTTP, sectionTLS: speaks.Bytes, sectionTCP: speaks.Bytes} {
@@ -156,15 +153,6 @@ func (c *Companion) Beside(sections []string, ports []corev1.ServicePort) *Compa
 		return nil
 	}
 	return rest
-}
-
-// speechOf returns what ports carry; everything where there are none.
-func speechOf(ports []corev1.ServicePort) policy.Speech {
-	var known []object.ServicePort
-	for _, p := range ports {
-		known = append(known, object.ServicePort{Port: int64(p.Port), Name: p.Name, Protocol: string(p.Protocol), AppProtocol: p.AppProtocol})
-	}
-	return policy.SpeechOf(known)
 }
 
 // OwnSections lists the sections of which a VirtualService has a route that admission did not append.
@@ -186,9 +174,9 @@ func OwnSections(o *object.Object) []string {
 // and C6): Istio reads http for ports that speak HTTP or may do so, tls for ports named https or tls, and
 // tcp for the others and for what turns out not to be HTTP (buildSidecarOutboundListener in Istio's
 // pilot/pkg/networking/core/listener.go).
-func companionRoute(host hostname.Host, fqdn string, ports []corev1.ServicePort) *Companion {
+func companionRoute(host hostname.Host, fqdn string, speaks policy.Speech) *Companion {
 	to := toReserved(fqdn)
-	names := serverNames(host, fqdn, ports)
+	names := serverNames(host, fqdn, speaks)
 	return &Companion{
 		Annotations: map[string]string{analyzeSuppress: ist0112},
 		Spec: map[string]any{
@@ -206,24 +194,13 @@ func companionRoute(host hostname.Host, fqdn string, ports []corev1.ServicePort)
 // for the Service's own address, where kube-proxy keeps it in the cluster, or is closed, as the
 // outboundTrafficPolicy says (buildListenerFromEntry in Istio's pilot/pkg/networking/core/listener.go). So
 // where a port carries TLS the short names count too; elsewhere Istio adds them by itself.
-func serverNames(host hostname.Host, fqdn string, ports []corev1.ServicePort) []any {
+func serverNames(host hostname.Host, fqdn string, speaks policy.Speech) []any {
 	names := []any{fqdn}
-	if slices.ContainsFunc(ports, carriesTLS) {
+	if speaks.TLS {
 		qualified := host.Name + "." + host.Namespace
 		names = append(names, qualified+".svc", qualified, host.Name)
 	}
 	return names
-}
-
-// carriesTLS reports whether Istio takes the bytes on a port for TLS from the client (ConvertProtocol in Istio's
-// pkg/config/kube and IsTLS in its pkg/config/protocol).
-func carriesTLS(port corev1.ServicePort) bool {
-	name := port.Name
-	if port.AppProtocol != nil {
-		name = *port.AppProtocol
-	}
-	prefix, _, _ := strings.Cut(strings.ToLower(name), "-")
-	return port.Protocol != corev1.ProtocolUDP && (prefix == "https" || prefix == "tls" || name == "kubernetes.io/wss")
 }
 
 // OwnAnnotations lists the keys of the annotations that companions may have.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
@@ -36,8 +35,8 @@ func TestCompanions(t *testing.T) {
 			t.Fatalf("%s: must be followed by a section %q", asked.Name, companionsSection)
 		}
 		t.Run(asked.Name, func(t *testing.T) {
-			index, service := companionCase(t, asked.Data)
-			companions := inject.CompanionsOf(reviews, service.Spec.Ports, index.View())
+			index, speaks := companionCase(t, asked.Data)
+			companions := inject.CompanionsOf(reviews, speaks, index.View())
 			var text strings.Builder
 			guard := leak.NewGuard(leak.Rules())
 			for _, c := range []struct {
@@ -91,8 +90,8 @@ func TestCompanions(t *testing.T) {
 	}
 }
 
-// companionCase reads a case: a FenceConfig, what exists, and the Service.
-func companionCase(t *testing.T, data []byte) (*policy.Index, *corev1.Service) {
+// companionCase reads a case: a FenceConfig, what exists, and the Service, of which it returns what its ports carry.
+func companionCase(t *testing.T, data []byte) (*policy.Index, policy.Speech) {
 	t.Helper()
 	documents, err := suite.Documents(data)
 	if err != nil {
@@ -102,15 +101,15 @@ func companionCase(t *testing.T, data []byte) (*policy.Index, *corev1.Service) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var service corev1.Service
-	if err := json.Unmarshal(documents[len(documents)-1].JSON, &service); err != nil {
+	service, err := object.Decode(object.KindService, documents[len(documents)-1].JSON)
+	if err != nil {
 		t.Fatal(err)
 	}
 	index, err := suite.Index(config, documents[1:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return index, &service
+	return index, policy.SpeechOf(service.Service.Ports)
 }
 
 func contains(all, some []string) bool {
@@ -121,33 +120,33 @@ func contains(all, some []string) bool {
 func TestCompanionRouteTakesTLS(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		port corev1.ServicePort
+		port object.ServicePort
 		want bool
 	}{
-		"http":                    {corev1.ServicePort{Name: "http"}, false},
-		"no name":                 {corev1.ServicePort{}, false},
-		"tcp":                     {corev1.ServicePort{Name: "tcp-tls"}, false},
-		"grpc":                    {corev1.ServicePort{Name: "grpc-web-tls"}, false},
-		"https":                   {corev1.ServicePort{Name: "https"}, true},
-		"https with more":         {corev1.ServicePort{Name: "https-web"}, true},
-		"https as a prefix":       {corev1.ServicePort{Name: "httpsweb"}, false},
-		"tls":                     {corev1.ServicePort{Name: "tls-db"}, true},
-		"upper case":              {corev1.ServicePort{AppProtocol: new("HTTPS")}, true},
-		"appProtocol beats name":  {corev1.ServicePort{Name: "https", AppProtocol: new("http")}, false},
-		"appProtocol":             {corev1.ServicePort{Name: "web", AppProtocol: new("tls")}, true},
-		"empty appProtocol":       {corev1.ServicePort{Name: "https", AppProtocol: new("")}, false},
-		"WebSocket over TLS":      {corev1.ServicePort{AppProtocol: new("kubernetes.io/wss")}, true},
-		"WebSocket":               {corev1.ServicePort{AppProtocol: new("kubernetes.io/ws")}, false},
-		"QUIC":                    {corev1.ServicePort{Name: "https", Protocol: corev1.ProtocolUDP}, false},
-		"TCP, as the API server":  {corev1.ServicePort{Name: "https", Protocol: corev1.ProtocolTCP}, true},
-		"an unknown app protocol": {corev1.ServicePort{AppProtocol: new("example.com/tls")}, false},
+		"http":                    {object.ServicePort{Name: "http"}, false},
+		"no name":                 {object.ServicePort{}, false},
+		"tcp":                     {object.ServicePort{Name: "tcp-tls"}, false},
+		"grpc":                    {object.ServicePort{Name: "grpc-web-tls"}, false},
+		"https":                   {object.ServicePort{Name: "https"}, true},
+		"https with more":         {object.ServicePort{Name: "https-web"}, true},
+		"https as a prefix":       {object.ServicePort{Name: "httpsweb"}, false},
+		"tls":                     {object.ServicePort{Name: "tls-db"}, true},
+		"upper case":              {object.ServicePort{AppProtocol: new("HTTPS")}, true},
+		"appProtocol beats name":  {object.ServicePort{Name: "https", AppProtocol: new("http")}, false},
+		"appProtocol":             {object.ServicePort{Name: "web", AppProtocol: new("tls")}, true},
+		"empty appProtocol":       {object.ServicePort{Name: "https", AppProtocol: new("")}, false},
+		"WebSocket over TLS":      {object.ServicePort{AppProtocol: new("kubernetes.io/wss")}, true},
+		"WebSocket":               {object.ServicePort{AppProtocol: new("kubernetes.io/ws")}, false},
+		"QUIC":                    {object.ServicePort{Name: "https", Protocol: "UDP"}, false},
+		"TCP, as the API server":  {object.ServicePort{Name: "https", Protocol: "TCP"}, true},
+		"an unknown app protocol": {object.ServicePort{AppProtocol: new("example.com/tls")}, false},
 	}
 	config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [subset]\nscope: {default: strict}\n")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ports := []corev1.ServicePort{{Name: "http"}, test.port}
-			c := inject.CompanionsOf(reviews, ports, policy.NewIndex(config).View())
+			ports := []object.ServicePort{{Name: "http"}, test.port}
+			c := inject.CompanionsOf(reviews, policy.SpeechOf(ports), policy.NewIndex(config).View())
 			hosts, ok := c.Route.Spec["hosts"].([]any)
 			if !ok {
 				t.Fatalf("hosts are %v", c.Route.Spec["hosts"])
@@ -162,26 +161,26 @@ func TestCompanionRouteTakesTLS(t *testing.T) {
 // TestCompanionBeside: beside users' routes a companion keeps the protocols that these have none for and a port may speak.
 func TestCompanionBeside(t *testing.T) {
 	t.Parallel()
-	web, db, auto := corev1.ServicePort{Name: "http"}, corev1.ServicePort{Name: "tcp-db"}, corev1.ServicePort{Name: "it"}
+	web, db, auto := object.ServicePort{Name: "http"}, object.ServicePort{Name: "tcp-db"}, object.ServicePort{Name: "it"}
 	tests := map[string]struct {
-		ports       []corev1.ServicePort
+		ports       []object.ServicePort
 		taken, want []string
 	}{
-		"a port of HTTP":               {[]corev1.ServicePort{web}, []string{"http"}, nil},
-		"a port of HTTP, routes of it": {[]corev1.ServicePort{web}, []string{"tcp"}, []string{"http"}},
-		"a TCP port beside":            {[]corev1.ServicePort{web, db}, []string{"http"}, []string{"tcp", "tls"}},
-		"a TCP port, with routes":      {[]corev1.ServicePort{web, db}, []string{"tcp", "http"}, []string{"tls"}},
-		"everything has routes":        {[]corev1.ServicePort{web, db}, []string{"tls", "http", "tcp"}, nil},
-		"a TCP port alone":             {[]corev1.ServicePort{db}, []string{"http"}, []string{"tcp", "tls"}},
-		"a port of any protocol":       {[]corev1.ServicePort{auto}, []string{"tcp"}, []string{"http", "tls"}},
+		"a port of HTTP":               {[]object.ServicePort{web}, []string{"http"}, nil},
+		"a port of HTTP, routes of it": {[]object.ServicePort{web}, []string{"tcp"}, []string{"http"}},
+		"a TCP port beside":            {[]object.ServicePort{web, db}, []string{"http"}, []string{"tcp", "tls"}},
+		"a TCP port, with routes":      {[]object.ServicePort{web, db}, []string{"tcp", "http"}, []string{"tls"}},
+		"everything has routes":        {[]object.ServicePort{web, db}, []string{"tls", "http", "tcp"}, nil},
+		"a TCP port alone":             {[]object.ServicePort{db}, []string{"http"}, []string{"tcp", "tls"}},
+		"a port of any protocol":       {[]object.ServicePort{auto}, []string{"tcp"}, []string{"http", "tls"}},
 		"ports that nobody knows":      {nil, []string{"http"}, []string{"tcp", "tls"}},
 	}
 	config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [subset]\nscope: {default: strict}\n")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			whole := inject.CompanionsOf(reviews, test.ports, policy.NewIndex(config).View()).Route
-			rest := whole.Beside(test.taken, test.ports)
+			whole := inject.CompanionsOf(reviews, policy.SpeechOf(test.ports), policy.NewIndex(config).View()).Route
+			rest := whole.Beside(test.taken, policy.SpeechOf(test.ports))
 			if rest == nil {
 				if test.want != nil {
 					t.Errorf("nothing is left, want %v", test.want)
@@ -243,12 +242,12 @@ func TestCompanionRuleStays(t *testing.T) {
 	t.Parallel()
 	for fence, want := range map[string]bool{"strict": true, "prefer": false, "none": false} {
 		config := parse(t, "controlPlane: {clusters: [m1c1]}\nholds: [locality]\nscope: {default: "+fence+"}\n")
-		c := inject.CompanionsOf(reviews, nil, policy.NewIndex(config).View())
+		c := inject.CompanionsOf(reviews, policy.Speech{}, policy.NewIndex(config).View())
 		if c.RuleStays != want || want && c.Rule != nil {
 			t.Errorf("%s: rule stays: %t, want %t; rule %+v", fence, c.RuleStays, want, c.Rule)
 		}
 		known := config.WithShares(policy.Shares{"r1/*": 100})
-		c = inject.CompanionsOf(reviews, nil, policy.NewIndex(known).View())
+		c = inject.CompanionsOf(reviews, policy.Speech{}, policy.NewIndex(known).View())
 		if c.RuleStays || (c.Rule != nil) != (fence != "none") {
 			t.Errorf("%s, with localities: rule stays: %t; rule %+v", fence, c.RuleStays, c.Rule)
 		}

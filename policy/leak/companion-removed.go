@@ -61,7 +61,7 @@ func deletedCompanion(o Write, view *policy.View) []breach {
 
 // needsCompanion reports whether a Service has a companion of that kind where nobody wrote such an object for it.
 func needsCompanion(kind string, host hostname.Host, view *policy.View) bool {
-	companions := inject.CompanionsOf(host, nil, view)
+	companions := inject.CompanionsOf(host, policy.Speech{}, view)
 	if kind == object.KindVirtualService {
 		return companions.Route != nil
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // TestRequests: the leader asks the API server for nothing because of a Service that asks for nothing, and for little because
-// of a rule that is as it should be: the Service, beside which there is a companion route, and what the audit asks of Pods.
+// of a rule that is as it should be: what the audit asks of Pods. A strict Service takes the two writes of its companions and
+// the read of the audit, whose rules look at more of a Service than the index keeps.
 func TestRequests(t *testing.T) {
 	const times = 20
 	c := startCompanions(t, subsetConfig, companionService, quickly)
@@ -23,7 +24,8 @@ func TestRequests(t *testing.T) {
 		want  int64
 	}{
 		{"Services that ask for nothing", "apiVersion: v1\nkind: Service\nmetadata: {name: open-%d}\nspec: {ports: [{port: 80}]}\n", 0},
-		{"writes of a fenced rule", fencedRule, 3 * times},
+		{"writes of a fenced rule", fencedRule, 2 * times},
+		{"Services that become strict", strictService, 3 * times},
 	} {
 		c.rest(t)
 		before := c.requests.Load()
@@ -38,6 +40,9 @@ func TestRequests(t *testing.T) {
 		}
 	}
 }
+
+// strictService is one that has companions.
+const strictService = "apiVersion: v1\nkind: Service\nmetadata: {name: strict-%d, annotations: {meshfence.io/fence: strict}}\nspec: {selector: {app: strict}, ports: [{name: http, port: 80}]}\n"
 
 // fencedRule is a rule of a user for the Service reviews.
 const fencedRule = `

@@ -339,13 +339,14 @@ func (p *product) companions(k object.Key) error {
 	}
 	view := p.view()
 	view.LoadService(host, typed.Annotations)
+	speaks := speechOf(typed.Spec.Ports)
 	var want inject.Companions
 	if typed.Spec.Type != corev1.ServiceTypeExternalName {
-		want = inject.CompanionsOf(host, typed.Spec.Ports, view)
+		want = inject.CompanionsOf(host, speaks, view)
 	}
 	if want.Route != nil {
 		if sections, replaced := p.routed(k, host.FQDN(domain)); replaced {
-			want.Route = want.Route.Beside(sections, typed.Spec.Ports)
+			want.Route = want.Route.Beside(sections, speaks)
 		}
 	}
 	for kind, companion := range map[string]*inject.Companion{object.KindDestinationRule: want.Rule, object.KindVirtualService: want.Route} {
@@ -354,6 +355,14 @@ func (p *product) companions(k object.Key) error {
 		}
 	}
 	return nil
+}
+
+func speechOf(ports []corev1.ServicePort) policy.Speech {
+	var known []object.ServicePort
+	for _, p := range ports {
+		known = append(known, object.ServicePort{Port: int64(p.Port), Name: p.Name, Protocol: string(p.Protocol), AppProtocol: p.AppProtocol})
+	}
+	return policy.SpeechOf(known)
 }
 
 // routed reports whether users' VirtualServices take the place of a companion of a host, and lists the sections in which

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshfence/meshfence/policy"
@@ -187,8 +186,8 @@ func (s *suite) admit(t *testing.T, manifest string) (admitted string, gaps int)
 // companion returns the VirtualService that the controller makes.
 func (s *suite) companion(t *testing.T) string {
 	t.Helper()
-	ports := []corev1.ServicePort{{Name: "http"}, {Name: "tcp"}, {Name: "tls"}}
-	route := inject.CompanionsOf(hostname.Host{Namespace: s.namespace, Name: "reviews"}, ports, s.strictView(t)).Route
+	speaks := policy.SpeechOf([]object.ServicePort{{Name: "http"}, {Name: "tcp"}, {Name: "tls"}})
+	route := inject.CompanionsOf(hostname.Host{Namespace: s.namespace, Name: "reviews"}, speaks, s.strictView(t)).Route
 	object, err := json.Marshal(map[string]any{
 		"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
 		"metadata": map[string]any{"name": inject.CompanionName("reviews")}, "spec": route.Spec,
