@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,9 +31,8 @@ func (p *product) completions(step Step, f leak.Finding) []completion {
 	if step.Delete || o == nil {
 		return nil
 	}
-	halves := p.halves(o)
-	all := []completion{{step, halves}}
-	whole := completion{step, slices.Concat(halves, p.ported(o, f, halves))}
+	all := []completion{{step, p.halves(o)}}
+	whole := completion{step, p.ported(o, f, p.halves(o))}
 	if !step.Status {
 		whole.step.Object = elsewhere(step.Object)
 	}
@@ -73,219 +71,88 @@ func elsewhere(o Object) Object {
 	return o
 }
 
-// spoken is a port that an object speaks of; without a number it is any of its protocol.
-type spoken struct {
-	number   float64
-	name     string
-	protocol string
-}
-
-// ported gives strict hosts the ports that an object speaks of, and the Services that it leads to these and an endpoint
-// elsewhere for each.
+// ported adds to what was made up that strict hosts have the ports that an object speaks of, and that the Services that it leads to
+// have these, an address, and an endpoint elsewhere.
 func (p *product) ported(o Object, f leak.Finding, halves []Step) []Step {
-	var steps []Step
-	ports := spokenOf(o, f.Path)
+	w := &whole{product: p, halves: halves, services: map[string]Object{}}
 	var numbers []float64
 	for _, fqdn := range f.Host.Hosts() {
-		service, changed := p.withPorts(fqdn, ports)
-		numbers = append(numbers, numbersOf(service)...)
-		if changed {
-			steps = append(steps, Step{Object: service})
+		if service := w.service(fqdn); service != nil {
+			withPorts(service, spokenOf(o, f.Path))
+			numbers = append(numbers, numbersOf(service)...)
 		}
 	}
 	for _, d := range destinationsOf(o.spec(), "") {
 		fqdn := hostname.Resolve(text(d["host"]), o.Namespace(), domain)
-		if slices.Contains(p.strict(), fqdn) {
-			continue
-		}
-		wanted := portsOf(d, numbers)
-		service, changed := p.withPorts(fqdn, wanted)
-		if spec := service.spec(); spec["clusterIP"] == corev1.ClusterIPNone { // to a headless one nothing is led
-			spec["clusterIP"], spec["clusterIPs"], changed = halfIP, []any{halfIP}, true
-		}
+		wanted, service := portsOf(d, numbers), w.service(fqdn)
 		switch {
+		case slices.Contains(p.strict(), fqdn):
 		case service == nil: // what was made up for it may lack a port
-			steps = append(steps, beside(halves, fqdn, wanted)...)
-			continue
-		case changed:
-			steps = append(steps, Step{Object: service})
-		}
-		steps = append(steps, sliceFor(service))
-	}
-	return steps
-}
-
-// spokenOf lists the ports that an object speaks of; a VirtualService does so in the route that a finding is about.
-func spokenOf(o Object, at object.Path) []spoken {
-	var ports []spoken
-	add := func(port map[string]any) {
-		if number, ok := port["number"].(float64); ok {
-			ports = append(ports, spoken{number, text(port["name"]), strings.ToLower(text(port["protocol"]))})
-		}
-	}
-	spec := o.spec()
-	switch o.Kind() {
-	case object.KindServiceEntry:
-		each(spec["ports"], add)
-	case object.KindSidecar:
-		each(spec["egress"], func(listener map[string]any) {
-			port, _ := listener["port"].(map[string]any)
-			add(port)
-		})
-	case object.KindVirtualService:
-		if len(at) < 3 {
-			return nil
-		}
-		protocol := at[1]
-		ports = append(ports, spoken{0, "", protocol})
-		n := 0
-		each(spec[protocol], func(route map[string]any) {
-			if fmt.Sprint(n) == at[2] {
-				each(route["match"], func(match map[string]any) {
-					if number, ok := match["port"].(float64); ok {
-						ports = append(ports, spoken{number, "", protocol})
-					}
-				})
+			w.beside(fqdn, wanted)
+		default:
+			withPorts(service, wanted)
+			if spec := service.spec(); spec["clusterIP"] == corev1.ClusterIPNone { // to a headless one nothing is led
+				spec["clusterIP"], spec["clusterIPs"] = halfIP, []any{halfIP}
 			}
-			n++
-		})
-	}
-	return ports
-}
-
-// each does something with every item of a list.
-func each(list any, do func(map[string]any)) {
-	items, _ := list.([]any)
-	for _, item := range items {
-		if of, ok := item.(map[string]any); ok {
-			do(of)
+			w.led = append(w.led, fqdn)
 		}
 	}
+	return w.steps()
 }
 
-// withPorts returns a Service of the near cluster with further ports, and reports whether it lacked any; nil where there is none.
-func (p *product) withPorts(fqdn string, ports []spoken) (service Object, changed bool) {
+// whole is what is made up around an object.
+type whole struct {
+	product  *product
+	halves   []Step
+	services map[string]Object
+	// led are the hosts that need an endpoint elsewhere.
+	led []string
+}
+
+// service returns a Service of the near cluster, to be changed; nil where there is none.
+func (w *whole) service(fqdn string) Object {
+	if service, ok := w.services[fqdn]; ok {
+		return service
+	}
 	host, ok := hostname.Parse(fqdn, domain)
-	if !ok {
-		return nil, false
+	exists, known := w.product.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}]
+	if !ok || !known {
+		return nil
 	}
-	exists, ok := p.stored[object.Key{Kind: object.KindService, Namespace: host.Namespace, Name: host.Name}]
-	if !ok {
-		return nil, false
-	}
-	service = exists.clone()
-	list, _ := service.spec()["ports"].([]any)
-	for _, port := range ports {
-		if next, ok := withPort(list, port); ok {
-			list, changed = next, true
-		}
-	}
-	service.spec()["ports"] = list
-	return service, changed
-}
-
-// withPort adds a port to those of a Service, in the place of one with the same number. Of a protocol alone it adds one
-// if there is none.
-func withPort(list []any, port spoken) ([]any, bool) {
-	next := slices.Clone(list)
-	if port.number == 0 {
-		for _, item := range list {
-			if of, ok := item.(map[string]any); ok && protocolOf(of) == port.protocol {
-				return nil, false
-			}
-		}
-		port.number = map[string]float64{"http": 19080, "tls": 19443, "tcp": 19090}[port.protocol]
-	}
-	name := port.name
-	if name == "" {
-		name = fmt.Sprintf("%s-%v", port.protocol, port.number)
-	}
-	added := map[string]any{"name": name, "port": port.number, "protocol": "TCP", "appProtocol": port.protocol}
-	for i, item := range next {
-		of, ok := item.(map[string]any)
-		switch {
-		case !ok:
-		case of["port"] == added["port"] && (port.protocol == "" || protocolOf(of) == port.protocol):
-			return nil, false
-		case of["port"] == added["port"]:
-			next = slices.Delete(next, i, i+1)
-			return append(next, added), true
-		}
-	}
-	if port.protocol == "" {
-		delete(added, "appProtocol")
-	}
-	return append(next, added), true
-}
-
-// protocolOf returns what a port of a Service says of its protocol.
-func protocolOf(port map[string]any) string {
-	if said := text(port["appProtocol"]); said != "" {
-		return said
-	}
-	first, _, _ := strings.Cut(text(port["name"]), "-")
-	return first
-}
-
-func numbersOf(service Object) []float64 {
-	var numbers []float64
-	each(service.spec()["ports"], func(port map[string]any) {
-		if number, ok := port["port"].(float64); ok {
-			numbers = append(numbers, number)
-		}
-	})
-	return numbers
-}
-
-// portsOf lists the ports that a destination leads to: its own, or any of the host that is led there.
-func portsOf(destination map[string]any, numbers []float64) []spoken {
-	port, _ := destination["port"].(map[string]any)
-	if number, ok := port["number"].(float64); ok {
-		return []spoken{{number: number}}
-	}
-	var ports []spoken
-	for _, number := range numbers {
-		ports = append(ports, spoken{number: number})
-	}
-	return ports
-}
-
-// destinationsOf lists the destinations within a tree, in the order of fields.
-func destinationsOf(node any, key string) []map[string]any {
-	var found []map[string]any
-	switch node := node.(type) {
-	case []any:
-		for _, v := range node {
-			found = append(found, destinationsOf(v, key)...)
-		}
-	case map[string]any:
-		if slices.Contains([]string{"destination", "mirror", "egressProxy"}, key) && text(node["host"]) != "" {
-			found = append(found, node)
-		}
-		for _, k := range slices.Sorted(maps.Keys(node)) {
-			found = append(found, destinationsOf(node[k], k)...)
-		}
-	}
-	return found
+	w.services[fqdn] = exists.clone()
+	return w.services[fqdn]
 }
 
 // beside gives a ServiceEntry that was made up for a host the ports that it lacks.
-func beside(halves []Step, fqdn string, ports []spoken) []Step {
-	for _, half := range halves {
-		if half.Object.Kind() != object.KindServiceEntry || !slices.Contains(texts(half.Object.spec()["hosts"]), fqdn) {
+func (w *whole) beside(fqdn string, ports []spoken) {
+	for _, half := range w.halves {
+		spec := half.Object.spec()
+		if half.Object.Kind() != object.KindServiceEntry || !slices.Contains(texts(spec["hosts"]), fqdn) {
 			continue
 		}
-		o := half.Object.clone()
-		list, _ := o.spec()["ports"].([]any)
+		list, _ := spec["ports"].([]any)
 		for _, port := range ports {
 			if !slices.ContainsFunc(list, func(item any) bool { of, _ := item.(map[string]any); return of["number"] == port.number }) {
 				list = append(list, map[string]any{"number": port.number, "name": fmt.Sprintf("half-%v", port.number), "protocol": "HTTP"})
 			}
 		}
-		o.spec()["ports"] = list
-		return []Step{{Object: o}}
+		spec["ports"] = list
 	}
-	return nil
+}
+
+// steps returns what was made up, and what of Services has changed.
+func (w *whole) steps() []Step {
+	steps := w.halves
+	for _, fqdn := range slices.Sorted(maps.Keys(w.services)) {
+		service := w.services[fqdn]
+		if string(service.raw()) != string(w.product.stored[service.Key()].raw()) {
+			steps = append(steps, Step{Object: service})
+		}
+		if slices.Contains(w.led, fqdn) {
+			steps = append(steps, sliceFor(service))
+		}
+	}
+	return steps
 }
 
 // sliceFor makes up an endpoint elsewhere for every port of a Service.
