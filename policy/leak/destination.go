@@ -125,7 +125,7 @@ func (d *destinations) from(from *takeover, host, namespace string) (detour, pol
 func (d *destinations) unfenced(host string) detour {
 	found := detour{host: host, why: notStrict}
 	name, in, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(host), ".svc"), ".")
-	if service := (hostname.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
+	if service := (hostname.Host{Namespace: in, Name: name}); name != "*" && in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
 		found.full = service.FQDN(d.view.Config().ClusterDomain)
 		found.why = "no Service is called so for Istio"
 	}
