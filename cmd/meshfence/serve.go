@@ -296,10 +296,12 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 	if err != nil {
 		return nil, err
 	}
+	cached := cluster.CacheOptions(f.namespace)
+	cached.DefaultWatchErrorHandler = cluster.WatchErrors(ctrl.Log.WithName("watches"))
 	err = cluster.Retry(ctx, ctrl.Log, "make the manager", func() (err error) {
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
-			Cache:                   cluster.CacheOptions(f.namespace),
+			Cache:                   cached,
 			Metrics:                 f.metricsServer(configureTLS),
 			GracefulShutdownTimeout: new(shutdownGrace),
 			WebhookServer:           webhook.NewServer(host, port, configureTLS, clients),
@@ -343,6 +345,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 	case selfSigned:
 		return certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
 			Namespace: f.namespace, Service: policy.InstallName, ClusterDomain: clusterDomain, Lookout: lookout,
+			WatchErrors: cluster.WatchErrors(ctrl.Log.WithName("certificates")),
 		})
 	case mounted:
 		return certificate.Mounted(mgr, f.certificateDir, lookout)
