@@ -44,13 +44,14 @@ func (c *connectionLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// connectionLevel is how much a line matters. A client that hangs up because of the certificate may be the API server; who
-// says nothing checks whether the port is open, as readiness does before there is a certificate.
+// connectionLevel is how much a line matters. A client that hangs up because of the certificate, or has none that counts, may
+// be the API server; who says nothing checks whether the port is open, as readiness does before there is a certificate.
 func connectionLevel(text string) slog.Level {
 	switch {
 	case strings.HasPrefix(text, "http: panic serving"):
 		return slog.LevelError
-	case strings.Contains(text, "remote error: tls: "):
+	case strings.Contains(text, "remote error: tls: "), strings.HasSuffix(text, "client didn't provide a certificate"),
+		strings.Contains(text, "tls: failed to verify certificate"), strings.Contains(text, nameRefused):
 		return slog.LevelWarn
 	case strings.HasSuffix(text, ": EOF"), strings.HasSuffix(text, "no tls.Certificate available"), strings.HasSuffix(text, "connection reset by peer"):
 		return slog.LevelDebug
