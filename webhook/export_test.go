@@ -24,7 +24,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, readTimeout t
 // NewConnectionLog returns where a server writes of its connections.
 func NewConnectionLog(log logr.Logger) io.Writer { return newConnectionLog(log) }
 
-// ParseReview returns the request in a review.
+// ReadReview returns the request in a review.
+func ReadReview(body []byte) (admission.Request, error) {
+	r, err := newReader()(body)
+	return r.request, err
+}
+
+// ParseReview returns the request in a review of any form.
 func ParseReview(body []byte) (admission.Request, error) {
 	r, err := parseReview(body)
 	return r.request, err

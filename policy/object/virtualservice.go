@@ -2,12 +2,12 @@ package object
 
 import (
 	"cmp"
-	"encoding/json"
 	"iter"
 	"slices"
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/jsonview"
 )
 
 // VirtualService is the part of a networking.istio.io VirtualService that is read.
@@ -22,17 +22,21 @@ type VirtualService struct {
 	Owner *Owner `json:"-"`
 }
 
-// decodeVirtualService fills the metadata of the object and returns its spec.
-func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) {
-	var view struct {
+// decodeVirtualService returns what decodes a VirtualService.
+func decodeVirtualService() decoder[VirtualService] {
+	type view struct {
 		Metadata ownedMetadata  `json:"metadata"`
 		Spec     VirtualService `json:"spec"`
 	}
-	if err := read(data, &view); err != nil {
-		return nil, err
+	read := reader[view]()
+	return func(data []byte, object *Object) (*VirtualService, error) {
+		var v view
+		if err := read(data, &v); err != nil {
+			return nil, err
+		}
+		object.Metadata, v.Spec.Owner = v.Metadata.Metadata, controllerOf(v.Metadata.OwnerReferences)
+		return &v.Spec, nil
 	}
-	object.Metadata, view.Spec.Owner = view.Metadata.Metadata, controllerOf(view.Metadata.OwnerReferences)
-	return &view.Spec, nil
 }
 
 // MeshGateway is among the gateways of a VirtualService for the sidecars.
@@ -98,13 +102,13 @@ type HTTPMatch struct {
 
 // RequestMatch is what the client's Envoy decides of a match, for each request.
 type RequestMatch struct {
-	URI            json.RawMessage `json:"uri"`
-	Scheme         json.RawMessage `json:"scheme"`
-	Method         json.RawMessage `json:"method"`
-	Authority      json.RawMessage `json:"authority"`
-	Headers        json.RawMessage `json:"headers"`
-	WithoutHeaders json.RawMessage `json:"withoutHeaders"`
-	QueryParams    json.RawMessage `json:"queryParams"`
+	URI            jsonview.Present `json:"uri"`
+	Scheme         jsonview.Present `json:"scheme"`
+	Method         jsonview.Present `json:"method"`
+	Authority      jsonview.Present `json:"authority"`
+	Headers        jsonview.Present `json:"headers"`
+	WithoutHeaders jsonview.Present `json:"withoutHeaders"`
+	QueryParams    jsonview.Present `json:"queryParams"`
 }
 
 // TLSRoute is one entry of tls.
