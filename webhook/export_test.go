@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy/admit"
@@ -34,4 +36,9 @@ func ReadReview(body []byte) (admission.Request, error) {
 func ParseReview(body []byte) (admission.Request, error) {
 	r, err := parseReview(body)
 	return r.request, err
+}
+
+// Invalid returns the status that refuses the object of a request for errors.
+func Invalid(req admission.Request, errs field.ErrorList) metav1.Status {
+	return *invalid(req, errs).Result
 }

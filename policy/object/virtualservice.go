@@ -178,14 +178,17 @@ func (v *VirtualService) ClientMatches(path Path) []ClientMatch {
 	var list []ClientMatch
 	switch i, _ := strconv.Atoi(path[2]); path[1] {
 	case "http":
+		list = make([]ClientMatch, 0, len(v.HTTP[i].Match))
 		for _, m := range v.HTTP[i].Match {
 			list = append(list, m.ClientMatch)
 		}
 	case "tls":
+		list = make([]ClientMatch, 0, len(v.TLS[i].Match))
 		for _, m := range v.TLS[i].Match {
 			list = append(list, m.ClientMatch)
 		}
 	case "tcp":
+		list = make([]ClientMatch, 0, len(v.TCP[i].Match))
 		for _, m := range v.TCP[i].Match {
 			list = append(list, m.ClientMatch)
 		}
@@ -210,35 +213,54 @@ func (v *VirtualService) Weighted(path Path) []WeightedDestination {
 // Destinations yields every destination with its path below the object, in the order of the object.
 func (v *VirtualService) Destinations() iter.Seq2[Path, Destination] {
 	return func(yield func(Path, Destination) bool) {
+		w := destinationWalk{yield: yield}
+		w.paths = make(Path, 0, destinationSteps*(len(v.HTTP)+len(v.TLS)+len(v.TCP)))
 		for i, route := range v.HTTP {
-			at := []string{"spec", "http", strconv.Itoa(i)}
-			if !yieldEach(yield, at, "route", route.Route) {
+			section, i := "http", strconv.Itoa(i)
+			if !w.each(section, i, "route", route.Route) {
 				return
 			}
-			if route.Mirror != nil && !yield(append(at[:3:3], "mirror"), *route.Mirror) {
+			if route.Mirror != nil && !yield(w.path("spec", section, i, "mirror"), *route.Mirror) {
 				return
 			}
-			if !yieldEach(yield, at, "mirrors", route.Mirrors) {
+			if !w.each(section, i, "mirrors", route.Mirrors) {
 				return
 			}
 		}
 		for i, route := range v.TLS {
-			if !yieldEach(yield, []string{"spec", "tls", strconv.Itoa(i)}, "route", route.Route) {
+			if !w.each("tls", strconv.Itoa(i), "route", route.Route) {
 				return
 			}
 		}
 		for i, route := range v.TCP {
-			if !yieldEach(yield, []string{"spec", "tcp", strconv.Itoa(i)}, "route", route.Route) {
+			if !w.each("tcp", strconv.Itoa(i), "route", route.Route) {
 				return
 			}
 		}
 	}
 }
 
-func yieldEach(yield func(Path, Destination) bool, at Path, field string, list []WeightedDestination) bool {
-	n := len(at)
+// destinationSteps is how long the path of a destination is.
+const destinationSteps = 6
+
+// destinationWalk yields destinations.
+type destinationWalk struct {
+	yield func(Path, Destination) bool
+	// paths are those of all, one after the other, so that each costs no memory of its own.
+	paths Path
+}
+
+// path returns a path that whoever gets it may append to.
+func (w *destinationWalk) path(steps ...string) Path {
+	start := len(w.paths)
+	w.paths = append(w.paths, steps...)
+	return w.paths[start:len(w.paths):len(w.paths)]
+}
+
+// each yields the destinations of a list, and reports whether to go on.
+func (w *destinationWalk) each(section, index, field string, list []WeightedDestination) bool {
 	for i, d := range list {
-		if d.Destination != nil && !yield(append(at[:n:n], field, strconv.Itoa(i), "destination"), *d.Destination) {
+		if d.Destination != nil && !w.yield(w.path("spec", section, index, field, strconv.Itoa(i), "destination"), *d.Destination) {
 			return false
 		}
 	}
