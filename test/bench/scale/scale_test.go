@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,7 +122,24 @@ func fill(t *testing.T, cluster *testbed.Cluster) (strict int) {
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	awaitEndpoints(t, api)
 	return strict
+}
+
+// awaitEndpoints waits until the endpoints controller has been through the Services: those of meshfence come after them.
+func awaitEndpoints(t *testing.T, api client.Client) {
+	t.Helper()
+	last := client.InNamespace(fmt.Sprintf("team-%04d", *services/crowd-1))
+	err := testbed.Eventually(t.Context(), 10*time.Minute, func(ctx context.Context) error {
+		var slices discoveryv1.EndpointSliceList
+		if err := api.List(ctx, &slices, last); err != nil || len(slices.Items) == crowd {
+			return err
+		}
+		return fmt.Errorf("%d of %d EndpointSlices in the last namespace", len(slices.Items), crowd)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // service is an ordinary one, headless unless it is to have an address.
