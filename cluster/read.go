@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/pager"
@@ -23,7 +22,7 @@ import (
 
 // ReadScope fills an index with the Namespaces and Services of a cluster once, as a State does all the time.
 func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) error {
-	err := Each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(o runtime.Object) error {
+	err := Each(ctx, reader, func() client.ObjectList { return &corev1.NamespaceList{} }, client.ListOptions{}, func(o runtime.Object) error {
 		if n, ok := o.(*corev1.Namespace); ok {
 			index.SetNamespace(n.Name, n.Labels)
 		}
@@ -32,7 +31,7 @@ func ReadScope(ctx context.Context, reader client.Reader, index *policy.Index) e
 	if err != nil {
 		return err
 	}
-	return Each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(o runtime.Object) error {
+	return Each(ctx, reader, func() client.ObjectList { return &corev1.ServiceList{} }, client.ListOptions{}, func(o runtime.Object) error {
 		kept, err := strip(o)
 		if s, ok := kept.(*service); ok {
 			s.enter(index)
@@ -85,7 +84,7 @@ func ReadObjects(ctx context.Context, reader client.Reader, mapper meta.RESTMapp
 			return fmt.Errorf("look for %s: %w", r.Kind, err)
 		}
 		list := func() client.ObjectList { return ListOf(mapping.GroupVersionKind) }
-		err = Each(ctx, reader, list, r.Selector(), func(o runtime.Object) error {
+		err = Each(ctx, reader, list, client.ListOptions{LabelSelector: r.Selector()}, func(o runtime.Object) error {
 			full, ok := o.(*unstructured.Unstructured)
 			if !ok {
 				return fmt.Errorf("an item is %T", o)
@@ -110,11 +109,12 @@ func ListOf(gvk schema.GroupVersionKind) *unstructured.UnstructuredList {
 	return list
 }
 
-// Each reads a list page by page and visits its items, those that a selector chooses where there is one.
-func Each(ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, visit func(runtime.Object) error) error {
+// Each reads a list page by page and visits its items, those of a Namespace or a selector where the options have one.
+func Each(ctx context.Context, reader client.Reader, list func() client.ObjectList, of client.ListOptions, visit func(runtime.Object) error) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		l := list()
-		return l, reader.List(ctx, l, &client.ListOptions{Limit: o.Limit, Continue: o.Continue, LabelSelector: selector})
+		of.Limit, of.Continue = o.Limit, o.Continue
+		return l, reader.List(ctx, l, &of)
 	})
 	if err := pages.EachListItem(ctx, metav1.ListOptions{}, visit); err != nil {
 		return fmt.Errorf("list %T: %w", list(), err)

@@ -146,6 +146,19 @@ func (x *Index) Objects() []object.Key {
 	return slices.SortedFunc(maps.Keys(x.inventory.objects), object.Key.Compare)
 }
 
+// ObjectsIn lists the keys of the objects in a Namespace, in no order. It passes by those of all others.
+func (x *Index) ObjectsIn(namespace string) []object.Key {
+	x.inventory.mu.RLock()
+	defer x.inventory.mu.RUnlock()
+	var keys []object.Key
+	for key := range x.inventory.objects {
+		if key.Namespace == namespace {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // places visits where the key of an object is.
 func (i *inventory) places(f filed, visit func(set map[string]map[object.Key]bool, name string)) {
 	for _, name := range f.names {

@@ -30,7 +30,7 @@ func (u *Uninstaller) observe(ctx context.Context) (Plan, error) {
 			return Plan{}, fmt.Errorf("look for %s: %w", kind, err)
 		}
 		list := func() client.ObjectList { return cluster.ListOf(mapping.GroupVersionKind) }
-		if err := cluster.Each(ctx, u.Client, list, nil, visit); err != nil {
+		if err := cluster.Each(ctx, u.Client, list, client.ListOptions{}, visit); err != nil {
 			return Plan{}, err
 		}
 	}
@@ -60,7 +60,7 @@ func (u *Uninstaller) metadata(ctx context.Context, kind string, visit func(runt
 		l.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind + "List"))
 		return l
 	}
-	return cluster.Each(ctx, u.Client, list, nil, func(o runtime.Object) error {
+	return cluster.Each(ctx, u.Client, list, client.ListOptions{}, func(o runtime.Object) error {
 		o.GetObjectKind().SetGroupVersionKind(gvk)
 		return visit(o)
 	})

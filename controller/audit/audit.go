@@ -26,6 +26,9 @@ const (
 	gather = 500 * time.Millisecond
 	// retry is how soon an audit that could not read something is repeated.
 	retry = 10 * time.Second
+	// singly is how many Services of a Namespace that have changed are read one by one, and namespacewise how many Namespaces:
+	// for more, lists take less.
+	singly, namespacewise = 10, 20
 )
 
 // Options are what an Audit needs. All must be set.
@@ -83,11 +86,11 @@ func (a *Audit) Run(ctx context.Context) error {
 			return nil
 		}
 		changes, objects := a.inbox.Take()
-		everything := changes.All || len(changes.Namespaces) > 0 || !time.Now().Before(next)
-		if everything {
+		lists(changes)
+		if changes.All = changes.All || len(changes.Namespaces) > namespacewise || !time.Now().Before(next); changes.All {
 			next = time.Now().Add(a.Resync)
 		}
-		if err := a.pass(ctx, everything, objects, changes.Services); err != nil && ctx.Err() == nil {
+		if err := a.pass(ctx, changes, objects); err != nil && ctx.Err() == nil {
 			log.Error(err, "objects cannot be audited")
 			next = time.Now().Add(retry)
 		}
@@ -95,16 +98,30 @@ func (a *Audit) Run(ctx context.Context) error {
 	}
 }
 
-// pass judges everything, or the objects and Services given and what names them.
-func (a *Audit) pass(ctx context.Context, everything bool, objects map[object.Key]bool, services map[hostname.Host]bool) error {
+// pass judges what changes touch, and the objects given: everything, or Services and Namespaces and what names them.
+func (a *Audit) pass(ctx context.Context, changes change.Set, objects map[object.Key]bool) error {
 	a.tellEnding()
-	if everything {
+	if changes.All {
 		return a.all(ctx)
 	}
+	for _, namespace := range slices.Sorted(maps.Keys(changes.Namespaces)) {
+		if err := a.namespace(ctx, namespace); err != nil {
+			return err
+		}
+	}
 	view := a.Index.View()
+	services := touched(a.Index, changes)
 	for _, host := range named(view, services) {
+		if changes.Namespaces[host.Namespace] {
+			continue
+		}
 		if err := a.service(ctx, host); err != nil {
 			return err
+		}
+	}
+	for namespace := range changes.Namespaces {
+		for _, key := range a.Index.ObjectsIn(namespace) {
+			objects[key] = true
 		}
 	}
 	for _, key := range concerned(view, objects, services) {
@@ -124,20 +141,44 @@ func (a *Audit) all(ctx context.Context) error {
 		return err
 	}
 	a.Metrics.AuditPass.SetToCurrentTime()
+	a.take(ctx, report, func(object.Key) bool { return true })
+	return nil
+}
+
+// namespace judges a Namespace and what is in it, but for what the index holds.
+func (a *Audit) namespace(ctx context.Context, name string) error {
+	report, err := a.Namespace(ctx, name)
+	if err != nil {
+		return err
+	}
+	a.take(ctx, report, func(key object.Key) bool {
+		switch key.Kind {
+		case object.KindService, object.KindEndpointSlice, object.KindPod:
+			return key.Namespace == name
+		}
+		return key.Kind == object.KindNamespace && key.Name == name
+	})
+	return nil
+}
+
+// take takes in the report of a look at some objects: those without a result have no findings any more.
+func (a *Audit) take(ctx context.Context, report Report, looked func(object.Key) bool) {
 	gone := maps.Clone(a.found)
 	for _, s := range report.Results {
 		delete(gone, s.Key)
 		a.tell(ctx, s)
 	}
 	for key := range gone {
-		delete(a.found, key)
+		if looked(key) {
+			delete(a.found, key)
+		}
 	}
 	unreachable, notes := withoutEndpoint(report.Services, a.unreachable)
-	a.unreachable = unreachable
+	maps.DeleteFunc(a.unreachable, func(key object.Key, _ bool) bool { return looked(key) })
+	maps.Copy(a.unreachable, unreachable)
 	for _, namespace := range slices.Sorted(maps.Keys(notes)) {
 		a.event(object.Key{Kind: object.KindNamespace, Name: namespace}, "", "NoLocalEndpoint", notes[namespace])
 	}
-	return nil
 }
 
 // service judges a Service that is strict, or was found to leak before.

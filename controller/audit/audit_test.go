@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller/audit"
 	"github.com/meshfence/meshfence/policy/leak"
@@ -27,6 +30,11 @@ const (
 		"spec: {hosts: [reviews], http: [{route: [{destination: {host: elsewhere.example}}]}]}}"
 	sound = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: users, namespace: shop, uid: u1}, " +
 		"spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}}"
+)
+
+const (
+	far        = "{apiVersion: v1, kind: Namespace, metadata: {name: far}}"
+	farService = "{apiVersion: v1, kind: Service, metadata: {name: ratings, namespace: far}, spec: {selector: {app: ratings}, ports: [{name: http, port: 80}]}}"
 )
 
 // run runs a part of the controller until the test ends, and returns when it rests.
@@ -79,6 +87,13 @@ func TestRun(t *testing.T) {
 				c.Index.SetConfig(fakecluster.Config(t, strictConfig+"scope: {default: strict}\n"))
 			}, time.Second, []string{"Leak", "NoLocalEndpoint"}, found},
 		}},
+		"the Namespace changes": {strictConfig, []string{loose, leaky, far, farService}, []step{
+			{"nothing leaks", nothing, time.Second, nil, ""},
+			{"it is strict", put(strings.Replace(shop, "name: shop", "name: shop, labels: {meshfence.io/fence: strict}", 1)), time.Second, []string{"NoLocalEndpoint", "Leak"}, found},
+			{"and another too", put(strings.Replace(far, "name: far", "name: far, labels: {meshfence.io/fence: strict}", 1)), time.Second, []string{"NoLocalEndpoint"}, found},
+			{"it is not", put(shop), time.Second, nil, ""},
+			{"nothing changes", nothing, 3 * time.Hour, nil, ""},
+		}},
 		"a Service leaks itself": {strictConfig, []string{reviews}, []step{
 			{"not yet", nothing, time.Second, []string{"NoLocalEndpoint"}, ""},
 			{"an external name", put("{apiVersion: v1, kind: Service, metadata: {name: reviews, namespace: shop, annotations: {meshfence.io/fence: strict}}, spec: {type: ExternalName, externalName: elsewhere.example}}"),
@@ -123,6 +138,71 @@ func TestRun(t *testing.T) {
 					if diff := cmp.Diff(step.counts, counts(t, c)); diff != "" {
 						t.Errorf("%s: counts (-want +got):\n%s", step.name, diff)
 					}
+				}
+			})
+		})
+	}
+}
+
+// spy notes what is read, and in which Namespace.
+type spy struct {
+	client.Reader
+
+	reads []string
+}
+
+func (s *spy) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	s.reads = append(s.reads, fmt.Sprintf("get %T %s", o, key))
+	return s.Reader.Get(ctx, key, o, options...)
+}
+
+func (s *spy) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	var of client.ListOptions
+	of.ApplyOptions(options)
+	s.reads = append(s.reads, fmt.Sprintf("list %T %s", list, of.Namespace))
+	return s.Reader.List(ctx, list, options...)
+}
+
+// TestReads: a look at a change reads what it touches, by lists where that is much.
+func TestReads(t *testing.T) {
+	t.Parallel()
+	strict := func(i int) string { return strings.ReplaceAll(reviews, "reviews", fmt.Sprint("reviews-", i)) }
+	whole := []string{"get *v1.Namespace /shop", "list *v1.EndpointSliceList shop", "list *v1.PodList shop", "list *v1.ServiceList shop"}
+	for name, test := range map[string]struct {
+		change func(t *testing.T, c *fakecluster.Cluster)
+		want   []string
+	}{
+		"a Service that asks for nothing": {func(t *testing.T, c *fakecluster.Cluster) { t.Helper(); c.Put(t, loose) }, nil},
+		"a strict Service":                {func(t *testing.T, c *fakecluster.Cluster) { t.Helper(); c.Put(t, reviews) }, []string{"get *v1.Service shop/reviews"}},
+		"many of them": {func(t *testing.T, c *fakecluster.Cluster) {
+			t.Helper()
+			for i := range 100 {
+				c.Put(t, strict(i))
+			}
+		}, whole},
+		"a Namespace": {func(t *testing.T, c *fakecluster.Cluster) {
+			t.Helper()
+			c.Put(t, strings.Replace(shop, "name: shop", "name: shop, labels: {meshfence.io/fence: strict}", 1))
+		}, whole},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := fakecluster.New(t, strictConfig, shop, far, farService)
+				live := &spy{Reader: c.Client}
+				run(t, audit.New(audit.Options{
+					Auditor: audit.Auditor{Index: c.Index, Guard: leak.NewGuard(leak.Rules()), Reader: live, Now: time.Now},
+					Mapper:  c.Client.RESTMapper(), Recorder: c.Recorder, Metrics: c.Metrics, Resync: time.Hour,
+				}).Run)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				live.reads = nil
+				test.change(t, c)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				slices.Sort(live.reads)
+				if diff := cmp.Diff(test.want, slices.Compact(live.reads)); diff != "" {
+					t.Errorf("reads (-want +got):\n%s", diff)
 				}
 			})
 		})

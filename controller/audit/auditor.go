@@ -108,38 +108,82 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 		}
 		add(result)
 	}
-	ready, err := a.endpoints(ctx, add)
-	if err != nil {
+	var err error
+	if report.Services, err = a.live(ctx, "", add); err != nil {
 		return Report{}, err
 	}
-	if report.Services, err = a.services(ctx, ready, add); err != nil {
-		return Report{}, err
-	}
-	err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.NamespaceList{} }, nil, func(n *corev1.Namespace) error {
-		return a.judge(object.KindNamespace, n, add)
+	report.sort()
+	return report, nil
+}
+
+// Namespace judges what the index does not hold of one Namespace, as it is stored: itself, and its Services, EndpointSlices
+// and Pods.
+func (a *Auditor) Namespace(ctx context.Context, name string) (report Report, err error) {
+	report.Services, err = a.live(ctx, name, func(s Result) {
+		if s.any() {
+			report.Results = append(report.Results, s)
+		}
 	})
+	report.sort()
+	return report, err
+}
+
+// sort sorts the results, of which there is one for each object.
+func (r *Report) sort() {
+	slices.SortFunc(r.Results, func(x, y Result) int { return x.Key.Compare(y.Key) })
+	r.Results = slices.CompactFunc(r.Results, func(x, y Result) bool { return x.Key == y.Key })
+}
+
+// live judges what the index does not hold, of a Namespace or of all where the name is empty, and returns the fenced
+// Services.
+func (a *Auditor) live(ctx context.Context, namespace string, add func(Result)) ([]FencedService, error) {
+	in := client.ListOptions{Namespace: namespace}
+	ready, err := a.endpoints(ctx, in, add)
 	if err != nil {
-		return Report{}, err
+		return nil, err
+	}
+	fenced, err := a.services(ctx, in, ready, add)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.namespaces(ctx, namespace, add); err != nil {
+		return nil, err
 	}
 	for _, label := range leak.PodLabels() {
 		has, err := labels.NewRequirement(label, selection.Exists, nil)
 		if err != nil {
-			return Report{}, fmt.Errorf("select Pods: %w", err)
+			return nil, fmt.Errorf("select Pods: %w", err)
 		}
-		err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.PodList{} }, labels.NewSelector().Add(*has), func(p *corev1.Pod) error {
+		in.LabelSelector = labels.NewSelector().Add(*has)
+		err = visit(ctx, a.Reader, func() client.ObjectList { return &corev1.PodList{} }, in, func(p *corev1.Pod) error {
 			return a.judge(object.KindPod, p, add)
 		})
 		if err != nil {
-			return Report{}, err
+			return nil, err
 		}
 	}
-	slices.SortFunc(report.Results, func(x, y Result) int { return x.Key.Compare(y.Key) })
-	report.Results = slices.CompactFunc(report.Results, func(x, y Result) bool { return x.Key == y.Key })
-	return report, nil
+	return fenced, nil
 }
 
 func (s Result) any() bool {
 	return len(s.Denied)+len(s.Warned)+len(s.Audited)+len(s.Exempted) > 0
+}
+
+// namespaces judges a Namespace, or all where the name is empty.
+func (a *Auditor) namespaces(ctx context.Context, name string, add func(Result)) error {
+	judge := func(n *corev1.Namespace) error { return a.judge(object.KindNamespace, n, add) }
+	if name == "" {
+		return visit(ctx, a.Reader, func() client.ObjectList { return &corev1.NamespaceList{} }, client.ListOptions{}, judge)
+	}
+	var one corev1.Namespace
+	err := a.Reader.Get(ctx, client.ObjectKey{Name: name}, &one)
+	if err == nil {
+		return judge(&one)
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Namespace %s: %w", name, err)
+	}
+	return nil
 }
 
 // Service judges a Service.
@@ -172,10 +216,10 @@ func (a *Auditor) judge(kind string, obj runtime.Object, add func(Result)) error
 }
 
 // services lists the fenced Services, and judges all.
-func (a *Auditor) services(ctx context.Context, ready map[hostname.Host]readiness, add func(Result)) ([]FencedService, error) {
+func (a *Auditor) services(ctx context.Context, in client.ListOptions, ready map[hostname.Host]readiness, add func(Result)) ([]FencedService, error) {
 	var fenced []FencedService
 	config, known := a.Index.Config(), map[hostname.Host]bool{}
-	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, nil, func(s *corev1.Service) error {
+	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, in, func(s *corev1.Service) error {
 		host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
 		known[host] = true
 		view := a.Index.View()
@@ -189,7 +233,7 @@ func (a *Auditor) services(ctx context.Context, ready map[hostname.Host]readines
 		}
 		return a.judge(object.KindService, s, add)
 	})
-	fenced = append(fenced, a.absent(known)...)
+	fenced = append(fenced, a.absent(in.Namespace, known)...)
 	slices.SortFunc(fenced, func(x, y FencedService) int {
 		return cmp.Or(strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Name, y.Name))
 	})
@@ -204,12 +248,12 @@ func (f *FencedService) hold(host hostname.Host, fence policy.Fence, view *polic
 	}
 }
 
-// absent lists the hosts that the config names as strict and that have no Service here: clients are sent to those of
+// absent lists the hosts of a Namespace, or of all, that the config names as strict and that have no Service here: clients are sent to those of
 // other clusters, unless something holds them (row E5).
-func (a *Auditor) absent(known map[hostname.Host]bool) []FencedService {
+func (a *Auditor) absent(namespace string, known map[hostname.Host]bool) []FencedService {
 	var list []FencedService
 	view, config := a.Index.View(), a.Index.Config()
-	for _, host := range config.Named("") {
+	for _, host := range config.Named(namespace) {
 		d := view.Service(host, nil)
 		if known[host] || d.Fence != policy.Strict {
 			continue
@@ -254,9 +298,9 @@ func (r readiness) within(fence policy.Fence, config *policy.Config) int {
 }
 
 // endpoints judges the EndpointSlices, and counts the ready endpoints of each Service.
-func (a *Auditor) endpoints(ctx context.Context, add func(Result)) (map[hostname.Host]readiness, error) {
+func (a *Auditor) endpoints(ctx context.Context, in client.ListOptions, add func(Result)) (map[hostname.Host]readiness, error) {
 	ready := map[hostname.Host]readiness{}
-	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, nil, func(s *discoveryv1.EndpointSlice) error {
+	err := visit(ctx, a.Reader, func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, in, func(s *discoveryv1.EndpointSlice) error {
 		host := hostname.Host{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
 		count := ready[host]
 		for _, e := range s.Endpoints {
@@ -269,8 +313,8 @@ func (a *Auditor) endpoints(ctx context.Context, add func(Result)) (map[hostname
 }
 
 // visit reads a list page by page and visits its items.
-func visit[T any](ctx context.Context, reader client.Reader, list func() client.ObjectList, selector labels.Selector, f func(*T) error) error {
-	return cluster.Each(ctx, reader, list, selector, func(o runtime.Object) error {
+func visit[T any](ctx context.Context, reader client.Reader, list func() client.ObjectList, of client.ListOptions, f func(*T) error) error {
+	return cluster.Each(ctx, reader, list, of, func(o runtime.Object) error {
 		item, ok := any(o).(*T)
 		if !ok {
 			return fmt.Errorf("an item is %T", o)

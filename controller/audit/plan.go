@@ -6,11 +6,35 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshfence/meshfence/controller/change"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
 )
+
+// lists has a Namespace listed of which many Services have changed.
+func lists(changes change.Set) {
+	counts := map[string]int{}
+	for host := range changes.Services {
+		if counts[host.Namespace]++; counts[host.Namespace] > singly {
+			changes.Namespaces[host.Namespace] = true
+		}
+	}
+}
+
+// touched lists the Services that changes may touch. One that stands for any other of its Namespace is among those of a whole
+// one.
+func touched(index *policy.Index, changes change.Set) map[hostname.Host]bool {
+	services := maps.Clone(changes.Services)
+	for namespace := range changes.Namespaces {
+		services[hostname.Host{Namespace: namespace, Name: "*"}] = true
+		for _, host := range index.Fenced(namespace, policy.None, policy.Prefer, policy.Strict) {
+			services[host] = true
+		}
+	}
+	return services
+}
 
 // named lists Services that have changed, and those that are other names of them.
 func named(view *policy.View, services map[hostname.Host]bool) []hostname.Host {

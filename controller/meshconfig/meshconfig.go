@@ -30,6 +30,8 @@ const (
 	spread = 2 * time.Second
 	// retry is how soon a failed write is tried again.
 	retry = 2 * time.Second
+	// nearlyFull is how much of a ConfigMap may be taken before that is told.
+	nearlyFull = 0.75
 )
 
 // Options are what a Keeper needs. All must be set.
@@ -61,8 +63,10 @@ type Keeper struct {
 	kept map[client.ObjectKey]context.CancelFunc
 	// reported and contradicted are what was last reported of each, so that nothing is reported twice.
 	reported, contradicted map[client.ObjectKey]string
-	contests               map[client.ObjectKey]*contest.Record
-	looked                 looks
+	// nearlyFull are those that were told to be.
+	nearlyFull map[client.ObjectKey]bool
+	contests   map[client.ObjectKey]*contest.Record
+	looked     looks
 	// wrote is when a ConfigMap was written last.
 	wrote time.Time
 }
@@ -75,6 +79,7 @@ func New(o Options) *Keeper {
 		kept:         map[client.ObjectKey]context.CancelFunc{},
 		reported:     map[client.ObjectKey]string{},
 		contradicted: map[client.ObjectKey]string{},
+		nearlyFull:   map[client.ObjectKey]bool{},
 		contests:     map[client.ObjectKey]*contest.Record{},
 		looked:       looks{last: map[client.ObjectKey]look{}},
 	}
@@ -139,6 +144,7 @@ func (k *Keeper) reconcile(ctx context.Context) error {
 			k.kept[key]()
 			delete(k.kept, key)
 			k.Metrics.MeshConfigInSync.DeleteLabelValues(key.Name)
+			k.Metrics.MeshConfigFull.DeleteLabelValues(key.Name)
 		}
 	}
 	return errors.Join(errs...)
@@ -171,6 +177,7 @@ func (k *Keeper) sync(ctx context.Context, key client.ObjectKey, hold bool) erro
 		return err
 	}
 	k.contradict(&obj, plan.Contradictions)
+	k.measure(&obj, plan.Full)
 	switch plan.Action(k.contest(key), time.Now()) {
 	case Leave:
 		return nil
@@ -211,6 +218,19 @@ func (k *Keeper) contradict(object *corev1.ConfigMap, contradictions []meshconfi
 	for _, c := range contradictions {
 		k.Recorder.Eventf(object, nil, corev1.EventTypeWarning, "ContradictsScope", "Hold", "line %d: %s", c.Line, c)
 	}
+}
+
+// measure tells how much room is left in a ConfigMap, and once while there is little: strict Services that find none are not
+// held by meshConfig.
+func (k *Keeper) measure(object *corev1.ConfigMap, full float64) {
+	key := client.ObjectKeyFromObject(object)
+	k.Metrics.MeshConfigFull.WithLabelValues(key.Name).Set(full)
+	told := k.nearlyFull[key]
+	if k.nearlyFull[key] = full >= nearlyFull; told || full < nearlyFull {
+		return
+	}
+	k.Recorder.Eventf(object, nil, corev1.EventTypeWarning, "NearlyFull", "Hold",
+		"%.0f %% of what this ConfigMap may hold is taken, and when it is full further strict Services are not held by meshConfig: fence Namespaces instead of single Services, which takes one entry for all of them", full*100)
 }
 
 // report tells of a ConfigMap that cannot hold the scope, once for each reason: strict Services are not held

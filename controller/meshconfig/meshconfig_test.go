@@ -198,6 +198,11 @@ func (b *bed) text(t *testing.T, name string) string {
 	return text
 }
 
+// crowded is a ConfigMap of which others have taken most.
+func crowded() string {
+	return strings.Replace(plain, ", data: {", `, data: {meshNetworks: "`+strings.Repeat("x", meshtext.Limit*4/5)+`", `, 1)
+}
+
 // TestRun: the ConfigMaps follow the scope, by way of admission where that answers, and what is in the way is told once.
 func TestRun(t *testing.T) {
 	t.Parallel()
@@ -255,6 +260,12 @@ func TestRun(t *testing.T) {
 		"an entry contradicts": {[]string{reviews, contradicting}, func(*bed) {}, []step{
 			{"told once", nothing, []string{"0s " + patch}, []string{"ContradictsScope"}, true},
 			{"nothing changes", func(_ *testing.T, b *bed) { b.changed["istio"]() }, nil, nil, true},
+		}},
+		"it is nearly full": {[]string{reviews, crowded()}, func(*bed) {}, []step{
+			{"told once", nothing, []string{"0s " + patch}, []string{"NearlyFull"}, true},
+			{"nothing changes", func(_ *testing.T, b *bed) { b.changed["istio"]() }, nil, nil, true},
+			{"there is room", func(t *testing.T, b *bed) { t.Helper(); b.Put(t, plain); b.changed["istio"]() }, []string{"2m0.2s " + patch}, nil, true},
+			{"there is none again", func(t *testing.T, b *bed) { t.Helper(); b.Put(t, crowded()); b.changed["istio"]() }, []string{"3m0.2s " + patch}, []string{"NearlyFull"}, true},
 		}},
 		"it cannot be watched": {[]string{reviews, plain}, func(b *bed) { b.watch.Set(errors.New("no")) }, []step{
 			{"nothing is written", nothing, nil, nil, false},

@@ -20,6 +20,7 @@ type Set struct {
 	Contested         *prometheus.CounterVec
 	Backfill          *prometheus.GaugeVec
 	MeshConfigInSync  *prometheus.GaugeVec
+	MeshConfigFull    *prometheus.GaugeVec
 	Findings          *prometheus.GaugeVec
 	WithoutEndpoint   prometheus.Gauge
 	Unheld            *prometheus.GaugeVec
@@ -51,6 +52,10 @@ func New(registerer prometheus.Registerer) (*Set, error) {
 			Name: "meshfence_mesh_config_in_sync",
 			Help: "1 while a mesh ConfigMap holds what the scope wants, 0 while it does not (the leader's).",
 		}, []string{"configmap"}),
+		MeshConfigFull: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "meshfence_mesh_config_full_ratio",
+			Help: "How much is taken of what a mesh ConfigMap may hold, of 1 (the leader's).",
+		}, []string{"configmap"}),
 		Findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "meshfence_existing_findings",
 			Help: "Findings in existing objects, by what would become of them at admission (the leader's).",
@@ -76,7 +81,7 @@ func New(registerer prometheus.Registerer) (*Set, error) {
 			Help: "When the backfill last left nothing undone; 0 if it has not since this replica leads (the leader's).",
 		}),
 	}
-	err := registry.Add(registerer, m.CompanionWrites, m.CompanionsBlocked, m.Backfill, m.MeshConfigInSync, m.Findings,
+	err := registry.Add(registerer, m.CompanionWrites, m.CompanionsBlocked, m.Backfill, m.MeshConfigInSync, m.MeshConfigFull, m.Findings,
 		m.WithoutEndpoint, m.Unheld, m.Contested, m.WebhookCalled, m.AuditPass, m.BackfillPass)
 	if err != nil {
 		return nil, err
@@ -86,7 +91,7 @@ func New(registerer prometheus.Registerer) (*Set, error) {
 
 // Forget takes back the gauges of a term of leadership that is over; the next leader sets its own.
 func (m *Set) Forget() {
-	for _, gauge := range []*prometheus.GaugeVec{m.Backfill, m.MeshConfigInSync, m.Findings, m.Unheld, m.WebhookCalled} {
+	for _, gauge := range []*prometheus.GaugeVec{m.Backfill, m.MeshConfigInSync, m.MeshConfigFull, m.Findings, m.Unheld, m.WebhookCalled} {
 		gauge.Reset()
 	}
 	for _, gauge := range []prometheus.Gauge{m.CompanionsBlocked, m.WithoutEndpoint, m.AuditPass, m.BackfillPass} {

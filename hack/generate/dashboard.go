@@ -77,6 +77,7 @@ func rows() []row {
 		}},
 		{"Controller", []graph{
 			{"Mesh ConfigMaps in sync", "", "short", [][2]string{{"max by (configmap) (meshfence_mesh_config_in_sync)", "{{configmap}}"}}},
+			{"Mesh ConfigMaps, how full", "", "percentunit", [][2]string{{"max by (configmap) (meshfence_mesh_config_full_ratio)", "{{configmap}}"}}},
 			{"Objects of the backfill", "", "short", [][2]string{{"sum by (state) (meshfence_backfill_objects)", "{{state}}"}}},
 			{"Companions written", "", "short", [][2]string{{"sum by (kind, action) (increase(meshfence_companion_writes_total[5m]))", "{{kind}} {{action}}"}}},
 			{"Since the last pass", "", "s", [][2]string{

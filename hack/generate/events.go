@@ -31,6 +31,7 @@ func described() []event {
 		{"UnknownCluster", "the FenceConfig", "The FenceConfig names no cluster by which Istio knows this one; the note says by which it does."},
 		{"ContradictsScope", "the mesh ConfigMap", "An entry of a user says something else than the scope."},
 		{"ScopeNotHeld", "the mesh ConfigMap", "The ConfigMap cannot hold the scope; hold meshConfig does not hold strict Services."},
+		{"NearlyFull", "the mesh ConfigMap", "Three quarters of what the ConfigMap may hold is taken; when it is full, further strict Services are not held by meshConfig."},
 		{"WroteMeshConfig", "the mesh ConfigMap", "The controller wrote the entries itself, because admission did not."},
 		{"CompanionNameTaken", "the Service", "An object for another host had the name of the companion, and was made the companion."},
 		{"CompanionChanged", "the Service", "Another webhook changes the companion on its way to the store."},

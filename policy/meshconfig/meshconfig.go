@@ -45,6 +45,8 @@ type Plan struct {
 	Owned string
 	// Contradictions are a user's own entries that say something else than Want, in the order of the text.
 	Contradictions []Contradiction
+	// Full is how much is taken of what the ConfigMap or the annotation may hold, whichever has less left: 1 is all of it.
+	Full float64
 }
 
 // Contradiction is a user's own entry that says something else about a host than the scope does (F1).
@@ -118,8 +120,10 @@ func PlanText(in Input) (Plan, error) {
 	if err != nil {
 		return Plan{}, fmt.Errorf("encode the hosts of the mesh config: %w", err)
 	}
-	plan := Plan{Text: text, Owned: owned, Contradictions: contradictions}
-	if limit := cmp.Or(in.Limit, Limit); len(text) > limit && len(text) > len(in.Text) {
+	limit := cmp.Or(in.Limit, Limit)
+	full := max(float64(Limit-limit+len(text))/Limit, float64(len(owned))/annotationLimit)
+	plan := Plan{Text: text, Owned: owned, Contradictions: contradictions, Full: full}
+	if len(text) > limit && len(text) > len(in.Text) {
 		return Plan{}, &TooLarge{What: "the mesh config", Size: len(text), Limit: limit, Hosts: len(ours)}
 	}
 	if len(plan.Owned) > annotationLimit {

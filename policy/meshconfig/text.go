@@ -73,9 +73,19 @@ func parseMesh(text string) (*meshText, error) {
 	return m, m.readSettings()
 }
 
-// oneDocument reads YAML to its end. Where more follows the first document, istiod ignores it, and so may
-// not see what a user believes to be in force.
+// oneDocument reads YAML to its end, its long lists of hosts by themselves.
 func oneDocument(text string) (yaml.Node, error) {
+	if short, runs := cutRuns(text); len(runs) > 0 {
+		if document, err := wholeDocument(short); err == nil && restoreRuns(&document, runs) {
+			return document, nil
+		}
+	}
+	return wholeDocument(text)
+}
+
+// wholeDocument leaves YAML to the parser. Where more follows the first document, istiod ignores it, and so may not see what
+// a user believes to be in force.
+func wholeDocument(text string) (yaml.Node, error) {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	var document, more yaml.Node
 	err := decoder.Decode(&document)
@@ -256,6 +266,15 @@ func sameNode(a, b *yaml.Node) bool {
 
 // splitLines finds the lines as the parser counts them.
 func (m *meshText) splitLines() {
+	if plainLines(m.text) {
+		m.lines = make([]int, 0, strings.Count(m.text, "\n")+1)
+		start := 0
+		for line := range strings.Lines(m.text) {
+			m.lines = append(m.lines, start)
+			start += len(line)
+		}
+		return
+	}
 	start := 0
 	if strings.HasPrefix(m.text, "\ufeff") {
 		start = len("\ufeff")

@@ -24,8 +24,8 @@ func TestRequests(t *testing.T) {
 		want  int64
 	}{
 		{"Services that ask for nothing", "apiVersion: v1\nkind: Service\nmetadata: {name: open-%d}\nspec: {ports: [{port: 80}]}\n", 0},
-		{"writes of a fenced rule", fencedRule, 2 * times},
-		{"Services that become strict", strictService, 3 * times},
+		{"writes of a fenced rule", fencedRule, 3 * times},
+		{"Services that become strict", strictService, 4 * times},
 	} {
 		c.rest(t)
 		before := c.requests.Load()
