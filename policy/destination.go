@@ -45,7 +45,7 @@ func leadsElsewhere(o *object.Object, config *Config) bool {
 	if !inside && !o.VirtualService.ClaimsAddress() {
 		return false
 	}
-	for _, d := range o.VirtualService.Destinations() {
+	for d := range o.VirtualService.Targets() {
 		if host := resolve(d.Host); len(own) != 1 || own[0] != host {
 			return true
 		}

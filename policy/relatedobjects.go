@@ -280,7 +280,7 @@ func namesOf(o *object.Object, config *Config) []string {
 			list = append(list, routesName+in)
 		}
 		to := len(list)
-		for _, d := range o.VirtualService.Destinations() {
+		for d := range o.VirtualService.Targets() {
 			add(d.Host)
 		}
 		into := config.within(list[to:])

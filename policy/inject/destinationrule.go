@@ -104,7 +104,7 @@ func neededSubsets(host, namespace string, view *policy.View) map[string]string 
 		if o.VirtualService == nil {
 			continue
 		}
-		for _, d := range o.VirtualService.Destinations() {
+		for d := range o.VirtualService.Targets() {
 			cluster, reserved := subsets[d.Subset]
 			if reserved && hostname.Resolve(d.Host, o.Metadata.Namespace, config.ClusterDomain) == host {
 				named[d.Subset] = cluster

@@ -181,6 +181,9 @@ func fillStruct(t reflect.Type) fill {
 					return false
 				}
 				seen |= 1 << i
+				if len(m.index) == 1 {
+					return m.fill(c, v.Field(m.index[0]))
+				}
 				return m.fill(c, v.FieldByIndex(m.index))
 			}
 			return c.skip(0)

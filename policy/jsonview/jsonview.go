@@ -2,6 +2,7 @@ package jsonview
 
 import (
 	"reflect"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,9 +25,16 @@ func Reader[View any]() func(data []byte, view *View) error {
 // Quick returns what fills a view of that type, or reports false and leaves it empty.
 func Quick[View any]() func(data []byte, view *View) bool {
 	fill := filler(reflect.TypeFor[View]())
+	cursors := sync.Pool{New: func() any { return new(cursor) }}
 	return func(data []byte, view *View) bool {
-		v, c := reflect.ValueOf(view).Elem(), cursor{data: data}
-		if fill(&c, v) && c.atEnd() {
+		c := cursors.Get().(*cursor)
+		defer func() {
+			*c = cursor{} // nothing of a text stays
+			cursors.Put(c)
+		}()
+		c.data = data
+		v := reflect.ValueOf(view).Elem()
+		if fill(c, v) && c.atEnd() {
 			return true
 		}
 		v.SetZero()

@@ -56,6 +56,9 @@ type emptied struct {
 
 // routes judges the destinations of a VirtualService.
 func (e *emptied) routes(o *object.Object) []breach {
+	if !namesSubset(o.VirtualService) {
+		return nil
+	}
 	var found []breach
 	for path, d := range e.here(o) {
 		host := hostname.Resolve(d.Host, o.Metadata.Namespace, e.config.ClusterDomain)

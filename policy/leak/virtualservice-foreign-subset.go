@@ -28,6 +28,9 @@ func virtualServiceForeignSubset() Rule {
 		Instead:   "name a subset, or let no other webhook take out what admission adds",
 		check: func(o Write, view *policy.View) []breach {
 			found := gaps(o, view, func(g inject.Gap) bool { return g.Hold == policy.Subset && !lacksRoutes(g) })
+			if !namesSubset(o.VirtualService) {
+				return found
+			}
 			routes, foreign := newRoutes(o.VirtualService, view.Config()), newForeignSubsets(view)
 			for path, d := range o.VirtualService.Destinations() {
 				if d.Subset == "" || d.Subset == policy.ReservedSubset || !routes.used(path) {

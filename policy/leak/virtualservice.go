@@ -14,6 +14,9 @@ import (
 // foreignDestinations reports where a VirtualService sends the traffic of strict hosts, or with mirrors a copy of it,
 // to a host that is no fence for them: by itself, through a delegate, or as the delegate of another one.
 func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
+	if mirrors && !slices.ContainsFunc(w.VirtualService.HTTP, mayMirror) {
+		return nil
+	}
 	o, to := w.Object, w.destinations(view)
 	if len(o.VirtualService.Hosts) == 0 {
 		return foreignInDelegate(o, to, mirrors)
@@ -25,6 +28,21 @@ func foreignDestinations(w Write, view *policy.View, mirrors bool) []breach {
 	named, covered := byWildcard(taken)
 	others := hasOthers(o, view)
 	return append(foreignFrom(o, named, "", others, to, mirrors), foreignFrom(o, covered, " *", others, to, mirrors)...)
+}
+
+// mayMirror reports whether a route sends copies of requests somewhere, by itself or through a delegate.
+func mayMirror(r object.HTTPRoute) bool {
+	return r.Mirror != nil || len(r.Mirrors) > 0 || r.Delegate != nil
+}
+
+// namesSubset reports whether a VirtualService names a subset that is not the reserved one.
+func namesSubset(v *object.VirtualService) bool {
+	for d := range v.Targets() {
+		if d.Subset != "" && d.Subset != policy.ReservedSubset {
+			return true
+		}
+	}
+	return false
 }
 
 // foreignFrom does for some of the hosts what foreignDestinations does; others says that the VirtualService has hosts
@@ -164,14 +182,13 @@ func (r *routes) read(path object.Path) {
 		return
 	}
 	r.section, r.index = path[1], path[2]
-	clients := r.v.ClientMatches(path)
-	r.here = len(clients) == 0 || slices.ContainsFunc(clients, func(m object.ClientMatch) bool {
+	some, here, gateways := false, false, true
+	for m := range r.v.ClientMatches(path) {
 		cluster, said := m.SourceLabels[policy.ClusterLabel]
-		return !said || len(m.Gateways) > 0 || slices.Contains(r.config.Clusters, cluster)
-	})
-	r.gateways = len(clients) > 0 && !slices.ContainsFunc(clients, func(m object.ClientMatch) bool {
-		return len(m.Gateways) == 0 || slices.Contains(m.Gateways, object.MeshGateway)
-	})
+		some, here = true, here || !said || len(m.Gateways) > 0 || slices.Contains(r.config.Clusters, cluster)
+		gateways = gateways && len(m.Gateways) > 0 && !slices.Contains(m.Gateways, object.MeshGateway)
+	}
+	r.here, r.gateways = here || !some, gateways && some
 	r.weights = r.v.Weighted(path)
 	if len(r.weights) < 2 || !slices.ContainsFunc(r.weights, func(d object.WeightedDestination) bool { return d.Weight > 0 }) {
 		r.weights = nil

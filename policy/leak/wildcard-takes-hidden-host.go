@@ -146,7 +146,7 @@ func takesNames(o *object.Object, view *policy.View) bool {
 // leadsElsewhere reports whether a VirtualService may lead to another host than strict ones.
 func leadsElsewhere(o *object.Object, view *policy.View) bool {
 	to := newDestinations(view)
-	for _, d := range o.VirtualService.Destinations() {
+	for d := range o.VirtualService.Targets() {
 		if !to.strict(d, o) {
 			return true
 		}

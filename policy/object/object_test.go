@@ -357,3 +357,43 @@ func TestDestinations(t *testing.T) {
 		}
 	}
 }
+
+// TestTargets: they are the destinations of the paths, in the same order.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	at := func(host string) *object.Destination { return &object.Destination{Host: host} }
+	list := func(hosts ...string) []object.WeightedDestination {
+		routes := []object.WeightedDestination{{}} // one without a destination
+		for _, host := range hosts {
+			routes = append(routes, object.WeightedDestination{Destination: at(host)})
+		}
+		return routes
+	}
+	v := object.VirtualService{
+		HTTP: []object.HTTPRoute{{Route: list("a", "b"), Mirror: at("c"), Mirrors: list("d", "e")}, {}, {Route: list("f")}},
+		TLS:  []object.TLSRoute{{Route: list("g")}, {Route: list("h", "i")}},
+		TCP:  []object.TCPRoute{{Route: list("j", "k")}},
+	}
+	var want []object.Destination
+	var paths []string
+	for path, d := range v.Destinations() {
+		want, paths = append(want, d), append(paths, path.String())
+	}
+	if diff := cmp.Diff(want, slices.Collect(v.Targets())); diff != "" || len(want) != 11 {
+		t.Errorf("%d destinations (-want +got):\n%s", len(want), diff)
+	}
+	for n := range len(want) + 1 {
+		got := 0
+		for range v.Targets() {
+			if got++; got > n {
+				break
+			}
+		}
+		if got != min(n+1, len(want)) {
+			t.Errorf("%d targets come after a stop at %d", got, n)
+		}
+	}
+	if first, last := paths[1], paths[10]; first != "spec.http[0].route[2].destination" || last != "spec.tcp[0].route[2].destination" {
+		t.Errorf("paths %s to %s", first, last)
+	}
+}

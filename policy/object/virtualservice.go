@@ -172,28 +172,31 @@ func (v *VirtualService) Delegates(namespace string) iter.Seq2[Path, Delegate] {
 	}
 }
 
-// ClientMatches returns the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
+// ClientMatches yields the matches of the route that a path of [VirtualService.Destinations] leads into, as far as
 // istiod decides them; none where the route is for every client.
-func (v *VirtualService) ClientMatches(path Path) []ClientMatch {
-	var list []ClientMatch
-	switch i, _ := strconv.Atoi(path[2]); path[1] {
-	case "http":
-		list = make([]ClientMatch, 0, len(v.HTTP[i].Match))
-		for _, m := range v.HTTP[i].Match {
-			list = append(list, m.ClientMatch)
-		}
-	case "tls":
-		list = make([]ClientMatch, 0, len(v.TLS[i].Match))
-		for _, m := range v.TLS[i].Match {
-			list = append(list, m.ClientMatch)
-		}
-	case "tcp":
-		list = make([]ClientMatch, 0, len(v.TCP[i].Match))
-		for _, m := range v.TCP[i].Match {
-			list = append(list, m.ClientMatch)
+func (v *VirtualService) ClientMatches(path Path) iter.Seq[ClientMatch] {
+	return func(yield func(ClientMatch) bool) {
+		switch i, _ := strconv.Atoi(path[2]); path[1] {
+		case "http":
+			for _, m := range v.HTTP[i].Match {
+				if !yield(m.ClientMatch) {
+					return
+				}
+			}
+		case "tls":
+			for _, m := range v.TLS[i].Match {
+				if !yield(m.ClientMatch) {
+					return
+				}
+			}
+		case "tcp":
+			for _, m := range v.TCP[i].Match {
+				if !yield(m.ClientMatch) {
+					return
+				}
+			}
 		}
 	}
-	return list
 }
 
 // Weighted returns the destinations among which the route chooses that a path of [VirtualService.Destinations] leads
@@ -208,6 +211,35 @@ func (v *VirtualService) Weighted(path Path) []WeightedDestination {
 		return v.TCP[i].Route
 	}
 	return nil
+}
+
+// Targets yields every destination, for whoever needs no path.
+func (v *VirtualService) Targets() iter.Seq[Destination] {
+	return func(yield func(Destination) bool) {
+		each := func(list []WeightedDestination) bool {
+			for _, d := range list {
+				if d.Destination != nil && !yield(*d.Destination) {
+					return false
+				}
+			}
+			return true
+		}
+		for _, route := range v.HTTP {
+			if !each(route.Route) || route.Mirror != nil && !yield(*route.Mirror) || !each(route.Mirrors) {
+				return
+			}
+		}
+		for _, route := range v.TLS {
+			if !each(route.Route) {
+				return
+			}
+		}
+		for _, route := range v.TCP {
+			if !each(route.Route) {
+				return
+			}
+		}
+	}
 }
 
 // Destinations yields every destination with its path below the object, in the order of the object.
