@@ -25,8 +25,8 @@ func Reader[View any]() func(data []byte, view *View) error {
 func Quick[View any]() func(data []byte, view *View) bool {
 	fill := filler(reflect.TypeFor[View]())
 	return func(data []byte, view *View) bool {
-		v, c := reflect.ValueOf(view).Elem(), cursor{data: data}
-		if fill(&c, v) && c.atEnd() {
+		v := reflect.ValueOf(view).Elem()
+		if fill.whole(data, v) == nil {
 			return true
 		}
 		v.SetZero()
