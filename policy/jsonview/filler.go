@@ -3,12 +3,32 @@ package jsonview
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"reflect"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/go-faster/jx"
 )
 
-// fill sets a value of the type that it was made for to what stands at a cursor, and reports whether that is ordinary.
-type fill func(c *cursor, v reflect.Value) bool
+// errUnusual says that the text is out of the ordinary.
+var errUnusual = errors.New("out of the ordinary")
+
+// fill sets a value of the type that it was made for to what a decoder comes to. The error is that this is out of the
+// ordinary, or a mistake.
+type fill func(d *jx.Decoder, v reflect.Value) error
+
+// whole does so, and wants nothing else behind it.
+func (f fill) whole(d *jx.Decoder, v reflect.Value) error {
+	if err := f(d, v); err != nil {
+		return err
+	}
+	if d.Skip() != io.EOF { //nolint:errorlint // jx wraps that of a text that is cut short
+		return errUnusual
+	}
+	return nil
+}
 
 // filler returns what fills values of a type. Nothing is ordinary of a type that no view needs.
 func filler(t reflect.Type) fill {
@@ -38,114 +58,122 @@ func filler(t reflect.Type) fill {
 	case reflect.Map:
 		return fillMap(t)
 	}
-	return func(*cursor, reflect.Value) bool { return false }
+	return unusual
 }
 
-func fillText(c *cursor, v reflect.Value) bool {
-	text, ok := c.text()
-	v.SetString(text)
-	return ok
-}
+func unusual(*jx.Decoder, reflect.Value) error { return errUnusual }
 
-func fillInteger(c *cursor, v reflect.Value) bool {
-	n, ok := c.integer()
-	v.SetInt(n)
-	return ok
-}
-
-func fillBool(c *cursor, v reflect.Value) bool {
-	is := c.peek() == 't'
-	v.SetBool(is)
-	return is && c.word("true") || c.word("false")
-}
-
-func fillRaw(c *cursor, v reflect.Value) bool {
-	part, ok := c.part()
-	v.SetBytes(bytes.Clone(part))
-	return ok && string(part) != "null"
-}
-
-func fillPart(c *cursor, v reflect.Value) bool {
-	part, ok := c.part()
-	if string(part) != "null" {
-		v.SetBytes(part)
+// textOf returns a text. What the library replaces because it is not UTF-8 is unusual.
+func textOf(raw []byte) (string, error) {
+	if !utf8.Valid(raw) || bytes.ContainsRune(raw, utf8.RuneError) {
+		return "", errUnusual
 	}
-	return ok
+	return string(raw), nil
 }
 
-func fillPresent(c *cursor, v reflect.Value) bool {
-	v.SetBool(c.peek() != 'n')
-	return c.skip(0)
+func readText(d *jx.Decoder) (string, error) {
+	raw, err := d.StrBytes()
+	if err != nil {
+		return "", err
+	}
+	return textOf(raw)
 }
 
-// part steps over a value and returns its text.
-func (c *cursor) part() (part []byte, ok bool) {
-	c.peek()
-	start := c.at
-	ok = c.skip(0)
-	return c.data[start:c.at:c.at], ok
+func fillText(d *jx.Decoder, v reflect.Value) error {
+	text, err := readText(d)
+	v.SetString(text)
+	return err
 }
 
-func fillTexts(c *cursor, v reflect.Value) bool {
+func fillInteger(d *jx.Decoder, v reflect.Value) error {
+	n, err := d.Int64()
+	v.SetInt(n)
+	return err
+}
+
+func fillBool(d *jx.Decoder, v reflect.Value) error {
+	is, err := d.Bool()
+	v.SetBool(is)
+	return err
+}
+
+func fillRaw(d *jx.Decoder, v reflect.Value) error {
+	if d.Next() == jx.Null {
+		return errUnusual
+	}
+	raw, err := d.Raw()
+	v.SetBytes(bytes.Clone(raw))
+	return err
+}
+
+func fillPart(d *jx.Decoder, v reflect.Value) error {
+	if d.Next() == jx.Null {
+		return d.Null()
+	}
+	raw, err := d.Raw()
+	v.SetBytes(raw[:len(raw):len(raw)])
+	return err
+}
+
+func fillPresent(d *jx.Decoder, v reflect.Value) error {
+	v.SetBool(d.Next() != jx.Null)
+	return d.Skip()
+}
+
+func fillTexts(d *jx.Decoder, v reflect.Value) error {
 	texts := map[string]string{}
 	v.Set(reflect.ValueOf(texts))
-	return c.each('{', '}', func() bool {
-		key, ok := c.key()
-		if _, twice := texts[key]; !ok || twice {
-			return false
+	return d.ObjBytes(func(d *jx.Decoder, raw []byte) error {
+		key, err := textOf(raw)
+		if _, twice := texts[key]; err != nil || twice {
+			return errUnusual
 		}
-		texts[key], ok = c.text()
-		return ok
+		texts[key], err = readText(d)
+		return err
 	})
-}
-
-// key reads the name of a member of a mapping of any names, and steps over its colon.
-func (c *cursor) key() (key string, ok bool) {
-	key, ok = c.text()
-	return key, ok && c.take(':')
 }
 
 func fillMap(t reflect.Type) fill {
 	if t.Key().Kind() != reflect.String {
-		return func(*cursor, reflect.Value) bool { return false }
+		return unusual
 	}
 	fillValue := filler(t.Elem())
-	return func(c *cursor, v reflect.Value) bool {
+	return func(d *jx.Decoder, v reflect.Value) error {
 		v.Set(reflect.MakeMap(t))
-		return c.each('{', '}', func() bool {
-			text, ok := c.key()
+		return d.ObjBytes(func(d *jx.Decoder, raw []byte) error {
+			text, err := textOf(raw)
 			key := reflect.ValueOf(text).Convert(t.Key())
-			if !ok || v.MapIndex(key).IsValid() {
-				return false
+			if err != nil || v.MapIndex(key).IsValid() {
+				return errUnusual
 			}
 			value := reflect.New(t.Elem()).Elem()
-			ok = fillValue(c, value)
+			err = fillValue(d, value)
 			v.SetMapIndex(key, value)
-			return ok
+			return err
 		})
 	}
 }
 
 func fillPointer(t reflect.Type) fill {
 	fillValue := filler(t)
-	return func(c *cursor, v reflect.Value) bool {
+	return func(d *jx.Decoder, v reflect.Value) error {
 		value := reflect.New(t)
 		v.Set(value)
-		return fillValue(c, value.Elem())
+		return fillValue(d, value.Elem())
 	}
 }
 
 func fillSlice(t reflect.Type) fill {
 	fillItem, empty := filler(t.Elem()), reflect.MakeSlice(t, 0, 0)
-	return func(c *cursor, v reflect.Value) bool {
+	return func(d *jx.Decoder, v reflect.Value) error {
 		v.Set(empty)
-		return c.each('[', ']', func() bool {
+		return d.Arr(func(d *jx.Decoder) error {
 			n := v.Len()
 			if n == v.Cap() {
 				v.Grow(max(1, 3*n)) // most lists have one item or many
 			}
 			v.SetLen(n + 1)
-			return fillItem(c, v.Index(n))
+			return fillItem(d, v.Index(n))
 		})
 	}
 }
@@ -163,30 +191,26 @@ const maxMembers = 64
 func fillStruct(t reflect.Type) fill {
 	members, ok := membersOf(t)
 	if !ok {
-		return func(*cursor, reflect.Value) bool { return false }
+		return unusual
 	}
-	return func(c *cursor, v reflect.Value) bool {
+	return func(d *jx.Decoder, v reflect.Value) error {
 		var seen uint64
-		return c.each('{', '}', func() bool {
-			name, ok := c.name()
-			if !ok {
-				return false
-			}
+		return d.ObjBytes(func(d *jx.Decoder, name []byte) error {
 			for i := range members {
 				m := &members[i]
 				if m.name != string(name) {
 					continue
 				}
 				if seen&(1<<i) != 0 {
-					return false
+					return errUnusual
 				}
 				seen |= 1 << i
 				if len(m.index) == 1 {
-					return m.fill(c, v.Field(m.index[0]))
+					return m.fill(d, v.Field(m.index[0]))
 				}
-				return m.fill(c, v.FieldByIndex(m.index))
+				return m.fill(d, v.FieldByIndex(m.index))
 			}
-			return c.skip(0)
+			return d.Skip()
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/go-faster/jx"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -25,16 +26,16 @@ func Reader[View any]() func(data []byte, view *View) error {
 // Quick returns what fills a view of that type, or reports false and leaves it empty.
 func Quick[View any]() func(data []byte, view *View) bool {
 	fill := filler(reflect.TypeFor[View]())
-	cursors := sync.Pool{New: func() any { return new(cursor) }}
+	decoders := sync.Pool{New: func() any { return new(jx.Decoder) }}
 	return func(data []byte, view *View) bool {
-		c := cursors.Get().(*cursor)
+		d := decoders.Get().(*jx.Decoder)
 		defer func() {
-			*c = cursor{} // nothing of a text stays
-			cursors.Put(c)
+			d.ResetBytes(nil) // nothing of a text stays
+			decoders.Put(d)
 		}()
-		c.data = data
+		d.ResetBytes(data)
 		v := reflect.ValueOf(view).Elem()
-		if fill(c, v) && c.atEnd() {
+		if fill.whole(d, v) == nil {
 			return true
 		}
 		v.SetZero()
