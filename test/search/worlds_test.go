@@ -1,6 +1,7 @@
 package search_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,13 +37,18 @@ func TestGenerateIsDeterministic(t *testing.T) {
 	}
 }
 
-// What is made up is accepted now and then, and refused now and then.
+// What is made up is accepted now and then, and refused now and then. Services ask for waypoints, and for a distribution of
+// their traffic.
 func TestGenerateIsDecided(t *testing.T) {
 	t.Parallel()
 	accepted, refused := 0, 0
+	asked := map[string]bool{"istio.io/use-waypoint:": false, "trafficDistribution:": false}
 	for n := range 3 {
 		err := search.Generate(1, n, func(w search.World, d search.Decided) bool {
-			for i := range w.Steps {
+			for i, s := range w.Steps {
+				for field := range asked {
+					asked[field] = asked[field] || s.Object.Kind() == "Service" && strings.Contains(search.World{Steps: []search.Step{s}}.YAML(), field)
+				}
 				if d.Accepted(i) {
 					accepted++
 				} else if d.Invalid[i] == nil {
@@ -57,5 +63,10 @@ func TestGenerateIsDecided(t *testing.T) {
 	}
 	if accepted < 50 || refused < 10 {
 		t.Errorf("%d accepted, %d refused", accepted, refused)
+	}
+	for field, set := range asked {
+		if !set {
+			t.Errorf("no Service has %s", field)
+		}
 	}
 }
