@@ -1,6 +1,10 @@
 package doctor
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // ReadMetrics reads what a replica serves.
 func ReadMetrics(text string) Metrics {
@@ -11,3 +15,6 @@ func ReadMetrics(text string) Metrics {
 
 // AsksForToken reports whether a replica serves its metrics to readers alone.
 func AsksForToken(pod corev1.Pod) bool { return asksForToken(pod) }
+
+// SeeGitOps looks for what Argo CD shows as OutOfSync.
+func (o *Observer) SeeGitOps(ctx context.Context) (GitOps, error) { return o.gitOps(ctx) }

@@ -67,6 +67,7 @@ func (o *Observer) Observe(ctx context.Context) Observation {
 		seen.Fences = see(o.Fences(ctx, config))
 		seen.DiscoverySelectors = see(o.discoverySelectors(ctx, config))
 	}
+	seen.GitOps = see(o.gitOps(ctx))
 	seen.Probes = o.probes(ctx, config, seen.Fences.Value.Index)
 	return seen
 }
