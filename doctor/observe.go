@@ -155,7 +155,7 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 		options.MeshConfigMaps, options.IstioNamespace = config.MeshConfigMaps, config.IstioNamespace
 	}
 	if deployment != nil {
-		options.Certificates = install.CertificatesOf(deployment)
+		options.Certificates, options.MetricsAuth = install.CertificatesOf(deployment), install.HasMetricsAuth(deployment.Spec.Template.Spec)
 	}
 	objects, err := install.Render(options)
 	if err != nil {
