@@ -363,6 +363,12 @@ func TestChecks(t *testing.T) {
 			o.Fences.Value.Report.Results = []audit.Result{{Key: object.Key{Kind: "ServiceEntry", Namespace: "a", Name: "b"},
 				Verdict: leak.Verdict{Denied: []leak.Finding{{Rule: "r", Must: "not be", Path: []string{"spec"}}}, Warned: []leak.Finding{{}}}}}
 		}, []string{"failed findings: ServiceEntry a/b: spec: must not be [r]"}},
+		"five objects that Argo CD shows as OutOfSync": {func(_ *testing.T, o *doctor.Observation) {
+			o.GitOps.Value = doctor.GitOps{Drifted: []string{"a", "b", "c", "d", "e"}, Judged: true}
+		}, []string{"warning gitops: Argo CD shows as OutOfSync, for what admission adds: a, b, c, and 2 more"}},
+		"one that it may": {func(_ *testing.T, o *doctor.Observation) {
+			o.GitOps.Value.Drifted = []string{"a"}
+		}, []string{"warning gitops: Argo CD, whose Applications are not seen here, shows as OutOfSync for what admission adds, unless it compares on the server or ignores it: a"}},
 		"several rules and routes for one host": {func(t *testing.T, o *doctor.Observation) { o.Fences.Value.Index = duplicates(t) }, []string{
 			"warning duplicates: 2 DestinationRules of namespace shop are for reviews.shop.svc.cluster.local: a, b: which settings count depends on their age",
 			"warning duplicates: 2 VirtualServices of namespace client are for reviews.shop.svc.cluster.local: a, b: which settings count depends on their age"}},

@@ -1,6 +1,6 @@
 package doctor
 
-import corev1 "k8s.io/api/core/v1"
+import "context"
 
 // ReadMetrics reads what a replica serves.
 func ReadMetrics(text string) Metrics {
@@ -9,5 +9,5 @@ func ReadMetrics(text string) Metrics {
 	return m
 }
 
-// AsksForToken reports whether a replica serves its metrics to readers alone.
-func AsksForToken(pod corev1.Pod) bool { return asksForToken(pod) }
+// SeeGitOps looks for what Argo CD shows as OutOfSync.
+func (o *Observer) SeeGitOps(ctx context.Context) (GitOps, error) { return o.gitOps(ctx) }

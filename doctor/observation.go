@@ -41,6 +41,7 @@ type Observation struct {
 	// DiscoverySelectors are the mesh ConfigMaps that have some.
 	DiscoverySelectors Seen[[]string]
 	Fences             Seen[Fences]
+	GitOps             Seen[GitOps]
 }
 
 // Config is what is known of the FenceConfig.
@@ -124,6 +125,14 @@ type Probe struct {
 type Fences struct {
 	Index  *policy.Index
 	Report audit.Report
+}
+
+// GitOps is what Argo CD makes of what admission adds.
+type GitOps struct {
+	// Drifted are the objects in which it sees another value than in Git, each with the field.
+	Drifted []string
+	// Judged reports whether those that it says are Synced are left out.
+	Judged bool
 }
 
 // isFail reports whether a policy refuses what the webhook does not answer for.

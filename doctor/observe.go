@@ -67,6 +67,7 @@ func (o *Observer) Observe(ctx context.Context) Observation {
 		seen.Fences = see(o.Fences(ctx, config))
 		seen.DiscoverySelectors = see(o.discoverySelectors(ctx, config))
 	}
+	seen.GitOps = see(o.gitOps(ctx))
 	seen.Probes = o.probes(ctx, config, seen.Fences.Value.Index)
 	return seen
 }
@@ -154,7 +155,7 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 		options.MeshConfigMaps, options.IstioNamespace = config.MeshConfigMaps, config.IstioNamespace
 	}
 	if deployment != nil {
-		options.Certificates = install.CertificatesOf(deployment)
+		options.Certificates, options.MetricsAuth = install.CertificatesOf(deployment), install.HasMetricsAuth(deployment.Spec.Template.Spec)
 	}
 	objects, err := install.Render(options)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+
+	"github.com/meshfence/meshfence/install"
 )
 
 // The series that every replica must agree in.
@@ -29,7 +30,7 @@ const seriesServed = `meshfence_certificate_expiry_timestamp_seconds{certificate
 // metrics reads those of a Pod through the API server.
 func (o *Observer) metrics(ctx context.Context, pod corev1.Pod) Metrics {
 	seen := Metrics{Pod: pod.Name, Values: map[string]string{}}
-	if asksForToken(pod) {
+	if install.HasMetricsAuth(pod.Spec) {
 		seen.Err = errors.New("they are for those who send a token (--metrics-auth), which the API server passes on from nobody; the alert MeshfenceFenceConfigsDiffer compares replicas, too")
 		return seen
 	}
@@ -46,13 +47,6 @@ func (o *Observer) metrics(ctx context.Context, pod corev1.Pod) Metrics {
 	}
 	seen.read(string(body))
 	return seen
-}
-
-// asksForToken reports whether a replica serves its metrics to readers alone.
-func asksForToken(pod corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
-		return slices.Contains(c.Args, "--metrics-auth") || slices.Contains(c.Args, "--metrics-auth=true")
-	})
 }
 
 // read keeps the series that every replica must agree in, of the build and of the config what their labels say, and the end of

@@ -59,6 +59,7 @@ func Checks() []Check {
 		{"held", "Every strict Service is held.", checkHeld},
 		{"findings", "Nothing exists that admission would refuse.", checkFindings},
 		{"duplicates", "No fenced host has several DestinationRules or VirtualServices in one namespace.", checkDuplicates},
+		{"gitops", "Argo CD sees no difference from Git in what admission adds.", checkGitOps},
 		{"endpoints", "Every strict Service has a ready endpoint in this cluster.", checkEndpoints},
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
@@ -16,8 +17,10 @@ import (
 type Installed struct {
 	// Tenant is the namespace of the installation that the API server calls.
 	Tenant string
-	// Image and Certificates are those of the Deployment in the namespace that was asked for.
+	// Image and Certificates are those of the Deployment in the namespace that was asked for, and MetricsAuth reports whether
+	// its metrics are for readers alone.
 	Image, Certificates string
+	MetricsAuth         bool
 }
 
 // Find looks for an installation in a namespace, and for the one that the API server calls.
@@ -38,7 +41,7 @@ func Find(ctx context.Context, reader client.Reader, namespace string) (Installe
 		return found, fmt.Errorf("look for an installation: %w", err)
 	}
 	if err == nil {
-		found.Certificates = CertificatesOf(&deployment)
+		found.Certificates, found.MetricsAuth = CertificatesOf(&deployment), HasMetricsAuth(deployment.Spec.Template.Spec)
 		for _, c := range deployment.Spec.Template.Spec.Containers {
 			found.Image = c.Image
 		}
@@ -54,4 +57,11 @@ func CertificatesOf(d *appsv1.Deployment) string {
 		}
 	}
 	return SelfSigned
+}
+
+// HasMetricsAuth reports whether Pods serve their metrics to readers alone.
+func HasMetricsAuth(pod corev1.PodSpec) bool {
+	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+		return slices.Contains(c.Args, "--metrics-auth") || slices.Contains(c.Args, "--metrics-auth=true")
+	})
 }

@@ -118,9 +118,12 @@ func TestFind(t *testing.T) {
 		namespace string
 		want      install.Installed
 	}{
-		"nothing":              {"kind: Namespace\nmetadata: {name: fences}", "fences", install.Installed{}},
-		"with cert-manager":    {deployment, "fences", install.Installed{Image: "mine:1", Certificates: install.CertManager}},
-		"self-signed":          {strings.Replace(deployment, "mounted", "self-signed", 1), "fences", install.Installed{Image: "mine:1", Certificates: install.SelfSigned}},
+		"nothing":           {"kind: Namespace\nmetadata: {name: fences}", "fences", install.Installed{}},
+		"with cert-manager": {deployment, "fences", install.Installed{Image: "mine:1", Certificates: install.CertManager}},
+		"self-signed":       {strings.Replace(deployment, "mounted", "self-signed", 1), "fences", install.Installed{Image: "mine:1", Certificates: install.SelfSigned}},
+		"with metrics for readers": {strings.Replace(deployment, "serve, ", "serve, --metrics-auth, ", 1), "fences",
+			install.Installed{Image: "mine:1", Certificates: install.CertManager, MetricsAuth: true}},
+		"with metrics for all": {strings.Replace(deployment, "serve, ", "serve, --metrics-auth=false, ", 1), "fences", install.Installed{Image: "mine:1", Certificates: install.CertManager}},
 		"in another namespace": {deployment, "other", install.Installed{}},
 		"called": {deployment + "\n---\nkind: ValidatingWebhookConfiguration\nmetadata: {name: meshfence}\n" +
 			"webhooks: [{name: a, clientConfig: {service: {namespace: fences, name: meshfence}}}]", "other", install.Installed{Tenant: "fences"}},

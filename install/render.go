@@ -45,6 +45,8 @@ type Options struct {
 	// MeshConfigMaps are the ConfigMaps that hold meshConfig writes, in the namespace of Istio.
 	MeshConfigMaps []string
 	IstioNamespace string
+	// MetricsAuth reports whether metrics are for readers alone.
+	MetricsAuth bool
 }
 
 // Render returns the objects of an installation in the order in which they are applied, without a FenceConfig.
@@ -60,6 +62,9 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 	built := kustomize.Kustomization{Resources: []string{"../base"}, Components: []string{"../components/" + o.Certificates}}
 	if o.Enforcement != policy.Enforce {
 		built.Components = append(built.Components, "../components/fail-open")
+	}
+	if o.MetricsAuth {
+		built.Components = append(built.Components, "../components/metrics-auth")
 	}
 	kustomization, err := yaml.Marshal(built)
 	if err != nil {

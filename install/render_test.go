@@ -115,3 +115,23 @@ func TestRenderOptions(t *testing.T) {
 		t.Error("certificates from nowhere are accepted")
 	}
 }
+
+// What reviews tokens has the right to do so.
+func TestRenderMetricsAuth(t *testing.T) {
+	t.Parallel()
+	for _, want := range []bool{false, true} {
+		var text strings.Builder
+		for _, o := range render(t, install.Options{Certificates: install.SelfSigned, Enforcement: policy.Enforce, MetricsAuth: want}) {
+			data, err := o.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text.Write(data)
+		}
+		for _, sign := range []string{"--metrics-auth", "tokenreviews"} {
+			if got := strings.Contains(text.String(), sign); got != want {
+				t.Errorf("%s is there: %t, want it: %t", sign, got, want)
+			}
+		}
+	}
+}

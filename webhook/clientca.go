@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -83,9 +82,6 @@ const nameRefused = "a client certificate has no name that may call"
 
 // verify judges the name in a certificate that a CA has signed.
 func (c *ClientCA) verify(state tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 {
-		return errors.New("no client certificate")
-	}
 	leaf := state.PeerCertificates[0]
 	has := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)
 	if len(c.names) > 0 && !slices.ContainsFunc(has, func(name string) bool { return slices.Contains(c.names, name) }) {

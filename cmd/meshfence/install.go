@@ -119,6 +119,7 @@ func (f *installFlags) goOn(ctx context.Context, api client.Client) error {
 	}
 	f.Image = cmp.Or(f.Image, found.Image)
 	f.Certificates = cmp.Or(f.Certificates, found.Certificates, install.SelfSigned)
+	f.MetricsAuth = found.MetricsAuth
 	return nil
 }
 

@@ -375,3 +375,44 @@ func (s *suite) viewing(t *testing.T) {
 		t.Errorf("exit code %d, not examined: %v", code, unseen)
 	}
 }
+
+// argoApp is what Argo CD has applied, by kubectl's own code: a rule that gets a subset more, and one that gets keys alone.
+const argoApp = `
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, annotations: {meshfence.io/fence: strict}}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, annotations: {argocd.argoproj.io/tracking-id: "shop:networking.istio.io/DestinationRule:shop/reviews"}}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ratings, annotations: {meshfence.io/fence: strict}}
+spec: {selector: {app: ratings}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings, annotations: {argocd.argoproj.io/tracking-id: "shop:networking.istio.io/DestinationRule:shop/ratings"}}
+spec: {host: ratings, trafficPolicy: {connectionPool: {tcp: {maxConnections: 100}}}}
+`
+
+// The doctor names what Argo CD would show as OutOfSync, and not what it leaves alone.
+func TestDoctorSeesDrift(t *testing.T) {
+	s := shared(t)
+	s.configure(t, defaultConfig)
+	namespace := s.CreateNamespace(t, nil)
+	s.kubectl(t, argoApp, "apply", "-n", namespace, "-f", "-")
+	_, bad := s.examine(t)
+	var seen []string
+	for _, r := range bad {
+		if r.Check == "gitops" {
+			seen = append(seen, r.Seen)
+		}
+	}
+	if len(seen) != 1 || !strings.HasSuffix(seen[0], ": DestinationRule "+namespace+"/reviews (spec.subsets)") {
+		t.Errorf("the doctor says %q", seen)
+	}
+}
