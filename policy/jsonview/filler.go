@@ -169,8 +169,12 @@ func fillSlice(t reflect.Type) fill {
 		v.Set(empty)
 		return d.Arr(func(d *jx.Decoder) error {
 			n := v.Len()
-			if n == v.Cap() {
-				v.Grow(max(1, 3*n)) // most lists have one item or many
+			switch {
+			case n < v.Cap():
+			case n == 1:
+				v.Grow(3) // most lists have one item, or some
+			default:
+				v.Grow(max(1, n))
 			}
 			v.SetLen(n + 1)
 			return fillItem(d, v.Index(n))

@@ -11,7 +11,7 @@ import (
 
 // Reader returns what fills a view of that type. It fills it as the library does, which reads what encoding/json reads,
 // apart from names of fields, which are case-sensitive; nothing is refused that the API server lets pass. Most objects are
-// read in one pass that is a few times as fast as the library's. That pass gives up on what is out of the ordinary (a
+// read in one pass that takes about half of the library's time. That pass gives up on what is out of the ordinary (a
 // mistake, a field that is there twice, null in a field that is read), and then the library reads the whole text.
 func Reader[View any]() func(data []byte, view *View) error {
 	quick := Quick[View]()
