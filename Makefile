@@ -107,6 +107,10 @@ bench: ## Run the benchmarks and bench-check, and measure writes through an API 
 	$(MAKE) bench-check
 	$(TEST) -v -count=1 -timeout 30m ./test/bench/apiserver -full
 
+.PHONY: peers
+peers: ## Measure writes through an API server beside Gatekeeper and Kyverno (a first build takes half an hour)
+	$(TEST) -v -count=1 -timeout 40m ./test/bench/apiserver -full -peers
+
 .PHONY: bench-check
 bench-check: ## Compare the cost of each kind of request with its floor, and fail where it is over its budget
 	go test -vet=off -count=1 ./test/bench -run '^TestRatios$$' -v -args -ratios

@@ -1,10 +1,12 @@
 package doctor_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/meshfence/meshfence/doctor"
 )
@@ -26,5 +28,18 @@ meshfence_services{fence="strict"} 3
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestAsksForToken: metrics that are for readers alone are not asked for in vain.
+func TestAsksForToken(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]bool{
+		"serve": false, "serve --metrics-auth": true, "serve --metrics-auth=true": true, "serve --metrics-auth=false": false,
+	} {
+		pod := corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"beside"}}, {Args: strings.Fields(args)}}}}
+		if got := doctor.AsksForToken(pod); got != want {
+			t.Errorf("%s: %t", args, got)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (o *Observer) Observe(ctx context.Context) Observation {
 	seen.Replicas = see(o.replicas(ctx))
 	for _, p := range seen.Replicas.Value.Pods {
 		if isReady(p) {
-			seen.Metrics = append(seen.Metrics, o.metrics(ctx, p.Name))
+			seen.Metrics = append(seen.Metrics, o.metrics(ctx, p))
 		}
 	}
 	seen.Webhooks = see(o.webhooks(ctx))

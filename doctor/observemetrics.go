@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +27,12 @@ const (
 const seriesServed = `meshfence_certificate_expiry_timestamp_seconds{certificate="serving"}`
 
 // metrics reads those of a Pod through the API server.
-func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
-	seen := Metrics{Pod: pod, Values: map[string]string{}}
+func (o *Observer) metrics(ctx context.Context, pod corev1.Pod) Metrics {
+	seen := Metrics{Pod: pod.Name, Values: map[string]string{}}
+	if asksForToken(pod) {
+		seen.Err = errors.New("they are for those who send a token (--metrics-auth), which the API server passes on from nobody; the alert MeshfenceFenceConfigsDiffer compares replicas, too")
+		return seen
+	}
 	config := rest.CopyConfig(o.Rest)
 	config.GroupVersion, config.APIPath, config.NegotiatedSerializer = &corev1.SchemeGroupVersion, "/api", scheme.Codecs.WithoutConversion()
 	api, err := rest.RESTClientFor(config)
@@ -34,12 +40,19 @@ func (o *Observer) metrics(ctx context.Context, pod string) Metrics {
 		seen.Err = err
 		return seen
 	}
-	body, err := api.Get().Namespace(o.Namespace).Resource("pods").Name(pod + ":8080").SubResource("proxy").Suffix("metrics").DoRaw(ctx)
+	body, err := api.Get().Namespace(o.Namespace).Resource("pods").Name(pod.Name + ":8080").SubResource("proxy").Suffix("metrics").DoRaw(ctx)
 	if err != nil {
 		seen.Err = fmt.Errorf("%s: %w", apierrors.ReasonForError(err), err)
 	}
 	seen.read(string(body))
 	return seen
+}
+
+// asksForToken reports whether a replica serves its metrics to readers alone.
+func asksForToken(pod corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		return slices.Contains(c.Args, "--metrics-auth") || slices.Contains(c.Args, "--metrics-auth=true")
+	})
 }
 
 // read keeps the series that every replica must agree in, of the build and of the config what their labels say, and the end of

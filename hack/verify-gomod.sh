@@ -12,7 +12,7 @@ for module in . hack/tools hack/tools/cert-manager hack/tools/image; do
 done
 # `go mod tidy` wants the tests of every dependency, which some of these modules do not have on the proxy. That every
 # tool's packages are there, with their sums, is what a build needs.
-for module in kubernetes etcd istio node vuln helm sbom; do
+for module in kubernetes etcd istio node vuln helm sbom gatekeeper kyverno; do
 	go -C "hack/tools/$module" list -deps tool >/dev/null
 done
 go -C hack/tools/prometheus list -deps -tags remove_all_sd tool >/dev/null

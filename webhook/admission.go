@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -61,7 +60,6 @@ type Admission struct {
 	Options
 
 	guard *leak.Guard
-	kinds admit.Table
 	gate  *gate
 }
 
@@ -74,7 +72,7 @@ func New(o Options) (*Admission, error) {
 		return nil, fmt.Errorf("admission options: %w", err)
 	}
 	room := newGate(cmp.Or(o.BytesInFlight, DefaultBytesInFlight), o.Metrics.holds)
-	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), kinds: admit.Kinds(), gate: room}, nil
+	return &Admission{Options: o, guard: leak.NewGuard(o.Rules), gate: room}, nil
 }
 
 // Mutator returns what answers on MutatePath.
@@ -87,20 +85,22 @@ func (a *Admission) Validator() *Endpoint { return a.endpoint(admit.ValidatePath
 type handle func(context.Context, admission.Request) (answer, error)
 
 func (a *Admission) endpoint(path string, h handle) *Endpoint {
+	routes := newRoutes(path)
 	handler := func(ctx context.Context, req admission.Request) admission.Response {
 		ans := answer{outcome: outcomeError} // what a panic counts as
-		observe := a.Metrics.begin(path, a.kindLabel(req), req.Operation)
+		observe := a.Metrics.begin(path, routes.kindLabel(req), req.Operation)
 		defer func() { observe(ans.outcome) }()
 		var err error
-		if ans, err = a.checked(ctx, path, req, h); err != nil {
+		if ans, err = a.checked(ctx, routes, req, h); err != nil {
 			ans = a.lenient(failure(err))
 		}
 		return ans.Response
 	}
 	return &Endpoint{
-		Webhook:   &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger},
-		admission: a,
-		path:      path,
+		Webhook:    &admission.Webhook{Handler: admission.HandlerFunc(handler), RecoverPanic: new(true), LogConstructor: logger},
+		admission:  a,
+		routes:     routes,
+		readReview: newReader(),
 	}
 }
 
@@ -116,19 +116,17 @@ func (a *Admission) lenient(ans answer) answer {
 }
 
 // checked refuses what admission does not take before it is decided.
-func (a *Admission) checked(ctx context.Context, path string, req admission.Request, h handle) (answer, error) {
-	route, ok := a.kinds.Find(req.Kind.Group, req.Kind.Kind)
-	taken := ok && takes(route, path, req)
-	if !taken {
+func (a *Admission) checked(ctx context.Context, routes routes, req admission.Request, h handle) (answer, error) {
+	if !routes.take(req) {
 		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s of kind %q and resource %q is not for %s: the webhook configuration must match the table of kinds",
-			req.Operation, req.Kind.String(), resourceName(req), path)}
+			req.Operation, req.Kind.String(), resourceName(req), routes.path)}
 	}
 	if len(req.Object.Raw) == 0 && req.Operation != admissionv1.Delete || len(req.OldObject.Raw) == 0 && req.Operation == admissionv1.Delete {
 		return answer{}, &admit.BadRequest{Err: fmt.Errorf("%s %s: object must not be empty", req.Operation, req.Kind.Kind)}
 	}
 	if req.DryRun != nil && *req.DryRun && a.subject(req).IsProbe() {
 		ans := allowed()
-		ans.Warnings = []string{admit.ProbeAnswer(a.InstallNamespace, path)}
+		ans.Warnings = []string{admit.ProbeAnswer(a.InstallNamespace, routes.path)}
 		return ans, nil
 	}
 	return h(ctx, req)
@@ -152,28 +150,6 @@ func (a *Admission) subject(req admission.Request) admit.Request {
 		s.Raw, s.Deleted = req.OldObject.Raw, true
 	}
 	return s
-}
-
-func (a *Admission) kindLabel(req admission.Request) string {
-	if route, ok := a.kinds.Find(req.Kind.Group, req.Kind.Kind); ok {
-		return route.Kind
-	}
-	return other
-}
-
-// takes reports whether an entry of the table of kinds is for a request on a path: its kind and resource, which must agree,
-// and its operation.
-func takes(k admit.Kind, path string, req admission.Request) bool {
-	return slices.Contains(k.Versions, req.Kind.Version) && req.Resource.Group == k.Group && req.Resource.Version == req.Kind.Version &&
-		slices.Contains(k.Requests(path)[resourceName(req)], req.Operation)
-}
-
-func resourceName(req admission.Request) string {
-	name := req.Resource.Resource
-	if req.SubResource != "" {
-		name += "/" + req.SubResource
-	}
-	return name
 }
 
 // logger keeps the user out of the log and costs less than the default, which renders the whole request.

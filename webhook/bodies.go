@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -50,7 +51,7 @@ func (g *gate) read(ctx context.Context, body io.Reader, length int64) (data []b
 		g.room.Release(held)
 		g.count(-held)
 	}
-	for _, size := range []int64{min(length, firstBytes), length} {
+	for _, size := range slices.Compact([]int64{min(length, firstBytes), length}) {
 		// One that is larger than the gate passes alone.
 		more := min(size, g.size) - held
 		if err := g.wait(ctx, more); err != nil {

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -23,7 +24,8 @@ type connectionLog struct {
 	more map[slog.Level]int
 }
 
-func newConnectionLog(log logr.Logger) *connectionLog {
+// NewConnectionLog returns where a server that speaks TLS writes of its connections.
+func NewConnectionLog(log logr.Logger) io.Writer {
 	return &connectionLog{log: slog.New(logr.ToSlogHandler(log)), last: map[slog.Level]time.Time{}, more: map[slog.Level]int{}}
 }
 
@@ -42,13 +44,14 @@ func (c *connectionLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// connectionLevel is how much a line matters. A client that hangs up because of the certificate may be the API server; who
-// says nothing checks whether the port is open, as readiness does before there is a certificate.
+// connectionLevel is how much a line matters. A client that hangs up because of the certificate, or has none that counts, may
+// be the API server; who says nothing checks whether the port is open, as readiness does before there is a certificate.
 func connectionLevel(text string) slog.Level {
 	switch {
 	case strings.HasPrefix(text, "http: panic serving"):
 		return slog.LevelError
-	case strings.Contains(text, "remote error: tls: "):
+	case strings.Contains(text, "remote error: tls: "), strings.HasSuffix(text, "client didn't provide a certificate"),
+		strings.Contains(text, "tls: failed to verify certificate"), strings.Contains(text, nameRefused):
 		return slog.LevelWarn
 	case strings.HasSuffix(text, ": EOF"), strings.HasSuffix(text, "no tls.Certificate available"), strings.HasSuffix(text, "connection reset by peer"):
 		return slog.LevelDebug

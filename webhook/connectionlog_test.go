@@ -33,6 +33,8 @@ func TestConnectionLog(t *testing.T) {
 		"much of it":               {[]step{{garbage, 500, 0}}, []string{"INFO 0 " + garbage}},
 		"still after a minute":     {[]step{{garbage, 500, 0}, {garbage, 2, time.Minute}}, []string{"INFO 0 " + garbage, "INFO 499 " + garbage}},
 		"a client without our CA":  {[]step{{garbage, 9, 0}, {from + "remote error: tls: bad certificate", 3, 0}}, []string{"INFO 0 " + garbage, "WARN 0 " + from + "remote error: tls: bad certificate"}},
+		"another CA's client":      {[]step{{from + "tls: failed to verify certificate: x509: certificate signed by unknown authority", 1, 0}}, []string{"WARN 0 " + from + "tls: failed to verify certificate: x509: certificate signed by unknown authority"}},
+		"no client certificate":    {[]step{{from + "tls: client didn't provide a certificate", 2, 0}}, []string{"WARN 0 " + from + "tls: client didn't provide a certificate"}},
 		"a look at the port":       {[]step{{from + "EOF", 1, 0}}, []string{"DEBUG 0 " + from + "EOF"}},
 		"a panic, whatever passes": {[]step{{"http: panic serving 10.0.0.1:4000: no", 2, 0}}, []string{"ERROR 0 http: panic serving 10.0.0.1:4000: no", "ERROR 0 http: panic serving 10.0.0.1:4000: no"}},
 	} {

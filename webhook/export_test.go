@@ -2,11 +2,11 @@ package webhook
 
 import (
 	"context"
-	"io"
 	"net"
 	"time"
 
-	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/meshfence/meshfence/policy/admit"
@@ -21,11 +21,19 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, readTimeout t
 	return s.serve(ctx, listener)
 }
 
-// NewConnectionLog returns where a server writes of its connections.
-func NewConnectionLog(log logr.Logger) io.Writer { return newConnectionLog(log) }
+// ReadReview returns the request in a review.
+func ReadReview(body []byte) (admission.Request, error) {
+	r, err := newReader()(body)
+	return r.request, err
+}
 
-// ParseReview returns the request in a review.
+// ParseReview returns the request in a review of any form.
 func ParseReview(body []byte) (admission.Request, error) {
 	r, err := parseReview(body)
 	return r.request, err
+}
+
+// Invalid returns the status that refuses the object of a request for errors.
+func Invalid(req admission.Request, errs field.ErrorList) metav1.Status {
+	return *invalid(req, errs).Result
 }

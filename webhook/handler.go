@@ -20,8 +20,9 @@ import (
 type Endpoint struct {
 	*admission.Webhook
 
-	admission *Admission
-	path      string
+	admission  *Admission
+	routes     routes
+	readReview reader
 }
 
 // ServeHTTP answers one review.
@@ -51,7 +52,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.refuseBad(w, review{}, err)
 		return
 	}
-	review, err := parseReview(body)
+	review, err := e.readReview(body)
 	if err != nil {
 		e.refuseBad(w, review, err)
 		return
@@ -68,7 +69,7 @@ func (e *Endpoint) turnAway(w http.ResponseWriter, body io.Reader, why error) {
 	review := parseHead(io.LimitReader(body, maxHead))
 	_, _ = io.Copy(io.Discard, body) // what does not come does not matter
 	ans := e.admission.lenient(turnedAway(why))
-	e.admission.Metrics.begin(e.path, e.admission.kindLabel(review.request), review.request.Operation)(ans.outcome)
+	e.admission.Metrics.begin(e.routes.path, e.routes.kindLabel(review.request), review.request.Operation)(ans.outcome)
 	ans.UID = review.request.UID
 	e.answer(w, review, ans.Response)
 }
@@ -90,7 +91,7 @@ func turnedAway(why error) answer {
 
 // refuseBad refuses what is no review.
 func (e *Endpoint) refuseBad(w http.ResponseWriter, asked review, err error) {
-	e.admission.Metrics.begin(e.path, e.admission.kindLabel(asked.request), asked.request.Operation)(outcomeBadRequest)
+	e.admission.Metrics.begin(e.routes.path, e.routes.kindLabel(asked.request), asked.request.Operation)(outcomeBadRequest)
 	e.answer(w, asked, admission.Errored(http.StatusBadRequest, err))
 }
 

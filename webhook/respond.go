@@ -49,10 +49,26 @@ func failure(err error) answer {
 	return refused(status, outcome)
 }
 
-// invalid refuses an object with one cause for each error.
+// invalid refuses an object with one cause for each error, as apierrors.NewInvalid does, but for that it writes each once
+// and not four times: what an API server is told of a refusal is longer than most objects.
 func invalid(req admission.Request, errs field.ErrorList) answer {
-	kind := schema.GroupKind{Group: req.Kind.Group, Kind: req.Kind.Kind}
-	return refused(apierrors.NewInvalid(kind, req.Name, errs).Status(), outcomeDenied)
+	status := apierrors.NewInvalid(schema.GroupKind{Group: req.Kind.Group, Kind: req.Kind.Kind}, req.Name, nil).Status()
+	texts := make([]string, 0, len(errs))
+	for _, err := range errs {
+		body := err.ErrorBody()
+		status.Details.Causes = append(status.Details.Causes, metav1.StatusCause{Type: metav1.CauseType(err.Type), Message: body, Field: err.Field})
+		if text := err.Field + ": " + body; !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	switch len(texts) {
+	case 0:
+	case 1:
+		status.Message += ": " + texts[0]
+	default:
+		status.Message += ": [" + strings.Join(texts, ", ") + "]"
+	}
+	return refused(status, outcomeDenied)
 }
 
 func refused(status metav1.Status, outcome string) answer {
@@ -61,6 +77,7 @@ func refused(status metav1.Status, outcome string) answer {
 
 // judge turns a verdict into an answer.
 func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption, now time.Time) answer {
+	v = inOrder(v)
 	ans := allowed()
 	if len(v.Denied) > 0 {
 		ans = invalid(req, fieldErrors(v.Denied))
@@ -68,10 +85,10 @@ func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption,
 		ans.outcome = outcomeWarned
 	}
 	warnings := make([]string, 0, len(v.Warned))
-	for _, f := range inOrder(v.Warned) {
+	for _, f := range v.Warned {
 		warnings = append(warnings, f.Field()+": "+f.Message())
 	}
-	for _, f := range inOrder(v.Ending(exemptions, now)) {
+	for _, f := range v.Ending(exemptions, now) {
 		warnings = append(warnings, f.Field()+": "+f.Message())
 	}
 	ans.Warnings = shorten(warnings)
@@ -81,7 +98,7 @@ func judge(req admission.Request, v leak.Verdict, exemptions []policy.Exemption,
 
 func fieldErrors(findings []leak.Finding) field.ErrorList {
 	errs := make(field.ErrorList, 0, len(findings))
-	for _, f := range inOrder(findings) {
+	for _, f := range findings {
 		kind := field.ErrorTypeInvalid
 		if f.Value == nil || f.Value == "" {
 			kind = field.ErrorTypeRequired
@@ -103,7 +120,7 @@ func annotations(v leak.Verdict) map[string]string {
 			set = map[string]string{}
 		}
 		places := make([]string, 0, len(group.Findings))
-		for _, f := range inOrder(group.Findings) {
+		for _, f := range group.Findings {
 			places = append(places, f.Rule+" "+f.Field())
 		}
 		set[group.Outcome] = strings.Join(places, ", ")
@@ -122,15 +139,23 @@ func shorten(warnings []string) []string {
 	return warnings
 }
 
-// inOrder returns findings by the paths of their fields, those of other objects last.
-func inOrder(findings []leak.Finding) []leak.Finding {
-	return slices.SortedStableFunc(slices.Values(findings), func(a, b leak.Finding) int {
-		switch {
-		case a.Elsewhere == b.Elsewhere:
-			return cmp.Or(a.Object.Compare(b.Object), a.Path.Compare(b.Path))
-		case a.Elsewhere:
-			return 1
+// inOrder returns a verdict with each kind of findings by the paths of their fields, those of other objects last.
+func inOrder(v leak.Verdict) leak.Verdict {
+	sorted := func(findings []leak.Finding) []leak.Finding {
+		if len(findings) < 2 {
+			return findings
 		}
-		return -1
-	})
+		findings = slices.Clone(findings)
+		slices.SortStableFunc(findings, func(a, b leak.Finding) int {
+			switch {
+			case a.Elsewhere == b.Elsewhere:
+				return cmp.Or(a.Object.Compare(b.Object), a.Path.Compare(b.Path))
+			case a.Elsewhere:
+				return 1
+			}
+			return -1
+		})
+		return findings
+	}
+	return leak.Verdict{Denied: sorted(v.Denied), Warned: sorted(v.Warned), Audited: sorted(v.Audited), Exempted: sorted(v.Exempted)}
 }

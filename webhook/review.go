@@ -8,8 +8,14 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	admissionv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/meshfence/meshfence/policy/jsonview"
 )
 
 // kindReview is the kind of what an API server sends and gets back.
@@ -21,6 +27,54 @@ type review struct {
 	metav1.TypeMeta
 
 	request admission.Request
+}
+
+// reader reads reviews.
+type reader func(body []byte) (review, error)
+
+// newReader returns what reads reviews: quickly those that an API server sends, and token by token all others.
+func newReader() reader {
+	quick := jsonview.Quick[reviewView]()
+	return func(body []byte) (review, error) {
+		if view := (reviewView{}); quick(body, &view) && view.Kind == kindReview {
+			return view.review(), nil
+		}
+		return parseReview(body)
+	}
+}
+
+// reviewView is the part of an AdmissionReview that is read.
+type reviewView struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Request    requestView `json:"request"`
+}
+
+type requestView struct {
+	UID         types.UID                   `json:"uid"`
+	Kind        metav1.GroupVersionKind     `json:"kind"`
+	Resource    metav1.GroupVersionResource `json:"resource"`
+	SubResource string                      `json:"subResource"`
+	Name        string                      `json:"name"`
+	Namespace   string                      `json:"namespace"`
+	Operation   admissionv1.Operation       `json:"operation"`
+	UserInfo    userView                    `json:"userInfo"`
+	DryRun      *bool                       `json:"dryRun"`
+	Object      jsonview.Part               `json:"object"`
+	OldObject   jsonview.Part               `json:"oldObject"`
+}
+
+type userView struct {
+	Username string `json:"username"`
+}
+
+func (v *reviewView) review() review {
+	q := &v.Request
+	return review{metav1.TypeMeta{APIVersion: v.APIVersion, Kind: v.Kind}, admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		UID: q.UID, Kind: q.Kind, Resource: q.Resource, SubResource: q.SubResource, Name: q.Name, Namespace: q.Namespace,
+		Operation: q.Operation, UserInfo: authenticationv1.UserInfo{Username: q.UserInfo.Username}, DryRun: q.DryRun,
+		Object: runtime.RawExtension{Raw: q.Object}, OldObject: runtime.RawExtension{Raw: q.OldObject},
+	}}}
 }
 
 // parseReview reads a whole body.
@@ -106,12 +160,6 @@ func (r *review) field(name string) any {
 		return &q.Resource
 	case "subResource":
 		return &q.SubResource
-	case "requestKind":
-		return &q.RequestKind
-	case "requestResource":
-		return &q.RequestResource
-	case "requestSubResource":
-		return &q.RequestSubResource
 	case "name":
 		return &q.Name
 	case "namespace":
@@ -119,7 +167,9 @@ func (r *review) field(name string) any {
 	case "operation":
 		return &q.Operation
 	case "userInfo":
-		return &q.UserInfo
+		return &struct {
+			Username *string `json:"username"`
+		}{&q.UserInfo.Username}
 	case "dryRun":
 		return &q.DryRun
 	}

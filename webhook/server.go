@@ -39,15 +39,17 @@ type Server struct {
 
 	address      string
 	configureTLS func(*tls.Config)
+	clients      *ClientCA
 	readTimeout  time.Duration
 }
 
-// NewServer returns a server that listens on an address once it is started.
-func NewServer(host string, port int, configureTLS func(*tls.Config)) *Server {
+// NewServer returns a server that listens on an address once it is started. It serves everybody where no clients are given.
+func NewServer(host string, port int, configureTLS func(*tls.Config), clients *ClientCA) *Server {
 	return &Server{
 		Server:       ctrlwebhook.NewServer(ctrlwebhook.Options{Host: host, Port: port}),
 		address:      net.JoinHostPort(host, strconv.Itoa(port)),
 		configureTLS: configureTLS,
+		clients:      clients,
 		readTimeout:  readTimeout,
 	}
 }
@@ -64,6 +66,9 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 	s.configureTLS(config)
+	if s.clients != nil {
+		s.clients.configureTLS(config)
+	}
 	var leaving atomic.Bool
 	server := &http.Server{
 		Handler:           closeWhile(&leaving, s.WebhookMux()),
@@ -72,7 +77,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(newConnectionLog(logf.FromContext(ctx).WithName("webhook")), "", 0),
+		ErrorLog:          log.New(NewConnectionLog(logf.FromContext(ctx).WithName("webhook")), "", 0),
 	}
 	drained := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
@@ -103,11 +108,17 @@ func closeWhile(leaving *atomic.Bool, h http.Handler) http.Handler {
 	})
 }
 
-// StartedChecker returns a check that fails until the server answers a handshake.
+// StartedChecker returns a check that fails until the server answers a handshake, or a connection where a handshake takes a
+// certificate that the replica does not have.
 func (s *Server) StartedChecker() healthz.Checker {
-	return func(*http.Request) error {
+	var dialer interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	} = &net.Dialer{}
+	if s.clients == nil {
 		// The certificate has a check of its own.
-		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+		dialer = &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+	}
+	return func(*http.Request) error {
 		ctx, cancel := context.WithTimeout(context.Background(), headerTimeout)
 		defer cancel()
 		connection, err := dialer.DialContext(ctx, "tcp", s.address)

@@ -24,7 +24,7 @@ func TestServerCutsOff(t *testing.T) {
 	for name, protocol := range map[string]string{"HTTP/1.1": "http/1.1", "HTTP/2": "h2"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t)
+			s := startServer(t, nil)
 			client := s.client(t, protocol)
 			var running sync.WaitGroup
 			for range 60 {
@@ -55,7 +55,7 @@ func TestServerCutsOff(t *testing.T) {
 	}
 	t.Run("no word", func(t *testing.T) {
 		t.Parallel()
-		s := startServer(t)
+		s := startServer(t, nil)
 		connection, err := net.Dial("tcp", s.address)
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestServerLeavesNoRequest(t *testing.T) {
 	for name, protocol := range map[string]string{"HTTP/1.1": "http/1.1", "HTTP/2": "h2"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t)
+			s := startServer(t, nil)
 			client := s.client(t, protocol)
 			if reused, err := s.ask(t, client); reused || err != nil {
 				t.Fatalf("the first request has an old connection: %t, %v", reused, err)
@@ -127,14 +127,14 @@ type startedServer struct {
 // bodyTime is what the servers give a body: enough for all to be read at once by a busy machine under the race detector.
 const bodyTime = 3 * time.Second
 
-// startServer starts a server that gives a body little time, and stops it when the test ends.
-func startServer(t *testing.T) *startedServer {
+// startServer starts a server that gives a body little time, for these clients, and stops it when the test ends.
+func startServer(t *testing.T, clients *webhook.ClientCA) *startedServer {
 	t.Helper()
 	certificate := httptest.NewUnstartedServer(nil)
 	certificate.StartTLS()
 	pair := certificate.TLS.Certificates[0]
 	certificate.Close()
-	server := webhook.NewServer("127.0.0.1", 0, func(c *tls.Config) { c.Certificates = []tls.Certificate{pair} })
+	server := webhook.NewServer("127.0.0.1", 0, func(c *tls.Config) { c.Certificates = []tls.Certificate{pair} }, clients)
 	s := &startedServer{}
 	server.Register("/read", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		s.reading.Add(1)

@@ -26,7 +26,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/meshfence/meshfence/cluster"
@@ -60,7 +59,10 @@ type serveFlags struct {
 	certificates   string
 	certificateDir string
 	webhookAddress string
+	clientCAFile   string
+	clientNames    []string
 	metricsAddress string
+	metricsAuth    bool
 	healthAddress  string
 	leaderElect    bool
 	backfillRate   float64
@@ -89,7 +91,10 @@ With a bad config at the start it exits with code 2.`,
 	flags.StringVar(&f.certificates, "certificates", selfSigned, "where the serving certificate comes from: self-signed or mounted")
 	flags.StringVar(&f.certificateDir, "certificate-dir", "/etc/meshfence/tls", "folder with tls.crt and tls.key of a mounted certificate")
 	flags.StringVar(&f.webhookAddress, "webhook-address", ":9443", "address that the webhook listens on")
+	flags.StringVar(&f.clientCAFile, "client-ca-file", "", "file with the CAs of those who may call the webhook, which is then refused to clients without a certificate of theirs")
+	flags.StringSliceVar(&f.clientNames, "client-names", nil, "common names or DNS names of which such a certificate must have one (default: any)")
 	flags.StringVar(&f.metricsAddress, "metrics-address", ":8080", "address of /metrics")
+	flags.BoolVar(&f.metricsAuth, "metrics-auth", false, "serve metrics over TLS, to those whose token may get /metrics (TokenReview, SubjectAccessReview)")
 	flags.StringVar(&f.healthAddress, "health-address", ":8081", "address of /healthz and /readyz")
 	flags.BoolVar(&f.leaderElect, "leader-elect", false, "elect a leader among the replicas for the parts that write")
 	flags.Float64Var(&f.backfillRate, "backfill-rate", controller.DefaultBackfillRate, "objects a second that the backfill writes at most")
@@ -287,13 +292,19 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-address %q: %w", f.webhookAddress, err)
 	}
+	clients, err := f.clients()
+	if err != nil {
+		return nil, err
+	}
+	cached := cluster.CacheOptions(f.namespace)
+	cached.DefaultWatchErrorHandler = cluster.WatchErrors(ctrl.Log.WithName("watches"))
 	err = cluster.Retry(ctx, ctrl.Log, "make the manager", func() (err error) {
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
-			Cache:                   cluster.CacheOptions(f.namespace),
-			Metrics:                 metricsserver.Options{BindAddress: f.metricsAddress},
+			Cache:                   cached,
+			Metrics:                 f.metricsServer(configureTLS),
 			GracefulShutdownTimeout: new(shutdownGrace),
-			WebhookServer:           webhook.NewServer(host, port, configureTLS),
+			WebhookServer:           webhook.NewServer(host, port, configureTLS, clients),
 		})
 		return err
 	})
@@ -334,6 +345,7 @@ func (f *serveFlags) newCertificates(mgr ctrl.Manager, clusterDomain string, yie
 	case selfSigned:
 		return certificate.SelfSigned(mgr, certificate.SelfSignedOptions{
 			Namespace: f.namespace, Service: policy.InstallName, ClusterDomain: clusterDomain, Lookout: lookout,
+			WatchErrors: cluster.WatchErrors(ctrl.Log.WithName("certificates")),
 		})
 	case mounted:
 		return certificate.Mounted(mgr, f.certificateDir, lookout)

@@ -35,6 +35,15 @@ func parameters() []parameter {
 		{"        image: meshfence/meshfence:latest\n", "        {{- with .Values.image }}\n" +
 			"        image: {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}\n" +
 			optional(8, ".pullPolicy", "imagePullPolicy") + "        {{- end }}\n"},
+		// What the component metrics-auth patches.
+		{"        env:\n", withMetricsAuth("        - --metrics-auth\n") + "        env:\n"},
+		{"  - name: http-metrics\n", "  - name: {{ if .Values.metricsAuth }}https{{ else }}http{{ end }}-metrics\n"},
+		{"kind: PodMonitor\nmetadata:\n", "kind: PodMonitor\nmetadata:\n" + withMetricsAuth("  annotations:\n    meshfence.io/metrics-auth: \"true\"\n")},
+		{"  - interval: 30s\n    port: metrics\n", "  - interval: 30s\n    port: metrics\n" + withMetricsAuth(securedEndpoint)},
+		// What the component client-ca patches.
+		{"        env:\n", under(".Values.clientCA", "        - --client-ca-file=/etc/meshfence/client-ca/ca.crt\n") + "        env:\n"},
+		{certManagerOnly(tlsMount), withClientCA("        volumeMounts:\n", tlsMount, "        - mountPath: /etc/meshfence/client-ca\n          name: client-ca\n          readOnly: true\n")},
+		{certManagerOnly(tlsVolume), withClientCA("      volumes:\n", tlsVolume, "      - configMap:\n          name: meshfence-client-ca\n        name: client-ca\n")},
 		{"        env:\n", optional(8, ".Values.extraArgs", "") + "        env:\n"},
 		{"        resources:\n          limits:\n            memory: 512Mi\n          requests:\n            cpu: 100m\n            memory: 128Mi\n",
 			optional(8, ".Values.resources", "resources")},
@@ -53,6 +62,40 @@ func parameters() []parameter {
 	}
 }
 
+// securedEndpoint is what an endpoint of the PodMonitor has more where its metrics are not for everybody.
+const securedEndpoint = `    scheme: https
+    tlsConfig:
+      ca:
+        secret:
+          name: meshfence-ca
+          key: tls.crt
+      serverName: meshfence.meshfence-system.svc
+    authorization:
+      credentials:
+        name: meshfence-metrics-reader
+        key: token
+`
+
+// withMetricsAuth puts lines under the value metricsAuth.
+func withMetricsAuth(lines string) string { return under(".Values.metricsAuth", lines) }
+
+// tlsMount and tlsVolume are how a certificate of cert-manager comes into a Pod.
+const (
+	tlsMount  = "        volumeMounts:\n        - mountPath: /etc/meshfence/tls\n          name: tls\n          readOnly: true\n"
+	tlsVolume = "      volumes:\n      - name: tls\n        secret:\n          secretName: meshfence-tls\n"
+)
+
+// certManagerOnly puts lines under the value certificates, as join does.
+func certManagerOnly(lines string) string {
+	return under(fmt.Sprintf("eq .Values.certificates %q", overlays()[1]), lines)
+}
+
+// withClientCA returns a list of which one part is for cert-manager, and another one for the value clientCA.
+func withClientCA(head, forCertManager, forClients string) string {
+	parts := head + certManagerOnly(strings.TrimPrefix(forCertManager, head)) + under(".Values.clientCA", forClients)
+	return under(fmt.Sprintf("or .Values.clientCA (eq .Values.certificates %q)", overlays()[1]), parts)
+}
+
 // condition says when an object is made, where that is not always.
 func condition(kind string) string {
 	if kind == "PodDisruptionBudget" {
@@ -68,6 +111,7 @@ func components() []component {
 	return []component{
 		{"network-policy", ".Values.networkPolicy"},
 		{"monitoring", ".Values.monitoring"},
+		{"metrics-auth", ".Values.metricsAuth"},
 		// With cert-manager meshfence writes no webhook configuration.
 		{"pinned-webhooks", fmt.Sprintf("and .Values.pinnedWebhooks (eq .Values.certificates %q)", overlays()[0])},
 	}
@@ -208,7 +252,7 @@ func join(first, second string) string {
 		at = edit.End
 		switch removed := first[edit.Start:edit.End]; {
 		case removed == "":
-			fmt.Fprintf(&b, "{{- if eq .Values.certificates %q }}\n%s{{- end }}\n", overlays()[1], edit.New)
+			b.WriteString(certManagerOnly(edit.New))
 		case edit.New == "":
 			fmt.Fprintf(&b, "{{- if eq .Values.certificates %q }}\n%s{{- end }}\n", overlays()[0], removed)
 		default:

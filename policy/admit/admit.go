@@ -86,17 +86,31 @@ func (s Request) lostRecord(annotations map[string]string, key string) (record s
 // *BadRequest. Where the view is missing something afterwards, the answer counts only once that is loaded and Judge is
 // called again.
 func Judge(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
-	verdict, err := Validate(s, guard, view, now)
-	if err != nil || s.Kind != object.KindService && s.Kind != object.KindNamespace {
-		return verdict, err
+	w, err := s.write(view)
+	if err != nil {
+		return leak.Verdict{}, err
 	}
-	existing, err := s.judge(guard.Existing, view, now)
-	return verdict.And(existing), err
+	verdict := sorted(guard.Judge(w, view), view, now)
+	if s.Kind == object.KindService || s.Kind == object.KindNamespace {
+		verdict = verdict.And(sorted(guard.Existing(w, view), view, now))
+	}
+	return verdict, nil
 }
 
 // Validate does the same for the object alone, where all others are judged as well.
 func Validate(s Request, guard *leak.Guard, view *policy.View, now time.Time) (leak.Verdict, error) {
-	return s.judge(guard.Judge, view, now)
+	w, err := s.write(view)
+	if err != nil {
+		return leak.Verdict{}, err
+	}
+	return sorted(guard.Judge(w, view), view, now), nil
+}
+
+func sorted(findings []leak.Finding, view *policy.View, now time.Time) leak.Verdict {
+	if len(findings) == 0 {
+		return leak.Verdict{}
+	}
+	return leak.Sort(findings, view, now)
 }
 
 // ValidateBeside does so beside what an index knows and these Pods, which are all that exist.
@@ -139,10 +153,11 @@ func Admit(s Request, guard *leak.Guard, index *policy.Index, pods policy.Pods, 
 	return admitted, err
 }
 
-func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view *policy.View, now time.Time) (leak.Verdict, error) {
+// write reads what is judged.
+func (s Request) write(view *policy.View) (leak.Write, error) {
 	obj, err := s.decode(s.Raw)
 	if err != nil {
-		return leak.Verdict{}, err
+		return leak.Write{}, err
 	}
 	if s.Kind == object.KindNamespace {
 		view.LoadNamespace(obj.Metadata.Name, obj.Metadata.Labels) // it may be too new for the index
@@ -154,11 +169,7 @@ func (s Request) judge(judge func(leak.Write, *policy.View) []leak.Finding, view
 			return old
 		})
 	}
-	findings := judge(w, view)
-	if len(findings) == 0 {
-		return leak.Verdict{}, nil
-	}
-	return leak.Sort(findings, view, now), nil
+	return w, nil
 }
 
 // untouched reports whether mutation changes nothing, where that shows without decoding: unless subset is the only

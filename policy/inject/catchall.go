@@ -213,7 +213,7 @@ func (c catchAll) http(own []object.HTTPRoute) []any {
 
 // requests reports whether a match leaves out some requests of its clients.
 func requests(m object.RequestMatch) bool {
-	return slices.ContainsFunc([]json.RawMessage{m.URI, m.Scheme, m.Method, m.Authority, m.Headers, m.WithoutHeaders, m.QueryParams}, isSet)
+	return bool(m.URI || m.Scheme || m.Method || m.Authority || m.Headers || m.WithoutHeaders || m.QueryParams)
 }
 
 // client returns what istiod decides of a match. With gateways it would ignore the labels and the namespace.

@@ -62,8 +62,10 @@ func destinationRule(o *object.Object, view *policy.View) Plan {
 	if strict && config.Holds.Has(policy.Locality) {
 		distribute, e.unknown = Distribute(config)
 	}
-	for _, l := range levels(e.rule, e.subsets) {
-		e.level(l, distribute, prefer)
+	if len(distribute) > 0 || e.unknown != nil || prefer || len(e.had.Levels) > 0 { // there is something to add, or to take back
+		for _, l := range levels(e.rule, e.subsets) {
+			e.level(l, distribute, prefer)
+		}
 	}
 	var reserved map[string]string
 	if strict {
@@ -116,19 +118,20 @@ func neededSubsets(host, namespace string, view *policy.View) map[string]string 
 // cluster stays: the guard judges it.
 func (e *ruleEditor) subsetLabels(wanted bool) {
 	cluster := e.config.Clusters[0]
+	must := fmt.Sprintf("be %q", cluster)
 	for i, s := range e.rule.Subsets {
-		path := subsetLabel(i)
 		value, present := s.Labels[policy.ClusterLabel]
 		ours := e.labelled(i)
 		switch {
 		case wanted && (!present || ours && value != cluster):
+			path := subsetLabel(i)
 			e.add(path, cluster)
 			e.has.label(e.subsets[i], cluster)
-			e.gap(policy.Subset, path, value, "subset "+e.subsets[i], fmt.Sprintf("be %q", cluster))
+			e.gap(policy.Subset, path, value, "subset "+e.subsets[i], must)
 		case wanted && ours:
 			e.has.label(e.subsets[i], cluster)
 		case ours:
-			e.remove(path, 1)
+			e.remove(subsetLabel(i), 1)
 		}
 	}
 }

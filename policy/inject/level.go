@@ -73,7 +73,7 @@ func (l level) locality() object.LocalitySetting {
 
 // zoneAware reports whether a zoneAwareLbSetting is set, which beats any localityLbSetting (row B11).
 func (l level) zoneAware() bool {
-	return l.settings.LoadBalancer != nil && isSet(l.settings.LoadBalancer.ZoneAware)
+	return l.settings.LoadBalancer != nil && bool(l.settings.LoadBalancer.ZoneAware)
 }
 
 // disabled reports whether Istio ignores the localityLbSetting (row B11).

@@ -21,7 +21,7 @@ var sections = [...]string{sectionHTTP, sectionTLS, sectionTCP}
 
 // routeRecord says what admission added to a VirtualService, so that it can be taken back when nothing needs
 // it any more. It is the value of policy.InjectedAnnotation. A route that no longer is what was appended is a
-// person's own.
+// user's own.
 type routeRecord struct {
 	// Routes are what was appended to each section.
 	Routes appended `json:"routes,omitempty"`

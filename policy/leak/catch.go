@@ -85,13 +85,14 @@ func goesElsewhere(o *object.Object, view *policy.View) bool {
 	if o.ServiceEntry.Resolves() {
 		return true
 	}
+	to := newDestinations(view)
 	for _, host := range o.ServiceEntry.Hosts {
 		others := view.Covering(host)
 		if _, wildcard := hostname.Wildcard(host); wildcard {
 			others = view.RoutingConnections()
 		}
 		for _, other := range others {
-			if other.VirtualService != nil && other.VirtualService.SpeaksFor(host) && redirectsTCP(other, view) {
+			if other.VirtualService != nil && other.VirtualService.SpeaksFor(host) && redirectsTCP(other, to) {
 				return true
 			}
 		}
@@ -100,16 +101,15 @@ func goesElsewhere(o *object.Object, view *policy.View) bool {
 }
 
 // redirectsTCP reports whether a VirtualService sends connections of sidecars to a host that is not strict.
-func redirectsTCP(o *object.Object, view *policy.View) bool {
+func redirectsTCP(o *object.Object, to *destinations) bool {
 	if !o.VirtualService.InMesh() {
 		return false
 	}
-	for path, d := range o.VirtualService.Destinations() {
-		if path[1] == "tcp" && !leadsToStrict(d, o, view) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.VirtualService.TCP, func(route object.TCPRoute) bool {
+		return slices.ContainsFunc(route.Route, func(d object.WeightedDestination) bool {
+			return d.Destination != nil && !to.strict(*d.Destination, o)
+		})
+	})
 }
 
 func on(port int64) policy.Ports { return policy.Ports{Numbers: []int64{port}} }

@@ -54,8 +54,8 @@ const notStrict = "that is no strict host"
 // destinations answers for the destinations in one object, each once.
 type destinations struct {
 	view *policy.View
-	// named are the destinations by their names, known what backs the strict ones.
-	named map[string]destination
+	// named are the destinations by their names and the Namespaces that these are for, known what backs the strict ones.
+	named map[[2]string]destination
 	known map[string]*detour
 }
 
@@ -66,16 +66,17 @@ type destination struct {
 }
 
 func newDestinations(view *policy.View) *destinations {
-	return &destinations{view, map[string]destination{}, map[string]*detour{}}
+	return &destinations{view: view}
 }
 
 // find answers for a destination. Nothing is a wildcard, which Istio takes for no host.
 func (d *destinations) find(host, namespace string) destination {
-	fqdn := strings.ToLower(hostname.Resolve(host, namespace, d.view.Config().ClusterDomain))
-	if found, asked := d.named[fqdn]; asked {
+	name := [2]string{host, namespace}
+	if found, asked := d.named[name]; asked {
 		return found
 	}
 	var found destination
+	fqdn := strings.ToLower(hostname.Resolve(host, namespace, d.view.Config().ClusterDomain))
 	if _, wildcard := hostname.Wildcard(fqdn); !wildcard {
 		match := d.view.Match(fqdn)
 		if match.Has(policy.Strict) {
@@ -83,12 +84,18 @@ func (d *destinations) find(host, namespace string) destination {
 			backed, asked := d.known[found.strict.Host]
 			if !asked {
 				backed = support(found.strict.Host, d.view)
+				if d.known == nil {
+					d.known = map[string]*detour{}
+				}
 				d.known[found.strict.Host] = backed
 			}
 			found.backed = backed
 		}
 	}
-	d.named[fqdn] = found
+	if d.named == nil {
+		d.named = map[[2]string]destination{}
+	}
+	d.named[name] = found
 	return found
 }
 
@@ -125,7 +132,7 @@ func (d *destinations) from(from *takeover, host, namespace string) (detour, pol
 func (d *destinations) unfenced(host string) detour {
 	found := detour{host: host, why: notStrict}
 	name, in, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(host), ".svc"), ".")
-	if service := (hostname.Host{Namespace: in, Name: name}); in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
+	if service := (hostname.Host{Namespace: in, Name: name}); name != "*" && in != "" && !strings.Contains(in, ".") && d.view.Known(service) {
 		found.full = service.FQDN(d.view.Config().ClusterDomain)
 		found.why = "no Service is called so for Istio"
 	}

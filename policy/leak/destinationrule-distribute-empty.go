@@ -33,8 +33,8 @@ func destinationRuleDistributeEmpty() Rule {
 				return nil
 			}
 			var found []breach
-			judge := func(lb *object.LoadBalancer, path object.Path, at string) {
-				for _, i := range emptyDistributes(lb, config) {
+			judge := func(lb *object.LoadBalancer, empty []int, path object.Path, at string) {
+				for _, i := range empty {
 					found = append(found, breach{
 						path: append(slices.Clone(path), "localityLbSetting", "distribute", strconv.Itoa(i), "to"),
 						at:   at + " from " + lb.Locality.Distribute[i].From,
@@ -44,9 +44,14 @@ func destinationRuleDistributeEmpty() Rule {
 				}
 			}
 			for _, t := range trafficPolicies(o.DestinationRule) {
-				judge(t.LoadBalancer, t.field("loadBalancer"), t.at)
+				if empty := emptyDistributes(t.LoadBalancer, config); len(empty) > 0 {
+					judge(t.LoadBalancer, empty, t.field("loadBalancer"), t.at())
+				}
 				for i, port := range t.PortLevelSettings {
-					judge(port.LoadBalancer, t.field("portLevelSettings", strconv.Itoa(i), "loadBalancer"), fmt.Sprintf("%s port %d", t.at, port.Port.Number))
+					if empty := emptyDistributes(port.LoadBalancer, config); len(empty) > 0 {
+						judge(port.LoadBalancer, empty, t.field("portLevelSettings", strconv.Itoa(i), "loadBalancer"),
+							fmt.Sprintf("%s port %d", t.at(), port.Port.Number))
+					}
 				}
 			}
 			return found

@@ -28,16 +28,18 @@ func destinationRulePassthrough() Rule {
 				return nil
 			}
 			var found []breach
-			add := func(lb *object.LoadBalancer, path object.Path, at string) {
-				if lb != nil && lb.Simple == "PASSTHROUGH" {
-					found = append(found, breach{path: path, value: lb.Simple, at: at, host: host, must: "not be PASSTHROUGH"})
-				}
+			passes := func(lb *object.LoadBalancer) bool { return lb != nil && lb.Simple == "PASSTHROUGH" }
+			add := func(path object.Path, at string) {
+				found = append(found, breach{path: path, value: "PASSTHROUGH", at: at, host: host, must: "not be PASSTHROUGH"})
 			}
 			for _, t := range trafficPolicies(o.DestinationRule) {
-				add(t.LoadBalancer, t.field("loadBalancer", "simple"), t.at)
+				if passes(t.LoadBalancer) {
+					add(t.field("loadBalancer", "simple"), t.at())
+				}
 				for i, port := range t.PortLevelSettings {
-					add(port.LoadBalancer, t.field("portLevelSettings", strconv.Itoa(i), "loadBalancer", "simple"),
-						fmt.Sprintf("%s port %d", t.at, port.Port.Number))
+					if passes(port.LoadBalancer) {
+						add(t.field("portLevelSettings", strconv.Itoa(i), "loadBalancer", "simple"), fmt.Sprintf("%s port %d", t.at(), port.Port.Number))
+					}
 				}
 			}
 			return found

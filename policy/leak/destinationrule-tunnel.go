@@ -34,7 +34,7 @@ func destinationRuleTunnel() Rule {
 				found = append(found, breach{
 					path:  t.field("tunnel"),
 					value: fmt.Sprintf("%s:%d", t.Tunnel.TargetHost, t.Tunnel.TargetPort),
-					at:    t.at,
+					at:    t.at(),
 					host:  host,
 					must:  "not be set",
 				})

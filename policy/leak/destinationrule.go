@@ -24,27 +24,38 @@ func inNamespace(o *object.Object, view *policy.View) bool {
 
 // trafficPolicy is one trafficPolicy of a DestinationRule: the top one, or that of a subset.
 type trafficPolicy struct {
-	path object.Path
-	// at names it by its subset.
-	at string
+	// subset is the index of its subset and name the name of that; the index is negative for the top one.
+	subset int
+	name   string
 	*object.TrafficPolicy
 }
 
 // trafficPolicies lists the trafficPolicies that a DestinationRule has.
 func trafficPolicies(rule *object.DestinationRule) []trafficPolicy {
-	var list []trafficPolicy
+	list := make([]trafficPolicy, 0, 1+len(rule.Subsets))
 	if rule.TrafficPolicy != nil {
-		list = append(list, trafficPolicy{[]string{"spec", "trafficPolicy"}, "", rule.TrafficPolicy})
+		list = append(list, trafficPolicy{-1, "", rule.TrafficPolicy})
 	}
 	for i, s := range rule.Subsets {
 		if s.TrafficPolicy != nil {
-			path := []string{"spec", "subsets", strconv.Itoa(i), "trafficPolicy"}
-			list = append(list, trafficPolicy{path, "subset " + s.Name, s.TrafficPolicy})
+			list = append(list, trafficPolicy{i, s.Name, s.TrafficPolicy})
 		}
 	}
 	return list
 }
 
-func (t trafficPolicy) field(fields ...string) []string {
-	return append(t.path[:len(t.path):len(t.path)], fields...)
+// at names it by its subset.
+func (t trafficPolicy) at() string {
+	if t.subset < 0 {
+		return ""
+	}
+	return "subset " + t.name
+}
+
+// field returns the path of a field in it.
+func (t trafficPolicy) field(fields ...string) object.Path {
+	if t.subset < 0 {
+		return append(object.Path{"spec", "trafficPolicy"}, fields...)
+	}
+	return append(object.Path{"spec", "subsets", strconv.Itoa(t.subset), "trafficPolicy"}, fields...)
 }

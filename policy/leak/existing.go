@@ -59,10 +59,10 @@ func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *
 	}
 	tell(view, host, w.Object)
 	objects := find()
-	before := make([]stood, len(objects))
+	before := make([]counted, len(objects))
 	view.Untold(host, func() {
 		for i, o := range objects {
-			before[i] = stood{}
+			before[i] = counted{}
 			g.each(Write{Object: o}, view, before[i].add)
 		}
 	})

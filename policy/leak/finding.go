@@ -72,9 +72,13 @@ func (f Finding) Field() string {
 // Message starts with "must", and says what is fenced and why, what would leak and what to do instead.
 func (f Finding) Message() string {
 	var b strings.Builder
-	b.WriteString("must " + f.Must)
+	b.Grow(len(f.Must) + len(f.Host.Host) + len(f.Host.By) + len(f.Why) + len(f.Fix) + len(f.Rule) + usualMessage)
+	b.WriteString("must ")
+	b.WriteString(f.Must)
 	if f.Host.Host != "" {
-		fmt.Fprintf(&b, ": %s is %s (%s)", f.Host.Host, f.Host.Fence, f.Host.By)
+		for _, text := range []string{": ", f.Host.Host, " is ", f.Host.Fence.String(), " (", f.Host.By, ")"} {
+			b.WriteString(text)
+		}
 		switch others := len(f.Host.Also) + f.Host.More; {
 		case others == 0:
 		case f.Host.AtLeast:
@@ -86,19 +90,26 @@ func (f Finding) Message() string {
 		}
 	}
 	if f.Why != "" {
-		b.WriteString("; otherwise " + f.Why)
+		b.WriteString("; otherwise ")
+		b.WriteString(f.Why)
 	}
 	for _, text := range append([]string{f.Fix}, f.Notes...) {
 		if text != "" {
-			b.WriteString("; " + text)
+			b.WriteString("; ")
+			b.WriteString(text)
 		}
 	}
 	if f.More > 0 {
 		b.WriteString("; and " + count(f.More) + " more")
 	}
-	b.WriteString(" [" + f.Rule + "]")
+	for _, text := range []string{" [", f.Rule, "]"} {
+		b.WriteString(text)
+	}
 	return b.String()
 }
+
+// usualMessage is about how long the words of a message are that are always the same.
+const usualMessage = 64
 
 // Noting returns the finding with one more note.
 func (f Finding) Noting(note string) Finding {

@@ -15,6 +15,9 @@ func breaches(gaps []inject.Gap, counts func(inject.Gap) bool) []breach {
 	var found []breach
 	for _, g := range gaps {
 		if counts(g) {
+			if found == nil {
+				found = make([]breach, 0, len(gaps))
+			}
 			found = append(found, breach{path: g.Path, value: g.Value, at: g.At, host: g.Host, must: g.Must, instead: g.Fix, repaired: g.Repaired})
 		}
 	}

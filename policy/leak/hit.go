@@ -56,36 +56,36 @@ func (h hit) key() string { return fmt.Sprintf("%s %s %#v", h.ID, h.at, h.value)
 
 // introduced returns the hits that the old object did not have.
 func introduced(hits, old []hit) []hit {
-	before := stood{}
+	before := counted{}
 	for _, h := range old {
 		before.add(h)
 	}
 	return slices.DeleteFunc(slices.Clone(hits), before.take)
 }
 
-// stood counts the hits of an old object, by their keys and then by the hosts that they touch.
-type stood map[string][]*stoodHosts
+// counted counts the hits of an old object, by their keys and then by the hosts that they touch.
+type counted map[string][]*countedHosts
 
-type stoodHosts struct {
+type countedHosts struct {
 	policy.FencedHost
 	count int
 }
 
-func (s stood) add(h hit) {
+func (s counted) add(h hit) {
 	key := h.key()
-	same := func(s *stoodHosts) bool {
+	same := func(s *countedHosts) bool {
 		return s.More == h.host.More && s.Same(h.host) && slices.Equal(s.Also, h.host.Also)
 	}
 	if i := slices.IndexFunc(s[key], same); i >= 0 {
 		s[key][i].count++
 		return
 	}
-	s[key] = append(s[key], &stoodHosts{h.host, 1})
+	s[key] = append(s[key], &countedHosts{h.host, 1})
 }
 
 // take reports whether the old object had a hit, whatever that has moved to in its list, and counts it off: one that
 // was there once and is there twice is introduced once, and so is one that touches a further host.
-func (s stood) take(h hit) bool {
+func (s counted) take(h hit) bool {
 	for _, hosts := range s[h.key()] {
 		if hosts.count > 0 && touches(hosts.FencedHost, h.host) {
 			hosts.count--

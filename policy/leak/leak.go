@@ -128,7 +128,7 @@ func (g *Guard) Judge(w Write, view *policy.View) []Finding {
 	if old == nil {
 		return c.findings()
 	}
-	before := stood{}
+	before := counted{}
 	g.each(Write{Object: old, Writer: w.Writer, Own: w.Own}, view, before.add)
 	c = collector{object: w.Object}
 	g.each(w, view, func(h hit) {

@@ -9,7 +9,7 @@ import (
 
 // serviceEntryForeignNetwork refuses an endpoint in another network in a ServiceEntry that claims a strict host:
 // istiod puts a gateway of that network in its place, whatever cluster that is in [D6]. It speaks even where a
-// person has accepted the claim by an exemption.
+// user has accepted the claim by an exemption.
 func serviceEntryForeignNetwork() Rule {
 	return Rule{
 		ID:      "serviceentry-foreign-network",

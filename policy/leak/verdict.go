@@ -55,7 +55,7 @@ func (v Verdict) And(other Verdict) Verdict {
 // Namespace.
 func Sort(findings []Finding, view *policy.View, now time.Time) Verdict {
 	var v Verdict
-	for _, f := range findings {
+	for i, f := range findings {
 		switch enforcement := cmp.Or(f.Host.Enforcement, view.Enforcement(f.Object.Namespace, f.Host.Locked)); {
 		case exempted(f, view.Config().Exemptions, now), excused(f, view.Config().Exemptions, now):
 			v.Exempted = append(v.Exempted, f)
@@ -64,7 +64,7 @@ func Sort(findings []Finding, view *policy.View, now time.Time) Verdict {
 		case enforcement == policy.Warn || f.Severity == Warn:
 			v.Warned = append(v.Warned, f)
 		default:
-			v.Denied = append(v.Denied, f)
+			v.Denied = append(slices.Grow(v.Denied, len(findings)-i), f) // the others are likely to be so, too
 		}
 	}
 	return v

@@ -26,7 +26,7 @@ func virtualServiceOpensEntry() Rule {
 		Otherwise: "what clients send to the host's address goes to that destination",
 		Instead:   "name a strict host, or give the ServiceEntry an address of its own",
 		check: func(o Write, view *policy.View) []breach {
-			if !redirectsTCP(o.Object, view) {
+			if !redirectsTCP(o.Object, o.destinations(view)) {
 				return nil
 			}
 			var found []breach

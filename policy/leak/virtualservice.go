@@ -149,10 +149,13 @@ type routes struct {
 	here, gateways bool
 	// weights are those of the destinations where any has one; nil where none has.
 	weights []object.WeightedDestination
+	// last is the number of the http route that is for every request; -1 where none is.
+	last int
 }
 
 func newRoutes(v *object.VirtualService, config *policy.Config) *routes {
-	return &routes{v: v, config: config}
+	all := func(r object.HTTPRoute) bool { return len(r.Match) == 0 && r.Delegate == nil }
+	return &routes{v: v, config: config, last: slices.IndexFunc(v.HTTP, all)}
 }
 
 // read reads the route that a path leads into.
@@ -178,9 +181,16 @@ func (r *routes) read(path object.Path) {
 // used reports whether a client of this control plane's clusters may be sent to what a path leads to. Of several
 // destinations one without weight gets nothing (TranslateRoute in Istio's pilot/pkg/networking/core/route and
 // buildOutboundNetworkFilters in pilot/pkg/networking/core), and a match by the cluster of the client is decided by
-// istiod, unless it names gateways, of which Istio looks at nothing else (row C8).
+// istiod, unless it names gateways, of which Istio looks at nothing else (row C8). Behind an http route that is for every
+// request Istio reads no further one (BuildHTTPRoutesForVirtualService in pilot/pkg/networking/core/route, and
+// waypointInboundRoute in pilot/pkg/networking/core); the routes of a delegate take the place of one that leaves requests to it.
 func (r *routes) used(path object.Path) bool {
 	r.read(path)
+	if r.last >= 0 && path[1] == "http" {
+		if i, err := strconv.Atoi(path[2]); err == nil && i > r.last {
+			return false
+		}
+	}
 	if r.weights != nil && len(path) > 4 && path[3] == "route" {
 		if i, err := strconv.Atoi(path[4]); err == nil && r.weights[i].Weight <= 0 {
 			return false

@@ -139,17 +139,13 @@ func localityOf(workload *object.WorkloadEntry, labels map[string]string) string
 	return cmp.Or(workload.Locality, strings.ReplaceAll(label, ".", "/"))
 }
 
-// keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality, or one that the FenceConfig
-// does not list for this cluster: a distribute drops the endpoints that are in none of its own (applyLocalityWeights in
-// Istio's pilot/pkg/networking/core/loadbalancer). Where Nodes say which they are, any may become one. What a
+// keptOut reports whether hold locality keeps a WorkloadEntry out, because it has no locality: a distribute drops the
+// endpoints that are in none of its own (applyLocalityWeights in Istio's pilot/pkg/networking/core/loadbalancer). One in a
+// locality that is none of this cluster's is taken for a local one by the clients of the cluster whose it is. What a
 // WorkloadGroup makes may get one from its proxy, and clients of a Service without a ClusterIP choose by themselves.
 func keptOut(o *object.Object, view *policy.View) bool {
 	config := view.Config()
-	if o.WorkloadEntry == nil || !config.Active().Has(policy.Locality) {
-		return false
-	}
-	locality := localityOf(o.WorkloadEntry, workloadLabels(o))
-	if locality != "" && (config.NeedsNodes() || config.HasLocality(locality)) {
+	if o.WorkloadEntry == nil || !config.Active().Has(policy.Locality) || localityOf(o.WorkloadEntry, workloadLabels(o)) != "" {
 		return false
 	}
 	return !slices.ContainsFunc(augmented(o, config), func(all map[string]string) bool {

@@ -31,7 +31,7 @@ func TestRegistered(t *testing.T) {
 	}
 }
 
-// TestKeptOutByNodes: where Nodes say which localities are this cluster's, any may become one.
+// TestKeptOutByNodes: where Nodes say which localities are this cluster's, one in any other is of another cluster.
 func TestKeptOutByNodes(t *testing.T) {
 	t.Parallel()
 	config, err := policy.ParseConfig(policy.Source{}, []byte("apiVersion: config.meshfence.io/v1alpha1\n"+

@@ -18,7 +18,7 @@ type meshRecord struct {
 	// Hashes stand for the hosts where there are many: sorted, hashSize bytes each.
 	Hashes []byte `json:"hashes,omitempty"`
 	// Theirs are the ones of these that a user had given the same value before, as often as that: then
-	// one such host in the text is not enough to be ours. It happens where the same person contradicts it later.
+	// one such host in the text is not enough to be ours. It happens where the same user contradicts it later.
 	Theirs []string `json:"theirs,omitempty"`
 	// Created reports whether the key serviceSettings is ours too.
 	Created bool `json:"created,omitempty"`

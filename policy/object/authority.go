@@ -23,7 +23,7 @@ func (v *VirtualService) Authorities() iter.Seq2[Path, string] {
 				return
 			}
 			for j, d := range route.Route {
-				if !d.Headers.authorities(append(at[:3:3], "route", strconv.Itoa(j)), yield) {
+				if d.Headers != nil && !d.Headers.authorities(append(at[:3:3], "route", strconv.Itoa(j)), yield) {
 					return
 				}
 			}

@@ -1,6 +1,10 @@
 package object
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/meshfence/meshfence/policy/jsonview"
+)
 
 // DestinationRule is the part of a networking.istio.io DestinationRule that is read.
 type DestinationRule struct {
@@ -51,7 +55,7 @@ type PolicySettings struct {
 type LoadBalancer struct {
 	Simple    string           `json:"simple"`
 	Locality  *LocalitySetting `json:"localityLbSetting"`
-	ZoneAware json.RawMessage  `json:"zoneAwareLbSetting"`
+	ZoneAware jsonview.Present `json:"zoneAwareLbSetting"`
 }
 
 // LocalitySetting is a loadBalancer's localityLbSetting.

@@ -14,13 +14,18 @@ type Path []string
 // spec.subsets[1].labels[topology.istio.io/cluster].
 func (p Path) String() string {
 	var b strings.Builder
+	const usualStep = 16
+	b.Grow(usualStep * len(p))
 	for _, step := range p {
-		_, err := strconv.Atoi(step)
+		_, item := index(step)
 		switch {
-		case err == nil || strings.ContainsAny(step, "./"):
-			b.WriteString("[" + step + "]")
+		case item || strings.ContainsAny(step, "./"):
+			b.WriteByte('[')
+			b.WriteString(step)
+			b.WriteByte(']')
 		case b.Len() > 0:
-			b.WriteString("." + step)
+			b.WriteByte('.')
+			b.WriteString(step)
 		default:
 			b.WriteString(step)
 		}
@@ -39,10 +44,19 @@ func (p Path) Compare(other Path) int {
 }
 
 func compareSteps(a, b string) int {
-	x, errA := strconv.Atoi(a)
-	y, errB := strconv.Atoi(b)
-	if errA == nil && errB == nil {
+	x, itemA := index(a)
+	y, itemB := index(b)
+	if itemA && itemB {
 		return cmp.Compare(x, y)
 	}
 	return strings.Compare(a, b)
+}
+
+// index reads a step as the index of an item. Most steps are names, for which it makes no error as strconv does.
+func index(step string) (i int, ok bool) {
+	if step == "" || step[0] > '9' {
+		return 0, false
+	}
+	i, err := strconv.Atoi(step)
+	return i, err == nil
 }

@@ -30,19 +30,23 @@ type LoadBalancerIngress struct {
 	Hostname string `json:"hostname"`
 }
 
-// decodeService fills the metadata of the object and returns its spec with its status.
-func decodeService(data []byte, object *Object) (*ServiceSpec, error) {
-	var view struct {
+// decodeService returns what decodes a Service.
+func decodeService() decoder[ServiceSpec] {
+	type view struct {
 		Metadata ownedMetadata `json:"metadata"`
 		Spec     ServiceSpec   `json:"spec"`
 		Status   ServiceStatus `json:"status"`
 	}
-	if err := read(data, &view); err != nil {
-		return nil, err
+	read := reader[view]()
+	return func(data []byte, object *Object) (*ServiceSpec, error) {
+		var v view
+		if err := read(data, &v); err != nil {
+			return nil, err
+		}
+		object.Metadata, v.Spec.Status = v.Metadata.Metadata, v.Status
+		v.Spec.ExportTo, v.Spec.Owner = ExportTo(v.Metadata.Annotations), controllerOf(v.Metadata.OwnerReferences)
+		return &v.Spec, nil
 	}
-	object.Metadata, view.Spec.Status = view.Metadata.Metadata, view.Status
-	view.Spec.ExportTo, view.Spec.Owner = ExportTo(view.Metadata.Annotations), controllerOf(view.Metadata.OwnerReferences)
-	return &view.Spec, nil
 }
 
 // ServicePort is one port of a Service.

@@ -96,18 +96,22 @@ type EntryAddress struct {
 	Value string `json:"value"`
 }
 
-// decodeServiceEntry fills the metadata of the object and returns its spec with its status.
-func decodeServiceEntry(data []byte, object *Object) (*ServiceEntry, error) {
-	var view struct {
+// decodeServiceEntry returns what decodes a ServiceEntry.
+func decodeServiceEntry() decoder[ServiceEntry] {
+	type view struct {
 		Metadata Metadata     `json:"metadata"`
 		Spec     ServiceEntry `json:"spec"`
 		Status   EntryStatus  `json:"status"`
 	}
-	if err := read(data, &view); err != nil {
-		return nil, err
+	read := reader[view]()
+	return func(data []byte, object *Object) (*ServiceEntry, error) {
+		var v view
+		if err := read(data, &v); err != nil {
+			return nil, err
+		}
+		object.Metadata, v.Spec.Status = v.Metadata, v.Status
+		return &v.Spec, nil
 	}
-	object.Metadata, view.Spec.Status = view.Metadata, view.Status
-	return &view.Spec, nil
 }
 
 // ClaimsAddress reports whether a ServiceEntry has addresses, which may be those of any Service. What istiod itself

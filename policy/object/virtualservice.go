@@ -2,12 +2,12 @@ package object
 
 import (
 	"cmp"
-	"encoding/json"
 	"iter"
 	"slices"
 	"strconv"
 
 	"github.com/meshfence/meshfence/policy/hostname"
+	"github.com/meshfence/meshfence/policy/jsonview"
 )
 
 // VirtualService is the part of a networking.istio.io VirtualService that is read.
@@ -22,17 +22,21 @@ type VirtualService struct {
 	Owner *Owner `json:"-"`
 }
 
-// decodeVirtualService fills the metadata of the object and returns its spec.
-func decodeVirtualService(data []byte, object *Object) (*VirtualService, error) {
-	var view struct {
+// decodeVirtualService returns what decodes a VirtualService.
+func decodeVirtualService() decoder[VirtualService] {
+	type view struct {
 		Metadata ownedMetadata  `json:"metadata"`
 		Spec     VirtualService `json:"spec"`
 	}
-	if err := read(data, &view); err != nil {
-		return nil, err
+	read := reader[view]()
+	return func(data []byte, object *Object) (*VirtualService, error) {
+		var v view
+		if err := read(data, &v); err != nil {
+			return nil, err
+		}
+		object.Metadata, v.Spec.Owner = v.Metadata.Metadata, controllerOf(v.Metadata.OwnerReferences)
+		return &v.Spec, nil
 	}
-	object.Metadata, view.Spec.Owner = view.Metadata.Metadata, controllerOf(view.Metadata.OwnerReferences)
-	return &view.Spec, nil
 }
 
 // MeshGateway is among the gateways of a VirtualService for the sidecars.
@@ -98,13 +102,13 @@ type HTTPMatch struct {
 
 // RequestMatch is what the client's Envoy decides of a match, for each request.
 type RequestMatch struct {
-	URI            json.RawMessage `json:"uri"`
-	Scheme         json.RawMessage `json:"scheme"`
-	Method         json.RawMessage `json:"method"`
-	Authority      json.RawMessage `json:"authority"`
-	Headers        json.RawMessage `json:"headers"`
-	WithoutHeaders json.RawMessage `json:"withoutHeaders"`
-	QueryParams    json.RawMessage `json:"queryParams"`
+	URI            jsonview.Present `json:"uri"`
+	Scheme         jsonview.Present `json:"scheme"`
+	Method         jsonview.Present `json:"method"`
+	Authority      jsonview.Present `json:"authority"`
+	Headers        jsonview.Present `json:"headers"`
+	WithoutHeaders jsonview.Present `json:"withoutHeaders"`
+	QueryParams    jsonview.Present `json:"queryParams"`
 }
 
 // TLSRoute is one entry of tls.
@@ -174,14 +178,17 @@ func (v *VirtualService) ClientMatches(path Path) []ClientMatch {
 	var list []ClientMatch
 	switch i, _ := strconv.Atoi(path[2]); path[1] {
 	case "http":
+		list = make([]ClientMatch, 0, len(v.HTTP[i].Match))
 		for _, m := range v.HTTP[i].Match {
 			list = append(list, m.ClientMatch)
 		}
 	case "tls":
+		list = make([]ClientMatch, 0, len(v.TLS[i].Match))
 		for _, m := range v.TLS[i].Match {
 			list = append(list, m.ClientMatch)
 		}
 	case "tcp":
+		list = make([]ClientMatch, 0, len(v.TCP[i].Match))
 		for _, m := range v.TCP[i].Match {
 			list = append(list, m.ClientMatch)
 		}
@@ -206,35 +213,54 @@ func (v *VirtualService) Weighted(path Path) []WeightedDestination {
 // Destinations yields every destination with its path below the object, in the order of the object.
 func (v *VirtualService) Destinations() iter.Seq2[Path, Destination] {
 	return func(yield func(Path, Destination) bool) {
+		w := destinationWalk{yield: yield}
+		w.paths = make(Path, 0, destinationSteps*(len(v.HTTP)+len(v.TLS)+len(v.TCP)))
 		for i, route := range v.HTTP {
-			at := []string{"spec", "http", strconv.Itoa(i)}
-			if !yieldEach(yield, at, "route", route.Route) {
+			section, i := "http", strconv.Itoa(i)
+			if !w.each(section, i, "route", route.Route) {
 				return
 			}
-			if route.Mirror != nil && !yield(append(at[:3:3], "mirror"), *route.Mirror) {
+			if route.Mirror != nil && !yield(w.path("spec", section, i, "mirror"), *route.Mirror) {
 				return
 			}
-			if !yieldEach(yield, at, "mirrors", route.Mirrors) {
+			if !w.each(section, i, "mirrors", route.Mirrors) {
 				return
 			}
 		}
 		for i, route := range v.TLS {
-			if !yieldEach(yield, []string{"spec", "tls", strconv.Itoa(i)}, "route", route.Route) {
+			if !w.each("tls", strconv.Itoa(i), "route", route.Route) {
 				return
 			}
 		}
 		for i, route := range v.TCP {
-			if !yieldEach(yield, []string{"spec", "tcp", strconv.Itoa(i)}, "route", route.Route) {
+			if !w.each("tcp", strconv.Itoa(i), "route", route.Route) {
 				return
 			}
 		}
 	}
 }
 
-func yieldEach(yield func(Path, Destination) bool, at Path, field string, list []WeightedDestination) bool {
-	n := len(at)
+// destinationSteps is how long the path of a destination is.
+const destinationSteps = 6
+
+// destinationWalk yields destinations.
+type destinationWalk struct {
+	yield func(Path, Destination) bool
+	// paths are those of all, one after the other, so that each costs no memory of its own.
+	paths Path
+}
+
+// path returns a path that whoever gets it may append to.
+func (w *destinationWalk) path(steps ...string) Path {
+	start := len(w.paths)
+	w.paths = append(w.paths, steps...)
+	return w.paths[start:len(w.paths):len(w.paths)]
+}
+
+// each yields the destinations of a list, and reports whether to go on.
+func (w *destinationWalk) each(section, index, field string, list []WeightedDestination) bool {
 	for i, d := range list {
-		if d.Destination != nil && !yield(append(at[:n:n], field, strconv.Itoa(i), "destination"), *d.Destination) {
+		if d.Destination != nil && !w.yield(w.path("spec", section, index, field, strconv.Itoa(i), "destination"), *d.Destination) {
 			return false
 		}
 	}

@@ -48,8 +48,8 @@ type row struct {
 	Alias string `json:"alias"`
 	// Note is what verify notes where it cannot tell where the client goes.
 	Note string `json:"note"`
-	// Unmended are the holds that repair the row but not this variant of it, which the guard must refuse.
-	Unmended []string `json:"unmended"`
+	// Unrepaired are the holds that repair the row but not this variant of it, which the guard must refuse.
+	Unrepaired []string `json:"unrepaired"`
 	// Spared are the holds under which the row leaks but not this variant of it. The guard may refuse it.
 	Spared []string `json:"spared"`
 	// Before are the objects that exist already, with which the host is held.
@@ -131,7 +131,7 @@ func (r row) leaks(hold policy.Hold) bool {
 	if r.Harmless || r.Stops.Has(hold) || slices.Contains(r.Spared, name(hold)) {
 		return false
 	}
-	return !r.Repairs.Has(hold) || slices.Contains(r.Unmended, name(hold))
+	return !r.Repairs.Has(hold) || slices.Contains(r.Unrepaired, name(hold))
 }
 
 // name returns the name of a hold, as a FenceConfig spells it.
@@ -156,7 +156,7 @@ func TestRows(t *testing.T) {
 			shown[r.ID] = map[bool]policy.Holds{}
 		}
 		for _, hold := range holds() {
-			if slices.Contains(r.Unmended, name(hold)) && !r.Repairs.Has(hold) {
+			if slices.Contains(r.Unrepaired, name(hold)) && !r.Repairs.Has(hold) {
 				t.Errorf("%s: %s does not repair the row", r.name, name(hold))
 			}
 			if slices.Contains(r.Spared, name(hold)) && (r.Stops | r.Repairs).Has(hold) {

@@ -159,8 +159,8 @@ func (s *scene) judged(t *testing.T, done change) string {
 	case done.err != nil || s.leaks(s.hold) && (len(rules) > 0 || s.Reason == ""):
 	case s.leaks(s.hold):
 		return "open"
-	case done.mended:
-		return "mended"
+	case done.changed:
+		return "changed"
 	default:
 		return "accepted"
 	}

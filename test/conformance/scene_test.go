@@ -42,7 +42,7 @@ type scene struct {
 	markers  int
 }
 
-// ground is what stands in every scene, in both clusters.
+// ground is what exists in every scene, in both clusters.
 const ground = `
 - {apiVersion: v1, kind: Namespace, metadata: {name: $NAMESPACE}}
 - {apiVersion: v1, kind: Namespace, metadata: {name: $CALLERS}}
@@ -119,7 +119,7 @@ func (s *scene) stand(t *testing.T, before []*unstructured.Unstructured) {
 	}
 }
 
-// ground returns what stands in every scene, in both clusters.
+// ground returns what exists in every scene, in both clusters.
 func (s *scene) ground(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []manifest

@@ -95,12 +95,12 @@ func (s *scene) readConfig(ctx context.Context, o *unstructured.Unstructured) er
 	if err := json.Unmarshal(answer, &configs); err != nil {
 		return fmt.Errorf("decode configz: %w", err)
 	}
-	stands := slices.ContainsFunc(configs, func(c metav1.PartialObjectMetadata) bool {
+	found := slices.ContainsFunc(configs, func(c metav1.PartialObjectMetadata) bool {
 		return c.Kind == o.GetKind() && c.Name == o.GetName() && c.Namespace == o.GetNamespace() &&
 			(o.GetLabels()[revision] != "" || version(c.ResourceVersion) >= version(o.GetResourceVersion()))
 	})
-	if stands == (o.GetLabels()[revision] != "") {
-		return fmt.Errorf("%s %s: found: %t", o.GetKind(), o.GetName(), stands)
+	if found == (o.GetLabels()[revision] != "") {
+		return fmt.Errorf("%s %s: found: %t", o.GetKind(), o.GetName(), found)
 	}
 	return nil
 }

@@ -23,8 +23,8 @@ import (
 type change struct {
 	// stored are the objects that were accepted, as they are stored.
 	stored []*unstructured.Unstructured
-	// fixed reports whether one of them is not stored as it was sent.
-	mended bool
+	// changed reports whether one of them is not stored as it was sent.
+	changed bool
 	// warnings are those of meshfence.
 	warnings []string
 	// err is the refusal that ended it.
@@ -45,7 +45,7 @@ func (s *scene) apply(ctx context.Context, objects []*unstructured.Unstructured)
 			continue
 		}
 		done.stored = append(done.stored, stored)
-		done.mended = done.mended || strings.HasPrefix(o.GetAPIVersion(), "networking.istio.io/") &&
+		done.changed = done.changed || strings.HasPrefix(o.GetAPIVersion(), "networking.istio.io/") &&
 			o.Object["spec"] != nil && indent(o.Object["spec"]) != indent(stored.Object["spec"])
 	}
 	done.warnings = s.take()
@@ -98,7 +98,7 @@ func (s *scene) breach(t *testing.T, objects []*unstructured.Unstructured) chang
 	}
 	more := s.apply(t.Context(), objects[last:])
 	return change{
-		stored: append(done.stored, more.stored...), mended: done.mended || more.mended,
+		stored: append(done.stored, more.stored...), changed: done.changed || more.changed,
 		warnings: append(done.warnings, more.warnings...), err: more.err,
 	}
 }
@@ -187,7 +187,7 @@ func remove(ctx context.Context, resource dynamic.ResourceInterface, o *unstruct
 
 // replace writes an object over the one that exists, whoever made that one, or makes it.
 func replace(ctx context.Context, resource dynamic.ResourceInterface, o *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
-	stands, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
+	existing, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return resource.Create(ctx, o, metav1.CreateOptions{DryRun: dryRun})
 	}
@@ -195,7 +195,7 @@ func replace(ctx context.Context, resource dynamic.ResourceInterface, o *unstruc
 		return nil, err
 	}
 	o = o.DeepCopy()
-	o.SetResourceVersion(stands.GetResourceVersion())
+	o.SetResourceVersion(existing.GetResourceVersion())
 	return resource.Update(ctx, o, metav1.UpdateOptions{DryRun: dryRun})
 }
 

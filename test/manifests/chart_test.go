@@ -101,17 +101,17 @@ func TestChartIsTheOverlays(t *testing.T) {
 // So it does with each component. Kinds that are not of Kubernetes are among them, so that what is compared has no types.
 func TestChartIsTheComponents(t *testing.T) {
 	t.Parallel()
-	for folder, value := range map[string]string{
+	for folders, value := range map[string]string{
 		"network-policy": "networkPolicy: true", "monitoring": "monitoring: true", "pinned-webhooks": "pinnedWebhooks: true",
-		"fail-open": "failurePolicy: Ignore",
+		"fail-open": "failurePolicy: Ignore", "metrics-auth": "metricsAuth: true", "monitoring metrics-auth": "{monitoring: true, metricsAuth: true}",
 	} {
-		t.Run(folder, func(t *testing.T) {
+		t.Run(folders, func(t *testing.T) {
 			t.Parallel()
 			out, err := helm(t, "", value, "template", "meshfence", chartFolder(), "--namespace", "meshfence-system")
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := untyped(t, renderWith(t, "self-signed", []string{folder}))
+			want := untyped(t, renderWith(t, "self-signed", strings.Fields(folders)))
 			delete(want, "Namespace/meshfence-system")
 			if diff := cmp.Diff(want, untyped(t, out)); diff != "" {
 				t.Errorf("objects (-kustomize +helm):\n%s", diff)

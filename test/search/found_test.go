@@ -121,6 +121,19 @@ func TestFound(t *testing.T) {
 				`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: shop, name: b}, spec: {outboundTrafficPolicy: {egressProxy: {host: ratings.shop.svc.cluster.local, port: {number: 9443}}, mode: ALLOW_ANY}}}`,
 			}, false, true,
 		},
+		"a route behind one for every request": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("shop", "ratings", "none", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}, {match: [{uri: {prefix: /v2}}], route: [{destination: {host: ratings}}], mirror: {host: ratings}}]}}`,
+			}, false, false,
+		},
+		"a route behind one that leaves requests to a delegate": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("shop", "ratings", "none", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: b}, spec: {http: [{match: [{uri: {prefix: /v2}}], route: [{destination: {host: reviews}}]}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {hosts: [reviews], http: [{delegate: {name: b}}, {route: [{destination: {host: ratings}}]}]}}`,
+			}, true, true,
+		},
 		"a route opens a ServiceEntry on a port of HTTP": {
 			[]policy.Hold{policy.Locality, policy.Subset}, []search.Service{service("shop", "reviews", "strict", "grpc", 9070, false), service("shop", "ratings", "none", "grpc", 9070, false)},
 			[]string{

@@ -21,11 +21,17 @@ func (p *product) halves(o Object) []Step {
 	h.network(o.strings("labels")[networkLabel])
 	spec := o.spec()
 	switch o.Kind() {
+	case object.KindGateway:
+		h.beyond(o.Key())
 	case object.KindVirtualService:
 		for _, name := range texts(spec["gateways"]) {
 			h.gateway(name)
 		}
+		for _, k := range h.product.keys(object.KindGateway) {
+			h.beyond(k)
+		}
 	case object.KindSidecar:
+		h.namedByTLS()
 		listeners, _ := spec["egress"].([]any)
 		for _, l := range listeners {
 			if listener, ok := l.(map[string]any); ok {
@@ -36,7 +42,7 @@ func (p *product) halves(o Object) []Step {
 		selector, _ := spec["workloadSelector"].(map[string]any)
 		h.workload(selector["labels"])
 	case object.KindService:
-		h.workload(spec["selector"])
+		h.workload(selectorOf(o))
 	case object.KindWorkloadGroup:
 		of := map[string]any{}
 		for _, field := range []string{"metadata", "template"} {
@@ -98,11 +104,11 @@ func (h *halves) destination(d map[string]any) {
 		h.entry(fqdn, port["number"], "HTTP")
 	}
 	subset := text(d["subset"])
-	if subset == "" || subset == policy.ReservedSubset || h.subset(subset) {
+	if subset == "" || subset == policy.ReservedSubset || h.subset(fqdn, subset) {
 		return
 	}
 	h.add(object.KindDestinationRule, h.namespace, "half-"+subset, map[string]any{
-		"host": fqdn, "subsets": []any{map[string]any{"name": subset, "labels": map[string]any{"version": versionIn(far)}}},
+		"host": fqdn, "subsets": []any{map[string]any{"name": subset}}, // of all endpoints
 	})
 }
 
@@ -128,9 +134,10 @@ func (h *halves) exists(fqdn string) bool {
 	return false
 }
 
-func (h *halves) subset(name string) bool {
+// subset reports whether a rule for a host has a subset.
+func (h *halves) subset(fqdn, name string) bool {
 	for k, o := range h.product.stored {
-		if k.Kind != object.KindDestinationRule {
+		if k.Kind != object.KindDestinationRule || hostname.Resolve(text(o.spec()["host"]), k.Namespace, domain) != fqdn {
 			continue
 		}
 		subsets, _ := o.spec()["subsets"].([]any)
@@ -183,6 +190,24 @@ func (h *halves) gateway(name string) {
 	})
 }
 
+// beyond makes up where a Gateway on the Pods of a Service leads.
+func (h *halves) beyond(gateway object.Key) {
+	if o := h.product.stored[gateway].Object; slices.Contains(gateways(), text(selectorOf(o)["istio"])) {
+		return
+	}
+	h.entry("half.example.com", nil, "HTTP")
+	to := []any{map[string]any{"destination": map[string]any{"host": "half.example.com"}}}
+	h.add(object.KindVirtualService, gateway.Namespace, "half-"+gateway.Name, map[string]any{
+		"hosts": []any{"*"}, "gateways": []any{gateway.Namespace + "/" + gateway.Name},
+		"http": []any{map[string]any{"route": to}}, "tcp": []any{map[string]any{"route": to}},
+	})
+}
+
+func selectorOf(o Object) map[string]any {
+	selector, _ := o.spec()["selector"].(map[string]any)
+	return selector
+}
+
 // network makes up the gateway of a network.
 func (h *halves) network(name string) {
 	if name == "" {
@@ -214,6 +239,17 @@ func (h *halves) delegate(d map[string]any) {
 	})
 }
 
+// namedByTLS makes up a VirtualService for each strict host that routes TLS by its name alone: an egress proxy takes the rest.
+func (h *halves) namedByTLS() {
+	for _, fqdn := range h.product.strict() {
+		host, _ := hostname.Parse(fqdn, domain)
+		h.add(object.KindVirtualService, host.Namespace, "half-"+host.Name, map[string]any{
+			"hosts": []any{fqdn},
+			"tls":   []any{map[string]any{"match": []any{map[string]any{"sniHosts": []any{fqdn}}}, "route": []any{map[string]any{"destination": map[string]any{"host": fqdn}}}}},
+		})
+	}
+}
+
 // imported makes up what a listener of a Sidecar with a port or an address of its own has hosts for.
 func (h *halves) imported(listener map[string]any) {
 	port, _ := listener["port"].(map[string]any)
@@ -221,12 +257,21 @@ func (h *halves) imported(listener map[string]any) {
 		return
 	}
 	for _, name := range texts(listener["hosts"]) {
-		_, host, _ := strings.Cut(name, "/")
+		from, host, _ := strings.Cut(name, "/")
+		switch from {
+		case "~":
+			continue
+		case ".", "*":
+			from = h.namespace
+		}
 		if strings.HasPrefix(host, "*") {
 			host = "half.example.com"
 		}
 		if !h.exists(host) {
-			h.entry(host, port["number"], cmp.Or(text(port["protocol"]), "TCP"))
+			of := *h
+			of.namespace = from
+			of.entry(host, port["number"], cmp.Or(text(port["protocol"]), "TCP"))
+			h.steps = of.steps
 		}
 	}
 }

@@ -28,9 +28,13 @@ func (g *generator) kubernetes(kind string) Step {
 	case object.KindEndpointSlice:
 		return Step{Object: g.slice()}
 	case object.KindNamespace: // it is labelled
+		labels := map[string]any{policy.EnforcementLabel: pick(g.Rand, policy.Enforcements())}
+		if chance(g.Rand, 0.3) {
+			labels = g.pools.waypoint()
+		}
 		return Step{Object: toObject(map[string]any{
 			"apiVersion": "v1", "kind": object.KindNamespace,
-			"metadata": map[string]any{"name": pick(g.Rand, g.pools.base.Namespaces), "labels": map[string]any{policy.EnforcementLabel: pick(g.Rand, policy.Enforcements())}},
+			"metadata": map[string]any{"name": pick(g.Rand, g.pools.base.Namespaces), "labels": labels},
 		})}
 	}
 	return g.service()
@@ -101,7 +105,7 @@ func (g *generator) alter(o Object) {
 		annotations = map[string]any{}
 		o.metadata()["annotations"] = annotations
 	}
-	switch g.IntN(12) {
+	switch g.IntN(14) {
 	case 0, 1:
 		annotations["networking.istio.io/exportTo"] = g.pools.visibility()
 	case 2, 3, 10:
@@ -116,13 +120,17 @@ func (g *generator) alter(o Object) {
 	case 6:
 		spec["externalIPs"] = []any{g.pools.address()}
 	case 7:
-		annotations["networking.istio.io/traffic-distribution"] = "PreferClose"
+		annotations["networking.istio.io/traffic-distribution"] = g.pools.distribution()
 	case 8:
 		key := g.pools.labelKey()
 		o.metadata()["labels"] = map[string]any{key: g.pools.labelValue(key)}
 	case 9, 11: // a gateway of a network
 		o.metadata()["labels"] = map[string]any{networkLabel: g.pools.labelValue(networkLabel)}
 		spec["externalIPs"] = []any{g.pools.address()}
+	case 12:
+		o.metadata()["labels"] = g.pools.waypoint()
+	case 13:
+		spec["trafficDistribution"] = g.pools.distribution()
 	}
 }
 

@@ -213,6 +213,23 @@ func (p *pools) protocol() string {
 // networkLabel tells the network of a Pod, and that a Service is the gateway of one.
 const networkLabel = "topology.istio.io/network"
 
+// waypoint returns the labels by which a Service or a Namespace asks for a waypoint.
+func (p *pools) waypoint() map[string]any {
+	labels := map[string]any{"istio.io/use-waypoint": pick(p.r, []string{"waypoint", "waypoint", "own", "none"})}
+	if chance(p.r, 0.3) {
+		labels["istio.io/use-waypoint-namespace"] = p.namespace()
+	}
+	if chance(p.r, 0.3) {
+		labels["istio.io/ingress-use-waypoint"] = "true"
+	}
+	return labels
+}
+
+// distribution returns how a Service asks for its traffic to be spread.
+func (p *pools) distribution() string {
+	return pick(p.r, []string{"PreferClose", "PreferSameZone", "PreferSameNode"})
+}
+
 // labelKey returns the key of a label that something of the world reads.
 func (p *pools) labelKey() string {
 	return pick(p.r, []string{"app", "app", "app", "version", "topology.istio.io/cluster", "istio", networkLabel, networkLabel})

@@ -153,9 +153,9 @@ func deletionJudged(kind string, old Object) bool {
 
 // request returns the object that a step comes to before admission, and the one that it replaces.
 func (p *product) request(s Step) (next, old Object, err error) {
-	stands, exists := p.stored[s.Object.Key()]
+	existing, exists := p.stored[s.Object.Key()]
 	if exists {
-		old = stands.Object
+		old = existing.Object
 	}
 	switch {
 	case (s.Delete || s.Status) && !exists:
@@ -250,13 +250,13 @@ func (p *product) judge(s admit.Request, view *policy.View) (Answer, error) {
 
 // put stores an object and tells the index, as webhook.State does.
 func (p *product) put(o Object) (changed bool, err error) {
-	old, stands := p.stored[o.Key()]
-	if stands && reflect.DeepEqual(old.Object, o) {
+	old, exists := p.stored[o.Key()]
+	if exists && reflect.DeepEqual(old.Object, o) {
 		return false, nil
 	}
 	p.writes++
 	made := p.writes
-	if stands {
+	if exists {
 		made = old.made
 	}
 	p.stored[o.Key()] = stored{o, made}
@@ -316,8 +316,8 @@ func (p *product) reconcile() error {
 	}
 	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 		for _, k := range p.keys(kind) {
-			stands := p.stored[k]
-			next, err := p.mutate(stands.Object, stands.Object)
+			existing := p.stored[k]
+			next, err := p.mutate(existing.Object, existing.Object)
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ func shop() search.Base {
 	}}
 }
 
-// What a rule says of a step is tried: alone, and with what it names and does not exist.
+// What a rule says of a step is tried: alone, and in a completed world.
 func TestTry(t *testing.T) {
 	evaluator := &search.Evaluator{Temp: t.TempDir}
 	defer evaluator.Close()
@@ -33,6 +33,14 @@ func TestTry(t *testing.T) {
   spec: {nodeName: node}, status: {podIP: 10.1.0.5, podIPs: [{ip: 10.1.0.5}], phase: Running, conditions: [{type: Ready, status: "True"}]}}`, search.Lacking},
 		"refused, leaks as soon as a workload registers": {"workloadentry-joins-fenced-service", `{apiVersion: networking.istio.io/v1, kind: WorkloadGroup, metadata: {namespace: shop, name: a},
   spec: {template: {labels: {app: reviews}}}}`, search.Lacking},
+		"refused, leaks as soon as the destination has the port and an endpoint elsewhere": {"virtualservice-foreign-host", `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a},
+  spec: {hosts: [reviews], http: [{route: [{destination: {host: details, port: {number: 8080}}}]}]}}`, search.Lacking},
+		"refused, leaks as soon as its address is elsewhere": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: a},
+  spec: {hosts: [reviews.shop.svc.cluster.local], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.1.0.7}]}}`, search.Lacking},
+		"refused, leaks as soon as clients know its namespace alone": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
+  spec: {hosts: ["*.svc.cluster.local"], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`, search.Lacking},
+		"refused, harmless as nobody knows it": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
+  spec: {hosts: [reviews.shop.svc.cluster.local], exportTo: ["~"], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`, search.Harmless},
 		"refused, harmless": {"companion-name-reserved", `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {namespace: shop, name: ratings-meshfence},
   spec: {host: db.example.com}}`, search.Harmless},
 		"warned of, leaks": {"sidecar-egress-proxy-takes-tcp", `{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {namespace: web, name: a},

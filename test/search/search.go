@@ -55,6 +55,9 @@ type Report struct {
 	// Refused and Warned count, by rule, what came of refused steps that were stored all the same, and of those that were
 	// warned of.
 	Refused, Warned map[string]*Rate
+	// Untried counts what rules say that are not about where clients are sent, Shapes what was harmless by rule and shape.
+	Untried map[string]int
+	Shapes  map[string]map[string]int
 	// Coverage says what was set in accepted objects.
 	Coverage Coverage
 	// Problems are errors by their text: states that could not be judged.
@@ -73,7 +76,7 @@ type Hits struct {
 	Count int
 }
 
-// maxCoarse is how many findings of one coarse shape are shrunk.
+// maxCoarse is how many leaks of one coarse shape are shrunk. Of what is harmless one of each rule is.
 const maxCoarse = 3
 
 // searcher is one run.
@@ -94,7 +97,7 @@ func Run(o Options) *Report {
 		Options: o, evaluator: &Evaluator{Temp: o.Temp}, start: time.Now(), coarse: map[string]int{},
 		report: &Report{
 			Leaks: map[string]*Hits{}, Harmless: map[string]*Hits{}, Refused: map[string]*Rate{}, Warned: map[string]*Rate{},
-			Coverage: NewCoverage(), Problems: map[string]int{},
+			Untried: map[string]int{}, Shapes: map[string]map[string]int{}, Coverage: NewCoverage(), Problems: map[string]int{},
 		},
 	}
 	defer s.evaluator.Close()
@@ -265,7 +268,7 @@ func keysOf(leaks []Leak) []string {
 
 // full reports whether there are enough findings of that coarse shape.
 func (s *searcher) full(f Finding) bool {
-	return s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] >= maxCoarse
+	return s.coarse[f.coarse()] >= maxCoarse || f.Rule != "" && s.coarse[f.Rule] > 0
 }
 
 // found shrinks a finding unless there are enough of its shape, and keeps it.
@@ -317,6 +320,10 @@ func (r *Report) String() string {
 	fmt.Fprintf(&b, "accepted and leaks: %d shapes\nrefused or warned of and harmless: %d shapes\n", len(r.Leaks), len(r.Harmless))
 	b.WriteString(rates("refused", r.Refused))
 	b.WriteString(rates("warned of", r.Warned))
+	for _, rule := range slices.Sorted(maps.Keys(r.Untried)) {
+		fmt.Fprintf(&b, "not tried: %d of %s, which %s\n", r.Untried[rule], rule, untried()[rule])
+	}
+	b.WriteString(shapes(r.Shapes))
 	for _, p := range slices.Sorted(maps.Keys(r.Problems)) {
 		fmt.Fprintf(&b, "problem (%d): %s\n", r.Problems[p], p)
 	}

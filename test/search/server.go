@@ -15,6 +15,8 @@ import (
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/model"
+	"istio.io/istio/pilot/pkg/serviceregistry/aggregate"
+	"istio.io/istio/pilot/pkg/serviceregistry/provider"
 	istioxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/cluster"
 	"istio.io/istio/pkg/config"
@@ -179,7 +181,24 @@ func newServer(s State, temp func() string) (*server, error) {
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
 		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
 	})
-	return v, nil
+	return v, v.nearFirst()
+}
+
+// nearFirst has the near cluster say what the ports, labels and annotations of a Service are, as the cluster that an istiod
+// runs in does: it is the first that it reads (Services in Istio's pilot/pkg/serviceregistry/aggregate/controller.go). The
+// server of istiod's tests takes clusters in any order.
+func (v *server) nearFirst() error {
+	clusters, ok := v.Env().ServiceDiscovery.(*aggregate.Controller)
+	if !ok {
+		return fmt.Errorf("%T says nothing of the order of clusters", v.Env().ServiceDiscovery)
+	}
+	for _, r := range clusters.GetRegistries() {
+		if r.Provider() == provider.Kubernetes && r.Cluster() == far {
+			clusters.DeleteRegistry(far, provider.Kubernetes)
+			clusters.AddRegistry(r)
+		}
+	}
+	return nil
 }
 
 // client returns a client of an API server that has these objects. They are not created one by one, which the client
@@ -266,24 +285,24 @@ func (v *server) give(s State) error {
 
 func (v *server) set(o madeObject) error {
 	now := has{string(o.raw()), o.made}
-	old, stands := v.has[o.Key()]
-	if stands && old == now {
+	old, exists := v.has[o.Key()]
+	if exists && old == now {
 		return nil
 	}
 	c, err := configOf(o.Object, madeAt(o.made))
 	if err != nil {
 		return err
 	}
-	if stands && o.Kind() == object.KindWorkloadEntry {
+	if exists && o.Kind() == object.KindWorkloadEntry {
 		// A Service of Kubernetes keeps an endpoint of a WorkloadEntry whose labels it selects no more, until istiod
 		// starts again.
 		if err := v.Store().Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
 			return fmt.Errorf("delete %v: %w", o.Key(), err)
 		}
-		stands = false
+		exists = false
 	}
 	write := v.Store().Create
-	if stands {
+	if exists {
 		write = v.Store().Update
 	}
 	if _, err := write(c); err != nil {

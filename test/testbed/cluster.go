@@ -26,6 +26,8 @@ type Options struct {
 	WithoutIstio bool
 	// Routes adds the CustomResourceDefinitions of the Gateway API and of Multi-Cluster Services.
 	Routes bool
+	// AdmissionConfig is the path of a file for the API server, by which it may have certificates for webhooks.
+	AdmissionConfig string
 	// RunsPods makes the Node a real one; only with [MainNode]. The control plane listens on test host 1, which Pods reach.
 	RunsPods bool
 }
@@ -103,7 +105,7 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 	}
 	steps := []func(context.Context) error{
 		c.startEtcd,
-		c.startAPIServer,
+		func(ctx context.Context) error { return c.startAPIServer(ctx, o.AdmissionConfig) },
 		func(ctx context.Context) error { return c.createNode(ctx, o.NodeLabels) },
 		func(ctx context.Context) error { return c.installCRDs(ctx, crds) },
 		c.startControllerManager,

@@ -93,7 +93,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	)
 }
 
-func (c *Cluster) startAPIServer(ctx context.Context) error {
+func (c *Cluster) startAPIServer(ctx context.Context, admissionConfig string) error {
 	args := []string{
 		"--etcd-servers=" + c.etcd(),
 		"--bind-address=" + c.Address.String(),
@@ -105,6 +105,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--service-account-key-file=" + c.file("service-account.key"),
 		"--service-account-signing-key-file=" + c.file("service-account.key"),
 		"--token-auth-file=" + c.file("tokens.csv"),
+	}
+	if admissionConfig != "" {
+		args = append(args, "--admission-control-config-file="+admissionConfig)
 	}
 	if c.runsPods {
 		args = append(args, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction")

@@ -18,7 +18,7 @@ const (
 )
 
 // installedMeshConfig is what an installer writes: the shape of Istio's chart, with comments and the quotes of a
-// person.
+// user.
 const installedMeshConfig = `# The trust domain corresponds to the trust root of a system.
 trustDomain: "cluster.local"
 

@@ -106,7 +106,7 @@ func testRest(t *testing.T, s *suite) {
 			}
 			s.apply(t, restRoute+test.spec)
 			s.expectPorts(t, test.leaks)
-			mended, gaps := s.admit(t, restRoute+test.spec)
+			admitted, gaps := s.admit(t, restRoute+test.spec)
 			if test.refused {
 				if gaps == 0 {
 					t.Error("must be refused")
@@ -116,7 +116,7 @@ func testRest(t *testing.T, s *suite) {
 			if gaps > 0 {
 				t.Errorf("%d gaps are left", gaps)
 			}
-			s.apply(t, mended)
+			s.apply(t, admitted)
 			s.expectPorts(t, nil)
 		})
 	}
@@ -163,7 +163,7 @@ func (s *suite) strictView(t *testing.T) *policy.View {
 }
 
 // admit returns a VirtualService as admission stores it, and how many gaps are left.
-func (s *suite) admit(t *testing.T, manifest string) (mended string, gaps int) {
+func (s *suite) admit(t *testing.T, manifest string) (admitted string, gaps int) {
 	t.Helper()
 	written, err := yaml.YAMLToJSON([]byte(strings.ReplaceAll(manifest, "NAMESPACE", s.namespace)))
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +28,9 @@ type SelfSignedOptions struct {
 	Service       string
 	ClusterDomain string // default cluster.local
 	Lookout
+
+	// WatchErrors is what the informers call when a watch fails; that of client-go unless set.
+	WatchErrors toolscache.WatchErrorHandlerWithContext
 
 	DNSNames   []string // besides the Service's, for a webhook that is called by URL
 	Secret     string   // default <Service>-ca
@@ -119,6 +123,7 @@ func (o SelfSignedOptions) watch(mgr ctrl.Manager) (cluster.Cluster, error) {
 		c.HTTPClient = mgr.GetHTTPClient()
 		c.MapperProvider = func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mgr.GetRESTMapper(), nil }
 		c.Logger = mgr.GetLogger()
+		c.Cache.DefaultWatchErrorHandler = o.WatchErrors
 		c.Cache.ByObject = map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {
 				Namespaces: map[string]cache.Config{o.Namespace: {FieldSelector: byName(o.Secret)}},

@@ -210,26 +210,32 @@ func startWays(t *testing.T) []way {
 	if err := fenced.Apply(t.Context(), fencedScene); err != nil {
 		t.Fatal(err)
 	}
-	client := func(c *testbed.Cluster) dynamic.Interface {
-		config := c.Config()
-		config.QPS = -1
-		client, err := dynamic.NewForConfig(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return client
-	}
 	without, with := []testbed.Consumer{plain, empty}, []testbed.Consumer{fenced, meshfence}
 	ways := []way{
-		{"nothing", "none", client(plain), without, false}, {"one empty", "one", client(plain), without, true}, {base, "two", client(plain), without, true},
-		{"policy", "policy", client(plain), without, true}, {"meshfence, open", "open", client(fenced), with, false}, {"meshfence, strict", "strict", client(fenced), with, true},
+		{"nothing", "none", dynamicClient(t, plain), without, false}, {"one empty", "one", dynamicClient(t, plain), without, true}, {base, "two", dynamicClient(t, plain), without, true},
+		{"policy", "policy", dynamicClient(t, plain), without, true}, {"meshfence, open", "open", dynamicClient(t, fenced), with, false}, {"meshfence, strict", "strict", dynamicClient(t, fenced), with, true},
+	}
+	if *withPeers {
+		ways = append(ways, startPeers(t)...)
 	}
 	for _, w := range ways {
-		if err := testbed.Eventually(t.Context(), 30*time.Second, w.tryForeign); err != nil {
+		if err := testbed.Eventually(t.Context(), time.Minute, w.tryForeign); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return ways
+}
+
+// dynamicClient returns a client without a limit of its own.
+func dynamicClient(t *testing.T, c *testbed.Cluster) dynamic.Interface {
+	t.Helper()
+	config := c.Config()
+	config.QPS = -1
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // tryForeign returns nil if what is in the way is asked: it refuses a rule that leads out of the cluster, where it is to.

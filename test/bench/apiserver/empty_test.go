@@ -59,18 +59,9 @@ func serveEmpty(address, certificates string) {
 // startEmpty starts that webhook beside a cluster and has the API server call it: in Namespaces with the label webhooks=one
 // as a validating webhook, and with webhooks=two as a mutating one, too.
 func startEmpty(ctx context.Context, c *testbed.Cluster) (*testbed.Process, error) {
-	dir, err := testbed.StateDir("empty")
+	dir, bundle, err := writeCertificates(c, "empty")
 	if err != nil {
 		return nil, err
-	}
-	certificate, key, err := cert.GenerateSelfSignedCertKey(c.Address.String(), nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return nil, err
-		}
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -80,7 +71,7 @@ func startEmpty(ctx context.Context, c *testbed.Cluster) (*testbed.Process, erro
 	process, err := testbed.StartProcess(ctx, testbed.Command{
 		Name: "empty", Path: program, Dir: dir, Env: []string{emptyAddress + "=" + address, emptyCertificates + "=" + dir},
 		Ready: func(ctx context.Context) error {
-			dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // Whoever it is, it listens.
+			dialer := tls.Dialer{Config: anyServer()}
 			connection, err := dialer.DialContext(ctx, "tcp", address)
 			if err == nil {
 				err = connection.Close()
@@ -91,19 +82,42 @@ func startEmpty(ctx context.Context, c *testbed.Cluster) (*testbed.Process, erro
 	if err != nil {
 		return nil, err
 	}
-	return process, registerEmpty(ctx, c, "https://"+address+emptyPath, certificate)
+	return process, registerEmpty(ctx, c, "https://"+address+emptyPath, bundle)
 }
 
-func registerEmpty(ctx context.Context, c *testbed.Cluster, url string, certificates []byte) error {
+// anyServer trusts whoever listens.
+func anyServer() *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true} //nolint:gosec // Only whether it listens counts.
+}
+
+// writeCertificates writes a certificate for the address of a cluster, and its key, as controller-runtime reads them. It
+// returns their folder and the bundle that a webhook configuration trusts.
+func writeCertificates(c *testbed.Cluster, name string) (dir string, bundle []byte, err error) {
+	if dir, err = testbed.StateDir(name); err != nil {
+		return "", nil, err
+	}
+	certificate, key, err := cert.GenerateSelfSignedCertKey(c.Address.String(), nil, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return "", nil, err
+		}
+	}
+	block, _ := pem.Decode(certificate[bytes.LastIndex(certificate, []byte("-----BEGIN")):])
+	if block == nil {
+		return "", nil, errors.New("the certificate has no CA")
+	}
+	return dir, pem.EncodeToMemory(block), nil
+}
+
+func registerEmpty(ctx context.Context, c *testbed.Cluster, url string, bundle []byte) error {
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode(certificates[bytes.LastIndex(certificates, []byte("-----BEGIN")):])
-	if block == nil {
-		return errors.New("no certificate of the webhook that only allows")
-	}
-	calls := admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: pem.EncodeToMemory(block)}
+	calls := admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: bundle}
 	none := admissionregistrationv1.SideEffectClassNone
 	rules := []admissionregistrationv1.RuleWithOperations{{
 		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},

@@ -1,8 +1,9 @@
 // Package apiserver_test measures what a write costs through a real API server: with nothing in its way, with one and with two
-// webhooks that only allow, with a ValidatingAdmissionPolicy, and with meshfence.
+// webhooks that only allow, with a ValidatingAdmissionPolicy, with meshfence, and with Gatekeeper and Kyverno.
 package apiserver_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -16,5 +17,10 @@ func TestMain(m *testing.M) {
 		serveEmpty(address, os.Getenv(emptyCertificates))
 		return
 	}
-	testbed.Main(m, testbed.ToolMeshfence)
+	flag.Parse()
+	tools := []string{testbed.ToolMeshfence}
+	if *withPeers {
+		tools = append(tools, peerTools()...)
+	}
+	testbed.Main(m, tools...)
 }
