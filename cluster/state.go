@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"unique"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -71,7 +72,8 @@ func cacheOptions(installNamespace string) cache.Options {
 	}
 }
 
-// service is what a cache holds of a Service. The rest is there until it is in the index.
+// service is what a cache holds of a Service. The rest, as small as the index keeps it, is there until it is in the index:
+// when a cache fills, it holds that of all Services at once.
 type service struct {
 	identity
 
@@ -79,10 +81,10 @@ type service struct {
 }
 
 type serviceRest struct {
-	annotations map[string]string
-	marks       policy.Marks
-	spec        object.ServiceSpec
-	uid         string // as the index takes it
+	fence map[string]string // the annotation, if there is one
+	marks policy.Marks
+	spec  policy.Spec
+	uid   string // as the index takes it
 }
 
 // enter puts a Service into the index, unless it is there: a cache may pass what it holds once more. Only one handler may
@@ -93,8 +95,8 @@ func (s *service) enter(index *policy.Index) {
 	}
 	host := hostname.Host{Namespace: s.namespace, Name: s.name}
 	index.SetMarks(host, s.rest.marks)
-	index.SetService(host, s.rest.annotations)
-	index.SetServiceSpec(host, s.rest.spec)
+	index.SetService(host, s.rest.fence)
+	index.SetSpec(host, s.rest.spec)
 	index.SetUID(host, s.rest.uid)
 	s.rest = nil
 }
@@ -103,19 +105,16 @@ func (s *service) enter(index *policy.Index) {
 func strip(obj any) (any, error) {
 	switch full := obj.(type) {
 	case *corev1.Service:
-		rest := &serviceRest{annotations: full.Annotations, marks: policy.MarksOf(full.Labels, full.Annotations), spec: object.ServiceSpec{
-			Selector: full.Spec.Selector, ClusterIP: full.Spec.ClusterIP, ClusterIPs: full.Spec.ClusterIPs,
-			ExportTo: object.ExportTo(full.Annotations), Type: string(full.Spec.Type), ExternalName: full.Spec.ExternalName,
-		}}
+		rest := &serviceRest{marks: policy.MarksOf(full.Labels, full.Annotations), spec: policy.SpecOf(specOf(full))}
+		if fence, asks := full.Annotations[policy.FenceKey]; asks {
+			rest.fence = map[string]string{policy.FenceKey: fence}
+		}
 		if full.DeletionTimestamp == nil {
 			rest.uid = string(full.UID)
 		}
-		for _, port := range full.Spec.Ports {
-			rest.spec.Ports = append(rest.spec.Ports, object.ServicePort{
-				Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,
-			})
-		}
-		return &service{identityOf(full), rest}, nil
+		kept := &service{identityOf(full), rest}
+		kept.namespace = unique.Make(kept.namespace).Value() // many Services have it
+		return kept, nil
 	case *metav1.PartialObjectMetadata:
 		kept := &metav1.PartialObjectMetadata{TypeMeta: full.TypeMeta}
 		kept.Name, kept.UID, kept.ResourceVersion = full.Name, full.UID, full.ResourceVersion
@@ -123,6 +122,20 @@ func strip(obj any) (any, error) {
 		return kept, nil
 	}
 	return obj, nil
+}
+
+// specOf returns the spec of a Service as it is read.
+func specOf(s *corev1.Service) object.ServiceSpec {
+	spec := object.ServiceSpec{
+		Selector: s.Spec.Selector, ClusterIP: s.Spec.ClusterIP, ClusterIPs: s.Spec.ClusterIPs,
+		ExportTo: object.ExportTo(s.Annotations), Type: string(s.Spec.Type), ExternalName: s.Spec.ExternalName,
+	}
+	for _, port := range s.Spec.Ports {
+		spec.Ports = append(spec.Ports, object.ServicePort{
+			Port: int64(port.Port), Name: port.Name, Protocol: string(port.Protocol), AppProtocol: port.AppProtocol,
+		})
+	}
+	return spec
 }
 
 // NewState feeds the index of the options from informers, which the caller starts. It returns when the API server has

@@ -151,6 +151,17 @@ func (s *backends) remove(name string) {
 // that speak another protocol than those before are a change, because other routes are needed, and so is it that a Service
 // becomes but another name, or ceases to be.
 func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
+	x.SetSpec(host, SpecOf(spec))
+}
+
+// Spec is what the index keeps of the spec of a Service.
+type Spec struct{ backend }
+
+// SpecOf returns what is kept of a spec.
+func SpecOf(spec object.ServiceSpec) Spec { return Spec{newBackend(spec)} }
+
+// SetSpec is SetServiceSpec for what is kept of a spec.
+func (x *Index) SetSpec(host hostname.Host, spec Spec) {
 	changed := false
 	defer func() { x.subscribers.notify(changed, Change{host.Namespace, host.Name}) }()
 	x.mu.Lock()
@@ -158,8 +169,7 @@ func (x *Index) SetServiceSpec(host hostname.Host, spec object.ServiceSpec) {
 	if !x.has(host) {
 		return
 	}
-	n := x.namespaces[host.Namespace]
-	b := newBackend(spec)
+	n, b := x.namespaces[host.Namespace], spec.backend
 	old, known := n.backends.byName[host.Name]
 	fence := n.fence(host.Name)
 	changed = known && (fence == Strict && old.speaks() != b.speaks() || fence != None && old.external != b.external)
