@@ -40,7 +40,7 @@ func (o *Observer) gitOps(ctx context.Context) (GitOps, error) {
 	for _, kind := range []string{object.KindDestinationRule, object.KindVirtualService} {
 		gvk := schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: kind}
 		list := func() client.ObjectList { return cluster.ListOf(gvk) }
-		err := cluster.Each(ctx, o.Client, list, nil, func(item runtime.Object) error {
+		err := cluster.Each(ctx, o.Client, list, client.ListOptions{}, func(item runtime.Object) error {
 			stored, _ := item.(*unstructured.Unstructured)
 			if field := drift(stored); field != "" && !synced[kind+" "+stored.GetNamespace()+"/"+stored.GetName()] {
 				seen.Drifted = append(seen.Drifted, fmt.Sprintf("%s %s/%s (%s)", kind, stored.GetNamespace(), stored.GetName(), field))
@@ -58,7 +58,7 @@ func (o *Observer) gitOps(ctx context.Context) (GitOps, error) {
 func (o *Observer) synced(ctx context.Context) (map[string]bool, error) {
 	var found map[string]bool
 	gvk := schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"}
-	err := cluster.Each(ctx, o.Client, func() client.ObjectList { return cluster.ListOf(gvk) }, nil, func(item runtime.Object) error {
+	err := cluster.Each(ctx, o.Client, func() client.ObjectList { return cluster.ListOf(gvk) }, client.ListOptions{}, func(item runtime.Object) error {
 		var application struct {
 			Status struct {
 				Resources []struct {
