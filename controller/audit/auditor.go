@@ -218,9 +218,10 @@ func (a *Auditor) judge(kind string, obj runtime.Object, add func(Result)) error
 // services lists the fenced Services, and judges all.
 func (a *Auditor) services(ctx context.Context, in client.ListOptions, ready map[hostname.Host]readiness, add func(Result)) ([]FencedService, error) {
 	var fenced []FencedService
-	config := a.Index.Config()
+	config, known := a.Index.Config(), map[hostname.Host]bool{}
 	err := visit(ctx, a.Reader, func() client.ObjectList { return &corev1.ServiceList{} }, in, func(s *corev1.Service) error {
 		host := hostname.Host{Namespace: s.Namespace, Name: s.Name}
+		known[host] = true
 		view := a.Index.View()
 		if d := view.Service(host, s.Annotations); d.Fence != policy.None {
 			f := FencedService{
@@ -232,7 +233,7 @@ func (a *Auditor) services(ctx context.Context, in client.ListOptions, ready map
 		}
 		return a.judge(object.KindService, s, add)
 	})
-	fenced = append(fenced, a.absent(in.Namespace)...)
+	fenced = append(fenced, a.absent(in.Namespace, known)...)
 	slices.SortFunc(fenced, func(x, y FencedService) int {
 		return cmp.Or(strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Name, y.Name))
 	})
@@ -249,12 +250,12 @@ func (f *FencedService) hold(host hostname.Host, fence policy.Fence, view *polic
 
 // absent lists the hosts of a Namespace, or of all, that the config names as strict and that have no Service here: clients are sent to those of
 // other clusters, unless something holds them (row E5).
-func (a *Auditor) absent(namespace string) []FencedService {
+func (a *Auditor) absent(namespace string, known map[hostname.Host]bool) []FencedService {
 	var list []FencedService
 	view, config := a.Index.View(), a.Index.Config()
 	for _, host := range config.Named(namespace) {
 		d := view.Service(host, nil)
-		if view.Exists(host) || d.Fence != policy.Strict {
+		if known[host] || d.Fence != policy.Strict {
 			continue
 		}
 		f := FencedService{Namespace: host.Namespace, Name: host.Name, Host: host.FQDN(config.ClusterDomain), Fence: d.Fence.String(), By: d.By}
