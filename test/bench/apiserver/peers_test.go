@@ -148,7 +148,7 @@ func startGatekeeper(ctx context.Context, c *testbed.Cluster, address string) (*
 		Name: toolGatekeeper, Path: path, Dir: dir, Env: []string{"POD_NAMESPACE=gatekeeper-system", "POD_NAME=gatekeeper", "KUBECONFIG=" + c.Kubeconfig},
 		Args: []string{
 			"--host=" + c.Address.String(), "--port=9443", "--cert-dir=" + dir, "--disable-cert-rotation", "--debug-use-fake-pod",
-			"--operation=webhook", "--health-addr=" + health, "--log-level=WARNING",
+			"--operation=webhook", "--operation=generate", "--health-addr=" + health, "--log-level=WARNING",
 		},
 		Ready: answers("http://" + health + "/readyz"),
 	})
