@@ -53,12 +53,12 @@ func failure(err error) answer {
 // and not four times: what an API server is told of a refusal is longer than most objects.
 func invalid(req admission.Request, errs field.ErrorList) answer {
 	status := apierrors.NewInvalid(schema.GroupKind{Group: req.Kind.Group, Kind: req.Kind.Kind}, req.Name, nil).Status()
-	texts := make([]string, 0, len(errs))
+	texts, seen := make([]string, 0, len(errs)), make(map[string]bool, len(errs))
 	for _, err := range errs {
 		body := err.ErrorBody()
 		status.Details.Causes = append(status.Details.Causes, metav1.StatusCause{Type: metav1.CauseType(err.Type), Message: body, Field: err.Field})
-		if text := err.Field + ": " + body; !slices.Contains(texts, text) {
-			texts = append(texts, text)
+		if text := err.Field + ": " + body; !seen[text] {
+			texts, seen[text] = append(texts, text), true
 		}
 	}
 	switch len(texts) {
