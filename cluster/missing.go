@@ -55,7 +55,7 @@ type answer func()
 // load fetches everything that the view is missing, and reports whether there was anything.
 func (l *loader) load(ctx context.Context) (bool, error) {
 	reads, err := l.reads()
-	if err != nil {
+	if err != nil || len(reads) == 0 {
 		return false, err
 	}
 	answers := make([]answer, len(reads))
@@ -79,7 +79,7 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 	for _, tell := range answers {
 		tell()
 	}
-	return len(reads) > 0, nil
+	return true, nil
 }
 
 // reads returns a read for each thing that the view is missing.
