@@ -173,7 +173,13 @@ func (o *Observer) wanted(config *policy.Config, deployment *appsv1.Deployment) 
 			if err != nil {
 				return Wanted{}, err
 			}
-			wanted.Rights = append(wanted.Rights, rights...)
+			for _, r := range rights {
+				// Whether it has the right to the mesh ConfigMaps everywhere does not matter.
+				if config != nil && r.Resource == "configmaps" && r.Namespace == "" {
+					r.Namespace = config.IstioNamespace
+				}
+				wanted.Rights = append(wanted.Rights, r)
+			}
 		}
 	}
 	return wanted, nil

@@ -45,6 +45,8 @@ type Options struct {
 	// MeshConfigMaps are the ConfigMaps that hold meshConfig writes, in the namespace of Istio.
 	MeshConfigMaps []string
 	IstioNamespace string
+	// HasIstio reports whether that namespace exists, so that the right to write them can be for it alone.
+	HasIstio bool
 	// MetricsAuth reports whether metrics are for readers alone.
 	MetricsAuth bool
 }
@@ -62,6 +64,9 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 	built := kustomize.Kustomization{Resources: []string{"../base"}, Components: []string{"../components/" + o.Certificates}}
 	if o.Enforcement != policy.Enforce {
 		built.Components = append(built.Components, "../components/fail-open")
+	}
+	if o.HasIstio {
+		built.Components = append(built.Components, "../components/istio-namespace")
 	}
 	if o.MetricsAuth {
 		built.Components = append(built.Components, "../components/metrics-auth")

@@ -116,6 +116,33 @@ func TestRenderOptions(t *testing.T) {
 	}
 }
 
+// Where Istio's namespace is known, the right to write its ConfigMaps is for that one alone.
+func TestRenderForIstio(t *testing.T) {
+	t.Parallel()
+	var in []string
+	for _, o := range render(t, install.Options{
+		Certificates: install.SelfSigned, Enforcement: policy.Enforce, Namespace: "fences",
+		MeshConfigMaps: []string{"istio-1-31"}, IstioNamespace: "mesh", HasIstio: true,
+	}) {
+		rules, _, err := unstructured.NestedSlice(o.Object, "rules")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rules {
+			if names, _, _ := unstructured.NestedStringSlice(r.(map[string]any), "resourceNames"); slices.Contains(names, "istio-1-31") {
+				in = append(in, key(o))
+			}
+		}
+		if subjects, _, _ := unstructured.NestedSlice(o.Object, "subjects"); o.GetNamespace() == "mesh" && len(subjects) == 1 {
+			in = append(in, key(o)+" for "+subjects[0].(map[string]any)["namespace"].(string))
+		}
+	}
+	slices.Sort(in)
+	if diff := cmp.Diff([]string{"Role mesh/meshfence-mesh-config", "RoleBinding mesh/meshfence-mesh-config for fences"}, in); diff != "" {
+		t.Errorf("who may write mesh ConfigMaps (-want +got):\n%s", diff)
+	}
+}
+
 // What reviews tokens has the right to do so.
 func TestRenderMetricsAuth(t *testing.T) {
 	t.Parallel()

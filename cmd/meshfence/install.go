@@ -97,6 +97,7 @@ func (f *installFlags) run(ctx context.Context, out, progress io.Writer) error {
 	if err := writeMesh(progress, mesh, config); err != nil {
 		return err
 	}
+	f.HasIstio = slices.ContainsFunc(mesh.Istiods, func(i install.Istiod) bool { return i.Namespace == f.IstioNamespace })
 	objects, err := install.Render(f.Options)
 	if err != nil {
 		return err

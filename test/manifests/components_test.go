@@ -221,7 +221,7 @@ func TestComponentsAreAllTested(t *testing.T) {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	want := []string{"cert-manager", "client-ca", "fail-open", "metrics-auth", "monitoring", "network-policy", "own-namespace", "pinned-webhooks", "self-signed"}
+	want := []string{"cert-manager", "client-ca", "fail-open", "istio-namespace", "metrics-auth", "monitoring", "network-policy", "own-namespace", "pinned-webhooks", "self-signed"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("components (-tested +present):\n%s", diff)
 	}
