@@ -156,7 +156,7 @@ func ordinary(i int) *corev1.Service {
 			Namespace: namespace, Name: name, UID: types.UID(fmt.Sprintf("5e1a1d3c-6b8f-4a0e-9f5e-%012d", i)), ResourceVersion: strconv.Itoa(1000000 + i),
 			Labels:        map[string]string{"app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "shop-1.2.3"},
 			Annotations:   map[string]string{"meta.helm.sh/release-name": name},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "helm", FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("x", 600))}}},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "helm", FieldsV1: metav1.NewFieldsV1(strings.Repeat("x", 600))}},
 		},
 		Spec: corev1.ServiceSpec{
 			Selector:  map[string]string{"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name},
