@@ -2,6 +2,7 @@ package companion
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	// as long as a watch takes; overtakenTimes is how often that is no error.
 	overtakenRetry = 200 * time.Millisecond
 	overtakenTimes = 10
+	// uncalledRetry is how soon a write is tried again that no replica answered.
+	uncalledRetry = 5 * time.Second
 )
 
 // Options are what a Reconciler needs. All must be set.
@@ -138,9 +141,16 @@ func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Ob
 	}
 	for _, w := range plan.Writes {
 		after, err := r.write(ctx, past, w, service)
+		if errors.Is(err, errNowhere) {
+			return 0, nil
+		}
 		if past.overtaken(err) {
 			logf.FromContext(ctx).V(1).Info("companion is not as it was seen last, and is looked at again", "kind", w.Kind, "reason", err.Error())
 			return overtakenRetry, nil
+		}
+		if uncalled(err) {
+			logf.FromContext(ctx).V(1).Info("no replica answers for the companion, and it is written again", "kind", w.Kind, "reason", err.Error())
+			return uncalledRetry, nil
 		}
 		if after > 0 || err != nil {
 			return after, err

@@ -30,7 +30,7 @@ type Timers struct {
 	// Routed reports whether there was a companion route, or a user's in its place; one that is missing then is made
 	// at once.
 	Routed bool
-	// Wanted is when a route was first wanted, Unwanted when it was last not.
+	// Wanted is since when a route is wanted and the companion rule has what it leads to, Unwanted when none was wanted last.
 	Wanted, Unwanted time.Time
 }
 
@@ -124,8 +124,12 @@ func (s State) losesSubset() bool {
 	if s.Have.Rule == nil || s.Have.UserRule {
 		return false
 	}
-	has, _, _ := unstructured.NestedSlice(s.Have.Rule.Object, "spec", "subsets")
-	return len(has) > 0 && (s.Want.Rule == nil || !hasSubsets(s.Want.Rule))
+	return len(subsetsOf(s.Have.Rule)) > 0 && (s.Want.Rule == nil || !hasSubsets(s.Want.Rule))
+}
+
+func subsetsOf(rule *unstructured.Unstructured) []any {
+	subsets, _, _ := unstructured.NestedSlice(rule.Object, "spec", "subsets")
+	return subsets
 }
 
 func hasSubsets(rule *inject.Companion) bool { return rule.Spec["subsets"] != nil }
@@ -140,16 +144,23 @@ func (s State) wait(t *Timers, settle time.Duration, now time.Time) time.Duratio
 		t.Routed = s.Have.UserRoute
 		return settle - min(now.Sub(t.Unwanted), settle)
 	}
-	if t.Wanted.IsZero() {
+	switch {
+	case s.getsSubset(), t.Wanted.IsZero() && (s.Have.Rule == nil || s.Want.Rule == nil):
 		t.Wanted = now
+	case t.Wanted.IsZero():
+		t.Wanted = s.Have.Rule.GetCreationTimestamp().Time // a former leader made it
 	}
 	t.Routed = t.Routed || s.Have.Route != nil
 	if t.Routed {
 		return 0
 	}
-	known := now.Sub(t.Wanted)
-	if s.Have.Rule != nil {
-		known = max(known, now.Sub(s.Have.Rule.GetCreationTimestamp().Time))
+	return settle - min(now.Sub(t.Wanted), settle)
+}
+
+// getsSubset reports whether the companion rule is to have subsets, and has none yet.
+func (s State) getsSubset() bool {
+	if s.Want.Rule == nil || !hasSubsets(s.Want.Rule) {
+		return false
 	}
-	return settle - min(known, settle)
+	return s.Have.Rule == nil || len(subsetsOf(s.Have.Rule)) == 0
 }

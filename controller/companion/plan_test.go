@@ -66,13 +66,20 @@ func TestPlan(t *testing.T) {
 		},
 		"the rule is young": {
 			want: both, have: observed{Rule: rule(4*time.Second, subset)}, past: companion.Timers{Wanted: ago(3 * time.Second)},
-			writes: []string{"keep rule"}, after: 6 * time.Second, next: companion.Timers{Wanted: ago(3 * time.Second)},
+			writes: []string{"keep rule"}, after: 7 * time.Second, next: companion.Timers{Wanted: ago(3 * time.Second)},
+		},
+		"the rule cannot be written for now: the route waits for it": {
+			want: both, past: companion.Timers{Wanted: ago(hour)}, writes: []string{"make rule"}, after: settle, next: companion.Timers{Wanted: at()},
+		},
+		"an old rule gets the subset: the route waits": {
+			want: both, have: observed{Rule: rule(hour)}, past: companion.Timers{Wanted: ago(hour)},
+			writes: []string{"keep rule"}, after: settle, next: companion.Timers{Wanted: at()},
 		},
 		"the rule has settled": {
-			want: both, have: observed{Rule: rule(settle, subset)}, writes: []string{"keep rule", "make route"}, next: companion.Timers{Wanted: at()},
+			want: both, have: observed{Rule: rule(settle, subset)}, writes: []string{"keep rule", "make route"}, next: companion.Timers{Wanted: ago(settle)},
 		},
 		"a former leader made the rule long ago": {
-			want: both, have: observed{Rule: rule(hour, subset)}, writes: []string{"keep rule", "make route"}, next: companion.Timers{Wanted: at()},
+			want: both, have: observed{Rule: rule(hour, subset)}, writes: []string{"keep rule", "make route"}, next: companion.Timers{Wanted: ago(hour)},
 		},
 		"both are there": {
 			want: both, have: observed{Rule: rule(0, subset), Route: route()}, writes: []string{"keep rule", "keep route"},
@@ -140,7 +147,7 @@ func TestPlan(t *testing.T) {
 		},
 		"a user's route of HTTP leaves the companion to the other protocols": {
 			want: both, have: observed{Rule: rule(hour, subset), Route: route(), UserRoute: true, UserSections: []string{"http"}},
-			writes: []string{"keep rule", "keep route"}, next: companion.Timers{Routed: true, Wanted: at()},
+			writes: []string{"keep rule", "keep route"}, next: companion.Timers{Routed: true, Wanted: ago(hour)},
 		},
 		"a user's route has gone: the companion comes at once": {
 			want: both, have: observed{Rule: rule(0, subset)}, past: companion.Timers{Routed: true},
@@ -152,8 +159,12 @@ func TestPlan(t *testing.T) {
 		},
 		"somebody else has the names": {
 			want: both, have: observed{Taken: []string{object.KindDestinationRule, object.KindVirtualService}}, past: companion.Timers{Wanted: ago(hour)},
-			writes: []string{"take back rule", "take back route"}, taken: []string{object.KindDestinationRule, object.KindVirtualService},
-			next: companion.Timers{Wanted: ago(hour)},
+			writes: []string{"take back rule"}, taken: []string{object.KindDestinationRule, object.KindVirtualService},
+			after: settle, next: companion.Timers{Wanted: at()},
+		},
+		"somebody else has the name of the route": {
+			want: both, have: observed{Rule: rule(hour, subset), Taken: []string{object.KindVirtualService}}, past: companion.Timers{Wanted: ago(hour)},
+			writes: []string{"keep rule", "take back route"}, taken: []string{object.KindVirtualService}, next: companion.Timers{Wanted: ago(hour)},
 		},
 		"somebody else has a name that is not needed": {
 			want: inject.Companions{Rule: plain}, have: observed{Taken: []string{object.KindVirtualService}}, writes: []string{"make rule"},

@@ -234,11 +234,19 @@ func TestReconcile(t *testing.T) {
 				"0s " + makeRule, "1s update DestinationRule shop/reviews-meshfence", "2s update DestinationRule shop/reviews-meshfence",
 			}, []string{"CompanionChanged"}, "update DestinationRule: another admission webhook changes the companion"},
 		}},
+		"no replica answers yet": {subsetConfig, []string{reviews}, []step{
+			{"it is no error", func(_ *testing.T, b *bed) {
+				b.FailBy(func(string, client.Object) error {
+					b.FailBy(nil)
+					return apierrors.NewInternalError(errors.New(`failed calling webhook "istio.mutate.meshfence.io": no endpoints available for service "meshfence"`))
+				})
+			}, []string{"5s " + makeRule, "15s " + makeRoute}, nil, ""},
+		}},
 		"a write fails": {subsetConfig, []string{reviews}, []step{
 			{"it is an error", func(_ *testing.T, b *bed) {
 				b.FailBy(func(string, client.Object) error { return errors.New("no") })
 			}, nil, nil, "create DestinationRule: no"},
-			{"until it does not", func(_ *testing.T, b *bed) { b.FailBy(nil) }, []string{"2s " + makeRule, "10s " + makeRoute}, nil, ""},
+			{"until it does not", func(_ *testing.T, b *bed) { b.FailBy(nil) }, []string{"2s " + makeRule, "12s " + makeRoute}, nil, ""},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

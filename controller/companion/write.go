@@ -25,6 +25,9 @@ import (
 // errChanged says that something between us and the store does not leave companions as they are.
 var errChanged = errors.New("another admission webhook changes the companion")
 
+// errNowhere says that a companion has no Namespace to be in, and needs none before that comes.
+var errNowhere = errors.New("the Namespace of the companion is not here, or goes")
+
 // write makes one companion what it should be. The time returned is how long to wait where somebody else keeps changing
 // it.
 func (r *Reconciler) write(ctx context.Context, past *past, w Write, service *corev1.Service) (time.Duration, error) {
@@ -81,8 +84,9 @@ func (r *Reconciler) keep(ctx context.Context, past *past, w Write, service *cor
 	}
 	nowhere := service.UID == "" && w.Old == nil && apierrors.IsNotFound(err) // the config names a Namespace that is not here
 	if nowhere || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return 0, nil
-	} else if err != nil {
+		return 0, errNowhere
+	}
+	if err != nil {
 		return 0, fmt.Errorf("%s %s: %w", action, w.Kind, err)
 	}
 	r.wrote(ctx, past, w.Kind, action, what, service)
