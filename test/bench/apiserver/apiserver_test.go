@@ -247,7 +247,7 @@ func (w way) tryForeign(ctx context.Context) error {
 		"host": "web", "subsets": []any{subset}, "trafficPolicy": map[string]any{"loadBalancer": map[string]any{"simple": "PASSTHROUGH"}},
 	}
 	_, err := w.client.Resource(rules).Namespace(w.namespace).Create(ctx, foreign, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	if refused := apierrors.IsInvalid(err) || apierrors.IsForbidden(err); refused != w.refuses {
+	if refused := apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err); refused != w.refuses {
 		return fmt.Errorf("%s: refused is %t, want %t: %v", w.name, refused, w.refuses, err) //nolint:errorlint // there may be none
 	}
 	return nil

@@ -28,13 +28,18 @@ func peerTools() []string {
 	return []string{toolGatekeeper, toolGatekeeperCRDs, toolKyverno, toolKyvernoAll}
 }
 
-// gatekeeperTemplate and gatekeeperConstraint say in Gatekeeper's words, and kyvernoPolicy in Kyverno's, what the policy in
+// gatekeeperTemplate, with the Pod that owns what Gatekeeper writes, and gatekeeperConstraint say in Gatekeeper's words, and kyvernoPolicy in Kyverno's, what the policy in
 // CEL says: a subset must not lead into another cluster.
 const (
 	gatekeeperTemplate = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: gatekeeper-system}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: gatekeeper, namespace: gatekeeper-system}
+spec: {containers: [{name: gatekeeper, image: gatekeeper}]}
 ---
 apiVersion: v1
 kind: Namespace
@@ -147,7 +152,7 @@ func startGatekeeper(ctx context.Context, c *testbed.Cluster, address string) (*
 	process, err := testbed.StartProcess(ctx, testbed.Command{
 		Name: toolGatekeeper, Path: path, Dir: dir, Env: []string{"POD_NAMESPACE=gatekeeper-system", "POD_NAME=gatekeeper", "KUBECONFIG=" + c.Kubeconfig},
 		Args: []string{
-			"--host=" + c.Address.String(), "--port=9443", "--cert-dir=" + dir, "--disable-cert-rotation", "--debug-use-fake-pod",
+			"--host=" + c.Address.String(), "--port=9443", "--cert-dir=" + dir, "--disable-cert-rotation",
 			"--operation=webhook", "--operation=generate", "--health-addr=" + health, "--log-level=WARNING",
 		},
 		Ready: answers("http://" + health + "/readyz"),
