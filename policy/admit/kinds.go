@@ -106,7 +106,7 @@ func Kinds() Table {
 		},
 		{Type: typeOf(object.KindNamespace), Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{Type: typeOf(object.KindConfigMap), Mutate: true, Validate: true,
-			MutateIf:   fmt.Sprintf("has(object.data) && %q in object.data", meshconfig.Key),
+			MutateIf:   fmt.Sprintf("[object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", meshconfig.Key),
 			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, meshconfig.Key),
 			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", meshconfig.Key),
 		},
