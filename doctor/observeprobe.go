@@ -14,6 +14,7 @@ import (
 
 	"github.com/meshfence/meshfence/cluster"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 // probeName is the name of what dry runs would create.
@@ -107,7 +108,7 @@ func (p probe) judge(err error, warned string) Probe {
 	switch {
 	case strings.Contains(seen.Text, `.meshfence.io" denied the request`):
 		seen.Reply = Answered
-	case strings.Contains(seen.Text, "failed calling webhook") && strings.Contains(seen.Text, `.meshfence.io"`):
+	case admit.Uncalled(seen.Text):
 		seen.Reply = Unreachable
 	}
 	return seen

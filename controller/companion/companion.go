@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 	"github.com/meshfence/meshfence/controller/mesh"
 	"github.com/meshfence/meshfence/controller/metric"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/inject"
 )
@@ -83,7 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, nil
 	}
 	uid := view.UID(host)
-	if uid == "" && view.Exists(host) { // it is being deleted
+	if uid == "" && view.Exists(host) { // it is being deleted, or the index is told more of it in a moment
 		return reconcile.Result{}, nil
 	}
 	want, ours := Wanted(host, have, view)
@@ -148,7 +150,7 @@ func (r *Reconciler) align(ctx context.Context, service *corev1.Service, have Ob
 			logf.FromContext(ctx).V(1).Info("companion is not as it was seen last, and is looked at again", "kind", w.Kind, "reason", err.Error())
 			return overtakenRetry, nil
 		}
-		if uncalled(err) {
+		if apierrors.IsInternalError(err) && admit.Uncalled(err.Error()) { // what probes the webhooks tells of it
 			logf.FromContext(ctx).V(1).Info("no replica answers for the companion, and it is written again", "kind", w.Kind, "reason", err.Error())
 			return uncalledRetry, nil
 		}

@@ -3,7 +3,6 @@ package companion
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,12 +55,6 @@ func (p *past) overtaken(err error) bool {
 	}
 	p.overtakes++
 	return p.overtakes <= overtakenTimes
-}
-
-// uncalled reports whether the API server refused a write because no replica answered it, as in the first seconds of an
-// installation. That the webhooks are not answered is told of by what probes them.
-func uncalled(err error) bool {
-	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
 }
 
 func (h *history) of(host hostname.Host) *past {

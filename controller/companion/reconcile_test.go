@@ -242,6 +242,13 @@ func TestReconcile(t *testing.T) {
 				})
 			}, []string{"5s " + makeRule, "15s " + makeRoute}, nil, ""},
 		}},
+		"somebody else's webhook does not answer": {subsetConfig, []string{reviews}, []step{
+			{"it is an error", func(_ *testing.T, b *bed) {
+				b.FailBy(func(string, client.Object) error {
+					return apierrors.NewInternalError(errors.New(`failed calling webhook "policy.example.com": no endpoints available for service "policy"`))
+				})
+			}, nil, nil, `create DestinationRule: Internal error occurred: failed calling webhook "policy.example.com": no endpoints available for service "policy"`},
+		}},
 		"a write fails": {subsetConfig, []string{reviews}, []step{
 			{"it is an error", func(_ *testing.T, b *bed) {
 				b.FailBy(func(string, client.Object) error { return errors.New("no") })

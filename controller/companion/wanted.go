@@ -12,8 +12,8 @@ import (
 )
 
 // Wanted returns the companions that a Service is to have, and reports whether they are the controller's business at all. A
-// host that has no Service here has companions where the config names it as strict: they keep its clients from the one that another cluster may have (row E5), and belong to nobody. Those of any
-// other Service that is gone the garbage collector takes.
+// host that has no Service here has companions where the config names it as strict: they keep its clients from the one that
+// another cluster may have (row E5), and belong to nobody. Those of any other Service that is gone the garbage collector takes.
 func Wanted(host hostname.Host, have Observed, view *policy.View) (want inject.Companions, ours bool) {
 	switch {
 	case !view.Exists(host):

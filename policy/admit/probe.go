@@ -1,6 +1,8 @@
 package admit
 
 import (
+	"strings"
+
 	kjson "sigs.k8s.io/json"
 
 	"github.com/meshfence/meshfence/policy"
@@ -27,6 +29,12 @@ func (s Request) IsProbe() bool {
 	}
 	err := kjson.UnmarshalCaseSensitivePreserveInts(s.Raw, &service)
 	return err == nil && service.Metadata.Name == ProbeName && service.Metadata.Annotations[policy.ProbeAnnotation] != ""
+}
+
+// Uncalled reports whether the text of an error of the API server says that no replica answered a webhook of meshfence, whose
+// names all end in its domain.
+func Uncalled(text string) bool {
+	return strings.Contains(text, "failed calling webhook") && strings.Contains(text, `.meshfence.io"`)
 }
 
 // ProbeAnswer is the warning by which a webhook answers the probe: what answers, and on which path.
