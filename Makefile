@@ -1,7 +1,7 @@
 # Every target that people run has a ## line, which `make help` shows.
 
 # Packages whose tests need no API server.
-UNIT = $$(go list ./... | grep -Ev '/test/(conformance|e2e|faults|manifests|testbed|traffic|xds)$$')
+UNIT = $$(go list ./... | grep -Ev '/test/(bench/apiserver|bench/scale|conformance|e2e|faults|manifests|testbed|traffic|xds)$$')
 # Two test packages at a time: each may start a control plane.
 TEST = go test -vet=off -p 2 -timeout 20m
 
@@ -102,10 +102,11 @@ demo: build ## Show what meshfence is for: on manifests, then on two clusters
 	go run ./test/demo
 
 .PHONY: bench
-bench: ## Run the benchmarks and bench-check, and measure writes through an API server
+bench: ## Run the benchmarks and bench-check, and measure writes and many Services with an API server
 	go test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
 	$(MAKE) bench-check
 	$(TEST) -v -count=1 -timeout 30m ./test/bench/apiserver -full
+	$(TEST) -v -count=1 ./test/bench/scale
 
 .PHONY: peers
 peers: ## Measure writes through an API server beside Gatekeeper and Kyverno (a first build takes half an hour)
