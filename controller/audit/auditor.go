@@ -95,21 +95,16 @@ type Report struct {
 // Audit judges everything: the stored objects from the index, and the others page by page.
 func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 	report := Report{Holds: HoldReports(a.Index.Config())}
-	add := func(s Result) {
-		if s.any() {
-			report.Results = append(report.Results, s)
-		}
-	}
 	pods := a.pods()
 	for _, key := range a.Index.Objects() {
 		result, err := a.object(ctx, key, a.Guard.Check, pods)
 		if err != nil {
 			return Report{}, err
 		}
-		add(result)
+		report.add(result)
 	}
 	var err error
-	if report.Services, err = a.live(ctx, "", add); err != nil {
+	if report.Services, err = a.live(ctx, "", report.add); err != nil {
 		return Report{}, err
 	}
 	report.sort()
@@ -119,13 +114,16 @@ func (a *Auditor) Audit(ctx context.Context) (Report, error) {
 // Namespace judges what the index does not hold of one Namespace, as it is stored: itself, and its Services, EndpointSlices
 // and Pods.
 func (a *Auditor) Namespace(ctx context.Context, name string) (report Report, err error) {
-	report.Services, err = a.live(ctx, name, func(s Result) {
-		if s.any() {
-			report.Results = append(report.Results, s)
-		}
-	})
+	report.Services, err = a.live(ctx, name, report.add)
 	report.sort()
 	return report, err
+}
+
+// add adds a result with findings.
+func (r *Report) add(s Result) {
+	if s.any() {
+		r.Results = append(r.Results, s)
+	}
 }
 
 // sort sorts the results, of which there is one for each object.
@@ -248,8 +246,8 @@ func (f *FencedService) hold(host hostname.Host, fence policy.Fence, view *polic
 	}
 }
 
-// absent lists the hosts of a Namespace, or of all, that the config names as strict and that have no Service here: clients are sent to those of
-// other clusters, unless something holds them (row E5).
+// absent lists the hosts of a Namespace, or of all, that the config names as strict and that have no Service here: clients
+// are sent to those of other clusters, unless something holds them (row E5).
 func (a *Auditor) absent(namespace string, known map[hostname.Host]bool) []FencedService {
 	var list []FencedService
 	view, config := a.Index.View(), a.Index.Config()

@@ -98,6 +98,7 @@ func (k Kind) Selector() labels.Selector {
 
 // Kinds returns the routing table. The slices in it are the caller's own.
 func Kinds() Table {
+	hasMesh := fmt.Sprintf("[object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", meshconfig.Key)
 	companion := fmt.Sprintf("has(oldObject.metadata.labels) && oldObject.metadata.labels[?%q].orValue('') == %q", inject.ManagedByLabel, inject.ManagedBy)
 	return Table{
 		{Type: typeOf(object.KindService), Mutate: true, Validate: true,
@@ -106,8 +107,8 @@ func Kinds() Table {
 		},
 		{Type: typeOf(object.KindNamespace), Validate: true, StatusIf: changedLabels, Subresources: []string{"finalize"}},
 		{Type: typeOf(object.KindConfigMap), Mutate: true, Validate: true,
-			MutateIf:   fmt.Sprintf("[object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", meshconfig.Key),
-			ValidateIf: fmt.Sprintf("request.name == %q || [object, oldObject].exists(o, o != null && has(o.data) && %q in o.data)", policy.ConfigMapName, meshconfig.Key),
+			MutateIf:   hasMesh,
+			ValidateIf: fmt.Sprintf("request.name == %q || %s", policy.ConfigMapName, hasMesh),
 			DeleteIf:   fmt.Sprintf("has(oldObject.data) && %q in oldObject.data", meshconfig.Key),
 		},
 		{Type: typeOf(object.KindPod), Validate: true, ValidateIf: claimsPlace(),

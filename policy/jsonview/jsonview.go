@@ -19,8 +19,13 @@ func Reader[View any]() func(data []byte, view *View) error {
 		if quick(data, view) {
 			return nil
 		}
-		return json.Unmarshal(data, view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+		return Unmarshal(data, view)
 	}
+}
+
+// Unmarshal fills a view by the library alone.
+func Unmarshal(data []byte, view any) error {
+	return json.Unmarshal(data, view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // Quick returns what fills a view of that type, or reports false and leaves it empty.

@@ -52,7 +52,7 @@ func PodAddress(data []byte) string {
 			PodIP string `json:"podIP"`
 		} `json:"status"`
 	}
-	if json.Unmarshal(data, &view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) != nil {
+	if jsonview.Unmarshal(data, &view) != nil {
 		return ""
 	}
 	return view.Status.PodIP
