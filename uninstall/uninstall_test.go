@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,11 +61,19 @@ func newBed(t *testing.T) *bed {
 		objects = append(objects, decode(t, text))
 	}
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{kinds()[0].GroupVersion(), corev1.SchemeGroupVersion})
+	known := runtime.NewScheme()
+	if err := scheme.AddToScheme(known); err != nil {
+		t.Fatal(err)
+	}
 	for _, gvk := range kinds() {
 		mapper.Add(gvk, meta.RESTScopeNamespace)
+		if !known.Recognizes(gvk) { // or the client adds it, while a page is read beside a write
+			known.AddKnownTypeWithName(gvk, &unstructured.Unstructured{})
+			known.AddKnownTypeWithName(gvk.GroupVersion().WithKind(gvk.Kind+"List"), &unstructured.UnstructuredList{})
+		}
 	}
 	b := &bed{start: time.Now(), left: -1, cut: func() {}, refuse: func(client.Object) error { return nil }}
-	store := fake.NewClientBuilder().WithScheme(scheme.Scheme).WithRESTMapper(mapper).WithObjects(objects...).Build()
+	store := fake.NewClientBuilder().WithScheme(known).WithRESTMapper(mapper).WithObjects(objects...).Build()
 	b.Client = interceptor.NewClient(store, interceptor.Funcs{
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
 			return b.write(ctx, "patch", o, func() error { return c.Patch(ctx, o, p, options...) })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,7 @@ func TestCheckAgrees(t *testing.T) {
 		t.Run(c.Suite()+"/"+c.Title, func(t *testing.T) {
 			t.Parallel()
 			var input bytes.Buffer
-			for _, d := range append(c.Scene, c.Object) {
+			for _, d := range slices.Concat(c.Scene, []suite.Document{c.Object}) {
 				input.Write(d.JSON)
 				input.WriteString("\n---\n")
 			}
