@@ -339,10 +339,13 @@ func TestChecks(t *testing.T) {
 			"warning mesh-configmaps: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with",
 			"warning istio: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with"}},
 		"what may run besides": {func(_ *testing.T, o *doctor.Observation) {
-			o.Mesh.Value.Unseen, o.DiscoverySelectors.Err = []string{install.UnseenZtunnel}, gone
-		}, []string{"unknown istio: not examined: whether ztunnel runs: forbidden", "unknown istio: not examined: forbidden"}},
+			o.Mesh.Value.Unseen, o.MeshConfigs.Err = []string{install.UnseenZtunnel}, gone
+		}, []string{"unknown mesh-config-room: not examined: forbidden", "unknown istio: not examined: whether ztunnel runs: forbidden", "unknown istio: not examined: forbidden"}},
+		"mesh ConfigMaps that are full, and not yet": {func(_ *testing.T, o *doctor.Observation) {
+			o.MeshConfigs.Value = map[string]doctor.MeshConfig{"istio": {Full: 0.756}, "istio-next": {Full: 0.74}}
+		}, []string{"warning mesh-config-room: 76 % of what mesh ConfigMap istio may hold is taken; when it is full, further strict Services are not held by meshConfig"}},
 		"settings and an old release": {func(_ *testing.T, o *doctor.Observation) {
-			o.Mesh.Value.Ambient, o.DiscoverySelectors.Value = true, []string{"istio"}
+			o.Mesh.Value.Ambient, o.MeshConfigs.Value = true, map[string]doctor.MeshConfig{"istio": {Selects: true}, "other": {}}
 			o.Mesh.Value.Istiods[0].Version = "1.20.3"
 			o.Mesh.Value.Istiods[0].Env = map[string]string{"AMBIENT_ENABLE_MULTI_NETWORK": "true", "ENABLE_MCS_HOST": "false", "SHARED_MESH_CONFIG": "shared"}
 		}, []string{

@@ -54,6 +54,7 @@ func Checks() []Check {
 		{"other-installations", "No other installation is in the cluster.", checkOthers},
 		{"cluster-id", "The FenceConfig names this cluster as istiod does.", checkClusterID},
 		{"mesh-configmaps", "The FenceConfig names the mesh ConfigMap of every istiod.", checkMeshConfigMaps},
+		{"mesh-config-room", "No mesh ConfigMap is nearly full.", checkMeshConfigRoom},
 		{"istio", "Istio is of a release that meshfence is tested with, and has no setting that changes what the rules know.", checkIstio},
 		{"holds", "Every hold that the FenceConfig names is true.", checkHolds},
 		{"held", "Every strict Service is held.", checkHeld},
