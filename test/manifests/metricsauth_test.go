@@ -102,6 +102,12 @@ func TestMetricsAuth(t *testing.T) {
 func checkDoctorReads(t *testing.T, cluster *testbed.Cluster, client *kubernetes.Clientset) {
 	t.Helper()
 	api := client.CoreV1().Pods("meshfence-system")
+	t.Cleanup(func() { // no kubelet says that they have ended, and others that come are on no Node
+		err := api.DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, metav1.ListOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	eventually(t, "both Pods are there", func(ctx context.Context) error {
 		pods, err := api.List(ctx, metav1.ListOptions{})
 		if err != nil || len(pods.Items) != 2 {
