@@ -199,7 +199,11 @@ func (s *suite) breakages(t *testing.T) []breakage {
 		return do("", "patch", "validatingwebhookconfiguration", "meshfence", "--type=json", "-p", patch)
 	}
 	install := func(t *testing.T) {
-		if code, out := s.run(t, "install", "--apply", "--force-conflicts"); code != 0 {
+		code, out := s.run(t, "install", "--apply")
+		if code != 0 && strings.Contains(out, "which --force-conflicts takes") { // from the kubectl that broke it
+			code, out = s.run(t, "install", "--apply", "--force-conflicts")
+		}
+		if code != 0 {
 			t.Fatalf("exit code %d of install:\n%s", code, out)
 		}
 	}
