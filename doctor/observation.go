@@ -68,6 +68,7 @@ type Config struct {
 type Replicas struct {
 	Deployment *appsv1.Deployment // nil where there is none
 	Pods       []corev1.Pod
+	Service    *corev1.Service       // nil where there is none
 	Lease      *coordinationv1.Lease // nil where nobody has ever led
 }
 

@@ -113,6 +113,9 @@ func (o *Observer) replicas(ctx context.Context) (Replicas, error) {
 		return seen, err
 	}
 	seen.Deployment = deployment
+	if seen.Service, err = found(ctx, o.Client, key, &corev1.Service{}); err != nil {
+		return seen, err
+	}
 	pods, err := cluster.PodsOf(ctx, o.Client, deployment)
 	if err != nil {
 		return seen, err
