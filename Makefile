@@ -61,6 +61,7 @@ test: ## Vet and run every test but that of Envoy, with real API servers (a firs
 	@echo "left out: make envoy, which sends calls through real Envoys and needs python3 with pip"
 	@echo "left out: make alerts, whose first build takes three minutes"
 	@echo "left out: make neighbours, whose first build takes ten minutes"
+	@hack/previous.sh >/dev/null 2>&1 || echo "left out: the chart and the overlays of the release before this tree, which this clone does not have; what is kept of them was upgraded from"
 	@echo "left out: make node, which runs meshfence's own Pods and needs root and containerd"
 
 .PHONY: unit

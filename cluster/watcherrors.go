@@ -13,31 +13,57 @@ import (
 )
 
 const (
-	// watchPatience is how long a watch may fail until that is an error. An API server that starts again ends all of them,
+	// failurePatience is how long something may fail until that is an error. An API server that starts again ends all watches,
 	// and refuses some of them for seconds.
-	watchPatience = 30 * time.Second
-	// watchRests is how long a watch has not failed when it works: an informer asks again within a minute.
-	watchRests = 2 * time.Minute
+	failurePatience = 30 * time.Second
+	// failureRests is how long something has not failed when it works: an informer asks again within a minute.
+	failureRests = 2 * time.Minute
 )
 
-// watchErrors tells of watches that fail: a line for all that begin to fail together, and an error for each that keeps
-// failing. client-go's own handler logs an error at every try.
-type watchErrors struct {
-	log logr.Logger
-
+// Failures tells what fails for a moment, and is tried again, from what keeps failing. The zero value is ready to use.
+type Failures struct {
 	mu      sync.Mutex
-	told    time.Time // when the last line was written that stands for all
-	failing map[string]*failingWatch
+	failing map[string]*failure
 }
 
-type failingWatch struct {
+type failure struct {
 	since, last time.Time
 	told        bool
 }
 
+// Failed counts a failure of something. It reports whether that begins to fail, and whether it has kept failing for long, which
+// it reports once; and since when it fails.
+func (f *Failures) Failed(what string) (begins, lasts bool, since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing == nil {
+		f.failing = map[string]*failure{}
+	}
+	now, known := time.Now(), f.failing[what]
+	if begins = known == nil || now.Sub(known.last) > failureRests; begins {
+		known = &failure{since: now}
+		f.failing[what] = known
+	}
+	known.last = now
+	if lasts = !known.told && now.Sub(known.since) >= failurePatience; lasts {
+		known.told = true
+	}
+	return begins, lasts, known.since
+}
+
+// watchErrors tells of watches that fail: a line for all that begin to fail together, and an error for each that keeps
+// failing. client-go's own handler logs an error at every try.
+type watchErrors struct {
+	log      logr.Logger
+	failures Failures
+
+	mu   sync.Mutex
+	told time.Time // when the last line was written that stands for all
+}
+
 // WatchErrors returns what informers call when a watch fails.
 func WatchErrors(log logr.Logger) toolscache.WatchErrorHandlerWithContext {
-	w := &watchErrors{log: log, failing: map[string]*failingWatch{}}
+	w := &watchErrors{log: log}
 	return func(ctx context.Context, r *toolscache.Reflector, err error) {
 		// Those that end go on from there, or are read anew.
 		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err)
@@ -48,21 +74,23 @@ func WatchErrors(log logr.Logger) toolscache.WatchErrorHandlerWithContext {
 }
 
 func (w *watchErrors) failed(kind string, err error) {
+	begins, lasts, since := w.failures.Failed(kind)
+	if begins && w.first() {
+		w.log.Info("a watch fails, others may too; trying again", "kind", kind, "reason", err.Error())
+	}
+	if lasts {
+		w.log.Error(err, "a watch keeps failing", "kind", kind, "since", since.UTC())
+	}
+}
+
+// first reports whether no other watch has begun to fail a moment ago.
+func (w *watchErrors) first() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	watch := w.failing[kind]
-	if watch == nil || now.Sub(watch.last) > watchRests {
-		watch = &failingWatch{since: now}
-		w.failing[kind] = watch
-		if now.Sub(w.told) >= watchPatience {
-			w.told = now
-			w.log.Info("a watch fails, others may too; trying again", "kind", kind, "reason", err.Error())
-		}
+	if now.Sub(w.told) < failurePatience {
+		return false
 	}
-	watch.last = now
-	if !watch.told && now.Sub(watch.since) >= watchPatience {
-		watch.told = true
-		w.log.Error(err, "a watch keeps failing", "kind", kind, "since", watch.since.UTC())
-	}
+	w.told = now
+	return true
 }

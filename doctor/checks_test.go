@@ -54,6 +54,7 @@ func healthy(t *testing.T) doctor.Observation {
 	o.Replicas.Value = doctor.Replicas{
 		Deployment: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: new(int32(2))}},
 		Pods:       []corev1.Pod{pod("a", "meshfence:1"), pod("b", "meshfence:1")},
+		Service:    &corev1.Service{},
 		Lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: new("a"), RenewTime: new(metav1.NewMicroTime(now().Add(-time.Second))),
 		}},
@@ -202,6 +203,11 @@ func TestChecks(t *testing.T) {
 			o.Replicas.Value.Deployment.Spec.Replicas = new(int32(3))
 			o.Replicas.Value.Pods[1].Spec.Containers[0].Image = "meshfence:2"
 		}, []string{"warning replicas: 2 of 3 replicas are ready", "warning replicas: the replicas have several images: meshfence:1, meshfence:2"}},
+		"the Service is gone": {func(_ *testing.T, o *doctor.Observation) { o.Replicas.Value.Service = nil },
+			[]string{"failed replicas: there is no Service meshfence: the API server makes no new connection to a replica"}},
+		"scaled to nothing": {func(_ *testing.T, o *doctor.Observation) {
+			o.Replicas.Value.Deployment.Spec.Replicas, o.Replicas.Value.Pods, o.Metrics = new(int32(0)), nil, nil
+		}, []string{"failed replicas: the Deployment has no replicas", "unknown same-config: not examined: no replica is ready to be asked for its metrics"}},
 		"nobody has ever led": {func(_ *testing.T, o *doctor.Observation) { o.Replicas.Value.Lease = nil },
 			[]string{"failed replicas: no replica leads: nothing is written, and nothing old is brought in line"}},
 		"the leader is gone": {func(_ *testing.T, o *doctor.Observation) {
@@ -339,10 +345,13 @@ func TestChecks(t *testing.T) {
 			"warning mesh-configmaps: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with",
 			"warning istio: no Deployment in namespace istio-system has the label app=istiod: there is nothing to compare with"}},
 		"what may run besides": {func(_ *testing.T, o *doctor.Observation) {
-			o.Mesh.Value.Unseen, o.DiscoverySelectors.Err = []string{install.UnseenZtunnel}, gone
-		}, []string{"unknown istio: not examined: whether ztunnel runs: forbidden", "unknown istio: not examined: forbidden"}},
+			o.Mesh.Value.Unseen, o.MeshConfigs.Err = []string{install.UnseenZtunnel}, gone
+		}, []string{"unknown mesh-config-room: not examined: forbidden", "unknown istio: not examined: whether ztunnel runs: forbidden", "unknown istio: not examined: forbidden"}},
+		"mesh ConfigMaps that are full, and not yet": {func(_ *testing.T, o *doctor.Observation) {
+			o.MeshConfigs.Value = map[string]doctor.MeshConfig{"istio": {Full: 0.756}, "istio-next": {Full: 0.74}}
+		}, []string{"warning mesh-config-room: 76 % of what mesh ConfigMap istio may hold is taken; when it is full, further strict Services are not held by meshConfig"}},
 		"settings and an old release": {func(_ *testing.T, o *doctor.Observation) {
-			o.Mesh.Value.Ambient, o.DiscoverySelectors.Value = true, []string{"istio"}
+			o.Mesh.Value.Ambient, o.MeshConfigs.Value = true, map[string]doctor.MeshConfig{"istio": {Selects: true}, "other": {}}
 			o.Mesh.Value.Istiods[0].Version = "1.20.3"
 			o.Mesh.Value.Istiods[0].Env = map[string]string{"AMBIENT_ENABLE_MULTI_NETWORK": "true", "ENABLE_MCS_HOST": "false", "SHARED_MESH_CONFIG": "shared"}
 		}, []string{

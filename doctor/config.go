@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
 )
 
@@ -18,6 +19,8 @@ func checkFenceConfig(o Observation) []Result {
 		return unknown(o.Config.Err)
 	case c.Problem != nil && c.InForce == nil:
 		return []Result{failed(c.Problem.Error()+"; none is in force", "create a FenceConfig: meshfence install prints one for this mesh")}
+	case apierrors.IsNotFound(c.Problem):
+		return []Result{failed(c.Problem.Error()+"; the last good one is in force", "meshfence install --apply puts that back")}
 	case c.Problem != nil:
 		return []Result{failed(c.Problem.Error()+"; the last good one is in force", "correct the FenceConfig")}
 	case !c.Kept:
@@ -53,10 +56,15 @@ func checkReplicas(o Observation) []Result {
 	logs := fmt.Sprintf("kubectl describe pods -n %[1]s; kubectl logs -n %[1]s deployment/meshfence", o.Namespace)
 	var results []Result
 	switch {
+	case want == 0:
+		results = append(results, failed("the Deployment has no replicas", fmt.Sprintf("kubectl scale -n %s deployment/meshfence --replicas=2", o.Namespace)))
 	case len(ready) == 0:
 		results = append(results, failed(fmt.Sprintf("none of %d replicas is ready", want), logs))
 	case len(ready) < int(want):
 		results = append(results, warning(fmt.Sprintf("%d of %d replicas are ready", len(ready), want), logs))
+	}
+	if r.Service == nil {
+		results = append(results, failed("there is no Service meshfence: the API server makes no new connection to a replica", applyAgain))
 	}
 	if len(images) > 1 {
 		results = append(results, warning("the replicas have several images: "+strings.Join(slices.Sorted(maps.Keys(images)), ", "),
@@ -128,7 +136,7 @@ func (o Observation) checkReplica(m Metrics) []Result {
 	case m.Values[seriesReload] == "":
 		return unknown(fmt.Errorf("what Pod %s serves as metrics is not what meshfence does", m.Pod))
 	case m.Values[seriesReload] == "0":
-		return []Result{failed("Pod "+m.Pod+" could not read the FenceConfig as it is now, and has the last good one in force", "correct the FenceConfig; "+logs)}
+		return []Result{failed("Pod "+m.Pod+" could not read the FenceConfig as it is now, and has the last good one in force", "see fenceconfig; "+logs)}
 	case config != nil && m.Values[seriesConfig] != fmt.Sprintf("{hash=%q}", config.Hash()):
 		return []Result{failed("Pod "+m.Pod+" has another FenceConfig in force than the one in the cluster", "wait some seconds; if it stays so, "+logs)}
 	}

@@ -3,12 +3,14 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/meshfence/meshfence"
 	"github.com/meshfence/meshfence/install"
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/meshconfig"
 )
 
 // control returns the FenceConfig in force and the mesh of its namespace, or what a check that needs them says instead. The
@@ -57,6 +59,24 @@ func checkMeshConfigMaps(o Observation) []Result {
 	return or(results, "%s", strings.Join(config.MeshConfigMaps, ", "))
 }
 
+// checkMeshConfigRoom judges how much room is left for strict Services.
+func checkMeshConfigRoom(o Observation) []Result {
+	if o.MeshConfigs.Err != nil {
+		return unknown(o.MeshConfigs.Err)
+	}
+	var results []Result
+	var most float64
+	for _, name := range slices.Sorted(maps.Keys(o.MeshConfigs.Value)) {
+		full := o.MeshConfigs.Value[name].Full
+		most = max(most, full)
+		if full >= meshconfig.NearlyFull {
+			results = append(results, warning(fmt.Sprintf("%.0f %% of what mesh ConfigMap %s may hold is taken; when it is full, further strict Services are not held by meshConfig", full*100, name),
+				"fence Namespaces instead of single Services, which takes one entry for all of them"))
+		}
+	}
+	return or(results, "at most %.0f %% of what one may hold is taken", most*100)
+}
+
 // settings are those of istiod's environment that change what the rules know, and what each means.
 func settings() []struct{ name, means string } {
 	return []struct{ name, means string }{
@@ -92,14 +112,20 @@ func checkIstio(o Observation) []Result {
 	if slices.Contains(mesh.Unseen, install.UnseenZtunnel) {
 		results = append(results, unknown(errors.New(install.UnseenZtunnel+": forbidden"))...)
 	}
-	if o.DiscoverySelectors.Err != nil {
-		results = append(results, unknown(o.DiscoverySelectors.Err)...)
+	if o.MeshConfigs.Err != nil {
+		results = append(results, unknown(o.MeshConfigs.Err)...)
 	}
 	if mesh.Ambient {
 		results = append(results, warning("ztunnel runs here: no hold holds what it sends", "see what meshfence cannot hold in README.md"))
 	}
-	if len(o.DiscoverySelectors.Value) > 0 {
-		results = append(results, warning("discoverySelectors are set in ConfigMap "+sorted(o.DiscoverySelectors.Value)+": istiod does not see every namespace, and no hold rests on that (F11)", ""))
+	var selecting []string
+	for name, m := range o.MeshConfigs.Value {
+		if m.Selects {
+			selecting = append(selecting, name)
+		}
+	}
+	if len(selecting) > 0 {
+		results = append(results, warning("discoverySelectors are set in ConfigMap "+sorted(selecting)+": istiod does not see every namespace, and no hold rests on that (F11)", ""))
 	}
 	return or(results, "version %s, and no setting that changes what the rules know", mesh.Istiods[0].Version)
 }

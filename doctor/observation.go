@@ -38,10 +38,19 @@ type Observation struct {
 	Rights Seen[[]Right]
 	Others Seen[[]Other]
 	Mesh   Seen[install.Mesh]
-	// DiscoverySelectors are the mesh ConfigMaps that have some.
-	DiscoverySelectors Seen[[]string]
-	Fences             Seen[Fences]
-	GitOps             Seen[GitOps]
+	Fences Seen[Fences]
+	// MeshConfigs are the mesh ConfigMaps by their names.
+	MeshConfigs Seen[map[string]MeshConfig]
+	GitOps      Seen[GitOps]
+}
+
+// MeshConfig is what is looked for in a mesh ConfigMap.
+type MeshConfig struct {
+	// Selects reports whether it has discoverySelectors.
+	Selects bool
+	// Full is how much of what it may hold is taken with the entries of hold meshConfig, of 1; zero without that hold, or if
+	// they cannot be put in, which is said of the hold.
+	Full float64
 }
 
 // Config is what is known of the FenceConfig.
@@ -59,6 +68,7 @@ type Config struct {
 type Replicas struct {
 	Deployment *appsv1.Deployment // nil where there is none
 	Pods       []corev1.Pod
+	Service    *corev1.Service       // nil where there is none
 	Lease      *coordinationv1.Lease // nil where nobody has ever led
 }
 

@@ -65,7 +65,11 @@ func (o *Observer) Observe(ctx context.Context) Observation {
 		seen.Fences.Err = errors.New("no FenceConfig is in force")
 	} else {
 		seen.Fences = see(o.Fences(ctx, config))
-		seen.DiscoverySelectors = see(o.discoverySelectors(ctx, config))
+	}
+	if seen.Fences.Err != nil {
+		seen.MeshConfigs.Err = seen.Fences.Err
+	} else {
+		seen.MeshConfigs = see(o.meshConfigs(ctx, config, seen.Fences.Value.Index))
 	}
 	seen.GitOps = see(o.gitOps(ctx))
 	seen.Probes = o.probes(ctx, config, seen.Fences.Value.Index)
@@ -109,6 +113,9 @@ func (o *Observer) replicas(ctx context.Context) (Replicas, error) {
 		return seen, err
 	}
 	seen.Deployment = deployment
+	if seen.Service, err = found(ctx, o.Client, key, &corev1.Service{}); err != nil {
+		return seen, err
+	}
 	pods, err := cluster.PodsOf(ctx, o.Client, deployment)
 	if err != nil {
 		return seen, err
@@ -230,8 +237,8 @@ func foreign(configuration *unstructured.Unstructured, ours string) string {
 	return ""
 }
 
-func (o *Observer) discoverySelectors(ctx context.Context, config *policy.Config) ([]string, error) {
-	var seen []string
+func (o *Observer) meshConfigs(ctx context.Context, config *policy.Config, scope meshconfig.Scope) (map[string]MeshConfig, error) {
+	seen := map[string]MeshConfig{}
 	for _, name := range config.MeshConfigMaps {
 		var configMap corev1.ConfigMap
 		err := o.Client.Get(ctx, client.ObjectKey{Namespace: config.IstioNamespace, Name: name}, &configMap)
@@ -241,9 +248,16 @@ func (o *Observer) discoverySelectors(ctx context.Context, config *policy.Config
 		var mesh struct {
 			DiscoverySelectors []any `json:"discoverySelectors"`
 		}
-		if err := yaml.Unmarshal([]byte(configMap.Data[meshconfig.Key]), &mesh); err == nil && len(mesh.DiscoverySelectors) > 0 {
-			seen = append(seen, name)
+		var looked MeshConfig
+		if err := yaml.Unmarshal([]byte(configMap.Data[meshconfig.Key]), &mesh); err == nil {
+			looked.Selects = len(mesh.DiscoverySelectors) > 0
 		}
+		if config.Holds.Has(policy.MeshConfig) {
+			if plan, err := meshconfig.PlanFor(configMap.Data, configMap.Annotations, config.ClusterDomain, scope); err == nil {
+				looked.Full = plan.Full
+			}
+		}
+		seen[name] = looked
 	}
 	return seen, nil
 }

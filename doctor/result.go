@@ -43,7 +43,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		{"fenceconfig", "There is a FenceConfig, it is valid, and it is in force.", checkFenceConfig},
-		{"replicas", "Every replica is ready and of one image, and one of them leads.", checkReplicas},
+		{"replicas", "Every replica is ready, of one image and behind the Service, and one of them leads.", checkReplicas},
 		{"same-config", "Every replica has the same version and the same config in force.", checkSameConfig},
 		{"webhooks", "Both webhook configurations are what this version installs.", checkWebhooks},
 		{"excluded", "No webhook stops what meshfence and the cluster need to come back.", checkExcluded},
@@ -54,6 +54,7 @@ func Checks() []Check {
 		{"other-installations", "No other installation is in the cluster.", checkOthers},
 		{"cluster-id", "The FenceConfig names this cluster as istiod does.", checkClusterID},
 		{"mesh-configmaps", "The FenceConfig names the mesh ConfigMap of every istiod.", checkMeshConfigMaps},
+		{"mesh-config-room", "No mesh ConfigMap is nearly full.", checkMeshConfigRoom},
 		{"istio", "Istio is of a release that meshfence is tested with, and has no setting that changes what the rules know.", checkIstio},
 		{"holds", "Every hold that the FenceConfig names is true.", checkHolds},
 		{"held", "Every strict Service is held.", checkHeld},

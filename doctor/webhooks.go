@@ -17,7 +17,7 @@ import (
 	"github.com/meshfence/meshfence/policy/object"
 )
 
-const applyAgain = "meshfence install --apply, or apply the manifests of this version again"
+const applyAgain = "meshfence install --apply (--force-conflicts, if somebody else has changed it), or apply the manifests of this version again"
 
 // entry is one webhook of a configuration.
 type entry map[string]any

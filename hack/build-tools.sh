@@ -29,7 +29,7 @@ export GOPROXY=${proxies%%[,|]*}
 
 main() {
 	if [[ ${1:-} == --remove ]]; then
-		rm -rf "$cache/tools"
+		rm -rf "$cache/tools" "$cache/previous"
 		return
 	fi
 	local print=false

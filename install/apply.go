@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -59,6 +60,9 @@ func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error
 	err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), options...)
 	if meta.IsNoMatchError(err) {
 		return fmt.Errorf("apply %s: the cluster has no such kind: install what brings it first: %w", name, err)
+	}
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("apply %s: somebody else has set some of its fields, which --force-conflicts takes: %w", name, err)
 	}
 	if err != nil {
 		return fmt.Errorf("apply %s: %w", name, err)

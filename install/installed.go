@@ -59,6 +59,9 @@ func CertificatesOf(d *appsv1.Deployment) string {
 	return SelfSigned
 }
 
+// MetricsReader is the ServiceAccount that the component metrics-auth lets read metrics.
+const MetricsReader = policy.InstallName + "-metrics-reader"
+
 // HasMetricsAuth reports whether Pods serve their metrics to readers alone.
 func HasMetricsAuth(pod corev1.PodSpec) bool {
 	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {

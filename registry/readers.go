@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -30,6 +31,10 @@ const (
 	// knownReaders is how many answers are kept.
 	knownReaders = 256
 )
+
+// ProxiedAuthorization is the header that counts where there is no Authorization: the proxy of an API server, past which a user
+// reaches a Pod, keeps that one to itself (WithAuthentication in k8s.io/apiserver/pkg/endpoints/filters/authentication.go).
+const ProxiedAuthorization = "Meshfence-Authorization"
 
 // Readers are those who may read metrics: whose token the API server knows (TokenReview), and whom it allows to get the path
 // (SubjectAccessReview).
@@ -86,7 +91,7 @@ type asked struct {
 
 // judge returns the status of the answer, 200 for a reader; the error is why the API server did not say.
 func (r *Readers) judge(request *http.Request) (int, error) {
-	scheme, token, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(cmp.Or(request.Header.Get("Authorization"), request.Header.Get(ProxiedAuthorization)), " ")
 	switch {
 	case request.Method != http.MethodGet:
 		return http.StatusMethodNotAllowed, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,7 +63,11 @@ func reading(t *testing.T, a *apiServer) func(method, path, authorization string
 	}
 	return func(method, path, authorization string) int {
 		request := httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody)
-		request.Header.Set("Authorization", authorization)
+		header := "Authorization"
+		if proxied, ok := strings.CutPrefix(authorization, "proxied "); ok {
+			header, authorization = registry.ProxiedAuthorization, proxied
+		}
+		request.Header.Set(header, authorization)
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, request)
 		return recorder.Code
@@ -80,6 +85,8 @@ func TestReaders(t *testing.T) {
 		"who may":                      {"GET", "/metrics", "Bearer anna", nil, 200, []string{"token anna", "access anna"}},
 		"the scheme in small letters":  {"GET", "/metrics", "bearer anna", nil, 200, []string{"token anna", "access anna"}},
 		"who may, another path":        {"GET", "/other", "Bearer anna", nil, 403, []string{"token anna", "access anna"}},
+		"who may, past a proxy":        {"GET", "/metrics", "proxied Bearer anna", nil, 200, []string{"token anna", "access anna"}},
+		"who may not, past a proxy":    {"GET", "/metrics", "proxied Bearer bert", nil, 403, []string{"token bert", "access bert"}},
 		"who may not":                  {"GET", "/metrics", "Bearer bert", nil, 403, []string{"token bert", "access bert"}},
 		"a token of nobody":            {"GET", "/metrics", "Bearer carl", nil, 401, []string{"token carl"}},
 		"no token":                     {"GET", "/metrics", "", nil, 401, nil},

@@ -10,12 +10,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"k8s.io/klog/v2"
+
+	"github.com/meshfence/meshfence/cluster"
 )
 
 // newLogs returns the handler of the log, one JSON object a line. Where that is the log of the process, what libraries say
 // beside their logger goes there too, instead of as plain text.
 func newLogs(to io.Writer, level slog.Level) slog.Handler {
-	handler := slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level})
+	handler := patience{slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level}), &cluster.Failures{}}
 	if to == os.Stderr {
 		slog.SetDefault(slog.New(handler)) // and package log
 		klog.SetSlogLogger(slog.New(handler))

@@ -30,8 +30,6 @@ const (
 	spread = 2 * time.Second
 	// retry is how soon a failed write is tried again.
 	retry = 2 * time.Second
-	// nearlyFull is how much of a ConfigMap may be taken before that is told.
-	nearlyFull = 0.75
 )
 
 // Options are what a Keeper needs. All must be set.
@@ -226,7 +224,7 @@ func (k *Keeper) measure(object *corev1.ConfigMap, full float64) {
 	key := client.ObjectKeyFromObject(object)
 	k.Metrics.MeshConfigFull.WithLabelValues(key.Name).Set(full)
 	told := k.nearlyFull[key]
-	if k.nearlyFull[key] = full >= nearlyFull; told || full < nearlyFull {
+	if k.nearlyFull[key] = full >= meshconfig.NearlyFull; told || full < meshconfig.NearlyFull {
 		return
 	}
 	k.Recorder.Eventf(object, nil, corev1.EventTypeWarning, "NearlyFull", "Hold",

@@ -55,12 +55,29 @@ func parameters() []parameter {
 		{"  failurePolicy: Fail\n", "  failurePolicy: {{ .Values.failurePolicy }}\n"},
 		{"      - kube-system\n      - meshfence-system\n", "      - kube-system\n      - meshfence-system\n" +
 			optional(6, ".Values.excludedNamespaces", "")},
+		// What the component istio-namespace patches, and in whose namespace its objects are.
+		{meshConfigRule + "- apiGroups:\n  - events.k8s.io\n", under("not .Values.istioNamespace", meshConfigRule) + "- apiGroups:\n  - events.k8s.io\n"},
+		{"  namespace: istio-system\n", "  namespace: {{ dig \"controlPlane\" \"istioNamespace\" \"\" .Values.fenceConfig | default \"istio-system\" }}\n"},
 		// Without names the rule would be for every ConfigMap.
 		{"  resourceNames:\n  - istio\n", "  resourceNames:\n" +
 			"  {{- dig \"controlPlane\" \"meshConfigMaps\" (list) .Values.fenceConfig | default (list \"istio\") | toYaml | nindent 2 }}\n"},
 		{ownNamespace, "{{ .Release.Namespace }}"},
 	}
 }
+
+// meshConfigRule is the right to the mesh ConfigMaps, in the ClusterRole or in the Role of the component istio-namespace.
+const meshConfigRule = `- apiGroups:
+  - ""
+  resourceNames:
+  - istio
+  resources:
+  - configmaps
+  verbs:
+  - get
+  - list
+  - watch
+  - patch
+`
 
 // securedEndpoint is what an endpoint of the PodMonitor has more where its metrics are not for everybody.
 const securedEndpoint = `    scheme: https
@@ -112,6 +129,7 @@ func components() []component {
 		{"network-policy", ".Values.networkPolicy"},
 		{"monitoring", ".Values.monitoring"},
 		{"metrics-auth", ".Values.metricsAuth"},
+		{"istio-namespace", ".Values.istioNamespace"},
 		// With cert-manager meshfence writes no webhook configuration.
 		{"pinned-webhooks", fmt.Sprintf("and .Values.pinnedWebhooks (eq .Values.certificates %q)", overlays()[0])},
 	}

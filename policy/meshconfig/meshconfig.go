@@ -15,6 +15,8 @@ import (
 const ClusterLocalHostsAnnotation = "meshfence.io/cluster-local-hosts"
 
 const (
+	// NearlyFull is how much of what a ConfigMap may hold can be taken before that is told, of 1.
+	NearlyFull = 0.75
 	// Limit is what the API server lets all values of one ConfigMap take, in bytes.
 	Limit = 1 << 20
 	// annotationLimit leaves others a part of the 256 KiB that all annotations of an object may take.

@@ -67,6 +67,7 @@ func well() map[string]string {
 		`meshfence_webhook_called{webhook="validating",pod="a"}`:                            "1x250",
 		`meshfence_existing_findings{rule="sidecar-egress-proxy",outcome="warned",pod="a"}`: "3x250",
 		`meshfence_strict_services_without_endpoints{pod="a"}`:                              "0x250",
+		`meshfence_mesh_config_full_ratio{configmap="istio",pod="a"}`:                       "0.74x250",
 		`meshfence_audit_last_pass_timestamp_seconds{pod="a"}`:                              "0+60x250",
 		`meshfence_audit_last_pass_timestamp_seconds{pod="b"}`:                              "0x250",
 		`meshfence_backfill_last_pass_timestamp_seconds{pod="a"}`:                           "0+60x250",
@@ -111,6 +112,7 @@ func faults() map[string]map[string]string {
 		"MeshfenceWebhookNotCalled":            {`meshfence_webhook_called{webhook="mutating",pod="a"}`: "0x250"},
 		"MeshfenceWebhookConfigurationNotOurs": {`meshfence_webhook_configuration_state{configuration="mutating",state="missing",pod="a"}`: "1x250"},
 		"MeshfenceHoldNotActive":               {`meshfence_hold_active{hold="subset",pod="b"}`: "0x250"},
+		"MeshfenceMeshConfigNearlyFull":        {`meshfence_mesh_config_full_ratio{configmap="istio",pod="a"}`: "0.76x250"},
 		"MeshfenceStrictServicesNotHeld":       {`meshfence_strict_services_not_held{reason="companion-missing",pod="a"}`: "1x250"},
 		"MeshfenceTrafficLeaves": {
 			`istio_requests_total{reporter="source",source_cluster="m1c1",destination_cluster="m1c2",destination_service_namespace="shop",destination_service_name="reviews"}`: "0+1x250",

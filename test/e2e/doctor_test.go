@@ -199,7 +199,11 @@ func (s *suite) breakages(t *testing.T) []breakage {
 		return do("", "patch", "validatingwebhookconfiguration", "meshfence", "--type=json", "-p", patch)
 	}
 	install := func(t *testing.T) {
-		if code, out := s.run(t, "install", "--apply", "--force-conflicts"); code != 0 {
+		code, out := s.run(t, "install", "--apply")
+		if code != 0 && strings.Contains(out, "which --force-conflicts takes") { // from the kubectl that broke it
+			code, out = s.run(t, "install", "--apply", "--force-conflicts")
+		}
+		if code != 0 {
 			t.Fatalf("exit code %d of install:\n%s", code, out)
 		}
 	}
@@ -259,6 +263,8 @@ func (s *suite) breakages(t *testing.T) []breakage {
 			warned("duplicates", "2 DestinationRules of namespace shop are for reviews.shop.svc.cluster.local: one, two"),
 			warned("endpoints", "Service shop/reviews is strict and has no ready endpoint"),
 		}, 0},
+		{"the Service is deleted", do("", "delete", "service", "meshfence", "-n", "meshfence-system"), install,
+			[]doctorResult{failed("replicas", "there is no Service meshfence")}, 1},
 		{"no replica", s.stopReplicas, s.startReplicas, []doctorResult{
 			failed("replicas", "none of 2 replicas is ready"), failed("called", "istio.validate.meshfence.io could not be called"),
 		}, 1},

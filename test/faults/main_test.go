@@ -23,7 +23,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testbed.Main(m, append(testbed.CertManagerTools(), testbed.ToolMeshfence)...)
+	flag.Parse()
+	previous := testbed.ToolPrevious
+	if *full {
+		previous = testbed.ToolPreviousProgram
+	}
+	testbed.Main(m, append(testbed.CertManagerTools(), testbed.ToolMeshfence, helmTool, previous)...)
 }
 
 // fenceConfig is in force unless a fault says otherwise.
@@ -80,29 +85,41 @@ type bed struct {
 
 // newBed starts a bed with an overlay of the manifests, which lives as long as the context.
 func newBed(ctx context.Context, overlay string) (*bed, error) {
+	b, err := newCluster(ctx, overlay)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.install(ctx, testbed.Installation{Overlay: overlay})
+}
+
+// newCluster starts a bed without meshfence.
+func newCluster(ctx context.Context, overlay string) (*bed, error) {
 	cluster, err := testbed.Start(ctx, testbed.Options{Name: "m1c1", Routes: true})
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{Cluster: cluster, overlay: overlay}
 	if overlay == certManager {
-		if err := cluster.StartCertManager(ctx); err != nil {
-			return nil, err
-		}
+		err = cluster.StartCertManager(ctx)
 	}
-	if b.meshfence, err = cluster.Install(ctx, testbed.Installation{Overlay: overlay, FenceConfig: fenceConfig}); err != nil {
-		return nil, err
+	return &bed{Cluster: cluster, overlay: overlay}, err
+}
+
+// install installs meshfence, and makes the scene.
+func (b *bed) install(ctx context.Context, o testbed.Installation) (err error) {
+	o.FenceConfig = fenceConfig
+	if b.meshfence, err = b.Install(ctx, o); err != nil {
+		return err
 	}
 	b.alone = b.meshfence.Supervise(ctx)
-	config := cluster.Config()
+	config := b.Config()
 	config.WarningHandler = rest.NoWarnings{} // a Service that goes is warned of each time
 	if b.client, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, err
+		return err
 	}
 	if b.objects, err = dynamic.NewForConfig(config); err != nil {
-		return nil, err
+		return err
 	}
-	return b, cluster.Apply(ctx, scene)
+	return b.Apply(ctx, scene)
 }
 
 // stop ends everything.

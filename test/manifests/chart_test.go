@@ -103,7 +103,7 @@ func TestChartIsTheComponents(t *testing.T) {
 	t.Parallel()
 	for folders, value := range map[string]string{
 		"network-policy": "networkPolicy: true", "monitoring": "monitoring: true", "pinned-webhooks": "pinnedWebhooks: true",
-		"fail-open": "failurePolicy: Ignore", "metrics-auth": "metricsAuth: true", "monitoring metrics-auth": "{monitoring: true, metricsAuth: true}",
+		"fail-open": "failurePolicy: Ignore", "metrics-auth": "metricsAuth: true", "istio-namespace": "istioNamespace: true", "monitoring metrics-auth": "{monitoring: true, metricsAuth: true}",
 	} {
 		t.Run(folders, func(t *testing.T) {
 			t.Parallel()
@@ -193,6 +193,12 @@ extraArgs: [--log-level=DEBUG]
 		rights := granted(template(t, "fences", "fenceConfig: {controlPlane: {meshConfigMaps: "+names+"}}"))
 		if got := patched(rights); !slices.Equal(got, want) {
 			t.Errorf("meshConfigMaps %s: may patch ConfigMaps %v, want %v", names, got, want)
+		}
+	}
+	elsewhere := byName(t, template(t, "fences", "{istioNamespace: true, fenceConfig: {controlPlane: {istioNamespace: mesh}}}"))
+	for _, name := range []string{"Role mesh/meshfence-mesh-config", "RoleBinding mesh/meshfence-mesh-config"} {
+		if elsewhere[name] == nil {
+			t.Errorf("there is no %s", name)
 		}
 	}
 	for _, object := range all {

@@ -17,7 +17,7 @@ const patience = 30 * time.Second
 const certManagerCRDs = "cert-manager-crds"
 
 func TestMain(m *testing.M) {
-	testbed.Main(m, testbed.ToolMeshfence, certManagerCRDs, imageTool, helmTool, sbomTool)
+	testbed.Main(m, testbed.ToolMeshfence, certManagerCRDs, imageTool, helmTool, sbomTool, testbed.ToolPrevious)
 }
 
 // overlays are all folders of manifests/overlays.

@@ -1,22 +1,31 @@
 package manifests_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/meshfence/meshfence/test/testbed"
 )
 
 // With the component, metrics go to the reader that it makes and to nobody else, with a certificate that the PodMonitor
@@ -74,6 +83,7 @@ func TestMetricsAuth(t *testing.T) {
 	if code, body, err := ask("http", reader); err == nil && (code != http.StatusBadRequest || strings.Contains(body, "meshfence")) {
 		t.Errorf("without TLS: %d, %.100s", code, body)
 	}
+	checkDoctorReads(t, cluster, client)
 	var given []runtime.Object
 	for _, o := range objects(t, manifests) {
 		if role, ok := o.(*rbacv1.ClusterRole); ok && role.Name == "meshfence-metrics-auth" {
@@ -85,6 +95,58 @@ func TestMetricsAuth(t *testing.T) {
 	}
 	if forbidden := proxy.refused(); len(forbidden) > 0 {
 		t.Errorf("forbidden: %v", forbidden)
+	}
+}
+
+// checkDoctorReads has the doctor compare the replicas, as which the one that serves counts twice.
+func checkDoctorReads(t *testing.T, cluster *testbed.Cluster, client *kubernetes.Clientset) {
+	t.Helper()
+	api := client.CoreV1().Pods("meshfence-system")
+	t.Cleanup(func() { // no kubelet says that they have ended, and others that come are on no Node
+		err := api.DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, metav1.ListOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "both Pods are there", func(ctx context.Context) error {
+		pods, err := api.List(ctx, metav1.ListOptions{})
+		if err != nil || len(pods.Items) != 2 {
+			return fmt.Errorf("%d Pods: %w", len(pods.Items), err)
+		}
+		for _, pod := range pods.Items {
+			binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: pod.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: cluster.Node()}}
+			if err := api.Bind(ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsConflict(err) {
+				return err
+			}
+			status := fmt.Sprintf(`{"status": {"phase": "Running", "podIP": %[1]q, "podIPs": [{"ip": %[1]q}], "conditions": [{"type": "Ready", "status": "True"}]}}`, cluster.Host(99))
+			if _, err := api.Patch(ctx, pod.Name, types.MergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	binary, err := testbed.Tool(testbed.ToolMeshfence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "doctor", "-o", "json", "--kubeconfig="+cluster.Kubeconfig).Output()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended { // much else is wrong here
+		t.Fatal(err)
+	}
+	var report struct {
+		Results []struct{ Check, Outcome, Seen string }
+	}
+	if err := json.Unmarshal(out, &report); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	var said []string
+	for _, r := range report.Results {
+		if r.Check == "same-config" {
+			said = append(said, r.Outcome+" "+r.Seen)
+		}
+	}
+	if diff := cmp.Diff([]string{"ok 2 replicas agree"}, said); diff != "" {
+		t.Errorf("the doctor says (-want +got):\n%s", diff)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,10 @@ type Installation struct {
 	Command []string
 	// LimitMemory holds each replica to the memory limit of its container.
 	LimitMemory bool
+	// Manifests applies the manifests, where that is not kubectl with the overlay of this tree, and Program is what the Pods
+	// run, where that is not the program of this tree: for a release before this one.
+	Manifests func(context.Context) error
+	Program   string
 }
 
 // Meshfence is an installed meshfence: the manifests as they are, with a process in the place of each Pod of the
@@ -58,13 +63,18 @@ type Meshfence struct {
 	args      []string
 	mounts    mounts
 	webhooks  []string // the manifests that TakeOver applies
-	replicas  []*replica
+	limited   bool
+	adopted   int // how many Pods there have been
+
+	mu       sync.Mutex
+	replicas []*replica // those of Pods that Rollout has not ended
 }
 
 type replica struct {
 	pod        string
 	address    netip.Addr
 	kubeconfig string
+	path       string
 	args       []string
 	probes     probes
 	memory     memory
@@ -77,25 +87,30 @@ func (c *Cluster) Install(ctx context.Context, o Installation) (*Meshfence, erro
 	if o.Overlay == "" {
 		o.Overlay = "self-signed"
 	}
-	m := &Meshfence{cluster: c, namespace: cmp.Or(o.Namespace, installNamespace)}
+	m := &Meshfence{cluster: c, namespace: cmp.Or(o.Namespace, installNamespace), path: o.Program, args: o.Args, limited: o.LimitMemory}
 	var err error
-	if m.path, err = Tool(ToolMeshfence); err != nil {
-		return nil, err
+	if m.path == "" {
+		if m.path, err = Tool(ToolMeshfence); err != nil {
+			return nil, err
+		}
+	}
+	if o.Manifests == nil {
+		o.Manifests = func(ctx context.Context) error { return m.applyManifests(ctx, o) }
 	}
 	installed := func() error { return nil }
 	if o.Command != nil {
 		installed, err = m.runInstall(ctx, o.Command)
-	} else if err = m.applyManifests(ctx, o); err == nil {
+	} else if err = o.Manifests(ctx); err == nil {
 		err = m.Configure(ctx, o.FenceConfig)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := m.adoptPods(ctx, o); err != nil {
+	if err := m.adoptPods(ctx); err != nil {
 		m.Stop()
 		return nil, err
 	}
-	for i := range m.replicas {
+	for i := range m.all() {
 		if err := m.StartReplica(ctx, i); err != nil {
 			m.Stop()
 			return nil, err
@@ -127,7 +142,7 @@ func (m *Meshfence) Configure(ctx context.Context, fenceConfig string) error {
 }
 
 // adoptPods does the work of scheduler and kubelet: every Pod of the Deployment gets a Node and an address.
-func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
+func (m *Meshfence) adoptPods(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(m.cluster.Config())
 	if err != nil {
 		return err
@@ -140,36 +155,55 @@ func (m *Meshfence) adoptPods(ctx context.Context, o Installation) error {
 	if err != nil {
 		return err
 	}
-	m.args = o.Args
 	pods, err := m.pods(ctx, client, deployment)
 	if err != nil {
 		return err
 	}
-	for i, pod := range pods {
-		binding := &corev1.Binding{
-			ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
-			Target:     corev1.ObjectReference{Kind: "Node", Name: m.cluster.Node()},
-		}
-		if err := client.CoreV1().Pods(m.namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("bind pod %s: %w", pod.Name, err)
-		}
-		r := &replica{
-			pod: pod.Name, address: m.cluster.Host(m.firstHost() + i), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig"), probes: probesOf(&pod),
-		}
-		if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, m.namespace, pod.Spec.ServiceAccountName); err != nil {
+	for _, pod := range pods {
+		if _, err := m.adopt(ctx, client, &pod); err != nil {
 			return err
 		}
-		if r.args, err = m.mountSecrets(ctx, client, &pod); err != nil {
-			return err
-		}
-		if o.LimitMemory {
-			if r.memory, err = newMemory(&pod); err != nil {
-				return err
-			}
-		}
-		m.replicas = append(m.replicas, r)
 	}
 	return nil
+}
+
+// adopt gives a Pod a Node and an address.
+func (m *Meshfence) adopt(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) (*replica, error) {
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: m.cluster.Node()},
+	}
+	if err := client.CoreV1().Pods(m.namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("bind pod %s: %w", pod.Name, err)
+	}
+	r := &replica{
+		pod: pod.Name, address: m.cluster.Host(m.firstHost() + m.adopted), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig"),
+		path: m.path, probes: probesOf(pod),
+	}
+	m.adopted++
+	if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, m.namespace, pod.Spec.ServiceAccountName); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.args, err = m.mountSecrets(ctx, client, pod); err != nil {
+		return nil, err
+	}
+	if m.limited {
+		if r.memory, err = newMemory(pod); err != nil {
+			return nil, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.replicas = append(m.replicas, r)
+	return r, nil
+}
+
+// all returns the replicas that there are.
+func (m *Meshfence) all() []*replica {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.replicas)
 }
 
 func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) ([]corev1.Pod, error) {
@@ -190,14 +224,17 @@ func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *ap
 }
 
 // Replicas returns how many replicas the Deployment has.
-func (m *Meshfence) Replicas() int { return len(m.replicas) }
+func (m *Meshfence) Replicas() int { return len(m.all()) }
 
 // Pod returns the name of the Pod that a replica stands for.
-func (m *Meshfence) Pod(i int) string { return m.replicas[i].pod }
+func (m *Meshfence) Pod(i int) string { return m.all()[i].pod }
 
 // StartReplica starts a replica and marks its Pod Ready, once it is.
 func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
-	r := m.replicas[i]
+	return m.startReplica(ctx, m.all()[i])
+}
+
+func (m *Meshfence) startReplica(ctx context.Context, r *replica) error {
 	ready := m.cluster.healthy(&rest.Config{Host: r.health()}, "/readyz")
 	if err := m.start(ctx, r, ready); err != nil {
 		return err
@@ -209,7 +246,7 @@ func (m *Meshfence) StartReplica(ctx context.Context, i int) error {
 func (m *Meshfence) start(ctx context.Context, r *replica, ready func(context.Context) error) error {
 	process, err := StartProcess(ctx, r.memory.limited(Command{
 		Name: r.pod,
-		Path: m.path,
+		Path: r.path,
 		Args: slices.Concat(r.args, m.args, []string{
 			"--kubeconfig=" + r.kubeconfig,
 			"--webhook-address=" + netip.AddrPortFrom(r.address, 9443).String(),
@@ -243,7 +280,7 @@ func (r *replica) runs() bool {
 
 // StopReplica does what a rollout does: the Pod stops being Ready, then the process gets SIGTERM.
 func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
-	r := m.replicas[i]
+	r := m.all()[i]
 	if err := m.setReady(ctx, r, false); err != nil {
 		return err
 	}
@@ -253,19 +290,19 @@ func (m *Meshfence) StopReplica(ctx context.Context, i int) error {
 }
 
 // KillReplica ends a replica's process as a crash would; its Pod stays Ready.
-func (m *Meshfence) KillReplica(i int) { m.replicas[i].process.Load().Stop(0) }
+func (m *Meshfence) KillReplica(i int) { m.all()[i].process.Load().Stop(0) }
 
 // Signal sends a signal to the process of a replica.
 func (m *Meshfence) Signal(i int, signal os.Signal) error {
-	return m.replicas[i].process.Load().cmd.Process.Signal(signal)
+	return m.all()[i].process.Load().cmd.Process.Signal(signal)
 }
 
 // Runs reports whether the process of a replica runs.
-func (m *Meshfence) Runs(i int) bool { return m.replicas[i].runs() }
+func (m *Meshfence) Runs(i int) bool { return m.all()[i].runs() }
 
 // Stop kills every replica and stops keeping mounted Secrets up to date.
 func (m *Meshfence) Stop() {
-	for _, r := range m.replicas {
+	for _, r := range m.all() {
 		if process := r.process.Load(); process != nil {
 			process.Stop(0)
 		}
@@ -277,7 +314,7 @@ func (m *Meshfence) Stop() {
 // Logs returns the last lines of every replica's log.
 func (m *Meshfence) Logs(lines int) string {
 	var b strings.Builder
-	for _, r := range m.replicas {
+	for _, r := range m.all() {
 		if process := r.process.Load(); process != nil {
 			b.WriteString(process.Log(lines))
 		}
@@ -287,21 +324,21 @@ func (m *Meshfence) Logs(lines int) string {
 
 // LogLines returns the log of a replica, since it was started first.
 func (m *Meshfence) LogLines(i int) ([]string, error) {
-	content, err := os.ReadFile(m.replicas[i].process.Load().log)
+	content, err := os.ReadFile(m.all()[i].process.Load().log)
 	return strings.Split(strings.TrimRight(string(content), "\n"), "\n"), err
 }
 
 // MetricsURL returns where a replica serves its metrics.
 func (m *Meshfence) MetricsURL(i int) string {
-	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.replicas[i].address, 8080))
+	return fmt.Sprintf("http://%s/metrics", netip.AddrPortFrom(m.all()[i].address, 8080))
 }
 
 // HealthURL returns where a replica answers probes.
-func (m *Meshfence) HealthURL(i int) string { return m.replicas[i].health() }
+func (m *Meshfence) HealthURL(i int) string { return m.all()[i].health() }
 
 // WebhookAddress returns where a replica serves the webhooks.
 func (m *Meshfence) WebhookAddress(i int) string {
-	return netip.AddrPortFrom(m.replicas[i].address, 9443).String()
+	return netip.AddrPortFrom(m.all()[i].address, 9443).String()
 }
 
 func (m *Meshfence) setReady(ctx context.Context, r *replica, ready bool) error {

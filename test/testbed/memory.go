@@ -55,7 +55,7 @@ func (m memory) release() {
 
 // Memory returns what a replica of an installation with LimitMemory has held since it started.
 func (m *Meshfence) Memory(i int) (Memory, error) {
-	r := m.replicas[i]
+	r := m.all()[i]
 	held := Memory{Limit: r.memory.limit, Without: r.memory.without}
 	var err error
 	if r.memory.group != nil {

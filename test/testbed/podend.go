@@ -17,9 +17,9 @@ func (m *Meshfence) EndPods(ctx context.Context) error {
 		return err
 	}
 	pods := client.CoreV1().Pods(m.namespace)
-	for left := len(m.replicas); left > 0; {
+	for left := len(m.all()); left > 0; {
 		left = 0
-		for _, r := range m.replicas {
+		for _, r := range m.all() {
 			pod, err := pods.Get(ctx, r.pod, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
 				continue

@@ -64,7 +64,7 @@ func (c *Cluster) ProcessorTime() (time.Duration, error) {
 // ProcessorTime returns how much time of the processor all replicas have had so far.
 func (m *Meshfence) ProcessorTime() (time.Duration, error) {
 	var consumers []Consumer
-	for _, r := range m.replicas {
+	for _, r := range m.all() {
 		consumers = append(consumers, r.process.Load())
 	}
 	return ProcessorTime(consumers...)

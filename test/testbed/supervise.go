@@ -26,7 +26,7 @@ func probesOf(pod *corev1.Pod) probes {
 func (m *Meshfence) Supervise(ctx context.Context) (stop func()) {
 	watching, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	for _, r := range m.replicas {
+	for _, r := range m.all() {
 		running.Go(func() {
 			ready := prober{probe: r.probes.ready, url: r.health() + r.probes.ready.HTTPGet.Path}
 			live := prober{probe: r.probes.live, url: r.health() + r.probes.live.HTTPGet.Path}

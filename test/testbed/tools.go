@@ -20,10 +20,14 @@ func provide(names []string) (bed, error) {
 		return bed{}, err
 	}
 	b := bed{Tools: map[string]string{}}
-	if i := slices.Index(names, ToolMeshfence); i >= 0 {
-		names = slices.Delete(slices.Clone(names), i, i+1)
-		if b.Tools[ToolMeshfence], err = buildMeshfence(root); err != nil {
-			return bed{}, err
+	for name, make := range map[string]func(root string) (string, error){
+		ToolMeshfence: buildMeshfence, ToolPrevious: unpackPrevious, ToolPreviousProgram: buildPrevious,
+	} {
+		if i := slices.Index(names, name); i >= 0 {
+			names = slices.Delete(slices.Clone(names), i, i+1)
+			if b.Tools[name], err = make(root); err != nil {
+				return bed{}, err
+			}
 		}
 	}
 	cmd := exec.Command(filepath.Join(root, "hack", "build-tools.sh"), append([]string{"--print"}, names...)...)
