@@ -32,7 +32,7 @@ func Document(text, want []byte) ([]byte, error) {
 		return text, nil
 	}
 	var root yaml.Node
-	if err := yaml.Unmarshal(asYAML(text), &root); err != nil || len(root.Content) != 1 {
+	if err := yaml.Unmarshal(AsYAML(text), &root); err != nil || len(root.Content) != 1 {
 		return nil, fmt.Errorf("%w: %w", ErrPlace, err)
 	}
 	e := newEditor(text, root.Content[0])
@@ -65,8 +65,8 @@ func decode(data []byte) (any, error) {
 	return value, decoder.Decode(&value)
 }
 
-// asYAML gives the escapes that JSON has and YAML has not another text of the same length.
-func asYAML(text []byte) []byte {
+// AsYAML gives the escapes that JSON has and YAML has not another text of the same length, so that all else is where it was.
+func AsYAML(text []byte) []byte {
 	if !json.Valid(text) {
 		return text
 	}

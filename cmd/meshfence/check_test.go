@@ -127,6 +127,7 @@ func TestCheck(t *testing.T) {
 		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
 		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
 		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
+		"a label that is no text": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {version: 1}}}", code: 2, want: "-:1: must be a Kubernetes object: metadata.labels.version must be a string, not a number"},
 		"bad config":              {stdin: fencedService, config: "holds: []\n", code: 2, want: "controlPlane.clusters: must list at least one cluster id"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,6 +294,8 @@ func TestBadUsage(t *testing.T) {
 		"absent file":              {[]string{"render", "-f", "absent.yaml", "--config", config}, "absent.yaml"},
 		"absent config":            {[]string{"check", "-f", "-", "--config", "absent.yaml"}, "absent.yaml"},
 		"no config":                {[]string{"check", "-f", "-"}, "no FenceConfig: give --config FILE"},
+		"an empty file name":       {[]string{"check", "-f", "", "--config", config}, "--filename must name a file, a folder or -"},
+		"an empty namespace":       {[]string{"check", "-f", "-", "-n", "", "--config", config}, `--namespace "" must be the name of a namespace`},
 		"unknown output":           {[]string{"check", "-f", "-", "-o", "xml"}, `--output "xml" must be text, json, sarif, github or junit`},
 		"unknown flag":             {[]string{"render", "--wrong"}, "unknown flag: --wrong"},
 		"unknown command":          {[]string{"wrong"}, `unknown command "wrong"`},

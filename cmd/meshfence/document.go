@@ -100,6 +100,9 @@ func (d document) yaml() ([]value, error) {
 		return nil, nil
 	}
 	asJSON, err := sigsyaml.YAMLToJSONStrict(d.text)
+	if err != nil && d.overrides() {
+		asJSON, err = sigsyaml.YAMLToJSON(d.text)
+	}
 	if err != nil {
 		// Once more, so that the error counts the lines of the file.
 		_, err = sigsyaml.YAMLToJSONStrict(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
@@ -112,6 +115,13 @@ func (d document) yaml() ([]value, error) {
 		return nil, nil
 	}
 	return []value{{d, asJSON}}, nil
+}
+
+// overrides reports whether no key is there twice but one that << merges, and that the mapping sets itself.
+// YAMLToJSONStrict takes that for a duplicate.
+func (d document) overrides() bool {
+	var whole any
+	return bytes.Contains(d.text, []byte("<<")) && yaml.Unmarshal(d.text, &whole) == nil
 }
 
 // ends returns an error where something follows the first value, which YAMLToJSONStrict passes over. A block mapping,

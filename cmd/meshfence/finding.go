@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/meshfence/meshfence/policy/leak"
 )
@@ -43,13 +46,30 @@ func writeText(out io.Writer, findings []located) error {
 		if !f.denies() {
 			color = yellow
 		}
-		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", paint(bold, f.place.String()), paint(color, f.verb()),
-			f.Object.Kind, f.Object.Namespace, f.Object.Name, paint(bold, f.Field()), f.Message())
+		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", paint(bold, printable(f.place.String())), paint(color, f.verb()),
+			f.Object.Kind, printable(f.Object.Namespace), printable(f.Object.Name), paint(bold, printable(f.Field())), printable(f.Message()))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printable escapes what a terminal or a log would take for more than text. Whoever wrote the manifests is not trusted.
+func printable(text string) string {
+	isOdd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if !strings.ContainsFunc(text, isOdd) {
+		return text
+	}
+	var escaped strings.Builder
+	for _, r := range text {
+		if isOdd(r) {
+			escaped.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			escaped.WriteRune(r)
+		}
+	}
+	return escaped.String()
 }
 
 // findingJSON is a finding in the output of check and audit.

@@ -51,7 +51,12 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Version:       thisBuild().Version,
 	}
-	root.AddCommand(newServe(), newRender(), newCheck(), newTest(), newKRM(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
+	for _, reader := range []*cobra.Command{newRender(), newCheck(), newTest(), newKRM()} {
+		// They wait for the standard input, and for no context: a signal ends the process.
+		reader.PreRun = func(*cobra.Command, []string) { signal.Reset(os.Interrupt, syscall.SIGTERM) }
+		root.AddCommand(reader)
+	}
+	root.AddCommand(newServe(), newExplain(), newAudit(), newVerify(), newInstall(), newUninstall(),
 		newDoctor(), newRules(), newVersion())
 	return root
 }

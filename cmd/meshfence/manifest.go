@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,10 +18,16 @@ import (
 	"golang.org/x/text/transform"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/meshfence/meshfence/policy/jsonerr"
+	"github.com/meshfence/meshfence/splice"
 )
 
 // stdin is the path that stands for the standard input.
 const stdin = "-"
+
+// maxFile bounds what is read into memory, in bytes: many times the manifests of the largest cluster.
+const maxFile = 1 << 30
 
 // place is where an object begins.
 type place struct {
@@ -84,6 +91,9 @@ type text struct {
 // of the files that they take.
 func readManifests(paths []string, in io.Reader) (input, error) {
 	var all input
+	if len(paths) == 0 {
+		return input{}, errors.New("--filename must name a file, a folder or -")
+	}
 	for _, path := range paths {
 		files, found := []string{path}, kustomizations{}
 		if path != stdin {
@@ -125,30 +135,49 @@ func readFile(path string, in io.Reader) ([]byte, error) {
 			return nil, err
 		}
 		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.Size() > maxFile {
+			return nil, fmt.Errorf("%s must not be larger than %d bytes", path, maxFile)
+		}
 		in = file
 	}
-	return io.ReadAll(transform.NewReader(in, unicode.BOMOverride(transform.Nop)))
+	data, err := io.ReadAll(io.LimitReader(transform.NewReader(in, unicode.BOMOverride(transform.Nop)), maxFile+1))
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s must not be larger than %d bytes", path, maxFile)
+	}
+	return data, err
 }
 
 // walk returns a file itself, and of a folder every YAML and JSON file in it, sorted by path, but for those that its
-// kustomizations take.
+// kustomizations take. In a folder a link that leads nowhere, as an editor leaves it, and what is no file, such as a pipe,
+// are passed over.
 func walk(path string) ([]string, kustomizations, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path += string(filepath.Separator) // so that a link to a folder is followed
+	}
 	var folders, files []string
 	err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		manifest := slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file))
 		switch {
 		case entry.IsDir():
 			folders = append(folders, file)
-		case file == path || manifest:
+		case file == path || isManifest(file):
 			files = append(files, file)
 		}
 		return nil
 	})
 	found := findKustomizations(folders)
 	return slices.DeleteFunc(files, func(file string) bool { return found.taken[file] }), found, err
+}
+
+// isManifest reports whether what is found in a folder is a file, or a link to one, with the name of a manifest.
+func isManifest(file string) bool {
+	if !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)) {
+		return false
+	}
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // parseManifests returns the objects of a file, those of a List one by one, and what in it is none.
@@ -175,7 +204,7 @@ func parseManifests(file string, data []byte) ([]manifest, []*notManifest) {
 
 // parseObject returns an object, or those of a List one by one, and what of it is none.
 func parseObject(m manifest) ([]manifest, []*notManifest) {
-	if err := json.Unmarshal(m.json, &m.PartialObjectMetadata); err != nil {
+	if err := unmarshal(m.json, &m.PartialObjectMetadata); err != nil {
 		return nil, []*notManifest{{m.place, "must be a Kubernetes object: " + err.Error()}}
 	}
 	if m.APIVersion == "" || m.Kind == "" {
@@ -198,11 +227,21 @@ func parseObject(m manifest) ([]manifest, []*notManifest) {
 	return manifests, rejected
 }
 
+// unmarshal decodes JSON, and says of a wrong type where it is and what it must be.
+func unmarshal(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		v := jsonerr.ValueAt(data, wrong.Offset)
+		return errors.New(strings.TrimSpace(v.Path + " " + jsonerr.TypeMessage(wrong.Type, data[v.Start:v.End])))
+	}
+	return err
+}
+
 // line returns the line of a field, or of the nearest one above it that the file has.
 func (m manifest) line(path []string) int {
 	var root yaml.Node
-	if err := yaml.Unmarshal(m.document.text, &root); err != nil || len(root.Content) == 0 {
-		return m.Line // JSON that is no YAML: some escapes
+	if err := yaml.Unmarshal(splice.AsYAML(m.document.text), &root); err != nil || len(root.Content) == 0 {
+		return m.Line
 	}
 	var whole []string
 	for _, i := range m.items {
@@ -233,10 +272,33 @@ func child(node *yaml.Node, step string) (below *yaml.Node, line int) {
 		}
 		return nil, 0
 	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Kind == yaml.MappingNode && node.Content[i].Value == step {
-			return node.Content[i+1], node.Content[i].Line
+	var merged *yaml.Node
+	for i := 0; i+1 < len(node.Content) && node.Kind == yaml.MappingNode; i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch {
+		case key.Value == step:
+			return value, key.Line
+		case key.Tag == "!!merge":
+			merged = value
 		}
 	}
-	return nil, 0
+	return childOfMerged(merged, step)
+}
+
+// childOfMerged looks for a key in what << merges into a mapping: another one, an alias of one, or a list of these.
+func childOfMerged(merged *yaml.Node, step string) (below *yaml.Node, line int) {
+	switch {
+	case merged == nil:
+		return nil, 0
+	case merged.Kind == yaml.AliasNode:
+		return child(merged.Alias, step)
+	case merged.Kind == yaml.MappingNode:
+		return child(merged, step)
+	}
+	for _, m := range merged.Content {
+		if below, line = childOfMerged(m, step); below != nil {
+			break
+		}
+	}
+	return below, line
 }

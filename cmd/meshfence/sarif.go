@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/url"
+	"path/filepath"
 	"slices"
 
 	"github.com/meshfence/meshfence/policy/leak"
@@ -91,7 +93,7 @@ func writeSARIF(out io.Writer, findings []located) error {
 			Level:     sarifLevel(f.denies()),
 			Message:   sarifText{f.Field() + ": " + f.Message()},
 			Locations: []sarifLocation{{
-				PhysicalLocation: sarifPhysical{sarifArtifact{f.File}, sarifRegion{f.Line}},
+				PhysicalLocation: sarifPhysical{sarifArtifact{(&url.URL{Path: filepath.ToSlash(f.File)}).String()}, sarifRegion{f.Line}},
 				LogicalLocations: []sarifLogical{{fmt.Sprintf("%s %s/%s %s", f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field())}},
 			}},
 		})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
@@ -48,6 +48,9 @@ func (f *sceneFlags) addTo(command *cobra.Command) {
 
 // load reads the manifests and the config, and works out the scope.
 func (f *sceneFlags) load(in io.Reader) (*scene, error) {
+	if problems := validation.IsDNS1123Label(f.namespace); len(problems) > 0 {
+		return nil, fmt.Errorf("--namespace %q must be the name of a namespace", f.namespace)
+	}
 	read, err := readManifests(f.paths, in)
 	if err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func assumeMeshConfig(manifests []manifest, index *policy.Index) error {
 			continue
 		}
 		var configMap corev1.ConfigMap
-		if err := json.Unmarshal(m.json, &configMap); err != nil {
+		if err := unmarshal(m.json, &configMap); err != nil {
 			return fmt.Errorf("%s: %w", m.place, err)
 		}
 		read := meshconfig.ReadConfigMap(m.Namespace+"/"+m.Name, config.ClusterDomain, configMap.Data, configMap.Annotations)
@@ -181,7 +184,7 @@ func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*poli
 			continue
 		}
 		var configMap corev1.ConfigMap
-		if err := json.Unmarshal(m.json, &configMap); err != nil {
+		if err := unmarshal(m.json, &configMap); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.place, err)
 		}
 		data, ok := configMap.Data[policy.ConfigMapKey]

@@ -160,7 +160,7 @@ func caseIndex(c suite.Case, rules []string) (*policy.Index, error) {
 
 func manifestOf(c suite.Case, d suite.Document) (manifest, error) {
 	m := manifest{place: place{File: c.File, Line: d.Line}, json: d.JSON}
-	if err := json.Unmarshal(d.JSON, &m.PartialObjectMetadata); err != nil {
+	if err := unmarshal(d.JSON, &m.PartialObjectMetadata); err != nil {
 		return manifest{}, fmt.Errorf("%s: %s must be a Kubernetes object: %w", m.place, d.Title(), err)
 	}
 	if m.Namespace == "" && !object.ClusterScoped(m.Kind) {
