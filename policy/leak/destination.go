@@ -300,6 +300,9 @@ func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
 			for _, o := range leadersOf(fqdn, l.view) {
 				found = append(found, o.hosts...)
 			}
+			if l.known == nil {
+				l.known = map[string][]policy.FencedHost{}
+			}
 			l.known[fqdn] = found
 		}
 		all = append(all, found...)
