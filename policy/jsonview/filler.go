@@ -172,11 +172,7 @@ func fillSlice(t reflect.Type) fill {
 		v.Set(empty)
 		return d.Arr(func(d *jx.Decoder) error {
 			n := v.Len()
-			switch {
-			case n < v.Cap():
-			case n == 1:
-				v.Grow(3) // most lists have one item, or some
-			default:
+			if n == v.Cap() {
 				v.Grow(max(1, n))
 			}
 			v.SetLen(n + 1)
