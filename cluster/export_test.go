@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // LookForKinds looks for the stored kinds once, as Setup does, and then until the context ends or all are there.
@@ -39,4 +40,12 @@ func Enter(cached any, index *policy.Index) bool {
 func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
 	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
 	return i.look
+}
+
+// ViewOf returns the view of an object of a stored kind that a cache holds; nil of any other.
+func ViewOf(cached any) *object.Object {
+	if s, ok := cached.(*stored); ok {
+		return s.view
+	}
+	return nil
 }
