@@ -5,11 +5,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/jsonview"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
@@ -40,6 +42,12 @@ func Enter(cached any, index *policy.Index) bool {
 func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
 	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
 	return i.look
+}
+
+// DecodeSent returns what decodes an object of a stored kind as a cache does.
+func DecodeSent() func(text []byte) (runtime.Object, error) {
+	decoder := viewDecoder{jsonview.Reader[sentView]()}
+	return func(text []byte) (runtime.Object, error) { return runtime.Decode(decoder, text) }
 }
 
 // ViewOf returns the view of an object of a stored kind that a cache holds; nil of any other.
