@@ -5,11 +5,14 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
+	"github.com/meshfence/meshfence/policy/jsonview"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // LookForKinds looks for the stored kinds once, as Setup does, and then until the context ends or all are there.
@@ -39,4 +42,18 @@ func Enter(cached any, index *policy.Index) bool {
 func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventRecorder) func(context.Context) {
 	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
 	return i.look
+}
+
+// DecodeSent returns what decodes an object of a stored kind as a cache does.
+func DecodeSent() func(text []byte) (runtime.Object, error) {
+	decoder := viewDecoder{jsonview.Reader[sentView]()}
+	return func(text []byte) (runtime.Object, error) { return runtime.Decode(decoder, text) }
+}
+
+// ViewOf returns the view of an object of a stored kind that a cache holds; nil of any other.
+func ViewOf(cached any) *object.Object {
+	if s, ok := cached.(*stored); ok {
+		return s.view
+	}
+	return nil
 }

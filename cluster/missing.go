@@ -26,12 +26,13 @@ const (
 
 // Complete repeats pass, which asks a view, until the view is missing nothing. The reader must be past any cache.
 func Complete(ctx context.Context, reader client.Reader, view *policy.View, pass func() error) error {
-	l := newLoader(reader, view)
+	view.MissAtMost(maxLoads)
+	l := loader{reader: reader, view: view, left: maxLoads}
 	for {
-		if err := pass(); err != nil {
+		if err := pass(); err != nil || !view.Lacks() {
 			return err
 		}
-		if more, err := l.load(ctx); err != nil || !more {
+		if err := l.load(ctx); err != nil {
 			return err
 		}
 	}
@@ -44,19 +45,14 @@ type loader struct {
 	left   int
 }
 
-func newLoader(reader client.Reader, view *policy.View) *loader {
-	view.MissAtMost(maxLoads)
-	return &loader{reader: reader, view: view, left: maxLoads}
-}
-
 // answer is told to the view once every read is over: the view is not for several goroutines.
 type answer func()
 
-// load fetches everything that the view is missing, and reports whether there was anything.
-func (l *loader) load(ctx context.Context) (bool, error) {
+// load fetches everything that the view is missing.
+func (l *loader) load(ctx context.Context) error {
 	reads, err := l.reads()
-	if err != nil || len(reads) == 0 {
-		return false, err
+	if err != nil {
+		return err
 	}
 	answers := make([]answer, len(reads))
 	group, ctx := errgroup.WithContext(ctx)
@@ -74,12 +70,12 @@ func (l *loader) load(ctx context.Context) (bool, error) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return false, err
+		return err
 	}
 	for _, tell := range answers {
 		tell()
 	}
-	return true, nil
+	return nil
 }
 
 // reads returns a read for each thing that the view is missing.

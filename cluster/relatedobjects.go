@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -36,6 +37,19 @@ type stored struct {
 	view *object.Object
 }
 
+// GetObjectMeta returns the metadata that caches read. That all has been sent is an annotation of a bookmark.
+func (s *stored) GetObjectMeta() metav1.Object {
+	m := s.identity.meta()
+	m.Annotations = s.view.Metadata.Annotations
+	return m
+}
+
+// GetObjectKind returns nothing: a cache is of one kind.
+func (s *stored) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject returns the object itself, which nobody writes to.
+func (s *stored) DeepCopyObject() runtime.Object { return s }
+
 // identity is what a cache needs to tell objects and their versions apart.
 type identity struct {
 	namespace, name, resourceVersion string
@@ -47,23 +61,10 @@ func identityOf(o metav1.Object) identity {
 }
 
 // GetObjectMeta returns the metadata that caches read.
-func (i identity) GetObjectMeta() metav1.Object {
-	return &metav1.ObjectMeta{Namespace: i.namespace, Name: i.name, UID: i.uid, ResourceVersion: i.resourceVersion}
-}
+func (i identity) GetObjectMeta() metav1.Object { return i.meta() }
 
-// transform returns what keeps of an object of a stored kind what rules read. Other objects pass as they are.
-func transform(kinds admit.Table) toolscache.TransformFunc {
-	return func(object any) (any, error) {
-		full, ok := object.(*unstructured.Unstructured)
-		if !ok {
-			return object, nil
-		}
-		if kind, ok := kinds.Find(full.GroupVersionKind().Group, full.GetKind()); ok && kind.Stored {
-			kept, err := Keep(full, kind.Kind)
-			return &stored{identityOf(full), kept}, err
-		}
-		return object, nil
-	}
+func (i identity) meta() *metav1.ObjectMeta {
+	return &metav1.ObjectMeta{Namespace: i.namespace, Name: i.name, UID: i.uid, ResourceVersion: i.resourceVersion}
 }
 
 // Keep returns what the index keeps of an object of a stored kind: what rules read, and of a companion all. That is not
@@ -77,13 +78,18 @@ func Keep(full *unstructured.Unstructured, kind string) (*object.Object, error) 
 	}
 	kept, err := object.Decode(kind, raw)
 	if err != nil {
-		// The API server's schema rules it out. A name without content is related to nothing.
-		kept = &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: full.GetNamespace(), Name: full.GetName()}}
+		kept = unreadable(kind, full.GetNamespace(), full.GetName())
 	}
 	if inject.IsCompanion(full.GetName(), full.GetLabels()) {
 		kept.Whole = raw
 	}
 	return kept, nil
+}
+
+// unreadable returns what is kept of an object that cannot be read, which the API server's schema rules out. A name without
+// content is related to nothing.
+func unreadable(kind, namespace, name string) *object.Object {
+	return &object.Object{Kind: kind, Metadata: object.Metadata{Namespace: namespace, Name: name}}
 }
 
 // objects feeds the index with the kinds that rules relate to others. A kind that the API server does not have is

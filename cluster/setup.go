@@ -38,7 +38,7 @@ type Options struct {
 }
 
 // Setup registers the state on the manager's cache and the gauge of Services beside the other metrics. The cache
-// must have been made with CacheOptions. It returns when the API server has told its kinds.
+// must have been made by NewCache with CacheOptions. It returns when the API server has told its kinds.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*State, error) {
 	if o.Nodes == nil {
 		client, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())

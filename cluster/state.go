@@ -12,9 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/policy"
-	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/hostname"
 	"github.com/meshfence/meshfence/policy/leak"
 	"github.com/meshfence/meshfence/policy/object"
@@ -46,24 +43,11 @@ type State struct {
 	seen *corev1.ConfigMap // the last FenceConfig that was looked at, good or bad; nil for none
 }
 
-// CacheOptions says what a manager's cache must hold for the state: names of Services, metadata of Namespaces,
-// views of the stored kinds, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
+// CacheOptions says what a manager's cache, which [NewCache] must make, must hold for the state beside the stored kinds: names
+// of Services, metadata of Namespaces, and the one ConfigMap. A caller that caches other ConfigMaps too adds their namespaces.
 func CacheOptions(installNamespace string) cache.Options {
-	options := cacheOptions(installNamespace)
-	for _, r := range admit.Kinds() {
-		if r.StoredBy != "" {
-			object := &unstructured.Unstructured{}
-			object.SetGroupVersionKind(schema.GroupVersionKind{Group: r.Group, Version: r.Versions[0], Kind: r.Kind})
-			options.ByObject[object] = cache.ByObject{Label: r.Selector()}
-		}
-	}
-	return options
-}
-
-func cacheOptions(installNamespace string) cache.Options {
 	one := fields.OneTermEqualSelector("metadata.name", policy.ConfigMapName)
 	return cache.Options{
-		DefaultTransform: transform(admit.Kinds()),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}:   {Transform: strip},
 			&corev1.Namespace{}: {Transform: strip},

@@ -172,6 +172,9 @@ func (i *inventory) places(f filed, visit func(set map[string]map[object.Key]boo
 
 // list returns the objects of the keys, sorted by key.
 func (i *inventory) list(keys map[object.Key]bool) []*object.Object {
+	if len(keys) == 0 {
+		return nil
+	}
 	objects := make([]*object.Object, 0, len(keys))
 	for _, key := range slices.SortedFunc(maps.Keys(keys), object.Key.Compare) {
 		objects = append(objects, i.objects[key].Object)

@@ -44,6 +44,11 @@ func (x *Index) View() *View { return &View{index: x, config: x.Config()} }
 // Config returns the config of the view.
 func (v *View) Config() *Config { return v.config }
 
+// Lacks reports whether the view is missing anything: what [View.Missing], [View.MissingPods] and [View.MissingObjects] list.
+func (v *View) Lacks() bool {
+	return len(v.missingNamespaces)+len(v.missingServices)+len(v.missingPods)+len(v.missingObjects) > 0
+}
+
 // Missing lists the Namespaces and Services that were asked for by name and that are neither in the index
 // nor loaded, sorted. They were decided as if they had no label and no annotation.
 func (v *View) Missing() (namespaces []string, services []hostname.Host) {

@@ -302,6 +302,7 @@ func (f *serveFlags) newManager(ctx context.Context, restConfig *rest.Config, lo
 		mgr, err = ctrl.NewManager(restConfig, ctrl.Options{
 			Scheme:                  scheme.Scheme,
 			Cache:                   cached,
+			NewCache:                cluster.NewCache,
 			Metrics:                 f.metricsServer(configureTLS),
 			GracefulShutdownTimeout: new(shutdownGrace),
 			WebhookServer:           webhook.NewServer(host, port, configureTLS, clients),

@@ -30,7 +30,7 @@ func (e *routeEditor) lacking() (takeover, appended) {
 	}
 	own := e.ours.without(e.route)
 	c := catchAll{
-		to:    toReserved(t.host.Host),
+		host:  t.host.Host,
 		hosts: own.Hosts,
 		mesh:  slices.ContainsFunc(own.Gateways, func(g string) bool { return g != object.MeshGateway }),
 	}
@@ -166,7 +166,8 @@ func tcpCovers(r object.TCPRoute) bool {
 
 // catchAll builds routes for what no other takes.
 type catchAll struct {
-	to    []any
+	// host is that whose reserved subset they lead to, and hosts are those of the VirtualService.
+	host  string
 	hosts []string
 	// mesh reports whether the routes must be for sidecars alone, so that no gateway opens to more than before.
 	mesh bool
@@ -181,10 +182,11 @@ func (c catchAll) match() map[string]any {
 }
 
 func (c catchAll) route(match map[string]any) map[string]any {
+	to := toReserved(c.host)
 	if len(match) == 0 {
-		return map[string]any{"route": c.to}
+		return map[string]any{"route": to}
 	}
-	return map[string]any{"match": []any{match}, "route": c.to}
+	return map[string]any{"match": []any{match}, "route": to}
 }
 
 // http returns a route for the clients and ports for which there is none. The others keep getting 404 for

@@ -42,12 +42,11 @@ func (p *Plan) remove(path object.Path, prune int) {
 // setString gives a label or annotation a value; empty removes it.
 func (p *Plan) setString(parent object.Path, key string, have map[string]string, want string) {
 	value, present := have[key]
-	path := slices.Concat(parent, []string{key})
 	switch {
 	case want == "" && present:
-		p.remove(path, 1)
+		p.remove(slices.Concat(parent, []string{key}), 1)
 	case want != "" && value != want:
-		p.add(path, want)
+		p.add(slices.Concat(parent, []string{key}), want)
 	}
 }
 
@@ -59,6 +58,9 @@ const analyzeSuppress = "galley.istio.io/analyze-suppress"
 // wrote stays as it is, because tools compare it as one value. Istio splits the list at commas and does not trim
 // (pkg/config/analysis/local).
 func (p *Plan) suppress(list, wanted, had string) (has string) {
+	if wanted == "" && had == "" {
+		return ""
+	}
 	path := []string{"metadata", "annotations", analyzeSuppress}
 	codes := strings.Split(list, ",")
 	i := slices.Index(codes, had)

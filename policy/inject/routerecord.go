@@ -39,8 +39,11 @@ type appended map[string][]any
 
 // String returns the annotation's value; empty when there is nothing to record.
 func (r routeRecord) String() string {
+	if len(r.Routes) == 0 && !r.Suppress && !r.Beside {
+		return ""
+	}
 	data, err := json.Marshal(r)
-	if err != nil || string(data) == "{}" {
+	if err != nil {
 		return ""
 	}
 	return string(data)
@@ -77,6 +80,9 @@ type present map[string][]int
 
 // presentRoutes finds recorded routes.
 func presentRoutes(vs, recorded *object.VirtualService) present {
+	if len(recorded.HTTP)+len(recorded.TLS)+len(recorded.TCP) == 0 {
+		return nil
+	}
 	return present{
 		sectionHTTP: find(vs.HTTP, recorded.HTTP),
 		sectionTLS:  find(vs.TLS, recorded.TLS),

@@ -48,14 +48,15 @@ func virtualService(o *object.Object, view *policy.View) Plan {
 
 // destinations gives the destinations of a user's routes the reserved subset, or takes it from them.
 func (e *routeEditor) destinations() {
-	var host string
+	var name, host string
 	var match policy.Match
 	for path, destination := range e.route.Destinations() {
 		if destination.Subset != "" && destination.Subset != policy.ReservedSubset || e.ours.holds(path) {
 			continue
 		}
-		if fqdn := hostname.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain); fqdn != host { // most have the same
-			host, match = fqdn, e.view.Match(fqdn)
+		if host == "" || destination.Host != name { // most have the same
+			name, host = destination.Host, hostname.Resolve(destination.Host, e.metadata.Namespace, e.config.ClusterDomain)
+			match = e.view.Match(host)
 		}
 		wanted := e.config.Active().Only(policy.Subset) && match.Has(policy.Strict)
 		switch {

@@ -63,9 +63,12 @@ func filler(t reflect.Type) fill {
 
 func unusual(*jx.Decoder, reflect.Value) error { return errUnusual }
 
+// replacement is what takes the place of what is not UTF-8; bytes.ContainsRune would decode each rune to find it.
+const replacement = string(utf8.RuneError)
+
 // textOf returns a text. What the library replaces because it is not UTF-8 is unusual.
 func textOf(raw []byte) (string, error) {
-	if !utf8.Valid(raw) || bytes.ContainsRune(raw, utf8.RuneError) {
+	if !utf8.Valid(raw) || bytes.Contains(raw, []byte(replacement)) {
 		return "", errUnusual
 	}
 	return string(raw), nil
@@ -169,11 +172,7 @@ func fillSlice(t reflect.Type) fill {
 		v.Set(empty)
 		return d.Arr(func(d *jx.Decoder) error {
 			n := v.Len()
-			switch {
-			case n < v.Cap():
-			case n == 1:
-				v.Grow(3) // most lists have one item, or some
-			default:
+			if n == v.Cap() {
 				v.Grow(max(1, n))
 			}
 			v.SetLen(n + 1)

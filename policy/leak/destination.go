@@ -55,7 +55,7 @@ const notStrict = "that is no strict host"
 type destinations struct {
 	view *policy.View
 	// named are the destinations by their names and the Namespaces that these are for, known what backs the strict ones.
-	named map[[2]string]destination
+	named map[[2]string]*destination
 	known map[string]*detour
 }
 
@@ -70,12 +70,12 @@ func newDestinations(view *policy.View) *destinations {
 }
 
 // find answers for a destination. Nothing is a wildcard, which Istio takes for no host.
-func (d *destinations) find(host, namespace string) destination {
+func (d *destinations) find(host, namespace string) *destination {
 	name := [2]string{host, namespace}
 	if found, asked := d.named[name]; asked {
 		return found
 	}
-	var found destination
+	found := new(destination)
 	fqdn := strings.ToLower(hostname.Resolve(host, namespace, d.view.Config().ClusterDomain))
 	if _, wildcard := hostname.Wildcard(fqdn); !wildcard {
 		match := d.view.Match(fqdn)
@@ -93,7 +93,7 @@ func (d *destinations) find(host, namespace string) destination {
 		}
 	}
 	if d.named == nil {
-		d.named = map[[2]string]destination{}
+		d.named = map[[2]string]*destination{}
 	}
 	d.named[name] = found
 	return found
@@ -299,6 +299,9 @@ func (l *leaders) add(host policy.FencedHost) policy.FencedHost {
 		if !asked {
 			for _, o := range leadersOf(fqdn, l.view) {
 				found = append(found, o.hosts...)
+			}
+			if l.known == nil {
+				l.known = map[string][]policy.FencedHost{}
 			}
 			l.known[fqdn] = found
 		}

@@ -50,15 +50,17 @@ func backs(o *object.Object) object.ServiceSpec {
 // others: a wildcard rule covers it beside strict hosts, or what led to it as to a strict one leads elsewhere now.
 func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *policy.View) []Finding {
 	fqdn := host.FQDN(view.Config().ClusterDomain)
-	loosened := fence == policy.None && wasStrict(w, host, view)
-	find := func() []*object.Object {
-		if fence == policy.None && !loosened {
-			return slices.DeleteFunc(view.Covering(fqdn), func(o *object.Object) bool { return o.DestinationRule == nil })
+	var objects []*object.Object
+	if fence == policy.None && !wasStrict(w, host, view) {
+		objects = slices.DeleteFunc(view.Covering(fqdn), func(o *object.Object) bool { return o.DestinationRule == nil })
+		if len(objects) == 0 {
+			return nil
 		}
-		return around(host, view)
 	}
 	tell(view, host, w.Object)
-	objects := find()
+	if objects == nil {
+		objects = around(host, view)
+	}
 	before := make([]counted, len(objects))
 	view.Untold(host, func() {
 		for i, o := range objects {

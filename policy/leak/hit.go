@@ -31,7 +31,7 @@ func (g *Guard) each(w Write, view *policy.View, found func(hit)) {
 	w.gaps = &foundGaps{}
 	config := view.Config()
 	routing := config.Active().Routing()
-	led := leaders{view, w.Metadata.Namespace, map[string][]policy.FencedHost{}}
+	led := leaders{view: view, namespace: w.Metadata.Namespace}
 	rules := g.byKind[w.Kind]
 	for i := range rules {
 		r := &rules[i]

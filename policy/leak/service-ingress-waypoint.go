@@ -1,7 +1,6 @@
 package leak
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/meshfence/meshfence/policy"
@@ -53,8 +52,7 @@ func serviceIngressWaypoint() Rule {
 // usesIngressWaypoint reads the label as istiod does now, and as it did before
 // (ingressUseWaypointFromLabels in Istio's pilot/pkg/serviceregistry/ambient/services.go).
 func usesIngressWaypoint(value string) bool {
-	set, err := strconv.ParseBool(value)
-	return err == nil && set || strings.EqualFold(value, "true")
+	return value == "1" || strings.EqualFold(value, "t") || strings.EqualFold(value, "true")
 }
 
 // strictBelow returns the Service that is written, or one in the Namespace that is, where its fence is strict.

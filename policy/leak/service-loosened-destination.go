@@ -26,7 +26,7 @@ func serviceLoosenedDestination() Rule {
 		check: func(o Write, view *policy.View) []breach {
 			host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 			fence := view.Service(host, o.Metadata.Annotations).Fence
-			if o.Own || slices.Contains(deleters(), o.Writer) || (fence == policy.Strict) != o.Deleted || !wasStrict(o, host, view) {
+			if o.Own || (fence == policy.Strict) != o.Deleted || !wasStrict(o, host, view) || slices.Contains(deleters(), o.Writer) {
 				return nil
 			}
 			led := leadersOf(host.FQDN(view.Config().ClusterDomain), view)

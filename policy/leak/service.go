@@ -10,7 +10,10 @@ import (
 func strictService(o *object.Object, view *policy.View) (policy.FencedHost, bool) {
 	host := hostname.Host{Namespace: o.Metadata.Namespace, Name: o.Metadata.Name}
 	decision := view.Service(host, o.Metadata.Annotations)
-	return policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision}, decision.Fence == policy.Strict
+	if decision.Fence != policy.Strict {
+		return policy.FencedHost{}, false
+	}
+	return policy.FencedHost{Host: host.FQDN(view.Config().ClusterDomain), Decision: decision}, true
 }
 
 // ServiceLabels lists the labels of Services that rules read.

@@ -15,11 +15,12 @@ import (
 // Decode reads the view of an object of that kind. Field names are case-sensitive. The error says which
 // field has the wrong type.
 func Decode(kind string, data []byte) (*Object, error) {
-	err, object := errors.New("no such view"), &Object{Kind: kind}
-	if t, ok := TypeOf(kind); ok {
-		err = t.decode(data, object)
+	t, ok := types[kind]
+	if !ok {
+		return nil, fmt.Errorf("decode %s: no such view", kind)
 	}
-	if err != nil {
+	object := &Object{Kind: kind}
+	if err := t.decode(data, object); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", kind, err)
 	}
 	return object, nil
@@ -75,22 +76,16 @@ func decode[Spec any]() decoder[Spec] {
 	}
 }
 
-// decodeWhole does the same for a kind that has no spec: its fields are beside the metadata.
-func decodeWhole[Fields any]() decoder[Fields] {
-	type bare struct {
-		Metadata Metadata `json:"metadata"`
-	}
-	read, readFields := reader[bare](), reader[Fields]()
+// decodeWhole does the same for a kind that has no spec: its fields are beside the metadata, in a view that has both.
+func decodeWhole[View, Fields any](parts func(*View) (Metadata, *Fields)) decoder[Fields] {
+	read := reader[View]()
 	return func(data []byte, object *Object) (*Fields, error) {
-		var v bare
-		if err := read(data, &v); err != nil {
+		v := new(View)
+		if err := read(data, v); err != nil {
 			return nil, err
 		}
-		fields := new(Fields)
-		if err := readFields(data, fields); err != nil {
-			return nil, err
-		}
-		object.Metadata = v.Metadata
+		metadata, fields := parts(v)
+		object.Metadata = metadata
 		return fields, nil
 	}
 }

@@ -8,6 +8,15 @@ type EndpointSlice struct {
 	} `json:"endpoints"`
 }
 
+// decodeEndpointSlice returns what decodes an EndpointSlice.
+func decodeEndpointSlice() decoder[EndpointSlice] {
+	type view struct {
+		EndpointSlice
+		Metadata Metadata `json:"metadata"`
+	}
+	return decodeWhole(func(v *view) (Metadata, *EndpointSlice) { return v.Metadata, &v.EndpointSlice })
+}
+
 // TargetRef is what an endpoint says that it is an address of.
 type TargetRef struct {
 	Kind string `json:"kind"`
@@ -30,6 +39,15 @@ type Endpoints struct {
 		Addresses         []EndpointAddress `json:"addresses"`
 		NotReadyAddresses []EndpointAddress `json:"notReadyAddresses"`
 	} `json:"subsets"`
+}
+
+// decodeEndpoints returns what decodes an Endpoints.
+func decodeEndpoints() decoder[Endpoints] {
+	type view struct {
+		Endpoints
+		Metadata Metadata `json:"metadata"`
+	}
+	return decodeWhole(func(v *view) (Metadata, *Endpoints) { return v.Metadata, &v.Endpoints })
 }
 
 // EndpointAddress is one address of an Endpoints.

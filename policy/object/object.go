@@ -86,3 +86,12 @@ type Metadata struct {
 type ConfigMap struct {
 	Data map[string]string `json:"data"`
 }
+
+// decodeConfigMap returns what decodes a ConfigMap.
+func decodeConfigMap() decoder[ConfigMap] {
+	type view struct {
+		ConfigMap
+		Metadata Metadata `json:"metadata"`
+	}
+	return decodeWhole(func(v *view) (Metadata, *ConfigMap) { return v.Metadata, &v.ConfigMap })
+}

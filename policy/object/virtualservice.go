@@ -61,12 +61,12 @@ type HTTPRoute struct {
 	Delegate *Delegate             `json:"delegate"`
 	Redirect *HTTPRedirect         `json:"redirect"`
 	Rewrite  *HTTPRewrite          `json:"rewrite"`
-	Headers  *Headers              `json:"headers"`
+	Headers  Headers               `json:"headers"`
 }
 
 // Headers changes those of requests.
 type Headers struct {
-	Request *HeaderChanges `json:"request"`
+	Request HeaderChanges `json:"request"`
 }
 
 // HeaderChanges are those that are set and added.
@@ -140,7 +140,7 @@ type TCPMatch struct {
 type WeightedDestination struct {
 	Destination *Destination `json:"destination"`
 	Weight      int64        `json:"weight"`
-	Headers     *Headers     `json:"headers"`
+	Headers     Headers      `json:"headers"`
 }
 
 // Destination is where a route sends traffic.

@@ -218,6 +218,7 @@ func (b *leaderBed) lead(t *testing.T, o controller.Options) *leader {
 		Logger:                        funcr.New(l.write, funcr.Options{}),
 		Scheme:                        scheme.Scheme,
 		Cache:                         cluster.CacheOptions(leaderNamespace),
+		NewCache:                      cluster.NewCache,
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		Controller:                    config.Controller{SkipNameValidation: new(true)},
 		LeaderElection:                true,
