@@ -219,11 +219,11 @@ func TestResolveOriginalDestination(t *testing.T) {
 	t.Parallel()
 	s := newSnapshot()
 	addType(s, "PassthroughCluster", clusterv3.Cluster_ORIGINAL_DST)
-	addEDS(s, other, endpoint("10.1.0.8", "m1c1"), endpoint("10.2.0.8", "m1c2"), endpoint("10.3.0.8", "m1c1"))
+	addEDS(s, other, endpoint("10.1.0.8", "m1c1"), endpoint("10.2.0.8", "m1c2"), endpoint("10.3.0.8", "m1c1"), endpoint("10.5.0.8", "m1c2"))
 	virtual := addListener(s, "0.0.0.0", tcpChain(t, tcpTo("PassthroughCluster")))
 	virtual.Address, virtual.UseOriginalDst = socket("0.0.0.0", 15001), wrapperspb.Bool(true)
 	rules := xds.Rules{
-		Services:  map[netip.Addr]bool{netip.MustParseAddr(address): true},
+		Services:  map[netip.Addr]bool{netip.MustParseAddr(address): true, netip.MustParseAddr("10.5.0.8"): true},
 		Addresses: ranges(t, map[string]string{"10.3.0.0/16": "m1c3", "10.4.0.0/16": "m1c1"}),
 	}
 	for dialled, want := range map[string]struct {
@@ -235,6 +235,7 @@ func TestResolveOriginalDestination(t *testing.T) {
 		"10.2.0.8":  {xds.Leaves, "m1c2"},
 		"10.3.0.8":  {xds.Leaves, "m1c3"},
 		"10.4.0.8":  {xds.Stays, "m1c1"},
+		"10.5.0.8":  {xds.Stays, "m1c1"},
 		"192.0.2.9": {xds.Unclear, xds.Unknown},
 	} {
 		got := s.Resolve(xds.Probe{Address: to(dialled + ":9090")}, rules)

@@ -91,20 +91,23 @@ func (r *Resolver) sentence(name, via string, pool pool) judged {
 }
 
 // place returns the cluster that an address is in, by the ranges that are known and by the metadata of an endpoint
-// that has it; where the two disagree, the one that is not the client's. The address of a Service is in the client's:
-// kube-proxy sends what comes there to local endpoints.
+// that has it; where the two disagree, the one that is not the client's. The address of a Service is in the client's,
+// whoever has an endpoint there: kube-proxy sends what comes to it to local endpoints.
 func (r *Resolver) place(address netip.Addr) string {
 	address = address.Unmap()
 	if r.placed == nil {
 		r.placed = r.endpointPlaces()
 	}
 	byAddress, byEndpoint := r.judge.addresses.cluster(address.String()), r.placed[address]
+	if r.judge.services[address] {
+		byEndpoint = r.judge.own
+	}
 	for _, cluster := range []string{byAddress, byEndpoint} {
 		if cluster != "" && cluster != r.judge.own {
 			return cluster
 		}
 	}
-	if byAddress != "" || byEndpoint != "" || r.judge.services[address] {
+	if byAddress != "" || byEndpoint != "" {
 		return r.judge.own
 	}
 	return Unknown

@@ -167,13 +167,32 @@ type routes struct {
 	here, gateways bool
 	// weights are those of the destinations where any has one; nil where none has.
 	weights []object.WeightedDestination
-	// last is the number of the http route that is for every request; -1 where none is.
-	last int
+	// lastHTTP and lastTCP are the numbers of the routes that are for every request and every connection; -1 where none is.
+	lastHTTP, lastTCP int
 }
 
 func newRoutes(v *object.VirtualService, config *policy.Config) *routes {
-	all := func(r object.HTTPRoute) bool { return len(r.Match) == 0 && r.Delegate == nil }
-	return &routes{v: v, config: config, last: slices.IndexFunc(v.HTTP, all)}
+	return &routes{v: v, config: config, lastHTTP: slices.IndexFunc(v.HTTP, everyRequest), lastTCP: slices.IndexFunc(v.TCP, everyConnection)}
+}
+
+// everyRequest reports whether a route is for every request, by a match without conditions too. The routes of a delegate
+// take the place of one that leaves requests to it.
+func everyRequest(r object.HTTPRoute) bool {
+	return r.Delegate == nil && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m object.HTTPMatch) bool {
+		return everyClient(m.ClientMatch) && m.RequestMatch == (object.RequestMatch{})
+	}))
+}
+
+// everyConnection does for a route of tcp what everyRequest does. One without destinations is passed over.
+func everyConnection(r object.TCPRoute) bool {
+	return len(r.Route) > 0 && (len(r.Match) == 0 || slices.ContainsFunc(r.Match, func(m object.TCPMatch) bool {
+		return everyClient(m.ClientMatch) && len(m.DestinationSubnets) == 0
+	}))
+}
+
+// everyClient reports whether a match is for every client, on every port.
+func everyClient(m object.ClientMatch) bool {
+	return len(m.Gateways)+len(m.SourceLabels) == 0 && m.Port == 0 && m.SourceNamespace == ""
 }
 
 // read reads the route that a path leads into.
@@ -198,15 +217,14 @@ func (r *routes) read(path object.Path) {
 // used reports whether a client of this control plane's clusters may be sent to what a path leads to. Of several
 // destinations one without weight gets nothing (TranslateRoute in Istio's pilot/pkg/networking/core/route and
 // buildOutboundNetworkFilters in pilot/pkg/networking/core), and a match by the cluster of the client is decided by
-// istiod, unless it names gateways, of which Istio looks at nothing else (row C8). Behind an http route that is for every
-// request Istio reads no further one (BuildHTTPRoutesForVirtualService in pilot/pkg/networking/core/route, and
-// waypointInboundRoute in pilot/pkg/networking/core); the routes of a delegate take the place of one that leaves requests to it.
+// istiod, unless it names gateways, of which Istio looks at nothing else (row C8). Behind a route that is for every request or
+// connection Istio reads no further one (BuildHTTPRoutesForVirtualService in pilot/pkg/networking/core/route, and in
+// pilot/pkg/networking/core waypointInboundRoute, buildSidecarOutboundTCPFilterChainOpts and
+// buildGatewayNetworkFiltersFromTCPRoutes).
 func (r *routes) used(path object.Path) bool {
 	r.read(path)
-	if r.last >= 0 && path[1] == "http" {
-		if i, err := strconv.Atoi(path[2]); err == nil && i > r.last {
-			return false
-		}
+	if i, err := strconv.Atoi(path[2]); err == nil && r.behind(path[1], i) {
+		return false
 	}
 	if r.weights != nil && len(path) > 4 && path[3] == "route" {
 		if i, err := strconv.Atoi(path[4]); err == nil && r.weights[i].Weight <= 0 {
@@ -214,6 +232,17 @@ func (r *routes) used(path object.Path) bool {
 		}
 	}
 	return r.here
+}
+
+// behind reports whether the route of a section with that number is behind one that leaves it nothing.
+func (r *routes) behind(section string, i int) bool {
+	switch section {
+	case "http":
+		return r.lastHTTP >= 0 && i > r.lastHTTP
+	case "tcp":
+		return r.lastTCP >= 0 && i > r.lastTCP
+	}
+	return false
 }
 
 // forGateways reports whether the route that a path leads into is for gateways alone.

@@ -84,6 +84,9 @@ const ownNetwork = "here"
 // foreignIP is an address in the other cluster that no Pod of the base has.
 const foreignIP = "10.2.9.9"
 
+// ownIPOfNoPod is one in the near cluster that no Pod has: for clients of the other one it is elsewhere.
+const ownIPOfNoPod = "10.1.9.9"
+
 // serviceIP returns the address of a Service in a cluster; empty for a headless one.
 func (b Base) serviceIP(cluster string, n int) string {
 	if b.Services[n].Headless {

@@ -25,6 +25,9 @@ type Evaluator struct {
 	servers []*kept
 	// answers are those of the states of one base that were asked about.
 	answers map[string][]Leak
+	// far is the other cluster of the base that was asked about last, which farOf says.
+	far   *product
+	farOf string
 	// Started counts the servers, Asked the states that one was asked about.
 	Started, Asked int
 }
@@ -36,7 +39,7 @@ type kept struct {
 }
 
 // maxServers is how many servers wait for another world.
-const maxServers = 3
+const maxServers = 4
 
 // maxAnswers is how many answers are kept.
 const maxAnswers = 500
@@ -80,7 +83,7 @@ func (d Decided) Warned() bool {
 // Decide lets meshfence decide on the steps of a world. The steps whose numbers are given are stored whatever the guard
 // says.
 func Decide(w World, forced ...int) (Decided, error) {
-	p, err := newProduct(w.Base)
+	p, err := newProduct(w.Base, near)
 	if err != nil {
 		return Decided{}, err
 	}
@@ -95,10 +98,39 @@ func Decide(w World, forced ...int) (Decided, error) {
 	return d, nil
 }
 
-// Leaks returns the connections to strict hosts that end elsewhere now.
-func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
-	state := d.product.state()
-	text := state.text() + fmt.Sprint(d.product.gone)
+// Leaks returns the connections to strict hosts that end elsewhere now, of clients of both clusters.
+func (e *Evaluator) Leaks(d Decided) ([]Leak, error) {
+	leaks, err := e.ask(d.product, d.product.state())
+	if err != nil || len(d.Answers) > 0 && !d.product.heard {
+		return leaks, err
+	}
+	abroad, err := e.abroad(d.product)
+	return append(leaks, abroad...), err
+}
+
+// abroad returns those of clients of the far cluster. Its istiod reads the Services, Pods, EndpointSlices and WorkloadEntries of
+// the near one, and its own objects of Istio's, which are those of meshfence there.
+func (e *Evaluator) abroad(here *product) ([]Leak, error) {
+	if text := fmt.Sprintf("%+v", here.base); e.far == nil || e.farOf != text {
+		there, err := newProduct(here.base, far)
+		if err != nil {
+			return nil, err
+		}
+		e.far, e.farOf = there, text
+	}
+	now, state := here.state(), e.far.state()
+	state.Kubernetes[near] = now.Kubernetes[near]
+	for _, o := range now.Istio {
+		if o.Kind() == object.KindWorkloadEntry {
+			state.Remote = append(state.Remote, o)
+		}
+	}
+	return e.ask(e.far, state)
+}
+
+// ask returns the connections of clients of the cluster of a product that end elsewhere, where its istiod reads that state.
+func (e *Evaluator) ask(p *product, state State) (leaks []Leak, err error) {
+	text := state.text() + fmt.Sprint(p.gone)
 	if leaks, ok := e.answers[text]; ok {
 		return slices.Clone(leaks), nil
 	}
@@ -122,13 +154,13 @@ func (e *Evaluator) Leaks(d Decided) (leaks []Leak, err error) {
 	}
 	e.Asked++
 	hops := map[hop]bool{}
-	for _, client := range d.product.base.clients() {
-		found, taken := d.product.judgeClient(s.snapshot(client))
+	for _, client := range p.base.clients(p.home) {
+		found, taken := p.judgeClient(s.snapshot(client))
 		leaks = append(leaks, found...)
 		maps.Copy(hops, taken)
 	}
 	for _, h := range slices.SortedFunc(maps.Keys(hops), func(a, b hop) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }) {
-		leaks = append(leaks, d.product.beyond(h, s.snapshot)...)
+		leaks = append(leaks, p.beyond(h, s.snapshot)...)
 	}
 	if e.Fresh {
 		e.drop(s)

@@ -37,7 +37,7 @@ func (p *product) beyond(h hop, snapshot func(xds.Proxy) *xds.Snapshot) []Leak {
 	if labels == nil || !p.gatewaySelects(labels) {
 		return nil
 	}
-	s := snapshot(xds.Proxy{Kind: xds.Gateway, Cluster: near, Namespace: namespace, Labels: labels})
+	s := snapshot(xds.Proxy{Kind: xds.Gateway, Cluster: p.home, Namespace: namespace, Labels: labels})
 	addressesOf, _ := p.services()
 	j := judgement{snapshot: s, client: clientName(s.Proxy), resolver: xds.NewResolver(s, xds.Rules{Addresses: addresses(), Services: addressesOf})}
 	for _, l := range s.Listeners {

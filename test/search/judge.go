@@ -47,23 +47,24 @@ func (l Leak) String() string {
 // shape says how a leak leaves, without names of the world.
 func (l Leak) shape() string {
 	kind := strings.Fields(l.Asked)[0]
-	return fmt.Sprintf("%s %s %s soft=%t", strings.Fields(l.Client)[0], kind, l.Outcome.Via, l.Soft)
+	client, _, _ := strings.Cut(l.Client, " of ")
+	return fmt.Sprintf("%s %s %s soft=%t", client, kind, l.Outcome.Via, l.Soft)
 }
 
-// clients are the proxies of the near cluster that are asked for. Those of one namespace have no network, which is how a
+// clients are the proxies of a cluster that are asked for. Those of one namespace have no network, which is how a
 // mesh of one network is set up; the others have.
-func (b Base) clients() []xds.Proxy {
+func (b Base) clients(cluster string) []xds.Proxy {
 	var clients []xds.Proxy
 	for _, namespace := range b.Namespaces {
 		of := ownNetwork
 		if namespace == b.Namespaces[0] {
 			of = ""
 		}
-		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: namespace, Network: of, Labels: map[string]string{"app": "client"}, DNSCapture: true})
+		clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: cluster, Namespace: namespace, Network: of, Labels: map[string]string{"app": "client"}, DNSCapture: true})
 	}
-	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: near, Namespace: "web", Network: ownNetwork, Labels: map[string]string{"app": "client"}})
+	clients = append(clients, xds.Proxy{Kind: xds.Sidecar, Cluster: cluster, Namespace: "web", Network: ownNetwork, Labels: map[string]string{"app": "client"}})
 	for _, name := range gateways() {
-		clients = append(clients, xds.Proxy{Kind: xds.Gateway, Cluster: near, Namespace: rootNamespace, Labels: map[string]string{"istio": name}})
+		clients = append(clients, xds.Proxy{Kind: xds.Gateway, Cluster: cluster, Namespace: rootNamespace, Labels: map[string]string{"istio": name}})
 	}
 	return clients
 }
@@ -76,7 +77,11 @@ func clientName(p xds.Proxy) string {
 	if p.DNSCapture {
 		capture = " with DNS capture"
 	}
-	return fmt.Sprintf("%s of %s%s", p.Kind, p.Namespace, capture)
+	elsewhere := ""
+	if p.Cluster != near {
+		elsewhere = " in " + p.Cluster
+	}
+	return fmt.Sprintf("%s%s of %s%s", p.Kind, elsewhere, p.Namespace, capture)
 }
 
 // target is a strict Service as clients ask for it.
@@ -86,7 +91,7 @@ type target struct {
 	namespace string
 	addresses []netip.Addr
 	headless  bool
-	// gone reports whether the near cluster has it no more.
+	// gone reports whether the cluster has it no more.
 	gone  bool
 	ports []corev1.ServicePort
 }
@@ -103,7 +108,7 @@ func (t target) takenPod(asked string, o xds.Outcome) bool {
 // podName is how the name of a Pod of a headless target begins, before that of the target.
 const podName = "pod-0."
 
-// targets are the strict Services of the near cluster.
+// targets are the strict Services of the cluster.
 func (p *product) targets() []target {
 	var targets []target
 	for _, fqdn := range p.strict() {
@@ -147,22 +152,22 @@ func (p *product) elsewhere() []target {
 	return targets
 }
 
-// podAddresses are those of the near cluster's Pods of a headless Service that nobody has deleted.
+// podAddresses are those of the cluster's Pods of a headless Service that nobody has deleted.
 func (p *product) podAddresses(host hostname.Host) []netip.Addr {
 	for n, s := range p.base.Services {
 		_, exists := p.stored[object.Key{Kind: object.KindPod, Namespace: s.Namespace, Name: s.Name}]
 		if exists && s.Namespace == host.Namespace && s.Name == host.Name {
-			return []netip.Addr{netip.MustParseAddr(podIP(near, n))}
+			return []netip.Addr{netip.MustParseAddr(podIP(p.home, n))}
 		}
 	}
 	return nil
 }
 
-// services are the addresses of the near cluster's Services, by host.
+// services are the addresses of the cluster's Services, by host.
 func (p *product) services() (addresses map[netip.Addr]bool, byHost map[string][]netip.Addr) {
 	addresses, byHost = map[netip.Addr]bool{}, map[string][]netip.Addr{}
 	for n := range p.base.Services { // the addresses of the other cluster's Services end nowhere here
-		if a, err := netip.ParseAddr(p.base.serviceIP(far, n)); err == nil {
+		if a, err := netip.ParseAddr(p.base.serviceIP(other(p.home), n)); err == nil {
 			addresses[a] = true
 		}
 	}
@@ -335,7 +340,7 @@ func (j *judgement) gateway(t target) {
 		if l.Route == "" && l.Listener == "" {
 			continue // nothing leads there
 		}
-		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: passedOn(l.Path) || short(l.Route), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
+		j.leaks = append(j.leaks, Leak{Host: t.fqdn, Client: j.client, Asked: "route", Soft: t.gone || passedOn(l.Path) || short(l.Route), Outcome: xds.Outcome{Path: l.Path, Verdict: xds.Leaves, Endpoints: l.Endpoints, Reason: l.Reason}})
 	}
 	for _, listener := range j.snapshot.Listeners {
 		at := listener.GetAddress().GetSocketAddress()

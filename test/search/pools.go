@@ -316,7 +316,7 @@ func (p *pools) text(f protoreflect.FieldDescriptor) string {
 
 func (p *pools) bind(name string) string {
 	if name == "address" && chance(p.r, 0.6) {
-		return foreignIP
+		return pick(p.r, []string{foreignIP, foreignIP, ownIPOfNoPod})
 	}
 	if chance(p.r, 0.1) {
 		return pick(p.r, []string{"0.0.0.0", "127.0.0.1", p.host()})

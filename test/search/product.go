@@ -38,9 +38,11 @@ func rules(findings []leak.Finding) []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// product is the API server of the near cluster with meshfence in it: webhooks and controller, without their delays.
+// product is the API server of a cluster with meshfence in it: webhooks and controller, without their delays.
 type product struct {
-	base   Base
+	base Base
+	// home is the cluster.
+	home   string
 	index  *policy.Index
 	guard  *leak.Guard
 	stored map[object.Key]stored
@@ -48,6 +50,9 @@ type product struct {
 	// gone are the Services that were strict when they were deleted, or whose host is strict since, and that nobody has
 	// made again.
 	gone map[hostname.Host]bool
+	// heard reports whether the istiod of the other cluster has heard of a write: it reads WorkloadEntries, and what is of
+	// Kubernetes.
+	heard bool
 }
 
 // stored is an object and when it was made, by the number of the write.
@@ -56,14 +61,14 @@ type stored struct {
 	made int
 }
 
-// newProduct returns the API server with the base in it.
-func newProduct(b Base) (*product, error) {
-	config, err := policy.ParseConfig(policy.Source{}, []byte(b.FenceConfig()))
+// newProduct returns the API server of a cluster with the base in it.
+func newProduct(b Base, home string) (*product, error) {
+	config, err := policy.ParseConfig(policy.Source{}, []byte(b.configOf(home)))
 	if err != nil {
 		return nil, err
 	}
-	p := &product{base: b, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[object.Key]stored{}, gone: map[hostname.Host]bool{}}
-	for _, o := range b.objects(near) {
+	p := &product{base: b, home: home, index: policy.NewIndex(config), guard: leak.NewGuard(leak.Rules()), stored: map[object.Key]stored{}, gone: map[hostname.Host]bool{}}
+	for _, o := range b.objects(home) {
 		next, err := p.mutate(o, nil)
 		if err != nil {
 			return nil, err
@@ -114,6 +119,7 @@ func (p *product) apply(s Step, guarded bool) (Answer, error) {
 	if guarded && len(answer.Refused) > 0 {
 		return answer, nil
 	}
+	p.heard = p.heard || messageOf(next.Kind()) == nil || next.Kind() == object.KindWorkloadEntry
 	if s.Delete {
 		p.remove(next.Key())
 	} else if _, err := p.put(next); err != nil {
@@ -438,7 +444,7 @@ func texts(value any) []string {
 	return found
 }
 
-// strict lists the hosts of the near cluster that are strict now, with their Services.
+// strict lists the hosts of the cluster that are strict now, with their Services.
 func (p *product) strict() []string {
 	var hosts []string
 	for _, k := range p.keys(object.KindService) {

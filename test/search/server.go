@@ -15,13 +15,9 @@ import (
 
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/model"
-	"istio.io/istio/pilot/pkg/serviceregistry/aggregate"
-	"istio.io/istio/pilot/pkg/serviceregistry/provider"
 	istioxds "istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/cluster"
-	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/mesh"
-	"istio.io/istio/pkg/config/schema/gvk"
 	"istio.io/istio/pkg/kube"
 	"istio.io/istio/pkg/kube/krt"
 
@@ -31,10 +27,12 @@ import (
 
 // State is what istiod reads in the end.
 type State struct {
-	// Kubernetes are the objects of Kubernetes by cluster, Istio those of the near cluster, in the order in which they
-	// were made.
-	Kubernetes map[string][]Object
-	Istio      []madeObject
+	// Home is the cluster that istiod is in.
+	Home string
+	// Kubernetes are the objects of Kubernetes by cluster, Istio those of the home, in the order in which they were made.
+	// Remote are the WorkloadEntries of the other cluster.
+	Kubernetes    map[string][]Object
+	Istio, Remote []madeObject
 	// Local are the entries of the mesh config.
 	Local []policy.ClusterLocalEntry
 }
@@ -46,7 +44,7 @@ type madeObject struct {
 
 // state returns what istiod reads now.
 func (p *product) state() State {
-	s := State{Kubernetes: map[string][]Object{far: p.base.objects(far)}}
+	s := State{Home: p.home, Kubernetes: map[string][]Object{other(p.home): p.base.objects(other(p.home))}}
 	all := make([]stored, 0, len(p.stored))
 	for _, o := range p.stored {
 		all = append(all, o)
@@ -56,7 +54,7 @@ func (p *product) state() State {
 		if _, istio := schemaOf(o.Object); istio {
 			s.Istio = append(s.Istio, madeObject(o))
 		} else {
-			s.Kubernetes[near] = append(s.Kubernetes[near], o.Object)
+			s.Kubernetes[p.home] = append(s.Kubernetes[p.home], o.Object)
 		}
 	}
 	if p.index.Config().Holds.Has(policy.MeshConfig) {
@@ -67,7 +65,7 @@ func (p *product) state() State {
 
 // still says what of a state a server cannot change while it runs.
 func (s State) still() string {
-	text := fmt.Sprint(s.Local)
+	text := fmt.Sprint(s.Home, s.Local)
 	for _, of := range []string{near, far} {
 		for _, o := range s.Kubernetes[of] {
 			text += string(unmarked(o).raw())
@@ -93,11 +91,14 @@ func unmarked(o Object) Object {
 // text says everything of a state.
 func (s State) text() string {
 	text := s.still()
-	for _, o := range s.Kubernetes[near] { // and what meshfence reads
+	for _, o := range s.Kubernetes[s.Home] { // and what meshfence reads
 		text += string(o.raw())
 	}
-	for _, o := range s.Istio {
-		text += fmt.Sprint(o.made, string(o.raw()))
+	for _, list := range [][]madeObject{s.Istio, s.Remote} {
+		for _, o := range list {
+			text += fmt.Sprint(o.made, string(o.raw()))
+		}
+		text += "\n"
 	}
 	return text
 }
@@ -111,14 +112,9 @@ func madeAt(n int) time.Time { return epoch().Add(time.Duration(n) * time.Second
 type server struct {
 	*istioxds.FakeDiscoveryServer
 	failer *failer
-	has    map[object.Key]has
-	turn   int
-}
-
-// has is what a server was given of an object.
-type has struct {
-	text string
-	made int
+	// home is what it is given as Istio's objects of its own cluster, remote the WorkloadEntries of the other one.
+	home, remote *given
+	turn         int
 }
 
 // failer takes the place of a test: what fails panics, and what is to be cleaned up waits for close.
@@ -166,39 +162,34 @@ func newServer(s State, temp func() string) (*server, error) {
 			Settings: &meshconfig.MeshConfig_ServiceSettings_Settings{ClusterLocal: e.Local}, Hosts: []string{e.Host},
 		})
 	}
-	objects := map[cluster.ID][]runtime.Object{}
-	for of, list := range s.Kubernetes {
-		for i, o := range append(slices.Clone(list), selecting()...) {
-			typed, err := typedOf(o, i)
-			if err != nil {
-				return nil, err
-			}
-			objects[cluster.ID(of)] = append(objects[cluster.ID(of)], typed)
-		}
+	objects, err := typedObjects(s.Kubernetes[s.Home])
+	if err != nil {
+		return nil, err
+	}
+	abroad, err := typedObjects(s.Kubernetes[other(s.Home)])
+	if err != nil {
+		return nil, err
 	}
 	krt.GlobalDebugHandler = new(krt.DebugHandler) // it holds on to what every server before has made
-	v := &server{failer: &failer{temp: temp}, has: map[object.Key]has{}}
+	v := &server{failer: &failer{temp: temp}}
 	v.FakeDiscoveryServer = istioxds.NewFakeDiscoveryServer(v.failer, istioxds.FakeOptions{
-		DefaultClusterName: near, KubernetesObjectsByCluster: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
+		DefaultClusterName: cluster.ID(s.Home), KubernetesObjects: objects, MeshConfig: m, KubeClientBuilder: v.failer.client,
 	})
-	return v, v.nearFirst()
+	v.home = newGiven(v.Store())
+	return v, v.hear(cluster.ID(other(s.Home)), abroad, m)
 }
 
-// nearFirst has the near cluster say what the ports, labels and annotations of a Service are, as the cluster that an istiod
-// runs in does: it is the first that it reads (Services in Istio's pilot/pkg/serviceregistry/aggregate/controller.go). The
-// server of istiod's tests takes clusters in any order.
-func (v *server) nearFirst() error {
-	clusters, ok := v.Env().ServiceDiscovery.(*aggregate.Controller)
-	if !ok {
-		return fmt.Errorf("%T says nothing of the order of clusters", v.Env().ServiceDiscovery)
-	}
-	for _, r := range clusters.GetRegistries() {
-		if r.Provider() == provider.Kubernetes && r.Cluster() == far {
-			clusters.DeleteRegistry(far, provider.Kubernetes)
-			clusters.AddRegistry(r)
+// typedObjects returns objects of Kubernetes as their client knows them, and those of the sentinels.
+func typedObjects(list []Object) ([]runtime.Object, error) {
+	var objects []runtime.Object
+	for i, o := range append(slices.Clone(list), selecting()...) {
+		typed, err := typedOf(o, i)
+		if err != nil {
+			return nil, err
 		}
+		objects = append(objects, typed)
 	}
-	return nil
+	return objects, nil
 }
 
 // client returns a client of an API server that has these objects. They are not created one by one, which the client
@@ -258,22 +249,11 @@ func typedOf(o Object, made int) (runtime.Object, error) {
 // there.
 func (v *server) give(s State) error {
 	v.turn++
-	wanted := map[object.Key]madeObject{}
-	for _, o := range append(slices.Clone(s.Istio), v.sentinels()...) {
-		wanted[o.Key()] = o
+	if err := v.home.set(append(slices.Clone(s.Istio), v.sentinels()...)); err != nil {
+		return err
 	}
-	for k := range v.has {
-		if _, stays := wanted[k]; !stays {
-			if err := v.Store().Delete(kindOf(k.Kind), k.Name, k.Namespace, nil); err != nil {
-				return fmt.Errorf("delete %v: %w", k, err)
-			}
-			delete(v.has, k)
-		}
-	}
-	for _, o := range append(slices.Clone(s.Istio), v.sentinels()...) {
-		if err := v.set(o); err != nil {
-			return err
-		}
+	if err := v.remote.set(append(slices.Clone(s.Remote), v.remoteSentinel())); err != nil {
+		return err
 	}
 	if err := v.wait(); err != nil {
 		return err
@@ -283,77 +263,39 @@ func (v *server) give(s State) error {
 	return nil
 }
 
-func (v *server) set(o madeObject) error {
-	now := has{string(o.raw()), o.made}
-	old, exists := v.has[o.Key()]
-	if exists && old == now {
-		return nil
-	}
-	c, err := configOf(o.Object, madeAt(o.made))
-	if err != nil {
-		return err
-	}
-	if exists && o.Kind() == object.KindWorkloadEntry {
-		// A Service of Kubernetes keeps an endpoint of a WorkloadEntry whose labels it selects no more, until istiod
-		// starts again.
-		if err := v.Store().Delete(c.GroupVersionKind, c.Name, c.Namespace, nil); err != nil {
-			return fmt.Errorf("delete %v: %w", o.Key(), err)
-		}
-		exists = false
-	}
-	write := v.Store().Create
-	if exists {
-		write = v.Store().Update
-	}
-	if _, err := write(c); err != nil {
-		return fmt.Errorf("write %v: %w", o.Key(), err)
-	}
-	v.has[o.Key()] = now
-	return nil
+// turnAddress is an address that tells the turn, remoteTurnAddress that of the other cluster's sentinel.
+func (v *server) turnAddress() string       { return v.turned(10) }
+func (v *server) remoteTurnAddress() string { return v.turned(11) }
+
+func (v *server) turned(first int) string {
+	return fmt.Sprintf("%d.%d.%d.%d", first, 200+v.turn>>16&31, v.turn>>8&255, v.turn&255)
 }
 
-func kindOf(kind string) config.GroupVersionKind {
-	o := Object{"apiVersion": "networking.istio.io/v1", "kind": kind}
-	if schema, ok := schemaOf(o); ok {
-		return schema.GroupVersionKind()
-	}
-	return gvk.ServiceEntry
-}
-
-// turnAddress is an address that tells the turn.
-func (v *server) turnAddress() string {
-	return fmt.Sprintf("10.%d.%d.%d", 200+v.turn>>16&31, v.turn>>8&255, v.turn&255)
+func sentinelOf(kind, name string, spec map[string]any) madeObject {
+	return madeObject{toObject(map[string]any{
+		"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": map[string]any{"namespace": sentinel, "name": name}, "spec": spec,
+	}), 0}
 }
 
 func (v *server) sentinels() []madeObject {
-	make := func(kind, name string, spec map[string]any) madeObject {
-		return madeObject{toObject(map[string]any{
-			"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": map[string]any{"namespace": sentinel, "name": name}, "spec": spec,
-		}), 0}
-	}
 	ports := []any{map[string]any{"number": 10000 + v.turn%40000, "name": "http", "protocol": "HTTP"}}
 	return []madeObject{
-		make(object.KindServiceEntry, "static", map[string]any{"hosts": []any{"static.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": v.turnAddress()}}}),
-		make(object.KindServiceEntry, "selecting", map[string]any{"hosts": []any{"selecting.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "workloadSelector": map[string]any{"labels": map[string]any{"app": sentinel}}}),
-		make(object.KindWorkloadEntry, "workload", map[string]any{"address": v.turnAddress(), "labels": map[string]any{"app": sentinel}}),
-		make(object.KindVirtualService, "route", map[string]any{"hosts": []any{fmt.Sprintf("v%d.sentinel", v.turn)}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "static.sentinel"}}}}}}),
+		sentinelOf(object.KindServiceEntry, "static", map[string]any{"hosts": []any{"static.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "endpoints": []any{map[string]any{"address": v.turnAddress()}}}),
+		sentinelOf(object.KindServiceEntry, "selecting", map[string]any{"hosts": []any{"selecting.sentinel"}, "exportTo": []any{"."}, "ports": ports, "resolution": "STATIC", "workloadSelector": map[string]any{"labels": map[string]any{"app": sentinel}}}),
+		sentinelOf(object.KindWorkloadEntry, "workload", map[string]any{"address": v.turnAddress(), "labels": map[string]any{"app": sentinel}}),
+		sentinelOf(object.KindVirtualService, "route", map[string]any{"hosts": []any{fmt.Sprintf("v%d.sentinel", v.turn)}, "exportTo": []any{"."}, "http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "static.sentinel"}}}}}}),
 	}
+}
+
+func (v *server) remoteSentinel() madeObject {
+	return sentinelOf(object.KindWorkloadEntry, "workload", map[string]any{"address": v.remoteTurnAddress(), "labels": map[string]any{"app": sentinel}})
 }
 
 // patience is how long a server may take to read what it was given.
 const patience = 5 * time.Second
 
 // wait returns when the sentinels have arrived everywhere.
-func (v *server) wait() error {
-	for until := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
-		if v.arrived() {
-			return nil
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("istiod has not read the objects in %s", patience)
-		}
-	}
-}
+func (v *server) wait() error { return until(v.arrived, "istiod has not read the objects") }
 
 func (v *server) arrived() bool {
 	for _, host := range []string{"static.sentinel", "selecting.sentinel"} {
@@ -361,7 +303,7 @@ func (v *server) arrived() bool {
 			return false
 		}
 	}
-	if !v.leadsHere(selectingHost) {
+	if !v.leadsTo(selectingHost, v.turnAddress()) || !v.leadsTo(selectingHost, v.remoteTurnAddress()) {
 		return false
 	}
 	want := fmt.Sprintf("v%d.sentinel", v.turn)
@@ -378,11 +320,11 @@ func (v *server) served(host string) bool {
 	if service == nil || len(service.Ports) == 0 || service.Ports[0].Port != 10000+v.turn%40000 {
 		return false
 	}
-	return v.leadsHere(host)
+	return v.leadsTo(host, v.turnAddress())
 }
 
-// leadsHere reports whether the endpoints of a host are those of this turn.
-func (v *server) leadsHere(host string) bool {
+// leadsTo reports whether a host has an endpoint of that address.
+func (v *server) leadsTo(host, address string) bool {
 	shards, ok := v.Env().EndpointIndex.ShardsForService(host, sentinel)
 	if !ok {
 		return false
@@ -391,7 +333,7 @@ func (v *server) leadsHere(host string) bool {
 	defer shards.RUnlock()
 	for _, endpoints := range shards.Shards {
 		for _, e := range endpoints {
-			if slices.Contains(e.Addresses, v.turnAddress()) {
+			if slices.Contains(e.Addresses, address) {
 				return true
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/pkg/serviceregistry/util/label"
 	"istio.io/istio/pilot/pkg/xds/endpoints"
+	"istio.io/istio/pkg/cluster"
 	"istio.io/istio/pkg/network"
 
 	"github.com/meshfence/meshfence"
@@ -16,18 +17,23 @@ import (
 	"github.com/meshfence/meshfence/xds"
 )
 
-// clientIP is the address of a client, which no Pod of a world has.
-const clientIP = "10.1.7.7"
+// clientIP returns the address of the clients in a cluster, which no Pod of a world has.
+func clientIP(cluster string) string {
+	if cluster == near {
+		return "10.1.7.7"
+	}
+	return "10.2.7.7"
+}
 
 // proxyOf returns a client as istiod knows it.
 func proxyOf(p xds.Proxy) *model.Proxy {
-	locality := &corev3.Locality{Region: region(near), Zone: "zone"}
-	labels := label.AugmentLabels(p.Labels, near, region(near)+"/zone", "", network.ID(p.Network))
+	locality := &corev3.Locality{Region: region(p.Cluster), Zone: "zone"}
+	labels := label.AugmentLabels(p.Labels, cluster.ID(p.Cluster), region(p.Cluster)+"/zone", "", network.ID(p.Network))
 	proxy := &model.Proxy{
-		Type: model.SidecarProxy, ConfigNamespace: p.Namespace, IPAddresses: []string{clientIP}, ID: "client." + p.Namespace,
+		Type: model.SidecarProxy, ConfigNamespace: p.Namespace, IPAddresses: []string{clientIP(p.Cluster)}, ID: "client." + p.Namespace,
 		Labels: labels, Locality: locality,
 		Metadata: &model.NodeMetadata{
-			ClusterID: near, Network: network.ID(p.Network), Namespace: p.Namespace, Labels: labels, IstioVersion: meshfence.IstioVersion(),
+			ClusterID: cluster.ID(p.Cluster), Network: network.ID(p.Network), Namespace: p.Namespace, Labels: labels, IstioVersion: meshfence.IstioVersion(),
 			DNSCapture: model.StringBool(p.DNSCapture),
 		},
 	}

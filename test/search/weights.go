@@ -24,7 +24,7 @@ var weightTable = map[string]float64{
 	"ServiceEntry.hosts": 1, "ServiceEntry.ports": 1, "ServiceEntry.resolution": 1, "ServiceEntry.location": 0.6,
 	"ServiceEntry.endpoints": 0.8, "ServiceEntry.addresses": 0.3, "ServiceEntry.export_to": 0.25, "ServiceEntry.workload_selector": 0.12,
 	"ServicePort.number": 1, "ServicePort.name": 1, "ServicePort.protocol": 1, "ServicePort.target_port": 0.1,
-	"WorkloadEntry.address": 1, "WorkloadEntry.labels": 0.5, "WorkloadEntry.locality": 0.25, "WorkloadEntry.network": 0.1, "WorkloadEntry.ports": 0.1, "WorkloadEntry.weight": 0.1,
+	"WorkloadEntry.address": 1, "WorkloadEntry.labels": 0.6, "WorkloadEntry.locality": 0.35, "WorkloadEntry.network": 0.1, "WorkloadEntry.ports": 0.1, "WorkloadEntry.weight": 0.1,
 	"WorkloadGroup.template": 1, "WorkloadGroup.metadata": 0.7, "ObjectMeta.labels": 0.9,
 	"Sidecar.egress": 0.8, "Sidecar.outbound_traffic_policy": 0.4, "Sidecar.workload_selector": 0.15,
 	"IstioEgressListener.hosts": 1, "IstioEgressListener.port": 0.3, "IstioEgressListener.bind": 0.25,

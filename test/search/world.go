@@ -10,11 +10,19 @@ import (
 	"github.com/meshfence/meshfence/policy"
 )
 
-// The clusters of a world. The clients that are asked for, and the guard, are in the first one.
+// The clusters of a world. Users write in the first one.
 const (
 	near = "m1c1"
 	far  = "m1c2"
 )
+
+// other returns the other one of the two.
+func other(cluster string) string {
+	if cluster == near {
+		return far
+	}
+	return near
+}
 
 const (
 	rootNamespace = "istio-system"
@@ -78,14 +86,17 @@ func (w World) clone() World {
 	return w
 }
 
-// FenceConfig returns the config of the base.
-func (b Base) FenceConfig() string {
+// FenceConfig returns the config of the near cluster.
+func (b Base) FenceConfig() string { return b.configOf(near) }
+
+// configOf returns the config of a cluster. Both have the same fences.
+func (b Base) configOf(cluster string) string {
 	locality := ""
 	if b.Holds.Has(policy.Locality) {
-		locality = fmt.Sprintf("localities: {%s: [%s/*]}\n", near, region(near))
+		locality = fmt.Sprintf("localities: {%s: [%s/*]}\n", cluster, region(cluster))
 	}
 	return fmt.Sprintf("apiVersion: config.meshfence.io/v1alpha1\nkind: FenceConfig\ncontrolPlane: {clusters: [%s]}\nholds: [%s]\n%sscope: {default: %s}\n",
-		near, b.Holds, locality, b.Default)
+		cluster, b.Holds, locality, b.Default)
 }
 
 func region(cluster string) string { return "region-" + cluster }
