@@ -16,8 +16,10 @@ const (
 	// failurePatience is how long something may fail until that is an error. An API server that starts again ends all watches,
 	// and refuses some of them for seconds.
 	failurePatience = 30 * time.Second
-	// failureRests is how long something has not failed when it works: an informer asks again within a minute.
-	failureRests = 2 * time.Minute
+	// What has not failed for longer than failureRests, and for longer than failurePauses of its last pause, works: who tries again
+	// waits for twice as long each time, and for as long again by chance, up to a minute. So API servers that start again one
+	// after the other are no failure that lasts. After failureForgotten it works in any case.
+	failureRests, failurePauses, failureForgotten = 10 * time.Second, 5, 2 * time.Minute
 )
 
 // Failures tells what fails for a moment, and is tried again, from what keeps failing. The zero value is ready to use.
@@ -28,6 +30,7 @@ type Failures struct {
 
 type failure struct {
 	since, last time.Time
+	pause       time.Duration // before the last
 	told        bool
 }
 
@@ -40,11 +43,18 @@ func (f *Failures) Failed(what string) (begins, lasts bool, since time.Time) {
 		f.failing = map[string]*failure{}
 	}
 	now, known := time.Now(), f.failing[what]
-	if begins = known == nil || now.Sub(known.last) > failureRests; begins {
-		known = &failure{since: now}
+	if known == nil {
+		known = &failure{}
 		f.failing[what] = known
 	}
-	known.last = now
+	pause := now.Sub(known.last)
+	if begins = pause > max(failureRests, min(failurePauses*known.pause, failureForgotten)); begins {
+		known.since, known.told = now, false
+	}
+	if pause > failureForgotten {
+		pause = 0 // it has not tried again meanwhile
+	}
+	known.last, known.pause = now, pause
 	if lasts = !known.told && now.Sub(known.since) >= failurePatience; lasts {
 		known.told = true
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,15 +37,25 @@ func TestWatchErrors(t *testing.T) {
 		return fs
 	}
 	all := []string{"Service", "Gateway", "Sidecar"}
+	// backoff is how an informer tries again.
+	backoff := func(kinds ...string) []failure {
+		var fs []failure
+		for _, pause := range []time.Duration{0, 1, 3, 4, 12, 20, 60, 30, 50} {
+			fs = append(fs, failure{pause * time.Second, kinds, away})
+		}
+		return fs
+	}
+	restart := []failure{{25 * time.Second, all, away}, {time.Second, all, away}}
 	for name, test := range map[string]struct {
 		failures []failure
 		want     []string
 	}{
 		"an API server starts again":       {every(5, failure{2 * time.Second, all, away}), []string{"info Service"}},
 		"it does so every hour":            {every(2, failure{time.Hour, all, away}), []string{"info Service", "info Service"}},
-		"it stays away":                    {every(9, failure{20 * time.Second, all, away}), []string{"info Service", "error Service", "error Gateway", "error Sidecar"}},
-		"a right is missing for good":      {every(90, failure{time.Minute, []string{"Gateway"}, away}), []string{"info Gateway", "error Gateway"}},
-		"it comes back, and goes":          {append(every(3, failure{20 * time.Second, []string{"Gateway"}, away}), every(3, failure{3 * time.Minute, []string{"Gateway"}, away})...), []string{"info Gateway", "error Gateway", "info Gateway", "info Gateway", "info Gateway"}},
+		"it stays away":                    {backoff(all...), []string{"info Service", "error Service", "error Gateway", "error Sidecar"}},
+		"it hangs":                         {every(9, failure{time.Minute, all[:1], away}), []string{"info Service", "info Service", "error Service"}},
+		"three start one after the other":  {slices.Concat(restart, restart, restart), []string{"info Service", "info Service"}},
+		"it comes back, and goes":          {slices.Concat(backoff("Gateway"), []failure{{time.Hour, []string{"Gateway"}, away}}, backoff("Gateway")), []string{"info Gateway", "error Gateway", "info Gateway", "error Gateway"}},
 		"one fails a minute after another": {[]failure{{0, all[:1], away}, {time.Minute, all[1:2], away}}, []string{"info Service", "info Gateway"}},
 		"watches end":                      {[]failure{{0, all, io.EOF}, {0, all, fmt.Errorf("read: %w", io.ErrUnexpectedEOF)}, {0, all, apierrors.NewResourceExpired("old")}}, nil},
 		"the replica ends":                 {[]failure{{0, all, context.Canceled}}, nil},

@@ -4,7 +4,7 @@
 #   hack/previous.sh             prints the folder of the newest tag before HEAD, or else of the commit that
 #                                test/testbed/testdata/previous/revision names
 #   hack/previous.sh --build     the same, with the program in it, as bin/meshfence
-#   hack/previous.sh --update    writes the manifests beside that file, which stand for the release where a clone is too
+#   hack/previous.sh --update    writes the manifests and the values of the chart beside that file, which stand for the release where a clone is too
 #                                shallow to have it; with REVISION=<tag> those of another one from now on
 #
 # Where the clone does not have the release, it says so and ends with 3.
@@ -44,6 +44,7 @@ update() {
 	for overlay in self-signed cert-manager; do
 		"$kubectl" kustomize "$tree/manifests/overlays/$overlay" >"$kept/$overlay.yaml"
 	done
+	cp "$tree/charts/meshfence/values.yaml" "$kept/values.yaml"
 	printf '%s\n' "$1" >"$kept/revision"
 }
 

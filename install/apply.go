@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fieldManager owns what an installation applies.
-const fieldManager = "meshfence-install"
+// FieldManager owns what an installation applies.
+const FieldManager = "meshfence-install"
 
 // Applier applies an installation.
 type Applier struct {
@@ -52,7 +52,7 @@ func (a *Applier) Apply(ctx context.Context, objects []*unstructured.Unstructure
 }
 
 func (a *Applier) apply(ctx context.Context, o *unstructured.Unstructured) error {
-	options := []client.ApplyOption{client.FieldOwner(fieldManager)}
+	options := []client.ApplyOption{client.FieldOwner(FieldManager)}
 	if a.Force {
 		options = append(options, client.ForceOwnership)
 	}

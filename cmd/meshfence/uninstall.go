@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshfence/meshfence/controller"
+	"github.com/meshfence/meshfence/install"
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/uninstall"
 )
@@ -131,15 +134,17 @@ func isLeft(plan uninstall.Plan) bool {
 
 // removal returns the commands that remove what is left of an installation then.
 func removal(of uninstall.Install) []string {
-	release := of.Helm()
-	if release == "" {
-		return []string{"kubectl delete -k <the overlay that you installed>"}
+	if release := of.Helm(); release != "" {
+		namespace := of.Deployment.Namespace
+		return []string{ // Helm leaves the namespace, and what it did not make in it
+			fmt.Sprintf("helm uninstall %s -n %s", release, namespace),
+			fmt.Sprintf("kubectl delete --ignore-not-found -n %s secret/meshfence-ca lease/meshfence configmap/meshfence", namespace),
+		}
 	}
-	namespace := of.Deployment.Namespace
-	return []string{ // Helm leaves the namespace, and what it did not make in it
-		fmt.Sprintf("helm uninstall %s -n %s", release, namespace),
-		fmt.Sprintf("kubectl delete --ignore-not-found -n %s secret/meshfence-ca lease/meshfence configmap/meshfence", namespace),
+	if of.Deployment != nil && slices.ContainsFunc(of.Deployment.ManagedFields, func(f metav1.ManagedFieldsEntry) bool { return f.Manager == install.FieldManager }) {
+		return []string{fmt.Sprintf("meshfence install --install-namespace %s | kubectl delete --ignore-not-found -f -", of.Deployment.Namespace)}
 	}
+	return []string{"kubectl delete -k <the overlay that you installed>"}
 }
 
 // uninstallJSON is the form of -o json: what is done, or after --yes what is left.

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/meshfence/meshfence/install"
 	"github.com/meshfence/meshfence/policy/object"
 	"github.com/meshfence/meshfence/uninstall"
 )
@@ -66,6 +67,8 @@ func TestWriteUninstall(t *testing.T) {
 			Spec:       appsv1.DeploymentSpec{Replicas: &replicas},
 		}
 	}
+	applied := deployment(0, nil)
+	applied.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kube-controller-manager"}, {Manager: install.FieldManager}}
 	for name, test := range map[string]struct {
 		plan   uninstall.Plan
 		denied bool
@@ -74,6 +77,8 @@ func TestWriteUninstall(t *testing.T) {
 		"nothing is left": {want: "\n    kubectl delete -k "},
 		"of Helm": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(0, map[string]string{"meta.helm.sh/release-name": "fence"})}},
 			false, "\n    helm uninstall fence -n platform\n"},
+		"of meshfence install": {uninstall.Plan{Install: uninstall.Install{Deployment: applied}}, false,
+			"\n    meshfence install --install-namespace platform | kubectl delete --ignore-not-found -f -\n"},
 		"replicas run": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(2, nil)}},
 			true, "  Deployment platform/meshfence: scale it to 0, and wait until its Pods are gone\n"},
 		"Pods are left": {uninstall.Plan{Install: uninstall.Install{Deployment: deployment(0, nil), Pods: 1}},

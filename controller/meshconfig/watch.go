@@ -23,6 +23,11 @@ func Watch(mgr ctrl.Manager) func(ctx context.Context, running *sync.WaitGroup, 
 			ByObject: map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{
 				key.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", key.Name)},
 			}}},
+			DefaultWatchErrorHandler: func(ctx context.Context, r *toolscache.Reflector, err error) {
+				if ctx.Err() == nil { // the end of a term is no error
+					toolscache.DefaultWatchErrorHandler(ctx, r, err)
+				}
+			},
 		})
 		if err != nil {
 			return err

@@ -221,17 +221,29 @@ func TestPreviousIsKept(t *testing.T) {
 	if missing := release.Missing(); missing != "" || !strings.HasPrefix(string(revision), release.Name) {
 		t.Skipf("%s is what is kept, %s what is upgraded from; %s", strings.TrimSpace(string(revision)), release.Name, missing)
 	}
+	chart, err := release.Chart(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]string{"values": string(values)}
 	for _, overlay := range []string{"self-signed", "cert-manager"} {
 		folder, err := release.Overlay(overlay, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		kept, err := os.ReadFile(release.Kept(overlay))
+		made[overlay] = kustomize(t, folder)
+	}
+	for name, want := range made {
+		kept, err := os.ReadFile(release.Kept(name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(kustomize(t, folder), string(kept)); diff != "" {
-			t.Errorf("%s (-release +kept):\n%s", overlay, diff)
+		if diff := cmp.Diff(want, string(kept)); diff != "" {
+			t.Errorf("%s (-release +kept):\n%s", name, diff)
 		}
 	}
 }

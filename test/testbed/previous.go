@@ -83,16 +83,21 @@ func (r Release) Overlay(name, dir string) (string, error) {
 		os.WriteFile(filepath.Join(dir, "objects.yaml"), manifests, 0o600))
 }
 
-// Kept returns the file of this tree that has what the overlay was when hack/previous.sh --update was run.
-func (r Release) Kept(overlay string) string { return filepath.Join(r.kept, overlay+".yaml") }
+// Kept returns the file of this tree that has what an overlay, or the values of the chart, were when hack/previous.sh --update
+// was run.
+func (r Release) Kept(name string) string { return filepath.Join(r.kept, name+".yaml") }
 
 // Chart returns the folder of its chart. Where the clone does not have it, one is made in dir that has the objects of the
-// overlay self-signed without the Namespace, which are the same.
+// overlay self-signed without the Namespace, which are the same, and the values.
 func (r Release) Chart(dir string) (string, error) {
 	if r.tree != "" {
 		return filepath.Join(r.tree, "charts", "meshfence"), nil
 	}
 	manifests, err := os.ReadFile(r.Kept("self-signed"))
+	if err != nil {
+		return "", err
+	}
+	values, err := os.ReadFile(r.Kept("values"))
 	if err != nil {
 		return "", err
 	}
@@ -105,6 +110,7 @@ func (r Release) Chart(dir string) (string, error) {
 	templates := filepath.Join(dir, "templates")
 	return dir, errors.Join(os.MkdirAll(templates, 0o700),
 		os.WriteFile(filepath.Join(dir, "Chart.yaml"), []byte("apiVersion: v2\nname: meshfence\nversion: 0.0.0\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "values.yaml"), values, 0o600),
 		os.WriteFile(filepath.Join(templates, "objects.yaml"), []byte(strings.Join(objects, "\n---\n")), 0o600))
 }
 

@@ -12,6 +12,81 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
+// adoptPods does the work of scheduler and kubelet: every Pod of the Deployment gets a Node and an address.
+func (m *Meshfence) adoptPods(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(m.cluster.Config())
+	if err != nil {
+		return err
+	}
+	var deployment *appsv1.Deployment
+	err = Eventually(ctx, readyWithin, func(ctx context.Context) (err error) {
+		deployment, err = client.AppsV1().Deployments(m.namespace).Get(ctx, installName, metav1.GetOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	pods, err := m.pods(ctx, client, deployment)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		if _, err := m.adopt(ctx, client, &pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt gives a Pod a Node and an address.
+func (m *Meshfence) adopt(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) (*replica, error) {
+	binding := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: m.cluster.Node()},
+	}
+	if err := client.CoreV1().Pods(m.namespace).Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("bind pod %s: %w", pod.Name, err)
+	}
+	r := &replica{
+		pod: pod.Name, address: m.cluster.Host(m.firstHost() + m.adopted), kubeconfig: m.cluster.file(pod.Name + ".kubeconfig"),
+		path: m.path, probes: probesOf(pod),
+	}
+	m.adopted++
+	if err := m.cluster.writeServiceAccountKubeconfig(r.kubeconfig, m.namespace, pod.Spec.ServiceAccountName); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.args, err = m.mountSecrets(ctx, client, pod); err != nil {
+		return nil, err
+	}
+	if m.limited {
+		if r.memory, err = newMemory(pod); err != nil {
+			return nil, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.replicas = append(m.replicas, r)
+	return r, nil
+}
+
+func (m *Meshfence) pods(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) ([]corev1.Pod, error) {
+	var pods []corev1.Pod
+	err := Eventually(ctx, readyWithin, func(ctx context.Context) error {
+		list, err := client.CoreV1().Pods(m.namespace).List(ctx, metav1.ListOptions{
+			LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector),
+		})
+		if err != nil {
+			return err
+		}
+		if pods = list.Items; len(pods) != int(*d.Spec.Replicas) {
+			return fmt.Errorf("%d pods of %d", len(pods), *d.Spec.Replicas)
+		}
+		return nil
+	})
+	return pods, err
+}
+
 // Rollout does the work of scheduler and kubelet while the controller of the Deployment replaces the Pods, and returns when
 // it has. The new Pods run a program, that of before where it is empty.
 func (m *Meshfence) Rollout(ctx context.Context, program string) error {
