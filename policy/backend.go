@@ -62,6 +62,16 @@ func pairs(labels map[string]string) []string {
 	return list
 }
 
+// labelsOf returns what pairs were made of.
+func labelsOf(pairs []string) map[string]string {
+	labels := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		key, value, _ := strings.Cut(pair, "=")
+		labels[key] = value
+	}
+	return labels
+}
+
 // selects reports whether the Service selects what has the labels. A Service without a selector selects nothing.
 func (b backend) selects(labels map[string]string) bool {
 	for _, pair := range b.selector {

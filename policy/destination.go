@@ -15,10 +15,16 @@ const leadsName = "leads/"
 
 func gatewayName(pair string) string { return "gateway/" + pair }
 
+// frontName is that of the Gateways that are for the Pods of Services in a Namespace.
+func frontName(namespace string) string { return "front/" + namespace }
+
 // gatewayNames lists the labels by which a Gateway chooses Pods, and all of them together; without any it is for all
 // gateways.
-func gatewayNames(g *object.Gateway) []string {
-	list := pairs(g.Selector)
+func gatewayNames(o *object.Object) []string {
+	if _, ok := o.Fronts(); ok {
+		return []string{frontName(o.Metadata.Namespace)}
+	}
+	list := pairs(o.ChosenBy())
 	if len(list) == 0 {
 		return []string{gatewayName("")}
 	}
@@ -99,25 +105,49 @@ func (v *View) Selects(h hostname.Host, labels map[string]string) bool {
 }
 
 // GatewayOn reports whether a Gateway chooses Pods of a Service: its selector contradicts no label that the Service
-// selects by, and has one of them or is empty, so that it is bound to; or a Pod has the labels of both.
-func (v *View) GatewayOn(g *object.Gateway, h hostname.Host) bool {
-	b := v.backendOf(h)
-	return b.overlaps(g.Selector) || b.apart(g.Selector) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(g.Selector))...)
+// selects by, and has one of them or is empty, so that it is bound to; or a Pod has the labels of both. One that is for the
+// Pods of Services, or of the Gateway API, does so in its own Namespace.
+func (v *View) GatewayOn(o *object.Object, h hostname.Host) bool {
+	b, selector := v.backendOf(h), o.ChosenBy()
+	services, fronts := o.Fronts()
+	switch {
+	case (fronts || o.APIGateway != nil) && o.Metadata.Namespace != h.Namespace, o.APIGateway != nil && !v.sendsOn(o):
+		return false
+	case fronts:
+		return slices.ContainsFunc(services, func(name string) bool { return v.sharesPods(name, h, b) })
+	}
+	return b.overlaps(selector) || b.apart(selector) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(selector))...)
+}
+
+// sendsOn reports whether a Gateway of the Gateway API is one whose Pods istiod has send on what arrives.
+func (v *View) sendsOn(o *object.Object) bool {
+	reader := v.gatewayReader(o)
+	return reader.Istio && reader.Unsure == "" && o.APIGateway.GatewayClassName != remoteGatewayClass
+}
+
+// sharesPods reports whether a name is that of a Service, or of another one in its Namespace that may choose its Pods.
+func (v *View) sharesPods(name string, h hostname.Host, b backend) bool {
+	other, inside := hostname.Parse(strings.ToLower(hostname.Resolve(name, h.Namespace, v.config.ClusterDomain)), v.config.ClusterDomain)
+	if !inside || other.Namespace != h.Namespace {
+		return false
+	}
+	selector := v.backendOf(other).selector
+	return other == h || len(selector) > 0 && b.overlaps(labelsOf(selector))
 }
 
 // GatewaysOn returns the Gateways that choose Pods of a Service, sorted by key.
 func (v *View) GatewaysOn(h hostname.Host) []*object.Object {
 	b := v.backendOf(h)
-	names := []string{gatewayName("")}
+	names := []string{gatewayName(""), frontName(h.Namespace)}
 	for _, pair := range b.selector {
 		names = append(names, gatewayName(pair))
 	}
 	for _, o := range v.index.inventory.oneOfEachSelector() {
-		if b.apart(o.Gateway.Selector) && v.GatewayOn(o.Gateway, h) {
-			names = append(names, gatewayNames(o.Gateway)[0])
+		if b.apart(o.Gateway.Selector) && v.GatewayOn(o, h) {
+			names = append(names, gatewayNames(o)[0])
 		}
 	}
-	return slices.DeleteFunc(v.named(names...), func(o *object.Object) bool { return !v.GatewayOn(o.Gateway, h) })
+	return slices.DeleteFunc(v.named(names...), func(o *object.Object) bool { return !v.GatewayOn(o, h) })
 }
 
 // ServedByHand reports whether the index knows that a Service chooses no Pods: users write its endpoints, or it is but
@@ -134,7 +164,7 @@ func (i *inventory) oneOfEachSelector() []*object.Object {
 	var list []*object.Object
 	for _, name := range slices.Sorted(maps.Keys(i.selectors)) {
 		for key := range i.byName[name] {
-			if o := i.objects[key].Object; o.Gateway != nil && gatewayNames(o.Gateway)[0] == name {
+			if o := i.objects[key].Object; o.Gateway != nil && gatewayNames(o)[0] == name {
 				list = append(list, o)
 				break
 			}

@@ -31,10 +31,13 @@ const (
 // listenerSets are the kinds of parents that lead to a Gateway by a further object, which is not looked at.
 func listenerSets() []string { return []string{"ListenerSet", "XListenerSet"} }
 
+// remoteGatewayClass is that of Gateways elsewhere.
+const remoteGatewayClass = "istio-remote"
+
 // builtinGatewayClasses are those that istiod reads without an object (BuiltinGatewayClasses in Istio's
 // pilot/pkg/config/kube/gatewaycommon).
 func builtinGatewayClasses() []string {
-	return []string{defaultGatewayClass, "istio-remote", "istio-waypoint", "istio-east-west", "istio-agentgateway", "istio-agentgateway-waypoint"}
+	return []string{defaultGatewayClass, remoteGatewayClass, "istio-waypoint", "istio-east-west", "istio-agentgateway", "istio-agentgateway-waypoint"}
 }
 
 // IngressReading says which Ingresses istiod reads beside those of an IngressClass of its controller, as its mesh
@@ -146,6 +149,11 @@ func (v *View) parentReader(parent object.Reference, namespace string) Reader {
 	if !exists {
 		return v.unsure("Gateway %s/%s does not exist", key.Namespace, key.Name)
 	}
+	return v.gatewayReader(gateway)
+}
+
+// gatewayReader asks for the class of a Gateway of the Gateway API.
+func (v *View) gatewayReader(gateway *object.Object) Reader {
 	name := gateway.APIGateway.GatewayClassName
 	class, exists := v.stored(object.Key{Kind: object.KindGatewayClass, Name: name})
 	switch {
@@ -154,7 +162,7 @@ func (v *View) parentReader(parent object.Reference, namespace string) Reader {
 	case slices.Contains(builtinGatewayClasses(), name):
 		return Reader{Istio: true}
 	}
-	return v.unsure("GatewayClass %s of Gateway %s/%s does not exist", name, key.Namespace, key.Name)
+	return v.unsure("GatewayClass %s of Gateway %s/%s does not exist", name, gateway.Metadata.Namespace, gateway.Metadata.Name)
 }
 
 // ofIstiod reports whether a GatewayClass is one of istiod's, by its name or its controller.

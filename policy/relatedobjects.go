@@ -55,7 +55,7 @@ func (i *inventory) count(f filed, by int) {
 			i.listeners.add(number, by)
 		}
 	case f.Gateway != nil && len(f.Gateway.Selector) > 0:
-		i.selectors.add(gatewayNames(f.Gateway)[0], by)
+		i.selectors.add(gatewayNames(f.Object)[0], by)
 	}
 }
 
@@ -350,7 +350,7 @@ func namesOf(o *object.Object, config *Config) []string {
 			add(proxy.Host)
 		}
 	case o.Gateway != nil:
-		list = append(list, gatewayNames(o.Gateway)...)
+		list = append(list, gatewayNames(o)...)
 		for _, server := range o.Gateway.Servers {
 			for _, host := range server.Hosts {
 				_, name, found := strings.Cut(host, "/")
@@ -370,9 +370,14 @@ func namesOf(o *object.Object, config *Config) []string {
 		for _, name := range o.Ingress.Backends() {
 			service(hostname.Host{Namespace: namespace, Name: name})
 		}
+	case o.APIGateway != nil:
+		list = append(list, gatewayNames(o)...)
 	case o.Route != nil:
 		for _, host := range o.Parents() {
 			service(host)
+		}
+		for _, name := range o.GatewayHostnames() {
+			add(name)
 		}
 		for _, ref := range o.Route.Backends() {
 			if host, ok := ref.Import(namespace); ok {

@@ -16,6 +16,7 @@ import (
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/admit"
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // Options are what admission needs.
@@ -141,7 +142,7 @@ func (a *Admission) decide(ctx context.Context, view *policy.View, pass func() e
 }
 
 func (a *Admission) subject(req admission.Request) admit.Request {
-	s := admit.Request{Kind: req.Kind.Kind, Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
+	s := admit.Request{Kind: object.KindIn(req.Kind.Group, req.Kind.Kind), Namespace: req.Namespace, Raw: req.Object.Raw, Writer: req.UserInfo.Username}
 	s.Own = s.Writer == admit.OwnUser(a.InstallNamespace)
 	switch req.Operation {
 	case admissionv1.Update:

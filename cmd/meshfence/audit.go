@@ -115,7 +115,7 @@ func heldBy(s audit.FencedService) string {
 func writeResult(out io.Writer, s audit.Result) error {
 	for _, group := range s.ByOutcome() {
 		for _, f := range group.Findings {
-			_, err := fmt.Fprintf(out, "%s: %s %s/%s: %s: %s\n", group.Outcome, f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field(), f.Message())
+			_, err := fmt.Fprintf(out, "%s: %s: %s: %s\n", group.Outcome, f.Object, f.Field(), f.Message())
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/meshfence/meshfence/policy/leak"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // located is a finding, what admission would do about it, and where its field is in the input.
@@ -35,7 +36,7 @@ func (l located) verb() string {
 
 // about returns the object, the field and what is wrong in it, in one line.
 func (l located) about() string {
-	return fmt.Sprintf("%s %s/%s: %s: %s", l.Object.Kind, l.Object.Namespace, l.Object.Name, l.Field(), l.Message())
+	return fmt.Sprintf("%s: %s: %s", l.Object, l.Field(), l.Message())
 }
 
 // writeText writes a line for each finding, in colour on a terminal.
@@ -46,8 +47,8 @@ func writeText(out io.Writer, findings []located) error {
 		if !f.denies() {
 			color = yellow
 		}
-		_, err := fmt.Fprintf(out, "%s: %s: %s %s/%s: %s: %s\n", paint(bold, printable(f.place.String())), paint(color, f.verb()),
-			f.Object.Kind, printable(f.Object.Namespace), printable(f.Object.Name), paint(bold, printable(f.Field())), printable(f.Message()))
+		_, err := fmt.Fprintf(out, "%s: %s: %s: %s: %s\n", paint(bold, printable(f.place.String())), paint(color, f.verb()),
+			printable(f.Object.String()), paint(bold, printable(f.Field())), printable(f.Message()))
 		if err != nil {
 			return err
 		}
@@ -113,7 +114,7 @@ type placeJSON struct {
 func newFindingJSON(f leak.Finding, outcome string) findingJSON {
 	return findingJSON{
 		Rule: f.Rule, Outcome: outcome, Severity: string(f.Severity),
-		Kind: f.Object.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name, Field: f.Field(),
+		Kind: object.APIKind(f.Object.Kind), Namespace: f.Object.Namespace, Name: f.Object.Name, Field: f.Field(),
 		Host: f.Host.Host, Hosts: f.Host.Hosts(), MoreHosts: f.Host.More, MoreHostsAtLeast: f.Host.AtLeast, More: f.More,
 		Message: f.Message(), Must: f.Must, Why: f.Why, Fix: f.Fix,
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 )
 
@@ -35,7 +34,7 @@ func writeJUnit(out io.Writer, findings []located) error {
 	suite := junitSuite{Name: "meshfence check", Tests: len(findings)}
 	for _, f := range findings {
 		text := f.Field() + ": " + f.Message()
-		c := junitCase{Class: f.Rule, Name: fmt.Sprintf("%s %s/%s", f.Object.Kind, f.Object.Namespace, f.Object.Name), File: f.File, Line: f.Line}
+		c := junitCase{Class: f.Rule, Name: f.Object.String(), File: f.File, Line: f.Line}
 		if !f.denies() {
 			c.Output = text
 		} else {

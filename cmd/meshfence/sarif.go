@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/url"
 	"path/filepath"
@@ -94,7 +93,7 @@ func writeSARIF(out io.Writer, findings []located) error {
 			Message:   sarifText{f.Field() + ": " + f.Message()},
 			Locations: []sarifLocation{{
 				PhysicalLocation: sarifPhysical{sarifArtifact{(&url.URL{Path: filepath.ToSlash(f.File)}).String()}, sarifRegion{f.Line}},
-				LogicalLocations: []sarifLogical{{fmt.Sprintf("%s %s/%s %s", f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field())}},
+				LogicalLocations: []sarifLogical{{f.Object.String() + " " + f.Field()}},
 			}},
 		})
 	}

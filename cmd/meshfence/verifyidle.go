@@ -22,7 +22,7 @@ func (w *world) noteIdle(reports []xds.Report) {
 		}
 		for _, o := range w.view.Related(host) {
 			for _, f := range guard.About(o, reports[i].Host, w.view) {
-				note := f.Object.Kind + " " + f.Object.Namespace + "/" + f.Object.Name + ": " + f.Field() + ": " + f.Message()
+				note := f.Object.String() + ": " + f.Field() + ": " + f.Message()
 				reports[i].Notes = append(reports[i].Notes, note)
 			}
 		}

@@ -137,7 +137,7 @@ func Kinds() Table {
 		{Type: typeOf(object.KindTLSRoute), Validate: true, Stored: true},
 		{Type: typeOf(object.KindBackendTLSPolicy), Validate: true, Stored: true},
 		{Type: typeOf(object.KindGatewayClass), Stored: true},
-		{Type: typeOf(object.KindAPIGateway), Stored: true},
+		{Type: typeOf(object.KindAPIGateway), Validate: true, Stored: true},
 	}
 }
 

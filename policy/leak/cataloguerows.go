@@ -112,7 +112,7 @@ func workloadRows() []Row {
 		{ID: "E16", What: "persistent sessions", Reason: "they choose among the endpoints that the holds leave", Harmless: true},
 		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, unless scope.services names it, and clients with DNS capture reach the others"},
 		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
-		{ID: "E19", What: "a Service with the label of this cluster's own network makes hand-written addresses its gateway"},
+		{ID: "E19", What: "a Service or Gateway with the label of this cluster's own network makes hand-written addresses its gateway"},
 	}
 }
 

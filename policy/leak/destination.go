@@ -148,7 +148,7 @@ func support(fqdn string, view *policy.View) *detour {
 	var why []string
 	var excuses []excuse
 	add := func(rule string, o *object.Object, what string) {
-		why = append(why, fmt.Sprintf("%s %s/%s %s", o.Kind, o.Metadata.Namespace, o.Metadata.Name, what))
+		why = append(why, fmt.Sprintf("%s %s", o.Key(), what))
 		excuses = append(excuses, excuse{rule, o.Metadata.Namespace, o.Metadata.Name, o.Metadata.Labels})
 	}
 	if view.ServedByHand(host) {

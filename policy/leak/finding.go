@@ -64,7 +64,7 @@ func (r Rule) finding(o *object.Object, b breach) Finding {
 // object where that is not the one that is written.
 func (f Finding) Field() string {
 	if f.Elsewhere {
-		return fmt.Sprintf("%s %s/%s: %s", f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Path)
+		return fmt.Sprintf("%s: %s", f.Object, f.Path)
 	}
 	return f.Path.String()
 }

@@ -12,7 +12,7 @@ import (
 // gatewayOnStrictDestination refuses a Gateway on the Pods of a strict Service to which requests for another strict
 // host are sent: what they do there is for the VirtualServices of that Gateway to say, and no fence is about that
 // [C17]. A Gateway that has no label in common with the Service chooses its Pods where one of them has the labels of both;
-// a Pod that comes later is found by the audit.
+// a Pod that comes later is found by the audit, and so is a further Service on the Pods of a Gateway of the Gateway API.
 func gatewayOnStrictDestination() Rule {
 	return Rule{
 		ID: "gateway-on-strict-destination",
@@ -22,7 +22,7 @@ func gatewayOnStrictDestination() Rule {
 			"fence is about where they lead.",
 		Fix:       "Choose Pods that no such Service has, or first take the name of that Service out of the routes.",
 		Rows:      []string{"C17"},
-		Kinds:     []string{object.KindGateway},
+		Kinds:     []string{object.KindGateway, object.KindAPIGateway},
 		Severity:  Deny,
 		Otherwise: "those requests go on to wherever the routes of the Gateway lead",
 		Instead:   "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
@@ -38,6 +38,20 @@ func gatewayOnStrictDestination() Rule {
 	}
 }
 
+// choice returns where a Gateway says what Pods it is for, and what it says.
+func choice(o *object.Object) (path object.Path, value string) {
+	services, fronts := o.Fronts()
+	switch {
+	case fronts && o.Gateway != nil:
+		return []string{"metadata", "annotations", object.GatewayServiceAnnotation}, strings.Join(services, ",")
+	case fronts:
+		return []string{"spec", "addresses"}, strings.Join(services, ",")
+	case o.Gateway == nil:
+		return []string{"metadata", "name"}, o.Metadata.Name
+	}
+	return []string{"spec", "selector"}, labelList(o.Gateway.Selector)
+}
+
 // hops returns the breaches of a Gateway on the destinations of a VirtualService, or of the delegate of one.
 func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 	taken := takenOver(root, view)
@@ -47,10 +61,11 @@ func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 	var found []breach
 	seen := map[string]bool{}
 	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, view.Config())
-	for path, d := range o.VirtualService.Destinations() {
+	path, value := choice(gateway)
+	for route, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
-		from := takeovers.by(path)
-		if from == nil || seen[fqdn] || !routes.used(path) {
+		from := takeovers.by(route)
+		if from == nil || seen[fqdn] || !routes.used(route) {
 			continue
 		}
 		seen[fqdn] = true
@@ -60,12 +75,12 @@ func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 		}
 		match := view.Match(fqdn)
 		hosts, led := from.but(fqdn)
-		if !led || !match.Has(policy.Strict) || !view.GatewayOn(gateway.Gateway, host) {
+		if !led || !match.Has(policy.Strict) || !view.GatewayOn(gateway, host) {
 			continue
 		}
 		found = append(found, breach{
-			path:  []string{"spec", "selector"},
-			value: labelList(gateway.Gateway.Selector),
+			path:  path,
+			value: value,
 			at:    fqdn,
 			host:  hosts,
 			must: fmt.Sprintf("not choose Pods of %s, to which VirtualService %s/%s sends requests for a strict host",

@@ -1,18 +1,21 @@
 package leak
 
 import (
+	"strings"
+
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
 )
 
 // routeForeignBackend refuses a Gateway API route to what a strict Service is in all clusters together, and one
-// that takes over the requests of a strict Service in the mesh and sends them, or copies of them, to anything
-// that is not strict, or is in name alone [C3, C15, C17, G3].
+// that takes over the requests of a strict Service, in the mesh or by its name at a Gateway, and sends them, or copies of
+// them, to anything that is not strict, or is in name alone [C3, C15, C17, G3].
 func routeForeignBackend() Rule {
 	return Rule{
 		ID:      "route-foreign-backend",
 		Summary: "A Gateway API route that takes over the requests of a strict Service must lead to strict Services.",
-		Why: "A route with a Service as its parent replaces that Service's own routes in the mesh. A backend that " +
+		Why: "A route with a Service as its parent replaces that Service's own routes in the mesh, and one with its " +
+			"name, or a wildcard over it, among the hostnames takes what is for it at a Gateway. A backend that " +
 			"is not strict, or that stands for the Service in all clusters, such as a ServiceImport, lets the " +
 			"requests out.",
 		Fix:       "Name a strict Service as the backend.",
@@ -23,7 +26,7 @@ func routeForeignBackend() Rule {
 		Instead:   "name a strict Service",
 		check: func(o Write, view *policy.View) []breach {
 			var found []breach
-			to, from := newDestinations(view), newTakeover(strictParents(o.Object, view))
+			to, from := newDestinations(view), newTakeover(append(strictParents(o.Object, view), strictHostnames(o.Object, view)...))
 			for path, ref := range o.Route.Backends() {
 				path = append(path, "name")
 				if match := importMatch(ref, o.Metadata.Namespace, view); match.Has(policy.Strict) {
@@ -54,6 +57,18 @@ func strictParents(o *object.Object, view *policy.View) []policy.FencedHost {
 	for _, parent := range o.Parents() {
 		if match := view.Match(parent.FQDN(view.Config().ClusterDomain)); match.Has(policy.Strict) {
 			hosts = append(hosts, match.Host(policy.Strict))
+		}
+	}
+	return hosts
+}
+
+// strictHostnames lists the strict hosts whose requests a Route takes over at a Gateway. Istio completes none of these names,
+// and a wildcard counts as in a VirtualService of a Gateway.
+func strictHostnames(o *object.Object, view *policy.View) []policy.FencedHost {
+	var hosts []policy.FencedHost
+	for _, name := range o.GatewayHostnames() {
+		if strings.Contains(name, ".") {
+			takeName(name, o, view, insideDomain(name, view), func(host policy.FencedHost, _ string) { hosts = append(hosts, host) })
 		}
 	}
 	return hosts

@@ -23,26 +23,28 @@ const (
 
 // serviceNetworkGateway refuses a Service that makes addresses which somebody wrote by hand the gateway of this
 // cluster's network: whoever is in another network is sent there for every local endpoint [E19]. That of another
-// network stands for no endpoint of a strict host, and that of the mesh itself is in an exempt Namespace.
+// network stands for no endpoint of a strict host, and that of the mesh itself is in an exempt Namespace. A Gateway of the
+// Gateway API does the same by its label and its addresses; those of other networks are ordinary, so that one is judged where
+// the FenceConfig says what network this is.
 func serviceNetworkGateway() Rule {
 	return Rule{
 		ID:      "service-network-gateway",
-		Summary: "A Service must not make hand-written addresses the gateway of this cluster's network.",
-		Why: "A Service with the label topology.istio.io/network is a gateway of that network. Clients of other " +
+		Summary: "A Service or Gateway must not make hand-written addresses the gateway of this cluster's network.",
+		Why: "A Service, or a Gateway of the Gateway API, with the label topology.istio.io/network is a gateway of that network. Clients of other " +
 			"networks are sent to its addresses in place of every endpoint here. Addresses that somebody wrote " +
 			"by hand may be anywhere.",
 		Fix:       "Remove the label, or the addresses. The gateway of the mesh itself belongs into an exempt namespace.",
 		Rows:      []string{"E19"},
-		Kinds:     []string{object.KindService},
+		Kinds:     []string{object.KindService, object.KindAPIGateway},
 		Severity:  Deny,
 		Otherwise: "clients of other networks, and gateways, send what is for Pods of this cluster to those addresses",
 		Instead:   "remove the label, or the addresses; the gateway of the mesh belongs into an exempt namespace",
 		check: func(o Write, view *policy.View) []breach {
 			network, config := o.Metadata.Labels[NetworkLabel], view.Config()
-			if network == "" || config.Network != "" && network != config.Network || !isGateway(o.Object) {
+			if network == "" || config.Network != "" && network != config.Network {
 				return nil
 			}
-			path, addresses, sure := handWritten(o)
+			path, addresses, sure := gatewayAddresses(o, config)
 			if len(addresses) == 0 {
 				return nil
 			}
@@ -55,10 +57,27 @@ func serviceNetworkGateway() Rule {
 				value: strings.Join(addresses, ","),
 				at:    network,
 				host:  host,
-				must:  fmt.Sprintf("not be written by hand where label %s is %q, which makes a gateway of the Service", NetworkLabel, network),
+				must:  fmt.Sprintf("not be written by hand where label %s is %q, which makes a gateway of the %s", NetworkLabel, network, object.APIKind(o.Kind)),
 			}}
 		},
 	}
+}
+
+// gatewayAddresses returns the addresses that somebody wrote by hand where clients of other networks find a gateway.
+func gatewayAddresses(o Write, config *policy.Config) (path, addresses []string, sure bool) {
+	switch {
+	case o.APIGateway == nil && isGateway(o.Object):
+		return handWritten(o)
+	case o.APIGateway == nil || config.Network == "" || !slices.ContainsFunc(o.APIGateway.Listeners, object.Listener.ForNetwork):
+		return nil, nil, false
+	}
+	for _, address := range o.APIGateway.Addresses {
+		if address.Type != "" { // istiod passes over the others
+			addresses = append(addresses, address.Value)
+		}
+	}
+	slices.Sort(addresses)
+	return []string{"spec", "addresses"}, addresses, true
 }
 
 // isGateway reports whether a Service has a port by which istiod takes it for the gateway of a network.

@@ -13,6 +13,9 @@ func (k Key) Compare(other Key) int {
 	return cmp.Or(strings.Compare(k.Kind, other.Kind), strings.Compare(k.Namespace, other.Namespace), strings.Compare(k.Name, other.Name))
 }
 
+// String returns the kind as users write it, the namespace and the name.
+func (k Key) String() string { return APIKind(k.Kind) + " " + k.Namespace + "/" + k.Name }
+
 // Key returns the name of the object.
 func (o *Object) Key() Key { return Key{o.Kind, o.Metadata.Namespace, o.Metadata.Name} }
 

@@ -57,7 +57,7 @@ func TestViewsOfUpstreamTypes(t *testing.T) {
 		object.KindGRPCRoute: {
 			"Route.Rules[0].Filters[0].RequestRedirect", "Route.Rules[0].BackendRefs[0].Filters[0].RequestRedirect",
 		},
-		object.KindTCPRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
+		object.KindTCPRoute: {"Route.Hostnames", "Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 		object.KindTLSRoute: {"Route.Rules[0].Filters", "Route.Rules[0].BackendRefs[0].Filters"},
 	}
 	unseen := map[string]bool{}

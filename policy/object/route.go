@@ -15,6 +15,7 @@ import (
 // Route is the part of a Gateway API HTTPRoute, GRPCRoute, TCPRoute or TLSRoute that is read.
 type Route struct {
 	ParentRefs []Reference `json:"parentRefs"`
+	Hostnames  []string    `json:"hostnames"`
 	Rules      []RouteRule `json:"rules"`
 }
 
@@ -28,6 +29,7 @@ type RouteRule struct {
 type RouteBackend struct {
 	Reference
 	Filters []RouteFilter `json:"filters"`
+	Weight  *int64        `json:"weight"`
 }
 
 // RouteFilter is a filter of a rule or of a backend.
@@ -116,6 +118,18 @@ func (o *Object) Parents() iter.Seq2[Path, hostname.Host] {
 	}
 }
 
+// GatewayHostnames lists the names that a Route takes requests for at a Gateway; none where the mesh alone has it. In the
+// mesh they count for nothing.
+func (o *Object) GatewayHostnames() []string {
+	inMesh := func(parent Reference) bool {
+		return slices.Contains([]string{KindService, KindServiceEntry}, ptr.Deref(parent.Kind, KindGateway))
+	}
+	if !slices.ContainsFunc(o.Route.ParentRefs, func(parent Reference) bool { return !inMesh(parent) }) {
+		return nil
+	}
+	return o.Route.Hostnames
+}
+
 // Redirects yields the hosts that redirects have clients ask, with their paths.
 func (r *Route) Redirects() iter.Seq2[Path, string] {
 	return func(yield func(Path, string) bool) {
@@ -131,7 +145,8 @@ func (r *Route) Redirects() iter.Seq2[Path, string] {
 }
 
 // Backends yields every reference that a Route sends requests to, mirrors included, with its path, in the order
-// of the object.
+// of the object. Istio leaves out a backend whose weight is 0 (buildHTTPDestination in its
+// pilot/pkg/config/kube/gateway/conversion.go).
 func (r *Route) Backends() iter.Seq2[Path, Reference] {
 	return func(yield func(Path, Reference) bool) {
 		for i, rule := range r.Rules {
@@ -140,6 +155,9 @@ func (r *Route) Backends() iter.Seq2[Path, Reference] {
 				return
 			}
 			for j, backend := range rule.BackendRefs {
+				if ptr.Deref(backend.Weight, 1) == 0 {
+					continue
+				}
 				at := append(at[:3:3], "backendRefs", strconv.Itoa(j))
 				if !yield(at, backend.Reference) || !yieldMirrors(yield, at, backend.Filters) {
 					return

@@ -61,13 +61,13 @@ func parseDocument(text []byte, line int) (*Document, error) {
 	if bytes.Equal(asJSON, []byte("null")) {
 		return nil, nil
 	}
-	var object metav1.PartialObjectMetadata
-	if err := yaml.Unmarshal(asJSON, &object); err != nil {
+	var read metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal(asJSON, &read); err != nil {
 		return nil, &lineError{line, fmt.Errorf("decode metadata: %w", err)}
 	}
 	return &Document{
-		Kind: object.Kind, APIVersion: object.APIVersion, Namespace: object.Namespace, Name: object.Name,
-		Labels: object.Labels, Annotations: object.Annotations, JSON: asJSON, Line: line, text: text,
+		Kind: object.KindIn(read.GroupVersionKind().Group, read.Kind), APIVersion: read.APIVersion, Namespace: read.Namespace, Name: read.Name,
+		Labels: read.Labels, Annotations: read.Annotations, JSON: asJSON, Line: line, text: text,
 	}, nil
 }
 
@@ -96,16 +96,16 @@ func (d Document) group() string {
 // Title is the kind, the namespace and the name of an object.
 func (d Document) Title() string {
 	if d.Namespace == "" {
-		return d.Kind + " " + d.Name
+		return object.APIKind(d.Kind) + " " + d.Name
 	}
-	return d.Kind + " " + d.Namespace + "/" + d.Name
+	return object.APIKind(d.Kind) + " " + d.Namespace + "/" + d.Name
 }
 
 // Index returns an index that knows the documents.
 func Index(config *policy.Config, scene []Document) (*policy.Index, error) {
 	index := policy.NewIndex(config)
 	for _, d := range scene {
-		o, err := object.Decode(object.KindIn(d.group(), d.Kind), d.JSON)
+		o, err := object.Decode(d.Kind, d.JSON)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Title(), err)
 		}

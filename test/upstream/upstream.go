@@ -221,17 +221,18 @@ func routeObjects() map[string]any {
 		RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{Hostname: hostname},
 	}}
 	grpcFilters := []gatewayv1.GRPCRouteFilter{{Type: gatewayv1.GRPCRouteFilterRequestMirror, RequestMirror: mirror}}
-	ref := gatewayv1.BackendRef{BackendObjectReference: backend}
+	ref := gatewayv1.BackendRef{BackendObjectReference: backend, Weight: new(int32(10))}
+	hostnames := []gatewayv1.Hostname{"www.example.com"}
 	service := networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "cart"}}
 	return map[string]any{
 		object.KindHTTPRoute: &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: gatewayv1.HTTPRouteSpec{
-			CommonRouteSpec: common,
+			CommonRouteSpec: common, Hostnames: hostnames,
 			Rules: []gatewayv1.HTTPRouteRule{{
 				Filters: httpFilters, BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: ref, Filters: httpFilters}},
 			}},
 		}},
 		object.KindGRPCRoute: &gatewayv1.GRPCRoute{ObjectMeta: meta, Spec: gatewayv1.GRPCRouteSpec{
-			CommonRouteSpec: common,
+			CommonRouteSpec: common, Hostnames: hostnames,
 			Rules: []gatewayv1.GRPCRouteRule{{
 				Filters: grpcFilters, BackendRefs: []gatewayv1.GRPCBackendRef{{BackendRef: ref, Filters: grpcFilters}},
 			}},
@@ -240,7 +241,7 @@ func routeObjects() map[string]any {
 			CommonRouteSpec: common, Rules: []gatewayv1.TCPRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
 		}},
 		object.KindTLSRoute: &gatewayv1.TLSRoute{ObjectMeta: meta, Spec: gatewayv1.TLSRouteSpec{
-			CommonRouteSpec: common, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
+			CommonRouteSpec: common, Hostnames: hostnames, Rules: []gatewayv1.TLSRouteRule{{BackendRefs: []gatewayv1.BackendRef{ref}}},
 		}},
 		object.KindBackendTLSPolicy: &gatewayv1.BackendTLSPolicy{ObjectMeta: meta, Spec: gatewayv1.BackendTLSPolicySpec{
 			TargetRefs: []gatewayv1.LocalPolicyTargetReferenceWithSectionName{{
@@ -250,7 +251,10 @@ func routeObjects() map[string]any {
 		}},
 		object.KindIngressClass: &networkingv1.IngressClass{ObjectMeta: meta, Spec: networkingv1.IngressClassSpec{Controller: "example.com/it"}},
 		object.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
-		object.KindAPIGateway:   &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{GatewayClassName: "it"}},
+		object.KindAPIGateway: &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{
+			GatewayClassName: "it", Addresses: []gatewayv1.GatewaySpecAddress{{Type: new(gatewayv1.HostnameAddressType), Value: "it"}},
+			Listeners: []gatewayv1.Listener{{Protocol: gatewayv1.TLSProtocolType, TLS: &gatewayv1.ListenerTLSConfig{Mode: new(gatewayv1.TLSModePassthrough)}}},
+		}},
 		object.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
 			IngressClassName: new("it"), DefaultBackend: &service,
 			Rules: []networkingv1.IngressRule{{IngressRuleValue: networkingv1.IngressRuleValue{
