@@ -76,6 +76,7 @@ func (p path) Get() *rest.Request { return p.Interface.Get().AbsPath(p.below...)
 func newViewClient(config *rest.Config, client *http.Client) (rest.Interface, error) {
 	config = rest.CopyConfig(config)
 	config.GroupVersion = &schema.GroupVersion{}
+	config.QPS = -1 // it is for all kinds, each of which asks once and then backs off
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.NegotiatedSerializer = runtime.NewSimpleNegotiatedSerializer(runtime.SerializerInfo{
 		MediaType: runtime.ContentTypeJSON, EncodesAsText: true,
