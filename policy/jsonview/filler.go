@@ -19,13 +19,13 @@ var errUnusual = errors.New("out of the ordinary")
 type reading struct {
 	jx.Decoder
 
-	// known are texts that were there before, each at a place that follows from its length and some of its bytes. Objects
-	// name the same hosts, subsets and headers again and again.
+	// known are texts that were there before, each at the place of its hash. Objects name the same hosts, subsets and headers
+	// again and again.
 	known [64]string
 }
 
-// longestKnown is how long texts are that may come again.
-const longestKnown = 64
+// hashed is how much of a text its hash depends on.
+const hashed = 32
 
 // fill sets a value of the type that it was made for to what a decoder comes to. The error is that this is out of the
 // ordinary, or a mistake.
@@ -81,21 +81,24 @@ const replacement = string(utf8.RuneError)
 // text returns a text, which shares its memory with one that was the same. What the library replaces because it is not
 // UTF-8 is unusual.
 func (r *reading) text(raw []byte) (string, error) {
-	var known *string
-	if n := len(raw); n > 0 && n <= longestKnown {
-		known = &r.known[(n+int(raw[0])+7*int(raw[n/2])+31*int(raw[n-1]))%len(r.known)]
-		if *known == string(raw) {
-			return *known, nil
-		}
+	known := &r.known[hash(raw)%uint32(len(r.known))]
+	if *known == string(raw) {
+		return *known, nil
 	}
 	if !utf8.Valid(raw) || bytes.Contains(raw, []byte(replacement)) {
 		return "", errUnusual
 	}
-	text := string(raw)
-	if known != nil {
-		*known = text
+	*known = string(raw)
+	return *known, nil
+}
+
+// hash returns a number that few texts share, of which the first bytes of a long one are enough.
+func hash(raw []byte) uint32 {
+	var sum uint32
+	for _, b := range raw[:min(len(raw), hashed)] {
+		sum = 31*sum + uint32(b)
 	}
-	return text, nil
+	return sum
 }
 
 func readText(r *reading) (string, error) {

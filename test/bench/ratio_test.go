@@ -44,12 +44,12 @@ var budgets = map[string]budget{
 	"Service/validate-noop":                    {0.45, 70},
 	"ServiceEntry/networks/validate-noop":      {0.45, 86},
 	"ServiceEntry/update/validate-noop":        {0.35, 89},
-	"VirtualService/mutate-edit":               {0.6, 232},
-	"VirtualService/mutate-noop":               {0.45, 206},
-	"VirtualService/update/mutate-noop":        {0.3, 206},
-	"VirtualService/update/validate-noop":      {0.35, 256},
-	"VirtualService/validate-deny":             {0.65, 308},
-	"VirtualService/validate-noop":             {0.5, 253},
+	"VirtualService/mutate-edit":               {0.6, 209},
+	"VirtualService/mutate-noop":               {0.45, 181},
+	"VirtualService/update/mutate-noop":        {0.3, 181},
+	"VirtualService/update/validate-noop":      {0.35, 231},
+	"VirtualService/validate-deny":             {0.65, 285},
+	"VirtualService/validate-noop":             {0.5, 228},
 }
 
 const (
