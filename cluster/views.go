@@ -104,11 +104,10 @@ type frameReader struct {
 // Read reads an event, or what is left of one.
 func (f *frameReader) Read(p []byte) (n int, err error) {
 	if len(f.rest) == 0 {
-		f.rest, err = f.events.ReadValue()
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = io.ErrUnexpectedEOF // as it is, it is known for the end of a connection
-		}
-		if err != nil {
+		if f.rest, err = f.events.ReadValue(); err != nil {
+			for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+				err = inner // as the stream says it, by which client-go knows the end of a connection
+			}
 			return 0, err
 		}
 	}

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -271,6 +273,37 @@ func TestCacheReadsWhatIsUnusual(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"unreadable": "unread", "again": "", "large": "cart"}, hosts); diff != "" {
 		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+}
+
+// TestFrames: each Read gives an event or as much of it as there is room for, and errors are those of the stream.
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("connection lost")
+	type read struct {
+		Text string
+		Err  error
+	}
+	for name, test := range map[string]struct {
+		stream io.Reader
+		want   []read
+	}{
+		"events":           {strings.NewReader(`{"a":1}` + "\n" + `{"b":"c"}`), []read{{`{"a":1}`, nil}, {`{"b":"c"}`, nil}, {"", io.EOF}}},
+		"byte by byte":     {iotest.OneByteReader(strings.NewReader(`{"a":1}{}`)), []read{{`{"a":1}`, nil}, {`{}`, nil}, {"", io.EOF}}},
+		"one without room": {strings.NewReader(`{"a":"0123456789"}{}`), []read{{`{"a":"012345`, io.ErrShortBuffer}, {`6789"}`, nil}, {`{}`, nil}, {"", io.EOF}}},
+		"one that ends":    {strings.NewReader(`{"a":`), []read{{"", io.ErrUnexpectedEOF}}},
+		"one that is lost": {io.MultiReader(strings.NewReader(`{}{"a":`), iotest.ErrReader(lost)), []read{{`{}`, nil}, {"", lost}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frames, buffer := cluster.Frames(io.NopCloser(test.stream)), make([]byte, 12)
+			for _, want := range test.want {
+				n, err := frames.Read(buffer)
+				if got := string(buffer[:n]); got != want.Text || err != want.Err { //nolint:errorlint // client-go compares them so
+					t.Errorf("read %q, %v, want %q, %v", got, err, want.Text, want.Err)
+				}
+			}
+		})
 	}
 }
 
