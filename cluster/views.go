@@ -28,7 +28,7 @@ import (
 )
 
 // NewCache returns a cache that reads what API servers send of the stored kinds straight into views. Any other makes a tree of
-// each object first, of which [Keep] makes a text again: that costs four times as much for each write anywhere.
+// each object first, of which [Keep] makes a text again: that costs much more, for each write anywhere.
 func NewCache(config *rest.Config, options cache.Options) (cache.Cache, error) {
 	if options.HTTPClient == nil {
 		client, err := rest.HTTPClientFor(config)
@@ -86,7 +86,7 @@ func newViewClient(config *rest.Config, client *http.Client) (rest.Interface, er
 	return rest.UnversionedRESTClientForConfigAndClient(config, client)
 }
 
-// eventFramer tells events apart as the Framer in it does, which reads each three times.
+// eventFramer tells events apart as the Framer in it does, which goes over each more than once.
 type eventFramer struct{ runtime.Framer }
 
 // NewFrameReader returns a reader whose every Read returns one event, or that there is no room for the rest of it.
