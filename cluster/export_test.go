@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"io"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -43,6 +44,9 @@ func LookWhose(index *policy.Index, reader client.Reader, recorder events.EventR
 	i := &clusterIdentity{index: index, reader: reader, recorder: recorder, log: logr.Discard(), about: fenceConfigOf("meshfence-system")}
 	return i.look
 }
+
+// Frames returns a reader of the events in a stream.
+func Frames(stream io.ReadCloser) io.ReadCloser { return eventFramer{}.NewFrameReader(stream) }
 
 // DecodeSent returns what decodes an object of a stored kind as a cache does.
 func DecodeSent() func(text []byte) (runtime.Object, error) {

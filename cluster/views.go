@@ -28,7 +28,7 @@ import (
 )
 
 // NewCache returns a cache that reads what API servers send of the stored kinds straight into views. Any other makes a tree of
-// each object first, of which [Keep] makes a text again: that costs four times as much for each write anywhere.
+// each object first, of which [Keep] makes a text again: that costs much more, for each write anywhere.
 func NewCache(config *rest.Config, options cache.Options) (cache.Cache, error) {
 	if options.HTTPClient == nil {
 		client, err := rest.HTTPClientFor(config)
@@ -76,6 +76,7 @@ func (p path) Get() *rest.Request { return p.Interface.Get().AbsPath(p.below...)
 func newViewClient(config *rest.Config, client *http.Client) (rest.Interface, error) {
 	config = rest.CopyConfig(config)
 	config.GroupVersion = &schema.GroupVersion{}
+	config.QPS = -1 // it is for all kinds, each of which asks once and then backs off
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.NegotiatedSerializer = runtime.NewSimpleNegotiatedSerializer(runtime.SerializerInfo{
 		MediaType: runtime.ContentTypeJSON, EncodesAsText: true,
@@ -85,7 +86,7 @@ func newViewClient(config *rest.Config, client *http.Client) (rest.Interface, er
 	return rest.UnversionedRESTClientForConfigAndClient(config, client)
 }
 
-// eventFramer tells events apart as the Framer in it does, which reads each three times.
+// eventFramer tells events apart as the Framer in it does, which goes over each more than once.
 type eventFramer struct{ runtime.Framer }
 
 // NewFrameReader returns a reader whose every Read returns one event, or that there is no room for the rest of it.
@@ -103,11 +104,10 @@ type frameReader struct {
 // Read reads an event, or what is left of one.
 func (f *frameReader) Read(p []byte) (n int, err error) {
 	if len(f.rest) == 0 {
-		f.rest, err = f.events.ReadValue()
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = io.ErrUnexpectedEOF // as it is, it is known for the end of a connection
-		}
-		if err != nil {
+		if f.rest, err = f.events.ReadValue(); err != nil {
+			for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+				err = inner // as the stream says it, by which client-go knows the end of a connection
+			}
 			return 0, err
 		}
 	}

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -274,60 +276,33 @@ func TestCacheReadsWhatIsUnusual(t *testing.T) {
 	}
 }
 
-// TestCostOfWatch: to read a rule takes at most a third of the allocations that a tree of it takes alone.
-func TestCostOfWatch(t *testing.T) {
-	const most = 1. / 3
-	text := []byte(wideRule(27, 1))
-	decode, full := cluster.DecodeSent(), &unstructured.Unstructured{}
-	count := func(read func() error) float64 {
-		return testing.AllocsPerRun(20, func() {
-			if err := read(); err != nil {
-				t.Fatal(err)
-			}
-		})
+// TestFrames: each Read gives an event or as much of it as there is room for, and errors are those of the stream.
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("connection lost")
+	type read struct {
+		Text string
+		Err  error
 	}
-	view := count(func() error {
-		_, err := decode(text)
-		return err
-	})
-	tree := count(func() error { return full.UnmarshalJSON(text) })
-	if view > most*tree {
-		t.Errorf("%.0f allocations, and %.0f for a tree", view, tree)
-	}
-	t.Logf("%.0f allocations, and %.0f for a tree", view, tree)
-}
-
-// wideRule is a rule with so many subsets that have settings of their own.
-func wideRule(subsets, version int) string {
-	const subset = `{"name": "v1", "labels": {"version": "v1"}, "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 100, "connectTimeout": "30ms"},
-		"http": {"http2MaxRequests": 1000}}, "outlierDetection": {"consecutive5xxErrors": 7, "interval": "30s", "baseEjectionTime": "60s"}}}`
-	return fmt.Sprintf(`{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"namespace": "shop", "name": "cart", "resourceVersion": "%d"},
-		"spec": {"host": "cart", "subsets": [%s]}}`, version, strings.Join(slices.Repeat([]string{subset}, subsets), ","))
-}
-
-// BenchmarkWatch is what a change of a rule costs a replica, the API server's part of the wire among it.
-func BenchmarkWatch(b *testing.B) {
-	k := storedKinds()[object.KindDestinationRule]
-	for _, subsets := range []int{4, 27} {
-		b.Run(fmt.Sprintf("%d-subsets", subsets), func(b *testing.B) {
-			s := &apiServer{storedKind: k, streams: true, objects: []string{wideRule(subsets, 1)}}
-			for i := range b.N {
-				s.later = append(s.later, event("MODIFIED", wideRule(subsets, i+2)))
-			}
-			c, informer := newCache(b, k, s)
-			last, changed := make(chan struct{}), 0
-			_, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: func(any, any) {
-				if changed++; changed == b.N {
-					close(last)
+	for name, test := range map[string]struct {
+		stream io.Reader
+		want   []read
+	}{
+		"events":           {strings.NewReader(`{"a":1}` + "\n" + `{"b":"c"}`), []read{{`{"a":1}`, nil}, {`{"b":"c"}`, nil}, {"", io.EOF}}},
+		"byte by byte":     {iotest.OneByteReader(strings.NewReader(`{"a":1}{}`)), []read{{`{"a":1}`, nil}, {`{}`, nil}, {"", io.EOF}}},
+		"one without room": {strings.NewReader(`{"a":"0123456789"}{}`), []read{{`{"a":"012345`, io.ErrShortBuffer}, {`6789"}`, nil}, {`{}`, nil}, {"", io.EOF}}},
+		"one that ends":    {strings.NewReader(`{"a":`), []read{{"", io.ErrUnexpectedEOF}}},
+		"one that is lost": {io.MultiReader(strings.NewReader(`{}{"a":`), iotest.ErrReader(lost)), []read{{`{}`, nil}, {"", lost}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			frames, buffer := cluster.Frames(io.NopCloser(test.stream)), make([]byte, 12)
+			for _, want := range test.want {
+				n, err := frames.Read(buffer)
+				if got := string(buffer[:n]); got != want.Text || err != want.Err { //nolint:errorlint // client-go compares them so
+					t.Errorf("read %q, %v, want %q, %v", got, err, want.Text, want.Err)
 				}
-			}})
-			if err != nil {
-				b.Fatal(err)
 			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			start(b, c)
-			<-last
 		})
 	}
 }

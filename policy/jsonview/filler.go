@@ -15,16 +15,28 @@ import (
 // errUnusual says that the text is out of the ordinary.
 var errUnusual = errors.New("out of the ordinary")
 
+// reading is one text that is read.
+type reading struct {
+	jx.Decoder
+
+	// known are texts that were there before, each at the place of its hash. Objects name the same hosts, subsets and headers
+	// again and again.
+	known [64]string
+}
+
+// hashed is how much of a text its hash depends on.
+const hashed = 32
+
 // fill sets a value of the type that it was made for to what a decoder comes to. The error is that this is out of the
 // ordinary, or a mistake.
-type fill func(d *jx.Decoder, v reflect.Value) error
+type fill func(r *reading, v reflect.Value) error
 
 // whole does so, and wants nothing else behind it.
-func (f fill) whole(d *jx.Decoder, v reflect.Value) error {
-	if err := f(d, v); err != nil {
+func (f fill) whole(r *reading, v reflect.Value) error {
+	if err := f(r, v); err != nil {
 		return err
 	}
-	if d.Skip() != io.EOF { //nolint:errorlint // jx wraps that of a text that is cut short
+	if r.Skip() != io.EOF { //nolint:errorlint // jx wraps that of a text that is cut short
 		return errUnusual
 	}
 	return nil
@@ -61,77 +73,92 @@ func filler(t reflect.Type) fill {
 	return unusual
 }
 
-func unusual(*jx.Decoder, reflect.Value) error { return errUnusual }
+func unusual(*reading, reflect.Value) error { return errUnusual }
 
 // replacement is what takes the place of what is not UTF-8; bytes.ContainsRune would decode each rune to find it.
 const replacement = string(utf8.RuneError)
 
-// textOf returns a text. What the library replaces because it is not UTF-8 is unusual.
-func textOf(raw []byte) (string, error) {
+// text returns a text, which shares its memory with one that was the same. What the library replaces because it is not
+// UTF-8 is unusual.
+func (r *reading) text(raw []byte) (string, error) {
+	known := &r.known[hash(raw)%uint32(len(r.known))]
+	if *known == string(raw) {
+		return *known, nil
+	}
 	if !utf8.Valid(raw) || bytes.Contains(raw, []byte(replacement)) {
 		return "", errUnusual
 	}
-	return string(raw), nil
+	*known = string(raw)
+	return *known, nil
 }
 
-func readText(d *jx.Decoder) (string, error) {
-	raw, err := d.StrBytes()
+// hash returns a number that few texts share, of which the first bytes of a long one are enough.
+func hash(raw []byte) uint32 {
+	var sum uint32
+	for _, b := range raw[:min(len(raw), hashed)] {
+		sum = 31*sum + uint32(b)
+	}
+	return sum
+}
+
+func readText(r *reading) (string, error) {
+	raw, err := r.StrBytes()
 	if err != nil {
 		return "", err
 	}
-	return textOf(raw)
+	return r.text(raw)
 }
 
-func fillText(d *jx.Decoder, v reflect.Value) error {
-	text, err := readText(d)
+func fillText(r *reading, v reflect.Value) error {
+	text, err := readText(r)
 	v.SetString(text)
 	return err
 }
 
-func fillInteger(d *jx.Decoder, v reflect.Value) error {
-	n, err := d.Int64()
+func fillInteger(r *reading, v reflect.Value) error {
+	n, err := r.Int64()
 	v.SetInt(n)
 	return err
 }
 
-func fillBool(d *jx.Decoder, v reflect.Value) error {
-	is, err := d.Bool()
+func fillBool(r *reading, v reflect.Value) error {
+	is, err := r.Bool()
 	v.SetBool(is)
 	return err
 }
 
-func fillRaw(d *jx.Decoder, v reflect.Value) error {
-	if d.Next() == jx.Null {
+func fillRaw(r *reading, v reflect.Value) error {
+	if r.Next() == jx.Null {
 		return errUnusual
 	}
-	raw, err := d.Raw()
+	raw, err := r.Raw()
 	v.SetBytes(bytes.Clone(raw))
 	return err
 }
 
-func fillPart(d *jx.Decoder, v reflect.Value) error {
-	if d.Next() == jx.Null {
-		return d.Null()
+func fillPart(r *reading, v reflect.Value) error {
+	if r.Next() == jx.Null {
+		return r.Null()
 	}
-	raw, err := d.Raw()
+	raw, err := r.Raw()
 	v.SetBytes(raw[:len(raw):len(raw)])
 	return err
 }
 
-func fillPresent(d *jx.Decoder, v reflect.Value) error {
-	v.SetBool(d.Next() != jx.Null)
-	return d.Skip()
+func fillPresent(r *reading, v reflect.Value) error {
+	v.SetBool(r.Next() != jx.Null)
+	return r.Skip()
 }
 
-func fillTexts(d *jx.Decoder, v reflect.Value) error {
+func fillTexts(r *reading, v reflect.Value) error {
 	texts := map[string]string{}
 	v.Set(reflect.ValueOf(texts))
-	return d.ObjBytes(func(d *jx.Decoder, raw []byte) error {
-		key, err := textOf(raw)
+	return r.ObjBytes(func(_ *jx.Decoder, raw []byte) error {
+		key, err := r.text(raw)
 		if _, twice := texts[key]; err != nil || twice {
 			return errUnusual
 		}
-		texts[key], err = readText(d)
+		texts[key], err = readText(r)
 		return err
 	})
 }
@@ -141,16 +168,16 @@ func fillMap(t reflect.Type) fill {
 		return unusual
 	}
 	fillValue := filler(t.Elem())
-	return func(d *jx.Decoder, v reflect.Value) error {
+	return func(r *reading, v reflect.Value) error {
 		v.Set(reflect.MakeMap(t))
-		return d.ObjBytes(func(d *jx.Decoder, raw []byte) error {
-			text, err := textOf(raw)
+		return r.ObjBytes(func(_ *jx.Decoder, raw []byte) error {
+			text, err := r.text(raw)
 			key := reflect.ValueOf(text).Convert(t.Key())
 			if err != nil || v.MapIndex(key).IsValid() {
 				return errUnusual
 			}
 			value := reflect.New(t.Elem()).Elem()
-			err = fillValue(d, value)
+			err = fillValue(r, value)
 			v.SetMapIndex(key, value)
 			return err
 		})
@@ -159,24 +186,24 @@ func fillMap(t reflect.Type) fill {
 
 func fillPointer(t reflect.Type) fill {
 	fillValue := filler(t)
-	return func(d *jx.Decoder, v reflect.Value) error {
+	return func(r *reading, v reflect.Value) error {
 		value := reflect.New(t)
 		v.Set(value)
-		return fillValue(d, value.Elem())
+		return fillValue(r, value.Elem())
 	}
 }
 
 func fillSlice(t reflect.Type) fill {
 	fillItem, empty := filler(t.Elem()), reflect.MakeSlice(t, 0, 0)
-	return func(d *jx.Decoder, v reflect.Value) error {
+	return func(r *reading, v reflect.Value) error {
 		v.Set(empty)
-		return d.Arr(func(d *jx.Decoder) error {
+		return r.Arr(func(*jx.Decoder) error {
 			n := v.Len()
 			if n == v.Cap() {
 				v.Grow(max(1, n))
 			}
 			v.SetLen(n + 1)
-			return fillItem(d, v.Index(n))
+			return fillItem(r, v.Index(n))
 		})
 	}
 }
@@ -196,9 +223,9 @@ func fillStruct(t reflect.Type) fill {
 	if !ok {
 		return unusual
 	}
-	return func(d *jx.Decoder, v reflect.Value) error {
+	return func(r *reading, v reflect.Value) error {
 		var seen uint64
-		return d.ObjBytes(func(d *jx.Decoder, name []byte) error {
+		return r.ObjBytes(func(_ *jx.Decoder, name []byte) error {
 			for i := range members {
 				m := &members[i]
 				if m.name != string(name) {
@@ -209,11 +236,11 @@ func fillStruct(t reflect.Type) fill {
 				}
 				seen |= 1 << i
 				if len(m.index) == 1 {
-					return m.fill(d, v.Field(m.index[0]))
+					return m.fill(r, v.Field(m.index[0]))
 				}
-				return m.fill(d, v.FieldByIndex(m.index))
+				return m.fill(r, v.FieldByIndex(m.index))
 			}
-			return d.Skip()
+			return r.Skip()
 		})
 	}
 }

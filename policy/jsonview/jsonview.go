@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"sync"
 
-	"github.com/go-faster/jx"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -31,16 +30,17 @@ func Unmarshal(data []byte, view any) error {
 // Quick returns what fills a view of that type, or reports false and leaves it empty.
 func Quick[View any]() func(data []byte, view *View) bool {
 	fill := filler(reflect.TypeFor[View]())
-	decoders := sync.Pool{New: func() any { return new(jx.Decoder) }}
+	readings := sync.Pool{New: func() any { return new(reading) }}
 	return func(data []byte, view *View) bool {
-		d := decoders.Get().(*jx.Decoder)
+		r := readings.Get().(*reading)
 		defer func() {
-			d.ResetBytes(nil) // nothing of a text stays
-			decoders.Put(d)
+			r.ResetBytes(nil) // nothing of a text stays
+			clear(r.known[:])
+			readings.Put(r)
 		}()
-		d.ResetBytes(data)
+		r.ResetBytes(data)
 		v := reflect.ValueOf(view).Elem()
-		if fill.whole(d, v) == nil {
+		if fill.whole(r, v) == nil {
 			return true
 		}
 		v.SetZero()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unsafe"
 
 	libjson "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -116,6 +117,19 @@ func TestPart(t *testing.T) {
 	}
 	if string(got.A) != `{"x" : [1]}` || &got.A[0] != &text[6] || got.B != nil {
 		t.Errorf("parts %q and %q", got.A, got.B)
+	}
+}
+
+// TestTextsShareMemory: one that comes again takes none of its own.
+func TestTextsShareMemory(t *testing.T) {
+	t.Parallel()
+	var got view
+	if !jsonview.Quick[view]()([]byte(`{"names": ["reviews", "cart", "reviews"], "labels": {"app": "reviews"}}`), &got) {
+		t.Fatal("is not read")
+	}
+	first := unsafe.StringData(got.Names[0])
+	if unsafe.StringData(got.Names[2]) != first || unsafe.StringData(got.Labels["app"]) != first {
+		t.Error("reviews is there more than once")
 	}
 }
 

@@ -110,7 +110,7 @@ func hiddenByNetworks(o *object.Object, view *policy.View) []breach {
 // tlsPorts returns the ports of HTTP of Services that a ServiceEntry has for TLS, by a network.
 func tlsPorts(e *object.ServiceEntry) policy.Ports {
 	ports := policy.Ports{HTTP: true}
-	if len(e.Networks()) == 0 {
+	if !e.HasNetwork() {
 		return ports
 	}
 	for _, p := range e.Ports {

@@ -30,7 +30,7 @@ func (e *ServiceEntry) OpenPorts() []EntryPort {
 // BarePorts lists the ports of the ServiceEntry where it has no address, or a network. On each of them a listener of a
 // Sidecar for that port listens on every address, by the protocol of that listener.
 func (e *ServiceEntry) BarePorts() []EntryPort {
-	if len(e.Addresses) > 0 && len(e.Networks()) == 0 {
+	if len(e.Addresses) > 0 && !e.HasNetwork() {
 		return nil
 	}
 	return e.Ports
@@ -47,18 +47,32 @@ func (e *ServiceEntry) Port(number int64) (port EntryPort, ok bool) {
 
 // TLSNetwork reports whether the ServiceEntry has a port of TLS for a network.
 func (e *ServiceEntry) TLSNetwork() bool {
-	return len(e.Networks()) > 0 && slices.ContainsFunc(e.Ports, func(p EntryPort) bool { return p.Transport() == TransportTLS })
+	return e.HasNetwork() && slices.ContainsFunc(e.Ports, func(p EntryPort) bool { return p.Transport() == TransportTLS })
+}
+
+// HasNetwork reports whether one of its addresses is more than one.
+func (e *ServiceEntry) HasNetwork() bool {
+	return slices.ContainsFunc(e.Addresses, func(address string) bool {
+		_, ok := wide(address)
+		return ok
+	})
 }
 
 // Networks lists those of its addresses that are more than one.
 func (e *ServiceEntry) Networks() []netip.Prefix {
 	var networks []netip.Prefix
 	for _, address := range e.Addresses {
-		if network, ok := Network(address); ok && !network.IsSingleIP() {
+		if network, ok := wide(address); ok {
 			networks = append(networks, network)
 		}
 	}
 	return networks
+}
+
+// wide returns a network that is more than one address.
+func wide(address string) (netip.Prefix, bool) {
+	network, ok := Network(address)
+	return network, ok && !network.IsSingleIP()
 }
 
 // Network reads an address or network. That of an IPv4 address in IPv6 is the IPv4 one.
