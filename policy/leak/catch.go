@@ -80,9 +80,10 @@ func openPorts(o *object.Object, view *policy.View) []object.EntryPort {
 }
 
 // goesElsewhere reports whether what a ServiceEntry takes does not go on to where it was going: it does where the
-// ServiceEntry resolves nothing, unless a VirtualService sends connections to a host that is not strict.
+// ServiceEntry resolves nothing, unless something else of its host has endpoints or a VirtualService sends connections to a
+// host that is not strict.
 func goesElsewhere(o *object.Object, view *policy.View) bool {
-	if o.ServiceEntry.Resolves() {
+	if o.ServiceEntry.Resolves() || resolvedBeside(o, view) {
 		return true
 	}
 	to := newDestinations(view)

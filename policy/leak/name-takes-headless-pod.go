@@ -40,7 +40,7 @@ func nameTakesHeadlessPod() Rule {
 
 // podsOfEntry judges a ServiceEntry. One that resolves nothing lets connections go on to where they were going.
 func podsOfEntry(o *object.Object, view *policy.View) []breach {
-	if !o.ServiceEntry.Resolves() {
+	if !o.ServiceEntry.Resolves() && !resolvedBeside(o, view) {
 		return nil
 	}
 	ports, open := claimedPorts(o, view)

@@ -13,20 +13,26 @@ import (
 // one of its ports, by spec.addresses or by its status: of the two the older one gets what is sent there [D8, D13]. Ports
 // that the Service does not have take nothing from it. The Service's listener on a TCP port is more specific than
 // a network, which therefore takes ports of HTTP alone, and nothing where the ServiceEntry only lets connections go on
-// to where they were going.
+// to where they were going. It does not where something else of its host has endpoints, which is judged where it comes second.
 func serviceEntryServiceIP() Rule {
 	return Rule{
 		ID:      "serviceentry-service-ip",
 		Summary: "A ServiceEntry must not claim the ClusterIP of a strict Service on one of its ports.",
 		Why: "Sidecars have one listener for an address and a port. Of two objects that claim it, the older one " +
-			"gets what is sent there. The address may come from spec.addresses or from the status.",
+			"gets what is sent there. The address may come from spec.addresses or from the status. What a ServiceEntry " +
+			"that resolves nothing takes goes to the endpoints of another one with the same host in its namespace, or to " +
+			"those of a Service.",
 		Fix:       "Leave the address out, list narrower networks, or take another port.",
 		Rows:      []string{"D8", "D13", "D14"},
 		Kinds:     []string{object.KindServiceEntry},
 		Severity:  Deny,
 		Otherwise: "what clients send to that address goes to the endpoints of this ServiceEntry",
 		Instead:   "leave the address out, list narrower networks, or take another port",
-		check:     func(o Write, view *policy.View) []breach { return claimedAddresses(o.Object, view) },
+		check: func(o Write, view *policy.View) []breach {
+			return append(claimedAddresses(o.Object, view), opened(o.Object, view, func(entry *object.Object) []policy.FencedHost {
+				return takenByAddress(entry, view)
+			})...)
+		},
 	}
 }
 

@@ -30,6 +30,9 @@ func serviceEntryTakesHiddenHost() Rule {
 			if o.ServiceEntry == nil {
 				return found
 			}
+			found = append(found, opened(o.Object, view, func(entry *object.Object) []policy.FencedHost {
+				return takenByPort(entry, view, false)
+			})...)
 			for _, p := range openPorts(o.Object, view) {
 				if p.Transport() != object.TransportAlone || len(o.ServiceEntry.Addresses) > 0 {
 					continue

@@ -26,7 +26,13 @@ func sidecarPortTakesHost() Rule {
 		Otherwise: "what its clients send to the host's address goes to the endpoints of the ServiceEntry",
 		Instead:   "import the host on that port too, leave the port out, or give the ServiceEntry an address",
 		check: func(o Write, view *policy.View) []breach {
-			return append(caughtOf(o, view, true), plainOnTLS(o.Object, view)...)
+			found := append(caughtOf(o, view, true), plainOnTLS(o.Object, view)...)
+			if o.ServiceEntry == nil {
+				return found
+			}
+			return append(found, opened(o.Object, view, func(entry *object.Object) []policy.FencedHost {
+				return takenByPort(entry, view, true)
+			})...)
 		},
 	}
 }

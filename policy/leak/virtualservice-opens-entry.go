@@ -2,6 +2,7 @@ package leak
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/object"
@@ -100,17 +101,6 @@ func sharesHTTPPort(entry *object.Object, view *policy.View) (policy.FencedHost,
 
 // takenIfResolved lists the strict hosts whose traffic a ServiceEntry would take if it had endpoints.
 func takenIfResolved(entry *object.Object, view *policy.View) []policy.FencedHost {
-	spec := *entry.ServiceEntry
-	spec.Resolution = "STATIC"
-	resolved := &object.Object{Kind: entry.Kind, Metadata: entry.Metadata, ServiceEntry: &spec}
-	var hosts []policy.FencedHost
-	for _, b := range claimedAddresses(resolved, view) {
-		hosts = append(hosts, b.host)
-	}
-	for _, ported := range []bool{false, true} {
-		for _, c := range caughtByEntry(resolved, view, ported) {
-			hosts = append(hosts, c.host)
-		}
-	}
-	return hosts
+	entry = resolved(entry)
+	return slices.Concat(takenByAddress(entry, view), takenByPort(entry, view, false), takenByPort(entry, view, true))
 }

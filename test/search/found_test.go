@@ -134,6 +134,26 @@ func TestFound(t *testing.T) {
 				`{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a}, spec: {hosts: [reviews], http: [{delegate: {name: b}}, {route: [{destination: {host: ratings}}]}]}}`,
 			}, true, true,
 		},
+		"a network that is not resolved goes to the Pods of the Service whose name it has": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false), service("shop", "ratings", "none", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: c}, spec: {addresses: [10.96.0.0/24], hosts: [ratings.shop.svc.cluster.local], ports: [{name: b, number: 9080, protocol: TCP}]}}`,
+			}, true, true,
+		},
+		"a network that is not resolved goes to the endpoints of another ServiceEntry of its host": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: d}, spec: {addresses: [192.0.2.9], hosts: [db.example.com], resolution: STATIC, ports: [{name: b, number: 9080, protocol: TCP}], endpoints: [{address: 10.2.9.9}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: c}, spec: {addresses: [10.96.0.0/24], hosts: [db.example.com], ports: [{name: b, number: 9080, protocol: TCP}]}}`,
+			}, true, true,
+		},
+		"a network that is not resolved beside the host in another namespace": {
+			only, []search.Service{service("shop", "reviews", "strict", "http", 9080, false)},
+			[]string{
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: d}, spec: {addresses: [192.0.2.9], hosts: [db.example.com], resolution: STATIC, ports: [{name: b, number: 9080, protocol: TCP}], endpoints: [{address: 10.2.9.9}]}}`,
+				`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: c}, spec: {addresses: [10.96.0.0/24], hosts: [db.example.com], ports: [{name: b, number: 9080, protocol: TCP}]}}`,
+			}, false, false,
+		},
 		"a route opens a ServiceEntry on a port of HTTP": {
 			[]policy.Hold{policy.Locality, policy.Subset}, []search.Service{service("shop", "reviews", "strict", "grpc", 9070, false), service("shop", "ratings", "none", "grpc", 9070, false)},
 			[]string{
