@@ -8,7 +8,7 @@ import (
 )
 
 func newCheck() *cobra.Command {
-	var flags sceneFlags
+	flags := sceneFlags{brief: true}
 	var output string
 	command := &cobra.Command{
 		Use:   "check -f PATH...",
