@@ -8,7 +8,7 @@ import (
 )
 
 func newCheck() *cobra.Command {
-	var flags sceneFlags
+	flags := sceneFlags{brief: true}
 	var output string
 	command := &cobra.Command{
 		Use:   "check -f PATH...",
@@ -17,8 +17,8 @@ func newCheck() *cobra.Command {
 
 The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
 no cluster is needed. A file is read as kubectl reads it: YAML documents, or JSON objects one after the other. What is no
-manifest is an error in a file that is named, and skipped with a line on stderr in a folder. A last line on stderr counts
-what was read.
+manifest is an error in a file that is named, and skipped with a line on stderr in a folder. More than 256 MiB in all is an
+error. A last line on stderr counts what was read.
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {

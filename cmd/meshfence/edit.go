@@ -24,9 +24,13 @@ func (e edited) changed() bool { return !bytes.Equal(e.data, e.after) }
 
 // edit returns the files in their order. Every byte outside of what admission adds stays.
 func (j judged) edit() ([]edited, error) {
+	of := map[string][]result{}
+	for _, r := range j.results {
+		of[r.File] = append(of[r.File], r)
+	}
 	files := make([]edited, len(j.texts))
 	for i, t := range j.texts {
-		after, err := t.edit(j.results)
+		after, err := t.edit(of[t.file])
 		if err != nil {
 			return nil, err
 		}
@@ -37,25 +41,24 @@ func (j judged) edit() ([]edited, error) {
 
 // edit returns the text of a file with the results that come from it.
 func (t text) edit(results []result) ([]byte, error) {
-	after := t.data
-	// Backwards, so that the offsets before a change stay true.
-	for end := len(results); end > 0; {
-		start := end - 1
-		last := results[start]
-		for start > 0 && results[start-1].File == last.File && results[start-1].document.offset == last.document.offset {
-			start--
+	var after []byte
+	done := 0 // bytes of the text that are in after
+	for len(results) > 0 {
+		whole, n := results[0].document, 1
+		for n < len(results) && results[n].document.offset == whole.offset {
+			n++
 		}
-		if last.File == t.file {
-			document, err := editDocument(last.document, results[start:end])
+		if whole.offset >= done { // else the file was given twice
+			document, err := editDocument(whole, results[:n])
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", last.place, err)
+				return nil, fmt.Errorf("%s: %w", results[0].place, err)
 			}
-			from := last.document.offset
-			after = slices.Concat(after[:from], document, after[from+len(last.document.text):])
+			after = append(append(after, t.data[done:whole.offset]...), document...)
+			done = whole.offset + len(whole.text)
 		}
-		end = start
+		results = results[n:]
 	}
-	return after, nil
+	return append(after, t.data[done:]...), nil
 }
 
 // editDocument returns the text of a document with the objects in it as they would be stored.
@@ -63,20 +66,18 @@ func editDocument(whole value, results []result) ([]byte, error) {
 	if !slices.ContainsFunc(results, func(r result) bool { return !bytes.Equal(r.stored, r.json) }) {
 		return whole.text, nil
 	}
-	want := whole.json
-	for _, r := range results {
-		var err error
-		if want, err = withItem(want, r.items, r.stored); err != nil {
-			return nil, err
-		}
+	want, err := withItems(whole.json, results, 0)
+	if err != nil {
+		return nil, err
 	}
 	return splice.Document(whole.text, want)
 }
 
-// withItem returns a List with another item in the place that the indexes lead to; without indexes the item itself.
-func withItem(list []byte, indexes []int, item json.RawMessage) (json.RawMessage, error) {
-	if len(indexes) == 0 {
-		return item, nil
+// withItems returns a List with other items in the places that the indexes of results lead to, from a depth on; without
+// indexes there the one result.
+func withItems(list json.RawMessage, results []result, depth int) (json.RawMessage, error) {
+	if len(results[0].items) == depth {
+		return results[0].stored, nil
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(list, &members); err != nil {
@@ -86,10 +87,18 @@ func withItem(list []byte, indexes []int, item json.RawMessage) (json.RawMessage
 	if err := json.Unmarshal(members["items"], &items); err != nil {
 		return nil, err
 	}
-	var err error
-	if items[indexes[0]], err = withItem(items[indexes[0]], indexes[1:], item); err != nil {
-		return nil, err
+	for len(results) > 0 {
+		i, n := results[0].items[depth], 1
+		for n < len(results) && results[n].items[depth] == i {
+			n++
+		}
+		var err error
+		if items[i], err = withItems(items[i], results[:n], depth+1); err != nil {
+			return nil, err
+		}
+		results = results[n:]
 	}
+	var err error
 	if members["items"], err = json.Marshal(items); err != nil {
 		return nil, err
 	}

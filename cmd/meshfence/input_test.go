@@ -35,19 +35,6 @@ func TestCheckOddFolder(t *testing.T) {
 	}
 }
 
-func TestCheckRefusesAFileTooLarge(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	large := write(t, dir, "large.yaml", "")
-	if err := os.Truncate(large, maxFile+1); err != nil {
-		t.Fatal(err)
-	}
-	code, _, stderr := meshfence(t, "", "check", "-f", dir, "--config", write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig))
-	if code != exitError || !strings.Contains(stderr, "large.yaml must not be larger than") {
-		t.Errorf("exit code %d: %s", code, stderr)
-	}
-}
-
 // Who waits for the standard input ends when told to.
 func TestSignalEndsReading(t *testing.T) {
 	t.Parallel()

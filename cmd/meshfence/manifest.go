@@ -26,8 +26,8 @@ import (
 // stdin is the path that stands for the standard input.
 const stdin = "-"
 
-// maxFile bounds what is read into memory, in bytes: many times the manifests of the largest cluster.
-const maxFile = 1 << 30
+// maxInput is how much of files is read in all: five times as much is held, and as much again while garbage waits.
+const maxInput = 256 << 20
 
 // place is where an object begins.
 type place struct {
@@ -88,8 +88,8 @@ type text struct {
 
 // readManifests reads files, folders with all that is below them, and - for in, in that order. What is no manifest is
 // skipped in a folder, and an error in a file that is named. Kustomizations in a folder are built, and count in the place
-// of the files that they take.
-func readManifests(paths []string, in io.Reader) (input, error) {
+// of the files that they take. More than a number of bytes in all is an error.
+func readManifests(paths []string, in io.Reader, left int) (input, error) {
 	var all input
 	if len(paths) == 0 {
 		return input{}, errors.New("--filename must name a file, a folder or -")
@@ -111,10 +111,11 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 			}
 		}
 		for _, file := range files {
-			data, err := readFile(file, in)
+			data, err := readFile(file, in, left)
 			if err != nil {
 				return input{}, err
 			}
+			left -= len(data)
 			manifests, rejected := parseManifests(file, data)
 			all.manifests = append(all.manifests, manifests...)
 			all.texts = append(all.texts, text{file, data})
@@ -127,22 +128,20 @@ func readManifests(paths []string, in io.Reader) (input, error) {
 	return all, nil
 }
 
-// readFile returns a file in UTF-8 without a byte order mark. What PowerShell redirects to a file is UTF-16.
-func readFile(path string, in io.Reader) ([]byte, error) {
+// readFile returns a file in UTF-8 without a byte order mark, unless it has more bytes than are left. What PowerShell
+// redirects to a file is UTF-16.
+func readFile(path string, in io.Reader, left int) ([]byte, error) {
 	if path != stdin {
 		file, err := os.Open(path)
 		if err != nil {
 			return nil, err
 		}
 		defer file.Close()
-		if info, err := file.Stat(); err == nil && info.Size() > maxFile {
-			return nil, fmt.Errorf("%s must not be larger than %d bytes", path, maxFile)
-		}
 		in = file
 	}
-	data, err := io.ReadAll(io.LimitReader(transform.NewReader(in, unicode.BOMOverride(transform.Nop)), maxFile+1))
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s must not be larger than %d bytes", path, maxFile)
+	data, err := io.ReadAll(io.LimitReader(transform.NewReader(in, unicode.BOMOverride(transform.Nop)), int64(left)+1))
+	if err == nil && len(data) > left {
+		err = fmt.Errorf("%s: at most %d MiB of manifests are read at once: leave out what is not of Istio, the Gateway API or Services", path, maxInput>>20)
 	}
 	return data, err
 }
@@ -210,6 +209,9 @@ func parseObject(m manifest) ([]manifest, []*notManifest) {
 	if m.APIVersion == "" || m.Kind == "" {
 		return nil, []*notManifest{{m.place, "must have apiVersion and kind"}}
 	}
+	if !bytes.Contains(m.json, []byte(`"items"`)) {
+		return []manifest{m}, nil
+	}
 	var list struct {
 		Items []json.RawMessage `json:"items"`
 	}
@@ -237,17 +239,31 @@ func unmarshal(data []byte, into any) error {
 	return err
 }
 
-// line returns the line of a field, or of the nearest one above it that the file has.
-func (m manifest) line(path []string) int {
-	var root yaml.Node
-	if err := yaml.Unmarshal(splice.AsYAML(m.document.text), &root); err != nil || len(root.Content) == 0 {
+// lines finds the lines of fields. It keeps the nodes of one document, since the items of a List come one after the other.
+type lines struct {
+	document value
+	root     yaml.Node
+}
+
+// of returns the line of a field, or of the nearest one above it that the file has.
+func (l *lines) of(m *manifest, path []string) int {
+	if len(m.document.text) == 0 { // what kustomize has built
+		return m.Line
+	}
+	if len(l.document.text) == 0 || &l.document.text[0] != &m.document.text[0] {
+		*l = lines{document: m.document}
+		if yaml.Unmarshal(splice.AsYAML(m.document.text), &l.root) != nil {
+			l.root = yaml.Node{}
+		}
+	}
+	if len(l.root.Content) == 0 {
 		return m.Line
 	}
 	var whole []string
 	for _, i := range m.items {
 		whole = append(whole, "items", strconv.Itoa(i))
 	}
-	node, line := root.Content[0], 0
+	node, line := l.root.Content[0], 0
 	for _, step := range append(whole, path...) {
 		if node.Kind == yaml.AliasNode {
 			node = node.Alias

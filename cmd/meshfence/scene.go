@@ -33,6 +33,8 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
+	// brief leaves out what only render needs: the content of what admission does not judge.
+	brief bool
 	// inline is a FenceConfig that counts before all others, and inlineSource says where it is.
 	inline       []byte
 	inlineSource string
@@ -51,7 +53,7 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	if problems := validation.IsDNS1123Label(f.namespace); len(problems) > 0 {
 		return nil, fmt.Errorf("--namespace %q must be the name of a namespace", f.namespace)
 	}
-	read, err := readManifests(f.paths, in)
+	read, err := readManifests(f.paths, in, maxInput)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +62,9 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 	}
 	manifests := read.manifests
 	for i := range manifests {
+		if f.brief {
+			manifests[i].shorten()
+		}
 		if manifests[i].Namespace == "" && !object.ClusterScoped(manifests[i].Kind) {
 			manifests[i].Namespace = f.namespace
 		}
@@ -80,6 +85,14 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 		}
 	}
 	return &scene{input: read, index: index, pods: pods, rules: rules}, nil
+}
+
+// shorten drops what only render needs.
+func (m *manifest) shorten() {
+	m.document.json = nil
+	if !isTaken(m.groupKind()) {
+		m.json = nil
+	}
 }
 
 // indexOf returns an index that knows the manifests as a cluster would that has them all.
@@ -201,7 +214,8 @@ func (f *sceneFlags) parseConfig(manifests []manifest, rules []leak.Rule) (*poli
 
 // result is one manifest, and what admission makes of it.
 type result struct {
-	manifest
+	*manifest
+
 	stored  []byte // as admission would store it
 	verdict leak.Verdict
 }
@@ -211,6 +225,7 @@ type judged struct {
 	*scene
 	results []result
 	now     time.Time
+	lines   *lines
 }
 
 // judge treats every manifest as admission would treat its creation.
@@ -220,8 +235,9 @@ func (f *sceneFlags) judge(in io.Reader) (judged, error) {
 		return judged{}, err
 	}
 	guard, now := leak.NewGuard(scene.rules), time.Now()
-	j := judged{scene, make([]result, len(scene.manifests)), now}
-	for i, m := range scene.manifests {
+	j := judged{scene, make([]result, len(scene.manifests)), now, &lines{}}
+	for i := range scene.manifests {
+		m := &scene.manifests[i]
 		if j.results[i], err = scene.judge(m, guard, now); err != nil {
 			return judged{}, fmt.Errorf("%s: %w", m.place, err)
 		}
@@ -248,7 +264,7 @@ func (j judged) findingsOf(r result) []located {
 		}
 		for _, f := range group.Findings {
 			at := r.place
-			at.Line = r.line(f.Path)
+			at.Line = j.lines.of(r.manifest, f.Path)
 			f.Object.Name = cmp.Or(r.Name, r.GenerateName)
 			list = append(list, located{f, group.Outcome, at})
 		}
@@ -281,7 +297,7 @@ func isTaken(gk schema.GroupKind) bool {
 	return ok && (kind.Mutate || kind.Validate)
 }
 
-func (s *scene) judge(m manifest, guard *leak.Guard, now time.Time) (result, error) {
+func (s *scene) judge(m *manifest, guard *leak.Guard, now time.Time) (result, error) {
 	gk := m.groupKind()
 	kind, ok := admit.KindFor(gk.Group, gk.Kind)
 	if !ok || kind.Kind == object.KindConfigMap && m.Name == policy.ConfigMapName { // the FenceConfig has been read already

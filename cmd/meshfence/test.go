@@ -102,7 +102,7 @@ func tryAll(paths []string) ([]trial, error) {
 	var cases []suite.Case
 	var problems []error
 	for _, file := range files {
-		data, err := readFile(file, nil)
+		data, err := readFile(file, nil, maxInput)
 		if err != nil {
 			return nil, err
 		}

@@ -81,7 +81,7 @@ func TestMeshConfigTooLarge(t *testing.T) {
 }
 
 func BenchmarkMeshConfig(b *testing.B) {
-	want := manyHosts(18000)
+	want := manyHosts(10000)
 	plan := meshEdit(b, smallMesh, "", want)
 	other := append([]policy.ClusterLocalEntry{{Host: "one.more.svc." + meshDomain, Local: true}}, want...)
 	for name, in := range map[string]meshconfig.Input{

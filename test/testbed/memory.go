@@ -62,16 +62,21 @@ func (m *Meshfence) Memory(i int) (Memory, error) {
 		held.Peak, err = r.memory.group.held()
 		return held, err
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.process.Load().cmd.Process.Pid))
+	held.Peak, err = ResidentPeak(r.process.Load().cmd.Process.Pid)
+	return held, err
+}
+
+// ResidentPeak returns the most that a running process has had resident.
+func ResidentPeak(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return held, err
+		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			held.Peak = kilobytes << 10
-			return held, err
+			return kilobytes << 10, err
 		}
 	}
-	return held, fmt.Errorf("no VmHWM of %s", r.pod)
+	return 0, fmt.Errorf("no VmHWM of process %d", pid)
 }

@@ -1,9 +1,10 @@
-// Package scale_test measures what a cluster of many Services takes of the replicas of meshfence, with a real API server:
-// memory at its peak, and time of the processor from the start until the leader has looked at everything.
+// Package scale_test measures what a cluster of many Services takes of the replicas of meshfence and of meshfence verify,
+// with a real API server and a real istiod: memory at its peak, and time of the processor.
 package scale_test
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"strings"
@@ -22,18 +23,24 @@ import (
 	"github.com/meshfence/meshfence/test/testbed"
 )
 
-var services = flag.Int("services", 2000, "how many Services the cluster has")
+var (
+	services = flag.Int("services", 2000, "how many Services the cluster has")
+	straight = flag.Bool("straight", false, "write the Services straight into etcd, headless and without selectors, so that no controller works on them")
+)
 
 const (
 	// crowd is how many Services a namespace has; every tenth namespace is strict.
 	crowd = 100
-	// empty is what a replica may hold in a cluster without Services, and each what a Service may add to that.
-	empty, each = 60 << 20, 1400
+	// empty is what a replica may hold in a cluster without Services, and each what a Service may add to that: a tenth of
+	// them are strict, and have companions.
+	empty, each = 60 << 20, 2300
+	// auditEmpty and auditEach are that for the command, much of which is its program.
+	auditEmpty, auditEach = 100 << 20, 2300
 
 	config = "{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [m1c9]}, holds: [subset]}"
 )
 
-func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolMeshfence) }
+func TestMain(m *testing.M) { testbed.Main(m, testbed.ToolIstiod, testbed.ToolMeshfence) }
 
 // TestScale: the memory of a replica grows by little for each Service. Most of them are headless, because an API server takes
 // ever longer to find a free ClusterIP.
@@ -67,6 +74,7 @@ func TestScale(t *testing.T) {
 		t.Fatalf("%v\n%s", err, meshfence.Logs(20))
 	}
 	report(t, meshfence, "audited", began)
+	audit(t, cluster, strict)
 	for i := range meshfence.Replicas() {
 		memory, err := meshfence.Memory(i)
 		if err != nil {
@@ -75,6 +83,23 @@ func TestScale(t *testing.T) {
 		if most := empty + int64(*services)*each; memory.Peak > most {
 			t.Errorf("replica %d held %d MiB, more than %d", i, memory.Peak>>20, most>>20)
 		}
+	}
+}
+
+// audit runs the command beside the replicas.
+func audit(t *testing.T, cluster *testbed.Cluster, strict int) {
+	t.Helper()
+	m, err := measure(t.Context(), "audit", "--kubeconfig", cluster.Kubeconfig, "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct{ Services []json.RawMessage }
+	if err := json.Unmarshal(m.stdout, &report); err != nil || len(report.Services) != strict {
+		t.Fatalf("want %d strict Services, got %d: %v", strict, len(report.Services), err)
+	}
+	t.Logf("audit: %s", m)
+	if most := auditEmpty + int64(*services)*auditEach; m.peak > most {
+		t.Errorf("audit held %d MiB, more than %d", m.peak>>20, most>>20)
 	}
 }
 
@@ -115,6 +140,10 @@ func fill(t *testing.T, cluster *testbed.Cluster) (strict int) {
 		if err := api.Create(t.Context(), namespace); err != nil {
 			t.Fatal(err)
 		}
+		if *straight {
+			writers.Go(func() error { return store(ctx, cluster, namespace.Name) })
+			continue
+		}
 		for i := range crowd {
 			writers.Go(func() error { return api.Create(ctx, service(namespace.Name, fmt.Sprintf("service-%03d", i), i == 0)) })
 		}
@@ -122,7 +151,9 @@ func fill(t *testing.T, cluster *testbed.Cluster) (strict int) {
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	awaitEndpoints(t, api)
+	if !*straight {
+		awaitEndpoints(t, api)
+	}
 	return strict
 }
 
