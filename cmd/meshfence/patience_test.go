@@ -79,8 +79,8 @@ func TestPatienceWithInformers(t *testing.T) {
 	var out safeBuilder
 	failed := make(chan struct{})
 	source := &toolscache.ListWatch{
-		ListFunc:  func(metav1.ListOptions) (runtime.Object, error) { return nil, errAway },
-		WatchFunc: func(metav1.ListOptions) (watch.Interface, error) { return nil, errAway },
+		ListWithContextFunc:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, errAway },
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, errAway },
 	}
 	log := logr.FromSlogHandler(newLogs(&out, slog.LevelInfo))
 	informer := toolscache.NewSharedIndexInformer(source, &corev1.Secret{}, 0, nil)
