@@ -9,7 +9,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/policy/admit"
+	"github.com/meshfence/meshfence/policy/object"
 )
 
 // shop is what a team keeps in Git, with ordinary Deployments among it.
@@ -285,5 +289,27 @@ func TestAsYAML(t *testing.T) {
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", text, diff)
 		}
+	}
+}
+
+// TestCheckReadsEveryKind: what check drops is none of the kinds that admission or the index reads.
+func TestCheckReadsEveryKind(t *testing.T) {
+	t.Parallel()
+	text := bytes.NewBufferString(shopConfig)
+	for _, kind := range admit.Kinds() {
+		version := "v1"
+		if len(kind.Versions) > 0 {
+			version = kind.Versions[0]
+		}
+		group := schema.GroupVersion{Group: kind.Group, Version: version}
+		fmt.Fprintf(text, "---\n{apiVersion: %s, kind: %s, metadata: {name: some, namespace: shop}}\n", group, object.APIKind(kind.Kind))
+	}
+	flags := sceneFlags{paths: []string{stdin}, brief: true}
+	j, err := flags.judge(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := len(admit.Kinds()) + 1; len(j.results) != want {
+		t.Errorf("%d objects judged, want %d", len(j.results), want)
 	}
 }

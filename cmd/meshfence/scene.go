@@ -33,7 +33,7 @@ type sceneFlags struct {
 	config    string
 	namespace string
 	strict    bool
-	// brief leaves out what only render needs: the content of what admission does not judge.
+	// brief leaves out what only render needs: the content of what neither admission nor the index reads.
 	brief bool
 	// inline is a FenceConfig that counts before all others, and inlineSource says where it is.
 	inline       []byte
@@ -90,7 +90,8 @@ func (f *sceneFlags) load(in io.Reader) (*scene, error) {
 // shorten drops what only render needs.
 func (m *manifest) shorten() {
 	m.document.json = nil
-	if !isTaken(m.groupKind()) {
+	gk := m.groupKind()
+	if _, ok := admit.KindFor(gk.Group, gk.Kind); !ok {
 		m.json = nil
 	}
 }
