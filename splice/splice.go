@@ -51,11 +51,22 @@ func parse(text []byte) (any, error) {
 	if json.Valid(text) {
 		return decode(text)
 	}
-	converted, err := sigsyaml.YAMLToJSONStrict(text)
+	converted, err := ToJSON(text)
 	if err != nil {
 		return nil, err
 	}
 	return decode(converted)
+}
+
+// ToJSON converts YAML as Kubernetes does. A key that is there twice is an error, but one that << merges and that the mapping
+// sets itself is not, which YAMLToJSONStrict takes for a duplicate.
+func ToJSON(text []byte) ([]byte, error) {
+	converted, err := sigsyaml.YAMLToJSONStrict(text)
+	var whole any
+	if err != nil && bytes.Contains(text, []byte("<<")) && yaml.Unmarshal(text, &whole) == nil {
+		return sigsyaml.YAMLToJSON(text)
+	}
+	return converted, err
 }
 
 func decode(data []byte) (any, error) {

@@ -13,10 +13,11 @@ import (
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, want, edited string }{
-		"nothing":            {text: "a: 1 # one\n", want: `{"a":1}`, edited: "a: 1 # one\n"},
-		"a number alike":     {text: "a: 1.50\n", want: `{"a":1.5}`, edited: "a: 1.50\n"},
-		"a key":              {text: "a:\n  b: 1 # one\n  # last\nc: 2\n", want: `{"a":{"b":1,"d":"x"},"c":2}`, edited: "a:\n  b: 1 # one\n  d: x\n  # last\nc: 2\n"},
-		"at the end of text": {text: "a:\n  b: 1", want: `{"a":{"b":1,"d":"x"},"e":true}`, edited: "a:\n  b: 1\n  d: x\ne: true"},
+		"nothing":                       {text: "a: 1 # one\n", want: `{"a":1}`, edited: "a: 1 # one\n"},
+		"a number alike":                {text: "a: 1.50\n", want: `{"a":1.5}`, edited: "a: 1.50\n"},
+		"a key":                         {text: "a:\n  b: 1 # one\n  # last\nc: 2\n", want: `{"a":{"b":1,"d":"x"},"c":2}`, edited: "a:\n  b: 1 # one\n  d: x\n  # last\nc: 2\n"},
+		"a merged key that is set, too": {text: "a: 1\nb:\n  <<: {c: 1, d: 2}\n  c: 3\n", want: `{"a":1,"b":{"c":3,"d":2},"e":"x"}`, edited: "a: 1\nb:\n  <<: {c: 1, d: 2}\n  c: 3\ne: x\n"},
+		"at the end of text":            {text: "a:\n  b: 1", want: `{"a":{"b":1,"d":"x"},"e":true}`, edited: "a:\n  b: 1\n  d: x\ne: true"},
 		"a mapping": {text: "metadata: # who\n    name: a\nspec: {}\n", want: `{"metadata":{"name":"a","labels":{"b":"c","d":"true"}},"spec":{}}`,
 			edited: "metadata: # who\n    name: a\n    labels:\n        b: c\n        d: \"true\"\nspec: {}\n"},
 		"where null stands": {text: "labels: # none\nb: 1\n", want: `{"labels":{"a":"b"},"b":1}`, edited: "labels: # none\n  a: b\nb: 1\n"},

@@ -10,7 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
-	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/meshfence/meshfence/splice"
 )
 
 // document is a part of a file that a line of --- or ... ends, or the end of the file.
@@ -99,13 +100,10 @@ func (d document) yaml() ([]value, error) {
 	if d.begin() == 0 {
 		return nil, nil
 	}
-	asJSON, err := sigsyaml.YAMLToJSONStrict(d.text)
-	if err != nil && d.overrides() {
-		asJSON, err = sigsyaml.YAMLToJSON(d.text)
-	}
+	asJSON, err := splice.ToJSON(d.text)
 	if err != nil {
 		// Once more, so that the error counts the lines of the file.
-		_, err = sigsyaml.YAMLToJSONStrict(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
+		_, err = splice.ToJSON(append(bytes.Repeat([]byte("\n"), d.line-1), d.text...))
 		return nil, errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "error converting YAML to JSON: "), "yaml: "))
 	}
 	if err := d.ends(); err != nil {
@@ -117,14 +115,7 @@ func (d document) yaml() ([]value, error) {
 	return []value{{d, asJSON}}, nil
 }
 
-// overrides reports whether no key is there twice but one that << merges, and that the mapping sets itself.
-// YAMLToJSONStrict takes that for a duplicate.
-func (d document) overrides() bool {
-	var whole any
-	return bytes.Contains(d.text, []byte("<<")) && yaml.Unmarshal(d.text, &whole) == nil
-}
-
-// ends returns an error where something follows the first value, which YAMLToJSONStrict passes over. A block mapping,
+// ends returns an error where something follows the first value, which ToJSON passes over. A block mapping,
 // whose first key mostly begins with a letter, ends with the document.
 func (d document) ends() error {
 	if _, text := d.first(); unicode.IsLetter(rune(text[0])) {
@@ -133,7 +124,7 @@ func (d document) ends() error {
 	decoder := yaml.NewDecoder(bytes.NewReader(d.text))
 	var node yaml.Node
 	if err := decoder.Decode(&node); err != nil {
-		return nil //nolint:nilerr // YAMLToJSONStrict says what is no YAML
+		return nil //nolint:nilerr // ToJSON says what is no YAML
 	}
 	if err := decoder.Decode(&node); !errors.Is(err, io.EOF) {
 		return errors.New("more follows the object that begins here: separate objects by a line of ---")

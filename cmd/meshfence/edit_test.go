@@ -231,6 +231,7 @@ func TestKRM(t *testing.T) {
 		"a ConfigMap":       {strings.Replace(functionInput, functionInput[strings.Index(functionInput, "  apiVersion: config.m"):strings.Index(functionInput, "items")], "  {apiVersion: v1, kind: ConfigMap, data: {config.yaml: '{apiVersion: config.meshfence.io/v1alpha1, kind: FenceConfig, controlPlane: {clusters: [m1c1]}, holds: [subset]}'}}\n", 1), 0, "meshfence.io/fenced: strict"},
 		"no config":         {"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems: []\n", exitError, "no FenceConfig"},
 		"a bad config":      {strings.Replace(functionInput, "[subset]", "[wrong]", 1), exitError, "functionConfig"},
+		"a config of text":  {"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig: a\nitems: []\n", exitError, "functionConfig: must be a mapping, not a string\n"},
 		"no ResourceList":   {written, exitError, "must be ResourceList"},
 		"what is no object": {strings.Replace(functionInput, "kind: Service", "kinds: Service", 1), exitError, "items[0]"},
 	} {

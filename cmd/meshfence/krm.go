@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -120,7 +119,11 @@ func (f *sceneFlags) useFunctionConfig(raw json.RawMessage) error {
 		return nil
 	}
 	var configMap corev1.ConfigMap
-	if err := errors.Join(json.Unmarshal(raw, &members), json.Unmarshal(raw, &configMap)); err != nil {
+	err := unmarshal(raw, &members)
+	if err == nil {
+		err = unmarshal(raw, &configMap)
+	}
+	if err != nil {
 		return fmt.Errorf("functionConfig: %w", err)
 	}
 	f.inlineSource = "functionConfig"
@@ -131,7 +134,6 @@ func (f *sceneFlags) useFunctionConfig(raw json.RawMessage) error {
 		return nil
 	}
 	delete(members, "metadata") // what kustomize needs, and a FenceConfig has not
-	var err error
 	f.inline, err = json.Marshal(members)
 	return err
 }

@@ -19,7 +19,7 @@ func rowIDs() []string {
 	for _, group := range []struct {
 		letter string
 		rows   int
-	}{{"A", 6}, {"B", 19}, {"C", 17}, {"D", 18}, {"E", 19}, {"F", 11}, {"G", 4}, {"H", 5}, {"I", 11}, {"J", 0}, {"K", 3}, {"L", 9}} {
+	}{{"A", 6}, {"B", 19}, {"C", 17}, {"D", 18}, {"E", 20}, {"F", 11}, {"G", 4}, {"H", 5}, {"I", 11}, {"J", 0}, {"K", 3}, {"L", 9}} {
 		if group.rows == 0 {
 			ids = append(ids, group.letter)
 		}

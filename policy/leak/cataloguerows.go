@@ -113,6 +113,7 @@ func workloadRows() []Row {
 		{ID: "E17", What: "a Service is deleted here, and other clusters still have it", Reason: "its companions go with it, unless scope.services names it, and clients with DNS capture reach the others"},
 		{ID: "E18", What: "labels come in through the status of a Pod, a Service or a Namespace"},
 		{ID: "E19", What: "a Service or Gateway with the label of this cluster's own network makes hand-written addresses its gateway"},
+		{ID: "E20", What: "the label of Istio's namespace says that this cluster is in another network", Shown: []string{"policy/leak TestFixtures/pod-foreign-network"}},
 	}
 }
 

@@ -68,7 +68,7 @@ func gatewayAddresses(o Write, config *policy.Config) (path, addresses []string,
 	switch {
 	case o.APIGateway == nil && isGateway(o.Object):
 		return handWritten(o)
-	case o.APIGateway == nil || config.Network == "" || !slices.ContainsFunc(o.APIGateway.Listeners, object.Listener.ForNetwork):
+	case o.APIGateway == nil || config.Network == "" || !slices.ContainsFunc(o.APIGateway.Listeners, func(l object.Listener) bool { return l.ForNetwork(networkPort(o.Object)) }):
 		return nil, nil, false
 	}
 	for _, address := range o.APIGateway.Addresses {
@@ -80,12 +80,18 @@ func gatewayAddresses(o Write, config *policy.Config) (path, addresses []string,
 	return []string{"spec", "addresses"}, addresses, true
 }
 
-// isGateway reports whether a Service has a port by which istiod takes it for the gateway of a network.
-func isGateway(o *object.Object) bool {
+// networkPort returns the port on which a gateway takes what is for its network.
+func networkPort(o *object.Object) int64 {
 	port, err := strconv.ParseInt(o.Metadata.Labels[gatewayPortLabel], 10, 32)
 	if err != nil {
-		port = gatewayPort
+		return gatewayPort
 	}
+	return port
+}
+
+// isGateway reports whether a Service has a port by which istiod takes it for the gateway of a network.
+func isGateway(o *object.Object) bool {
+	port := networkPort(o)
 	return slices.ContainsFunc(o.Service.Ports, func(p object.ServicePort) bool { return p.Port == port || p.Port == hbonePort })
 }
 

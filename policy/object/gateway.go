@@ -46,14 +46,21 @@ type APIGateway struct {
 
 // Listener is one port of a Gateway of the Gateway API.
 type Listener struct {
-	Protocol string      `json:"protocol"`
-	TLS      *GatewayTLS `json:"tls"`
+	Port     int64        `json:"port"`
+	Protocol string       `json:"protocol"`
+	TLS      *ListenerTLS `json:"tls"`
 }
 
-// ForNetwork reports whether clients of other networks come in by the listener: by mutual TLS, which passes, or in ambient
-// mode (handleGatewayResource in Istio's pilot/pkg/serviceregistry/kube/controller/network.go).
-func (l Listener) ForNetwork() bool {
-	return l.Protocol == "HBONE" || l.TLS != nil && l.TLS.Mode == "Passthrough"
+// ListenerTLS is a listener's tls.
+type ListenerTLS struct {
+	Options map[string]string `json:"options"`
+}
+
+// ForNetwork reports whether clients of other networks come in by the listener: in ambient mode, or by TLS on the port that
+// is for them or with the option of Istio, whatever its mode is (handleGatewayResource and IsAutoPassthrough in Istio's
+// pilot/pkg/serviceregistry/kube).
+func (l Listener) ForNetwork(port int64) bool {
+	return l.Protocol == "HBONE" || l.TLS != nil && (l.Port == port || l.TLS.Options["gateway.istio.io/listener-protocol"] == "auto-passthrough")
 }
 
 // GatewayAddress is where a Gateway of the Gateway API is to be.

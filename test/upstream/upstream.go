@@ -253,7 +253,10 @@ func routeObjects() map[string]any {
 		object.KindGatewayClass: &gatewayv1.GatewayClass{ObjectMeta: meta, Spec: gatewayv1.GatewayClassSpec{ControllerName: "example.com/it"}},
 		object.KindAPIGateway: &gatewayv1.Gateway{ObjectMeta: meta, Spec: gatewayv1.GatewaySpec{
 			GatewayClassName: "it", Addresses: []gatewayv1.GatewaySpecAddress{{Type: new(gatewayv1.HostnameAddressType), Value: "it"}},
-			Listeners: []gatewayv1.Listener{{Protocol: gatewayv1.TLSProtocolType, TLS: &gatewayv1.ListenerTLSConfig{Mode: new(gatewayv1.TLSModePassthrough)}}},
+			Listeners: []gatewayv1.Listener{{
+				Port: 15443, Protocol: gatewayv1.TLSProtocolType,
+				TLS: &gatewayv1.ListenerTLSConfig{Options: map[gatewayv1.AnnotationKey]gatewayv1.AnnotationValue{"it": "is"}},
+			}},
 		}},
 		object.KindIngress: &networkingv1.Ingress{ObjectMeta: meta, Spec: networkingv1.IngressSpec{
 			IngressClassName: new("it"), DefaultBackend: &service,
