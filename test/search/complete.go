@@ -16,6 +16,9 @@ import (
 // halfIP is the address that a Service gets which has none.
 const halfIP = "10.96.1.3"
 
+// comingIP is that of a Service that may come.
+const comingIP = "10.96.1.4"
+
 // completion is what makes a world whole around a step, and the step in it.
 type completion struct {
 	step Step
@@ -24,8 +27,9 @@ type completion struct {
 
 // completions complete a world in which a step was stored of which something was said, each further than the one before. In
 // the first everything exists that the object names (halves). In the second it has endpoints elsewhere that pass for what is
-// here, because neither an address nor a destination says which cluster it is in, and the strict hosts, and where the object
-// leads, have the ports that it speaks of. In the third, clients know no other namespace than that of the object.
+// here, because neither an address nor a destination says which cluster it is in, and the strict hosts exist, and have the
+// ports that it speaks of, as what it leads to has. In the others one thing more is so: what clients know, which of two objects
+// is older, or which clients a route is for (further.go).
 func (p *product) completions(step Step, f leak.Finding) []completion {
 	o := p.stored[step.Object.Key()].Object
 	if step.Delete || o == nil {
@@ -37,8 +41,21 @@ func (p *product) completions(step Step, f leak.Finding) []completion {
 		whole.step.Object = elsewhere(step.Object)
 	}
 	all = append(all, whole)
-	if kind := o.Kind(); kind == object.KindServiceEntry || kind == object.KindVirtualService {
-		all = append(all, completion{whole.step, slices.Concat(whole.more, p.narrowed(o.Namespace()))})
+	with := func(step Step, more ...[]Step) {
+		all = append(all, completion{step, slices.Concat(whole.more, slices.Concat(more...))})
+	}
+	switch o.Kind() {
+	case object.KindServiceEntry:
+		with(whole.step, p.narrowed(o.Namespace()+"/*"))
+		with(whole.step, p.again(f, whole.more))
+		with(whole.step, p.hidden(f, whole.more))
+		with(whole.step, p.narrowed(importing(o)...))
+	case object.KindVirtualService:
+		with(whole.step, p.narrowed(o.Namespace()+"/*"))
+		met := whole.step
+		met.Object = forAll(met.Object, f.Path)
+		with(met, p.open(o))
+		with(met, p.open(o), p.narrowed(o.Namespace()+"/*"))
 	}
 	return slices.DeleteFunc(all, func(c completion) bool {
 		return len(c.more) == 0 && string(c.step.Object.raw()) == string(step.Object.raw())
@@ -55,6 +72,9 @@ func elsewhere(o Object) Object {
 	case object.KindServiceEntry:
 		if spec["resolution"] == "STATIC" && spec["endpoints"] == nil && spec["workloadSelector"] == nil {
 			spec["endpoints"] = []any{map[string]any{}}
+		}
+		if resolves := text(spec["resolution"]); spec["addresses"] != nil && (resolves == "" || resolves == "NONE") {
+			spec["addresses"] = []any{foreignIP}
 		}
 		each(spec["endpoints"], func(e map[string]any) { e["address"], e["locality"] = foreignIP, region(near)+"/zone" })
 	case object.KindEndpointSlice:
@@ -77,10 +97,18 @@ func (p *product) ported(o Object, f leak.Finding, halves []Step) []Step {
 	w := &whole{product: p, halves: halves, services: map[string]Object{}}
 	var numbers []float64
 	for _, fqdn := range f.Host.Hosts() {
-		if service := w.service(fqdn); service != nil {
-			withPorts(service, spokenOf(o, f.Path))
-			numbers = append(numbers, numbersOf(service)...)
+		service := w.service(fqdn)
+		if service == nil {
+			service = w.make(fqdn)
 		}
+		if service == nil {
+			continue
+		}
+		withPorts(service, spokenOf(o, f.Path))
+		numbers = append(numbers, numbersOf(service)...)
+	}
+	if len(gatewaysOf(o)) > 0 {
+		numbers = append(numbers, httpServer, tlsServer, tcpServer)
 	}
 	for _, d := range destinationsOf(o.spec(), "") {
 		fqdn := hostname.Resolve(text(d["host"]), o.Namespace(), domain)
@@ -120,6 +148,19 @@ func (w *whole) service(fqdn string) Object {
 		return nil
 	}
 	w.services[fqdn] = exists.clone()
+	return w.services[fqdn]
+}
+
+// make makes up a Service of a host that may come, with the fence that it would have; nil where that is no host of a Service.
+func (w *whole) make(fqdn string) Object {
+	host, ok := hostname.Parse(fqdn, domain)
+	if !ok {
+		return nil
+	}
+	w.services[fqdn] = toObject(map[string]any{
+		"apiVersion": "v1", "kind": object.KindService, "metadata": map[string]any{"namespace": host.Namespace, "name": host.Name},
+		"spec": map[string]any{"clusterIP": comingIP, "clusterIPs": []any{comingIP}, "selector": map[string]any{"app": host.Name}, "ports": []any{}},
+	})
 	return w.services[fqdn]
 }
 
@@ -167,19 +208,4 @@ func sliceFor(service Object) Step {
 		"endpoints": []any{map[string]any{"addresses": []any{foreignIP}, "conditions": map[string]any{"ready": true}}},
 		"ports":     ports,
 	})}
-}
-
-// narrowed gives each namespace without a Sidecar one for hosts of a namespace alone.
-func (p *product) narrowed(namespace string) []Step {
-	var steps []Step
-	for _, client := range p.base.Namespaces {
-		if slices.ContainsFunc(p.keys(object.KindSidecar), func(k object.Key) bool { return k.Namespace == client }) {
-			continue
-		}
-		steps = append(steps, Step{Object: toObject(map[string]any{
-			"apiVersion": "networking.istio.io/v1", "kind": object.KindSidecar, "metadata": map[string]any{"namespace": client, "name": "half"},
-			"spec": map[string]any{"egress": []any{map[string]any{"hosts": []any{namespace + "/*"}}}},
-		})})
-	}
-	return steps
 }

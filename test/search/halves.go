@@ -173,6 +173,7 @@ func (h *halves) entry(host string, port any, protocol string) {
 	})
 }
 
+// gateway makes up a Gateway that lets everything in.
 func (h *halves) gateway(name string) {
 	if name == "mesh" {
 		return
@@ -181,14 +182,23 @@ func (h *halves) gateway(name string) {
 	if !ok {
 		namespace, bare = h.namespace, name
 	}
+	everything := []any{"*"}
 	h.add(object.KindGateway, namespace, bare, map[string]any{
 		"selector": map[string]any{"istio": gateways()[0]},
 		"servers": []any{
-			map[string]any{"port": map[string]any{"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": []any{"*"}},
-			map[string]any{"port": map[string]any{"number": 15443, "name": "tls", "protocol": "TLS"}, "tls": map[string]any{"mode": "PASSTHROUGH"}, "hosts": []any{"*"}},
+			map[string]any{"port": map[string]any{"number": httpServer, "name": "http", "protocol": "HTTP"}, "hosts": everything},
+			map[string]any{"port": map[string]any{"number": tlsServer, "name": "tls", "protocol": "TLS"}, "tls": map[string]any{"mode": "PASSTHROUGH"}, "hosts": everything},
+			map[string]any{"port": map[string]any{"number": tcpServer, "name": "tcp", "protocol": "TCP"}, "hosts": everything},
 		},
 	})
 }
+
+// The ports of a Gateway that is made up. A destination without a port is sent there by the number.
+const (
+	httpServer = 80
+	tlsServer  = 15443
+	tcpServer  = 19091
+)
 
 // beyond makes up where a Gateway on the Pods of a Service leads.
 func (h *halves) beyond(gateway object.Key) {

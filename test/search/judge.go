@@ -273,7 +273,11 @@ func (j *judgement) address(t target, port corev1.ServicePort, to netip.AddrPort
 	soft := speaks == httpProtocol
 	nameless := j.resolver.Resolve(xds.Probe{Address: to, Protocol: xds.TLS})
 	j.follow(t, asked("tls"), soft || slices.ContainsFunc(nameless, leftOver), nameless)
-	for _, host := range []string{t.fqdn, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc"} {
+	names := []string{t.fqdn, t.name + "." + t.namespace, t.name + "." + t.namespace + ".svc"}
+	if j.snapshot.Proxy.Namespace == t.namespace {
+		names = append(names, t.name)
+	}
+	for _, host := range names {
 		outcomes := j.resolver.Resolve(xds.Probe{Address: to, Protocol: xds.TLS, SNI: host})
 		j.follow(t, asked("tls")+" for "+host, soft || host != t.fqdn && slices.ContainsFunc(outcomes, leftOver), outcomes)
 	}

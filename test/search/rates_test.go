@@ -39,6 +39,12 @@ func TestTry(t *testing.T) {
   spec: {hosts: [reviews.shop.svc.cluster.local], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.1.0.7}]}}`, search.Lacking},
 		"refused, leaks as soon as clients know its namespace alone": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
   spec: {hosts: ["*.svc.cluster.local"], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`, search.Lacking},
+		"refused, leaks as soon as the host is known in its namespace alone": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: shop, name: a},
+  spec: {hosts: ["*.shop.svc.cluster.local"], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`, search.Lacking},
+		"refused, leaks as soon as a client is what it asks for": {"virtualservice-foreign-host", `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {namespace: shop, name: a},
+  spec: {hosts: [reviews], http: [{match: [{sourceLabels: {app: vm}}], route: [{destination: {host: details}}]}]}}`, search.Lacking},
+		"refused, harmless as it goes on to where it was going": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
+  spec: {hosts: [reviews.shop.svc.cluster.local], ports: [{name: http, number: 9080, protocol: HTTP}]}}`, search.Harmless},
 		"refused, harmless as nobody knows it": {"serviceentry-fenced-host", `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
   spec: {hosts: [reviews.shop.svc.cluster.local], exportTo: ["~"], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`, search.Harmless},
 		"refused, harmless": {"companion-name-reserved", `{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {namespace: shop, name: ratings-meshfence},
@@ -56,6 +62,20 @@ func TestTry(t *testing.T) {
 		if got != tc.want {
 			t.Errorf("%s: got %d, want %d", name, got, tc.want)
 		}
+	}
+}
+
+// Where everything is strict, so is a Service that may come.
+func TestTryMakesWhatMayCome(t *testing.T) {
+	evaluator := &search.Evaluator{Temp: t.TempDir}
+	defer evaluator.Close()
+	base := shop()
+	base.Default = policy.Strict
+	entry := step(t, `{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {namespace: web, name: a},
+  spec: {hosts: [soon.web.svc.cluster.local], resolution: STATIC, ports: [{name: http, number: 9080, protocol: HTTP}], endpoints: [{address: 10.2.9.9}]}}`)
+	got, _, err := evaluator.Try(search.World{Base: base, Steps: []search.Step{entry}}, 0, "serviceentry-fenced-host")
+	if err != nil || got != search.Lacking {
+		t.Errorf("got %d, want %d: %v", got, search.Lacking, err)
 	}
 }
 

@@ -40,6 +40,9 @@ func spokenOf(o Object, at object.Path) []spoken {
 		}
 		protocol := at[1]
 		ports = append(ports, spoken{0, "", protocol})
+		if protocol == "http" { // on which a sidecar knows hosts that are no Service's
+			ports = append(ports, spoken{80, "", protocol})
+		}
 		n := 0
 		each(spec[protocol], func(route map[string]any) {
 			if fmt.Sprint(n) == at[2] {
