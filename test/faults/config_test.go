@@ -37,7 +37,7 @@ func configFaults() []fault {
 				return errors.Join(err, stale, b.meshfence.Configure(ctx, fenceConfig))
 			},
 			recovered: inForce,
-			within:    40 * time.Second, said: []sign{event("StaleFenceConfig"), metric("meshfence_config_last_reload_success", 0)},
+			within:    60 * time.Second, said: []sign{event("StaleFenceConfig"), metric("meshfence_config_last_reload_success", 0)},
 		},
 		{
 			name: "FenceConfig of 900 kB",
