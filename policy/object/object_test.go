@@ -175,7 +175,7 @@ func eachField(tree any, visit func(parent map[string]any, name string, value an
 			value := parent[name]
 			visit(parent, name, value)
 			switch name {
-			case "labels", "annotations", "selector", "matchLabels", "sourceLabels", "to", "data", "environmentVariables", // chosen
+			case "labels", "annotations", "selector", "matchLabels", "sourceLabels", "to", "data", "environmentVariables", "options", // chosen
 				"outlierDetection", "zoneAwareLbSetting", "failover",
 				"uri", "scheme", "method", "authority", "headers", "withoutHeaders", "queryParams": // kept
 			default:
