@@ -59,7 +59,8 @@ type row struct {
 	// AnyOrder reports whether each of them alone is harmless, and that the guard refuses the one that comes last, whichever
 	// that is.
 	AnyOrder bool `json:"anyOrder"`
-	// Alone reports whether no other case may be beside it, because it hides the Service from the clients of all.
+	// Alone reports whether no other case may be beside it, because it changes what the clients of others get: it hides the
+	// Service from all, is for every Namespace, or makes a gateway of a network.
 	Alone bool `json:"alone"`
 	// Rules are the ids of rules that judge it beside those of the row.
 	Rules []string `json:"rules"`
