@@ -304,7 +304,7 @@ func TestCheckReadsEveryKind(t *testing.T) {
 		group := schema.GroupVersion{Group: kind.Group, Version: version}
 		fmt.Fprintf(text, "---\n{apiVersion: %s, kind: %s, metadata: {name: some, namespace: shop}}\n", group, object.APIKind(kind.Kind))
 	}
-	flags := sceneFlags{paths: []string{stdin}, brief: true}
+	flags := sceneFlags{paths: []string{stdin}, namespace: "default", brief: true}
 	j, err := flags.judge(text)
 	if err != nil {
 		t.Fatal(err)
