@@ -18,7 +18,8 @@ func newCheck() *cobra.Command {
 The Services and Namespaces among them and the FenceConfig give the scope, and Nodes the localities of hold locality;
 no cluster is needed. A file is read as kubectl reads it: YAML documents, or JSON objects one after the other. What is no
 manifest is an error in a file that is named, and skipped with a line on stderr in a folder. More than 256 MiB in all is an
-error. A last line on stderr counts what was read.
+error. So is an apiVersion or a kind of Istio, the Gateway API or Kubernetes that is written as there is none, such as
+DestinationRules: it is told of once all else has been judged. A last line on stderr counts what was read.
 Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unreadable input.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -37,7 +38,7 @@ Exit code 0: nothing is denied; 1: something is; 2: bad usage, bad config or unr
 				return err
 			}
 			judged.summarize(command.ErrOrStderr(), findings)
-			return denied(findings)
+			return judged.outcome(findings)
 		},
 	}
 	flags.addTo(command)

@@ -125,6 +125,8 @@ func TestCheck(t *testing.T) {
 		"a mesh ConfigMap":        {stdin: fencedService + "---\n" + aliasedMeshConfig, config: strings.ReplaceAll(fenceConfig, "subset", "meshConfig"), code: 1, want: "-:7: deny: ConfigMap istio-system/istio: data.mesh: "},
 		"bad YAML":                {stdin: "a: [", code: 2, want: "-:1: "},
 		"duplicate key":           {stdin: "apiVersion: v1\nkind: Service\nkind: Service\n", code: 2, want: "line 3: key \"kind\" already set"},
+		"a misnamed kind":         {stdin: fencedService + "---\n" + strings.Replace(leakyRule, "kind: DestinationRule", "kind: DestinationRules", 1), code: 2, want: `-:3: apiVersion "networking.istio.io/v1" has no kind "DestinationRules": must be networking.istio.io/v1 DestinationRule`},
+		"a misnamed version":      {stdin: fencedService + "---\n" + strings.Replace(leakyRule, "io/v1", "io/v1aplha3", 1), code: 2, want: "-:3: deny: DestinationRule default/leaky"},
 		"no object":               {stdin: "a: b", code: 2, want: "must have apiVersion and kind"},
 		"a field of a wrong type": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: [a]}}", code: 2, want: "spec.selector: must be a mapping"},
 		"a label that is no text": {stdin: "{apiVersion: v1, kind: Service, metadata: {name: a, labels: {version: 1}}}", code: 2, want: "-:1: must be a Kubernetes object: metadata.labels.version must be a string, not a number"},
@@ -271,6 +273,24 @@ func TestCheckForCI(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What no API server takes is told of in a folder too, beside what is found in the rest.
+func TestMisnamedInFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	write(t, dir, "a.yaml", fencedService+"---\n"+leakyRule)
+	misnamed := write(t, dir, "b.yaml", strings.Replace(plainRule, "kind: DestinationRule", "kind: destinationrule", 1))
+	for _, command := range []string{"check", "render"} {
+		code, stdout, stderr := meshfence(t, "", command, "-f", dir, "--config", config)
+		if want := misnamed + `:1: apiVersion "networking.istio.io/v1" has no kind "destinationrule"`; code != exitError || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, want %d and %q\n%s", command, code, exitError, want, stderr)
+		}
+		if !strings.Contains(stdout+stderr, "a.yaml:3: deny") {
+			t.Errorf("%s: no finding\n%s%s", command, stdout, stderr)
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func (j judged) writeFiles(out io.Writer) error {
 	return nil
 }
 
-// store writes the text of an existing file, which keeps its encoding and its mode.
+// store writes the text of an existing file, which keeps its encoding, its mode and line breaks that are carriage returns.
 func store(file string, text []byte) error {
 	before, err := os.ReadFile(file)
 	if err != nil {
@@ -141,6 +141,9 @@ func store(file string, text []byte) error {
 		encoding = unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)
 	case bytes.HasPrefix(before, []byte("\xfe\xff")):
 		encoding = unicode.UTF16(unicode.BigEndian, unicode.UseBOM)
+	}
+	if bytes.Contains(before, []byte("\r")) && !bytes.Contains(before, []byte("\n")) {
+		text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r"))
 	}
 	encoded, err := encoding.NewEncoder().Bytes(text)
 	if err != nil {

@@ -178,6 +178,18 @@ func TestRenderWriteEncodings(t *testing.T) {
 	}
 }
 
+// A file keeps line breaks that are carriage returns alone.
+func TestRenderWriteCarriageReturns(t *testing.T) {
+	t.Parallel()
+	config := write(t, t.TempDir(), "fenceconfig.yaml", fenceConfig)
+	encode := func(text string) string { return strings.ReplaceAll(text, "\n", "\r") }
+	path := write(t, t.TempDir(), "shop.yaml", encode(written))
+	code, _, stderr := meshfence(t, "", "render", "--write", "-f", path, "--config", config)
+	if got := read(t, path); code != 0 || got != encode(rewritten) {
+		t.Errorf("exit code %d\n%s\n%q", code, stderr, got)
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -233,6 +245,7 @@ func TestKRM(t *testing.T) {
 		"a bad config":      {strings.Replace(functionInput, "[subset]", "[wrong]", 1), exitError, "functionConfig"},
 		"a config of text":  {"apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig: a\nitems: []\n", exitError, "functionConfig: must be a mapping, not a string\n"},
 		"no ResourceList":   {written, exitError, "must be ResourceList"},
+		"a misnamed kind":   {strings.Replace(leaky, "kind: ServiceEntry", "kind: ServiceEntries", 1), exitError, `-:20: items[1]: apiVersion "networking.istio.io/v1" has no kind "ServiceEntries"`},
 		"what is no object": {strings.Replace(functionInput, "kind: Service", "kinds: Service", 1), exitError, "items[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -109,7 +109,7 @@ func runKRM(flags *sceneFlags, in io.Reader, out, errOut io.Writer) error {
 	if err := writeText(errOut, findings); err != nil {
 		return err
 	}
-	return denied(findings)
+	return judged.outcome(findings)
 }
 
 // useFunctionConfig takes the FenceConfig from the functionConfig, where that is one or holds one.

@@ -129,7 +129,7 @@ func readManifests(paths []string, in io.Reader, left int) (input, error) {
 }
 
 // readFile returns a file in UTF-8 without a byte order mark, unless it has more bytes than are left. What PowerShell
-// redirects to a file is UTF-16.
+// redirects to a file is UTF-16. A carriage return alone, which is a line break in YAML, comes as a line feed.
 func readFile(path string, in io.Reader, left int) ([]byte, error) {
 	if path != stdin {
 		file, err := os.Open(path)
@@ -142,6 +142,11 @@ func readFile(path string, in io.Reader, left int) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(transform.NewReader(in, unicode.BOMOverride(transform.Nop)), int64(left)+1))
 	if err == nil && len(data) > left {
 		err = fmt.Errorf("%s: at most %d MiB of manifests are read at once: leave out what is not of Istio, the Gateway API or Services", path, maxInput>>20)
+	}
+	for i, c := range data {
+		if c == '\r' && (i+1 == len(data) || data[i+1] != '\n') {
+			data[i] = '\n'
+		}
 	}
 	return data, err
 }

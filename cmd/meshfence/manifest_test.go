@@ -28,6 +28,7 @@ func TestForms(t *testing.T) {
 		"UTF-16, as PowerShell redirects":     {utf16, leak, "", 1},
 		"with a byte order mark":              {"\ufeff" + service + "\n---\n" + entry, leak, "", 1},
 		"with carriage returns":               {service + "\r\n---\r\n" + entry, leak, "", 1},
+		"with carriage returns alone":         {strings.ReplaceAll(fencedService+"---\n"+leakyRule, "\n", "\r"), `"line": 3`, "", 1},
 		"a List in a List":                    {`{"apiVersion":"v1","kind":"List","items":[` + service + `,{"apiVersion":"v1","kind":"List","items":[` + entry + `]}]}`, leak, "", 1},
 		"one after the other under a comment": {"# both\n" + asJSONStream, "", "2: more follows the object that begins here", 2},
 		"an array":                            {"[" + service + "," + entry + "]", "", "must be a Kubernetes object", 2},

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v2"
 	"sigs.k8s.io/json"
+
+	"github.com/meshfence/meshfence/policy/admit"
 )
 
 func newRender() *cobra.Command {
@@ -46,7 +50,7 @@ no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: 
 			if err := writeText(command.ErrOrStderr(), findings); err != nil {
 				return err
 			}
-			return denied(findings)
+			return judged.outcome(findings)
 		},
 	}
 	flags.addTo(command)
@@ -81,12 +85,23 @@ func asYAML(stored []byte) ([]byte, error) {
 	return yaml.Marshal(value)
 }
 
-// denied is errDenied when a finding denies.
-func denied(findings []located) error {
-	for _, f := range findings {
-		if f.denies() {
-			return errDenied
+// outcome is an error for manifests that no API server takes, since it cannot be told what was meant, and else errDenied when
+// a finding denies.
+func (j judged) outcome(findings []located) error {
+	var errs []error
+	for i := range j.manifests {
+		m := &j.manifests[i]
+		if problem := admit.Misnamed(m.APIVersion, m.Kind); problem != "" {
+			at := m.place
+			at.Line = j.lines.of(m, []string{"kind"})
+			errs = append(errs, fmt.Errorf("%s: %s", at, problem))
 		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if slices.ContainsFunc(findings, located.denies) {
+		return errDenied
 	}
 	return nil
 }
