@@ -163,7 +163,7 @@ func otherRows() []Row {
 		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host itself, without a subset; to another host see I5 to I7", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
 		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself; where its own proxy listens there see C17", Harmless: true},
 		{ID: "I5", What: "a Sidecar does not import the host, and its egressProxy is not strict"},
-		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict"},
+		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict", Reason: "by its annotation; defaultServiceExportTo of the mesh config is not read"},
 		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there, and requests for a name that is not the host's, and TLS for one that no route has"},
 		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
 		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},
