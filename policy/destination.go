@@ -108,7 +108,7 @@ func (v *View) Selects(h hostname.Host, labels map[string]string) bool {
 // selects by, and has one of them or is empty, so that it is bound to; or a Pod has the labels of both. One that is for the
 // Pods of Services, or of the Gateway API, does so in its own Namespace.
 func (v *View) GatewayOn(o *object.Object, h hostname.Host) bool {
-	b, selector := v.backendOf(h), o.ChosenBy()
+	b := v.backendOf(h)
 	services, fronts := o.Fronts()
 	switch {
 	case (fronts || o.APIGateway != nil) && o.Metadata.Namespace != h.Namespace, o.APIGateway != nil && !v.sendsOn(o):
@@ -116,7 +116,28 @@ func (v *View) GatewayOn(o *object.Object, h hostname.Host) bool {
 	case fronts:
 		return slices.ContainsFunc(services, func(name string) bool { return v.sharesPods(name, h, b) })
 	}
-	return b.overlaps(selector) || b.apart(selector) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(selector))...)
+	return v.choosesPods(o.ChosenBy(), h, b)
+}
+
+// choosesPods reports whether labels are bound to choose Pods of a Service, or a Pod has those of both.
+func (v *View) choosesPods(labels map[string]string, h hostname.Host, b backend) bool {
+	return b.overlaps(labels) || b.apart(labels) && v.hasPod(h.Namespace, slices.Concat(b.selector, pairs(labels))...)
+}
+
+// SendsOn reports whether Pods of a Service send on what arrives at them by a Sidecar, which chooses Pods as Gateways do.
+func (v *View) SendsOn(o *object.Object, h hostname.Host) bool {
+	switch selector := o.Sidecar.WorkloadSelector; {
+	case o.Sidecar.SendsOn() < 0 || o.Metadata.Namespace != h.Namespace && !isRootSidecar(o, v.config):
+		return false
+	case selector != nil:
+		return v.choosesPods(selector.Labels, h, v.backendOf(h))
+	}
+	return v.choosesPods(nil, h, v.backendOf(h))
+}
+
+// HopsOn returns the Sidecars by which Pods of a Service send on what arrives at them, sorted by key.
+func (v *View) HopsOn(h hostname.Host) []*object.Object {
+	return slices.DeleteFunc(v.named(hopName(""), hopName(h.Namespace)), func(o *object.Object) bool { return !v.SendsOn(o, h) })
 }
 
 // sendsOn reports whether a Gateway of the Gateway API is one whose Pods istiod has send on what arrives.

@@ -28,6 +28,9 @@ func importsName(namespace string) string { return "imports/" + namespace }
 // ownName is for Sidecars without a selector, by their Namespace.
 func ownName(namespace string) string { return "sidecar/" + namespace }
 
+// hopName is for Sidecars by which Pods send on what arrives at them, by their Namespace; empty for all of them.
+func hopName(namespace string) string { return "hop/" + namespace }
+
 const (
 	// proxyName is for Sidecars that send what is for unknown hosts to a host.
 	proxyName = "proxy/"
@@ -79,6 +82,13 @@ func sidecarNames(o *object.Object, config *Config) []string {
 	}
 	if o.Sidecar.EgressProxy() != nil {
 		names = append(names, proxyName)
+	}
+	switch {
+	case o.Sidecar.SendsOn() < 0:
+	case isRootSidecar(o, config):
+		names = append(names, hopName(""))
+	default:
+		names = append(names, hopName(o.Metadata.Namespace))
 	}
 	if catches {
 		names = append(names, "*.svc."+config.ClusterDomain)

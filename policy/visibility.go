@@ -64,7 +64,7 @@ func (c *Config) clients(namespace string, sidecar *object.Object) Clients {
 // listenerOf reads what an egress listener imports (convertIstioListenerToWrapper in Istio's
 // pilot/pkg/model/sidecar.go).
 func listenerOf(e object.EgressListener, client string) listener {
-	l := listener{apart: e.Bind != "" || e.CaptureMode == "NONE", everywhere: e.Everywhere(), hosts: map[string]*imports{}}
+	l := listener{apart: e.Bind != "" || e.Bound(), everywhere: e.Everywhere(), hosts: map[string]*imports{}}
 	if e.Port != nil {
 		l.port, l.transport = e.Port.Number, e.Port.Transport()
 	}

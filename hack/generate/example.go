@@ -54,6 +54,7 @@ func shown() map[string]string {
 		"sidecar-bind-takes-service-ip":          "A listener for another host is bound to the ClusterIP of a strict Service.",
 		"sidecar-egress-proxy":                   "An egress proxy is a strict host without a subset.",
 		"sidecar-egress-proxy-takes-hidden-host": "A Sidecar imports another host alone and has an egress proxy.",
+		"sidecar-on-strict-destination":          "An ingress listener leads to an egress listener on loopback.",
 		"sidecar-port-takes-host":                "A listener of TCP for a ServiceEntry hides a host on its port.",
 		"virtualservice-foreign-host":            "A route leads from a strict host to one without a fence.",
 		"virtualservice-foreign-subset":          "A route names the reserved subset of another cluster.",

@@ -61,7 +61,7 @@ func virtualServiceRows() []Row {
 		{ID: "C14", What: "a VirtualService is for the ClusterIP of a Service, which clients may send as Host"},
 		{ID: "C15", What: "a VirtualService sends a host's requests to another strict one, which workloads from elsewhere join"},
 		{ID: "C16", What: "the strict host to which a VirtualService sends the requests of another is loosened later"},
-		{ID: "C17", What: "the strict host to which a VirtualService sends the requests of another has a Gateway on its Pods, which sends them on"},
+		{ID: "C17", What: "the strict host to which a VirtualService sends the requests of another has a Gateway or a Sidecar on its Pods by which these send them on"},
 	}
 }
 
@@ -161,9 +161,9 @@ func otherRows() []Row {
 		{ID: "I1", What: "a Sidecar imports a ServiceEntry for the host", Reason: "the ServiceEntry is refused (D3)"},
 		{ID: "I2", What: "a Sidecar does not import the host", Reason: "by itself: requests go to the ClusterIP, which is local, unless something else takes them (I5, I8, I9, I11)", Harmless: true},
 		{ID: "I3", What: "egressProxy sends traffic for unknown hosts to the host itself, without a subset; to another host see I5 to I7", Stops: policy.HoldsOf(policy.MeshConfig, policy.Locality)},
-		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself", Harmless: true},
+		{ID: "I4", What: "defaultEndpoint of a Sidecar", Reason: "it can only be the instance itself; where its own proxy listens there see C17", Harmless: true},
 		{ID: "I5", What: "a Sidecar does not import the host, and its egressProxy is not strict"},
-		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict"},
+		{ID: "I6", What: "the Service is not exported to clients whose egressProxy is not strict", Reason: "by its annotation; defaultServiceExportTo of the mesh config is not read"},
 		{ID: "I7", What: "an egressProxy that is not strict: what is no HTTP on a port of HTTP goes there, and requests for a name that is not the host's, and TLS for one that no route has"},
 		{ID: "I8", What: "a Sidecar does not import the host, or the Service is not exported, and a TCP ServiceEntry without an address takes every address of the port"},
 		{ID: "I9", What: "a Sidecar does not import the host, or the Service is not exported, and a wildcard covers a short name of it"},

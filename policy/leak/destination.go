@@ -169,6 +169,9 @@ func support(fqdn string, view *policy.View) *detour {
 	for _, o := range view.GatewaysOn(host) {
 		add("gateway-on-strict-destination", o, "sends on what arrives at its Pods")
 	}
+	for _, o := range view.HopsOn(host) {
+		add("sidecar-on-strict-destination", o, "sends on what arrives at its Pods")
+	}
 	if len(why) == 0 {
 		return nil
 	}

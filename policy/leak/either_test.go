@@ -23,6 +23,7 @@ func notSecond() map[string]string {
 		"pod-foreign-network Service":              notStored,
 		"pod-locality Service":                     notStored,
 		"gateway-on-strict-destination Pod":        notStored,
+		"sidecar-on-strict-destination Pod":        notStored,
 		"virtualservice-foreign-host Pod":          notStored,
 		"name-takes-headless-pod Pod":              notStored,
 		"route-bypasses-subset GatewayClass":       "no class is judged: the audit looks at what is read through one",

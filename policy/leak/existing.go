@@ -83,10 +83,10 @@ func (g *Guard) inTheWay(w Write, host hostname.Host, fence policy.Fence, view *
 	return list
 }
 
-// around lists what relates to a Service, and the Gateways on its Pods.
+// around lists what relates to a Service, and what is on its Pods and sends on what arrives there.
 func around(host hostname.Host, view *policy.View) []*object.Object {
 	list := view.Related(host)
-	for _, o := range view.GatewaysOn(host) {
+	for _, o := range append(view.GatewaysOn(host), view.HopsOn(host)...) {
 		if !slices.Contains(list, o) {
 			list = append(list, o)
 		}

@@ -27,13 +27,9 @@ func gatewayOnStrictDestination() Rule {
 		Otherwise: "those requests go on to wherever the routes of the Gateway lead",
 		Instead:   "choose Pods that no such Service has, or take its name out of the routes of that VirtualService first",
 		check: func(o Write, view *policy.View) []breach {
-			var found []breach
-			for _, other := range view.LeadingElsewhere() {
-				for _, root := range append(roots(other, view), other) {
-					found = append(found, hops(o.Object, other, root, view)...)
-				}
-			}
-			return found
+			path, value := choice(o.Object)
+			on := func(host hostname.Host) bool { return view.GatewayOn(o.Object, host) }
+			return hops(breach{path: path, value: value, must: "not choose Pods of"}, on, view)
 		},
 	}
 }
@@ -52,8 +48,19 @@ func choice(o *object.Object) (path object.Path, value string) {
 	return []string{"spec", "selector"}, labelList(o.Gateway.Selector)
 }
 
-// hops returns the breaches of a Gateway on the destinations of a VirtualService, or of the delegate of one.
-func hops(gateway, o, root *object.Object, view *policy.View) []breach {
+// hops returns the breaches of what sends on what arrives at Pods of the Services that it is on.
+func hops(b breach, on func(hostname.Host) bool, view *policy.View) []breach {
+	var found []breach
+	for _, o := range view.LeadingElsewhere() {
+		for _, root := range append(roots(o, view), o) {
+			found = append(found, hopsOf(o, root, b, on, view)...)
+		}
+	}
+	return found
+}
+
+// hopsOf returns those on the destinations of a VirtualService, or of the delegate of one.
+func hopsOf(o, root *object.Object, b breach, on func(hostname.Host) bool, view *policy.View) []breach {
 	taken := takenOver(root, view)
 	if len(taken) == 0 {
 		return nil
@@ -61,7 +68,7 @@ func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 	var found []breach
 	seen := map[string]bool{}
 	takeovers, routes := newTakeovers(taken), newRoutes(o.VirtualService, view.Config())
-	path, value := choice(gateway)
+	must := b.must
 	for route, d := range o.VirtualService.Destinations() {
 		fqdn := strings.ToLower(hostname.Resolve(d.Host, o.Metadata.Namespace, view.Config().ClusterDomain))
 		from := takeovers.by(route)
@@ -75,17 +82,13 @@ func hops(gateway, o, root *object.Object, view *policy.View) []breach {
 		}
 		match := view.Match(fqdn)
 		hosts, led := from.but(fqdn)
-		if !led || !match.Has(policy.Strict) || !view.GatewayOn(gateway, host) {
+		if !led || !match.Has(policy.Strict) || !on(host) {
 			continue
 		}
-		found = append(found, breach{
-			path:  path,
-			value: value,
-			at:    fqdn,
-			host:  hosts,
-			must: fmt.Sprintf("not choose Pods of %s, to which VirtualService %s/%s sends requests for a strict host",
-				fqdn, root.Metadata.Namespace, root.Metadata.Name),
-		})
+		b.at, b.host = fqdn, hosts
+		b.must = fmt.Sprintf("%s %s, to which VirtualService %s/%s sends requests for a strict host",
+			must, fqdn, root.Metadata.Namespace, root.Metadata.Name)
+		found = append(found, b)
 	}
 	return found
 }

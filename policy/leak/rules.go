@@ -61,6 +61,7 @@ func Rules() []Rule {
 		routeForeignBackend(),
 		gatewayExposesFencedHost(),
 		gatewayOnStrictDestination(),
+		sidecarOnStrictDestination(),
 		sidecarEgressProxy(),
 		sidecarEgressProxyTakesHiddenHost(),
 		sidecarEgressProxyTakesTCP(),

@@ -146,6 +146,7 @@ func trafficObjects() map[string]any {
 		}},
 		object.KindSidecar: &clientnetworking.Sidecar{ObjectMeta: meta, Spec: networking.Sidecar{
 			WorkloadSelector: &networking.WorkloadSelector{Labels: labels},
+			Ingress:          []*networking.IstioIngressListener{{DefaultEndpoint: "127.0.0.1:8080"}},
 			Egress: []*networking.IstioEgressListener{{
 				Port: &networking.SidecarPort{Number: 9080, Name: "http", Protocol: "HTTP"}, Bind: "10.0.0.1",
 				CaptureMode: networking.CaptureMode_NONE, Hosts: []string{"./*"},
