@@ -52,6 +52,11 @@ func TestFaults(t *testing.T) {
 	var b *bed
 	// The bed outlives the test of one fault, and not one that did not come to its end.
 	ctx := context.WithoutCancel(t.Context())
+	defer func() {
+		if b != nil {
+			b.stop()
+		}
+	}()
 	for _, f := range faults() {
 		if !f.fast && !*full {
 			continue

@@ -89,7 +89,11 @@ func newBed(ctx context.Context, overlay string) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, b.install(ctx, testbed.Installation{Overlay: overlay})
+	if err := b.install(ctx, testbed.Installation{Overlay: overlay}); err != nil {
+		b.Stop()
+		return nil, err
+	}
+	return b, nil
 }
 
 // newCluster starts a bed without meshfence.
