@@ -94,6 +94,9 @@ func unguarded(t *testing.T, s *scene) string {
 	if done.err != nil {
 		t.Fatalf("the API server refuses without a guard: %v", done.err)
 	}
+	if s.Alone {
+		defer s.undo(t, done)
+	}
 	s.claim()
 	s.settle(t, done.stored)
 	if s.leaks(s.hold) {
