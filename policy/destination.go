@@ -39,7 +39,7 @@ func gatewayNames(o *object.Object) []string {
 // for. A delegate may.
 func leadsElsewhere(o *object.Object, config *Config) bool {
 	resolve := func(host string) string {
-		return strings.TrimSuffix(strings.ToLower(hostname.Resolve(host, o.Metadata.Namespace, config.ClusterDomain)), ".")
+		return hostname.Canonical(hostname.Resolve(host, o.Metadata.Namespace, config.ClusterDomain))
 	}
 	var own []string
 	inside := len(o.VirtualService.Hosts) == 0
@@ -111,7 +111,7 @@ func (v *View) GatewayOn(o *object.Object, h hostname.Host) bool {
 	b := v.backendOf(h)
 	services, fronts := o.Fronts()
 	switch {
-	case (fronts || o.APIGateway != nil) && o.Metadata.Namespace != h.Namespace, o.APIGateway != nil && !v.sendsOn(o):
+	case (fronts || o.APIGateway != nil) && o.Metadata.Namespace != h.Namespace, o.APIGateway != nil && !v.isIstioGateway(o):
 		return false
 	case fronts:
 		return slices.ContainsFunc(services, func(name string) bool { return v.sharesPods(name, h, b) })
@@ -126,13 +126,14 @@ func (v *View) choosesPods(labels map[string]string, h hostname.Host, b backend)
 
 // SendsOn reports whether Pods of a Service send on what arrives at them by a Sidecar, which chooses Pods as Gateways do.
 func (v *View) SendsOn(o *object.Object, h hostname.Host) bool {
-	switch selector := o.Sidecar.WorkloadSelector; {
-	case o.Sidecar.SendsOn() < 0 || o.Metadata.Namespace != h.Namespace && !isRootSidecar(o, v.config):
+	if o.Sidecar.SendsOn() < 0 || o.Metadata.Namespace != h.Namespace && !isRootSidecar(o, v.config) {
 		return false
-	case selector != nil:
-		return v.choosesPods(selector.Labels, h, v.backendOf(h))
 	}
-	return v.choosesPods(nil, h, v.backendOf(h))
+	var labels map[string]string // all Pods
+	if selector := o.Sidecar.WorkloadSelector; selector != nil {
+		labels = selector.Labels
+	}
+	return v.choosesPods(labels, h, v.backendOf(h))
 }
 
 // HopsOn returns the Sidecars by which Pods of a Service send on what arrives at them, sorted by key.
@@ -140,8 +141,8 @@ func (v *View) HopsOn(h hostname.Host) []*object.Object {
 	return slices.DeleteFunc(v.named(hopName(""), hopName(h.Namespace)), func(o *object.Object) bool { return !v.SendsOn(o, h) })
 }
 
-// sendsOn reports whether a Gateway of the Gateway API is one whose Pods istiod has send on what arrives.
-func (v *View) sendsOn(o *object.Object) bool {
+// isIstioGateway reports whether a Gateway of the Gateway API is one whose Pods istiod has send on what arrives.
+func (v *View) isIstioGateway(o *object.Object) bool {
 	reader := v.gatewayReader(o)
 	return reader.Istio && reader.Unsure == "" && o.APIGateway.GatewayClassName != remoteGatewayClass
 }

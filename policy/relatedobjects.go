@@ -266,7 +266,7 @@ func namesOf(o *object.Object, config *Config) []string {
 	namespace, domain := o.Metadata.Namespace, config.ClusterDomain
 	var list []string
 	add := func(host string) {
-		list = append(list, strings.TrimSuffix(strings.ToLower(hostname.Resolve(host, namespace, domain)), "."))
+		list = append(list, hostname.Canonical(hostname.Resolve(host, namespace, domain)))
 	}
 	service := func(h hostname.Host) { list = append(list, h.FQDN(domain)) }
 	switch {

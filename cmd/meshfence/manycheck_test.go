@@ -270,8 +270,8 @@ func heap() uint64 {
 	return stats.HeapAlloc
 }
 
-// TestAsYAML: what render prints is what sigs.k8s.io/yaml makes of the same JSON.
-func TestAsYAML(t *testing.T) {
+// TestToYAML: what render prints is what sigs.k8s.io/yaml makes of the same JSON.
+func TestToYAML(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`{"a":1.0,"b":1e3,"c":0.1,"d":1e21,"e":9223372036854775807,"f":-5,"g":1.5e-7,"h":-0.0}`,
@@ -282,7 +282,7 @@ func TestAsYAML(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := asYAML([]byte(text))
+		got, err := toYAML([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}

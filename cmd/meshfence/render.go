@@ -65,7 +65,7 @@ no cluster is needed. Findings go to stderr. Exit code 0: nothing is denied; 1: 
 
 func writeYAML(out io.Writer, results []result) error {
 	for _, r := range results {
-		document, err := asYAML(r.stored)
+		document, err := toYAML(r.stored)
 		if err != nil {
 			return fmt.Errorf("%s: write YAML: %w", r.place, err)
 		}
@@ -76,8 +76,8 @@ func writeYAML(out io.Writer, results []result) error {
 	return nil
 }
 
-// asYAML writes JSON as sigs.k8s.io/yaml does, which reads it by the parser for YAML: that takes longer than all else.
-func asYAML(stored []byte) ([]byte, error) {
+// toYAML writes JSON as sigs.k8s.io/yaml does, which reads it by the parser for YAML: that takes longer than all else.
+func toYAML(stored []byte) ([]byte, error) {
 	var value any
 	if err := json.UnmarshalCaseSensitivePreserveInts(stored, &value); err != nil {
 		return nil, err

@@ -45,6 +45,9 @@ func Resolve(host, namespace, domain string) string {
 	return Host{Namespace: namespace, Name: host}.FQDN(domain)
 }
 
+// Canonical returns a name in the spelling that names are compared in: small letters, and no closing dot.
+func Canonical(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
+
 // Parse splits <name>.<namespace>.svc.<domain>; ok is false for every other name, and where a part is
 // no DNS label and so cannot be the name of a Service or Namespace.
 func Parse(fqdn, domain string) (host Host, ok bool) {

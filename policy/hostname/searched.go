@@ -6,7 +6,7 @@ import "strings"
 // Service's names, before it comes to the right one: <name>.<namespace>.<label>, <name>.<namespace>.svc.<label> and
 // <name>.<namespace>.svc, each with .svc.<domain>, and the FQDN with .<label>.svc.<domain>, .svc.<domain> or .<domain>.
 func Searched(name, domain string) (Host, bool) {
-	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	name = Canonical(name)
 	rest, ok := strings.CutSuffix(name, "."+domain)
 	if !ok {
 		return Host{}, false
@@ -32,7 +32,7 @@ func Searched(name, domain string) (Host, bool) {
 // wildcard covers, and their Namespace, which is empty where they are those of any; see [Searched]. Those that it covers
 // by their own names do not count.
 func SearchedUnder(wildcard, domain string) (services, namespace string, ok bool) {
-	suffix, _ := Wildcard(strings.TrimSuffix(strings.ToLower(wildcard), "."))
+	suffix, _ := Wildcard(Canonical(wildcard))
 	rest, inside := strings.CutSuffix(suffix, "."+domain)
 	if !inside || !strings.HasPrefix(suffix, ".") { // a sidecar looks for whole labels
 		return "", "", false
@@ -53,7 +53,7 @@ func SearchedUnder(wildcard, domain string) (services, namespace string, ok bool
 
 // SearchDomain returns the Namespace whose clients begin with a search domain all of whose names a wildcard covers.
 func SearchDomain(wildcard, domain string) (namespace string, ok bool) {
-	suffix, _ := Wildcard(strings.TrimSuffix(strings.ToLower(wildcard), "."))
+	suffix, _ := Wildcard(Canonical(wildcard))
 	rest, inside := strings.CutSuffix(suffix, ".svc."+domain)
 	namespace, whole := strings.CutPrefix(rest, ".")
 	return namespace, inside && whole && IsLabel(namespace)

@@ -5,7 +5,7 @@ import "strings"
 // ShortWildcard returns the suffix of a wildcard that may cover <name>.<namespace> or <name>.<namespace>.svc of
 // Services; ok is false for every other host.
 func ShortWildcard(host string) (suffix string, ok bool) {
-	suffix, ok = Wildcard(strings.TrimSuffix(strings.ToLower(host), "."))
+	suffix, ok = Wildcard(Canonical(host))
 	if !ok || !strings.Contains(suffix, ".") {
 		return "", false
 	}

@@ -22,7 +22,7 @@ func claimed(name, namespace string, view *policy.View) (policy.FencedHost, bool
 // claimedAs does for the names of hosts with any fence what claimed does for strict ones.
 func claimedAs(fence policy.Fence, name, namespace string, view *policy.View) (policy.FencedHost, bool) {
 	config := view.Config()
-	host := hostname.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), namespace, config.ClusterDomain)
+	host := hostname.Resolve(hostname.Canonical(name), namespace, config.ClusterDomain)
 	match := view.Match(host)
 	if match.Has(fence) {
 		return match.Host(fence), true

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -16,7 +15,7 @@ import (
 // pilot/pkg/networking/core/cluster_builder.go). Services come and go, and so do their ports, so that any name of one counts.
 func resolvedBeside(o *object.Object, view *policy.View) bool {
 	return slices.ContainsFunc(o.ServiceEntry.Hosts, func(name string) bool {
-		service, inside := hostname.Parse(lowered(name), view.Config().ClusterDomain)
+		service, inside := hostname.Parse(hostname.Canonical(name), view.Config().ClusterDomain)
 		return inside && service.Namespace == o.Metadata.Namespace || len(besides(o, name, view, true)) > 0
 	})
 }
@@ -27,7 +26,7 @@ func besides(o *object.Object, name string, view *policy.View, resolving bool) [
 	if _, wildcard := hostname.Wildcard(name); wildcard {
 		return nil
 	}
-	same := func(other string) bool { return lowered(other) == lowered(name) }
+	same := func(other string) bool { return hostname.Canonical(other) == hostname.Canonical(name) }
 	shared := func(p object.EntryPort) bool { _, ok := o.ServiceEntry.Port(p.Number); return ok }
 	return slices.DeleteFunc(view.Covering(name), func(other *object.Object) bool {
 		return other.ServiceEntry == nil || other.Metadata.Namespace != o.Metadata.Namespace || other.Key() == o.Key() ||
@@ -35,8 +34,6 @@ func besides(o *object.Object, name string, view *policy.View, resolving bool) [
 			!slices.ContainsFunc(other.ServiceEntry.Ports, shared)
 	})
 }
-
-func lowered(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
 // opened lists the hosts of a ServiceEntry that others have which resolve nothing, and by which strict hosts would be taken
 // if they did, as takes says.

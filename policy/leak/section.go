@@ -2,7 +2,6 @@ package leak
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/meshfence/meshfence/policy"
 	"github.com/meshfence/meshfence/policy/hostname"
@@ -66,7 +65,7 @@ const anyHostPort = 80
 // otherName reports whether a host of an object is a name or an address of a Service that is not its full name, so that
 // Istio finds no Service by it.
 func otherName(name string, host policy.FencedHost, o *object.Object, view *policy.View) bool {
-	full := hostname.Resolve(strings.TrimSuffix(strings.ToLower(name), "."), o.Metadata.Namespace, view.Config().ClusterDomain)
+	full := hostname.Resolve(hostname.Canonical(name), o.Metadata.Namespace, view.Config().ClusterDomain)
 	return full != host.Host
 }
 

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 
 	"k8s.io/utils/ptr"
 
@@ -93,7 +92,7 @@ func (r Reference) Service(namespace string) (host hostname.Host, ok bool) {
 // the cluster set; ok is false where it is to something else.
 func (r Reference) Import(namespace string) (host hostname.Host, ok bool) {
 	if name, ok := r.Hostname(); ok {
-		return hostname.Parse(strings.TrimSuffix(strings.ToLower(name), "."), clusterSetDomain)
+		return hostname.Parse(hostname.Canonical(name), clusterSetDomain)
 	}
 	return hostname.Host{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}, r.Is(multiclusterGroup, kindServiceImport)
 }
